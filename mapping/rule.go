@@ -1,6 +1,12 @@
 package mapping
 
-import "net/netip"
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
 
 // SendRule is one entry of send: it carries the messages of a filter to a group.
 type SendRule struct {
@@ -36,3 +42,61 @@ const (
 	RetainedAlways                 // sent
 	RetainedNever                  // not sent
 )
+
+var retainedNames = []string{"once", "always", "never"}
+
+// ParseRetained reads once, always or never.
+func ParseRetained(s string) (Retained, error) {
+	for i, name := range retainedNames {
+		if s == name {
+			return Retained(i), nil
+		}
+	}
+	err := errors.New("is not once, always or never")
+	if meant := near(s, retainedNames); meant != "" {
+		err = fmt.Errorf("%w; did you mean %s", err, meant)
+	}
+	return 0, fmt.Errorf("retained %s: %w", quote(s), err)
+}
+
+// String returns once, always or never.
+func (r Retained) String() string {
+	if int(r) >= len(retainedNames) {
+		return "Retained(" + strconv.Itoa(int(r)) + ")"
+	}
+	return retainedNames[r]
+}
+
+// MarshalText is String.
+func (r Retained) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText is ParseRetained.
+func (r *Retained) UnmarshalText(text []byte) (err error) {
+	*r, err = ParseRetained(string(text))
+	return err
+}
+
+// dscpNames are the names of IANA's DSCP registry, and those in common use for 0.
+var dscpNames = map[string]uint8{
+	"DF": 0, "BE": 0, // RFC 2474, RFC 8622
+	"CS0": 0, "CS1": 8, "CS2": 16, "CS3": 24, "CS4": 32, "CS5": 40, "CS6": 48, "CS7": 56, // RFC 2474
+	"AF11": 10, "AF12": 12, "AF13": 14, "AF21": 18, "AF22": 20, "AF23": 22, // RFC 2597
+	"AF31": 26, "AF32": 28, "AF33": 30, "AF41": 34, "AF42": 36, "AF43": 38,
+	"EF": 46,                    // RFC 3246
+	"VA": 44, "VOICE-ADMIT": 44, // RFC 5865
+	"LE": 1, // RFC 8622
+}
+
+// ParseDSCP reads a Differentiated Services Code Point: 0 to 63, or a name such
+// as EF, AF41, CS5, VOICE-ADMIT or LE, in either case.
+func ParseDSCP(s string) (uint8, error) {
+	if value, ok := dscpNames[strings.ToUpper(s)]; ok {
+		return value, nil
+	}
+	if value, err := strconv.ParseUint(s, 10, 8); err == nil && value <= maxDSCP {
+		return uint8(value), nil
+	}
+	return 0, fmt.Errorf("dscp %s: is not 0 to 63, nor a name such as EF, AF41, CS5 or LE (a TOS byte is the dscp times 4)", quote(s))
+}
+
+const maxDSCP = 63

@@ -1,0 +1,206 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"topicast/bridge/multicast"
+	"topicast/mapping"
+)
+
+// State is what a rule or a binding can do now.
+type State string
+
+const (
+	StatePending  State = "pending"  // its interface, address or subscription is not there yet
+	StateUp       State = "up"       // works
+	StateDegraded State = "degraded" // works in part; the reason says in which
+)
+
+// network is this host's multicast, or a test's.
+type network interface {
+	Interfaces() ([]multicast.Interface, error)
+	Open(multicast.Source) (socket, error)
+	Watch(ctx context.Context, changed func()) error
+}
+
+// socket is what a binding needs of a multicast.Sender.
+type socket interface {
+	Send(batch []multicast.Datagram, failed func(i int, err error)) (int, error)
+	Wait(ctx context.Context) error
+	Probe(ctx context.Context) multicast.Probe
+	LocalAddr() netip.AddrPort
+	Close() error
+}
+
+type host struct{}
+
+func (host) Interfaces() ([]multicast.Interface, error) { return multicast.Interfaces() }
+func (host) Open(src multicast.Source) (socket, error)  { return multicast.Open(src) }
+func (host) Watch(ctx context.Context, changed func()) error {
+	return multicast.Watch(ctx, changed)
+}
+
+// binding is a mapping.Binding at work. While its source is not there, or while
+// its socket takes no more, its datagrams wait in a queue of their own, and a
+// goroutine of their own sends them when it can: so one binding in trouble
+// delays neither the reader nor the other bindings, and order holds.
+//
+// The path in send.go owns flows, out and meta; mu guards the rest.
+type binding struct {
+	want  multicast.Binding
+	rules int // how many rules leave through it
+	net   network
+	log   *slog.Logger
+	room  *budget
+	lag   *histogram
+	kick  func() // asks for a refresh now
+	flows []*flow
+	out   []multicast.Datagram
+	meta  []datagram
+	// refused is b.refuse, made once: a method value made per call would be an
+	// allocation per call.
+	refused func(i int, err error)
+
+	mu       sync.Mutex
+	ctx      context.Context // ends the drain; set by start
+	drains   *sync.WaitGroup
+	socket   socket // nil while pending
+	source   multicast.Source
+	probe    multicast.Probe
+	state    State
+	reason   string
+	since    time.Time
+	rest     time.Time // not to be opened before: the last socket failed at once
+	queue    queue
+	draining bool
+	retried  time.Time // when the kernel first had no room for the datagram in front
+}
+
+func newBinding(want mapping.Binding, n network, room *budget, lag *histogram, kick func(), log *slog.Logger) *binding {
+	b := &binding{
+		want: multicast.Binding(want), net: n, room: room, lag: lag, kick: kick, log: log,
+		state: StatePending, reason: "not opened yet", since: time.Now(),
+	}
+	b.refused = b.refuse
+	return b
+}
+
+// refresh holds the binding against the interfaces as they are now: it opens the
+// socket when source and interface are there, and closes it when they are gone
+// or have changed.
+func (b *binding) refresh(ctx context.Context, interfaces []multicast.Interface) {
+	src, err := b.want.ResolveIn(interfaces)
+	b.mu.Lock()
+	same := b.socket != nil && err == nil && src == b.source
+	resting := b.socket == nil && time.Now().Before(b.rest)
+	b.mu.Unlock()
+	if same || resting {
+		return
+	}
+	if err != nil {
+		b.pend(err)
+		return
+	}
+	b.close() // before the new one, which may want the same source port
+	s, err := b.net.Open(src)
+	if err != nil {
+		b.pend(err)
+		return
+	}
+	probe := s.Probe(ctx)
+	if probe.Result == multicast.ProbeRewritten {
+		// Right source or nothing: what left now would carry another address.
+		s.Close()
+		b.pend(errors.New(probe.Detail))
+		b.mu.Lock()
+		b.probe = probe
+		b.mu.Unlock()
+		return
+	}
+	b.up(s, src, probe)
+}
+
+// up puts a socket to work; what waited goes first.
+func (b *binding) up(s socket, src multicast.Source, probe multicast.Probe) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.socket, b.source, b.probe = s, src, probe
+	b.state, b.reason, b.since = StateUp, "", time.Now()
+	if probe.Result == multicast.ProbeRefused {
+		b.state, b.reason = StateDegraded, probe.Detail
+	}
+	b.log.Info("binding up", "interface", src.Interface, "source", s.LocalAddr(), "rules", b.rules,
+		"self_test", probe.Result, "detail", probe.Detail, "waiting", b.queue.len())
+	b.drain()
+}
+
+// pend closes the socket and says why.
+func (b *binding) pend(err error) {
+	b.close()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state == StatePending && b.reason == err.Error() {
+		return
+	}
+	b.state, b.reason, b.since = StatePending, err.Error(), time.Now()
+	b.log.Warn("binding pending; it goes on by itself when it can", "interface", b.want.Interface,
+		"source", b.want.Source, "rules", b.rules, "err", err)
+}
+
+func (b *binding) pending() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.state == StatePending
+}
+
+func (b *binding) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.socket != nil {
+		b.socket.Close()
+		b.socket, b.source, b.probe = nil, multicast.Source{}, multicast.Probe{}
+	}
+}
+
+// refuse is told by Send of a datagram that can never leave.
+func (b *binding) refuse(i int, err error) {
+	b.meta[i].dropped = true
+	b.meta[i].leg.lose(reasonOf(err), err)
+}
+
+// stalled is told by Send why it took no more. Callers hold mu.
+func (b *binding) stalled(err error) {
+	if errors.Is(err, multicast.ErrPending) && b.socket != nil {
+		// A socket that opens and then cannot send must not be opened, tested
+		// and logged many times a second.
+		if now := time.Now(); now.Sub(b.since) < lookPending {
+			b.rest = now.Add(lookPending)
+		}
+		b.socket.Close()
+		b.socket, b.source, b.probe = nil, multicast.Source{}, multicast.Probe{}
+		b.state, b.reason, b.since = StatePending, err.Error(), time.Now()
+		b.log.Warn("binding pending; it goes on by itself when it can", "interface", b.want.Interface,
+			"source", b.want.Source, "rules", b.rules, "err", err)
+		b.kick()
+	}
+}
+
+// stop closes the socket. What still waits is not acknowledged, so the broker
+// has it; a QoS 0 message it has not.
+func (b *binding) stop() {
+	b.close()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for !b.queue.empty() {
+		w := b.queue.pop()
+		b.room.give(len(w.payload))
+		if w.holding == nil {
+			w.leg.lose(DropStopped, nil)
+		}
+	}
+}

@@ -1,0 +1,204 @@
+package bridge
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"topicast/bridge/multicast"
+	"topicast/mapping"
+)
+
+// fakeNetwork is a host whose interfaces and sockets a test writes the script of.
+type fakeNetwork struct {
+	mu         sync.Mutex
+	interfaces []multicast.Interface
+	probe      multicast.Probe
+	openErr    error
+	sockets    []*fakeSocket
+}
+
+func (n *fakeNetwork) Interfaces() ([]multicast.Interface, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.interfaces, nil
+}
+
+func (n *fakeNetwork) Open(src multicast.Source) (socket, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.openErr != nil {
+		return nil, n.openErr
+	}
+	s := &fakeSocket{net: n, src: src, free: make(chan struct{}, 1), cap: 1 << 30}
+	n.sockets = append(n.sockets, s)
+	return s, nil
+}
+
+func (n *fakeNetwork) Watch(ctx context.Context, _ func()) error {
+	<-ctx.Done()
+	return nil
+}
+
+// socket is the one opened last.
+func (n *fakeNetwork) socket() *fakeSocket {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sockets[len(n.sockets)-1]
+}
+
+func (n *fakeNetwork) set(ifs ...multicast.Interface) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.interfaces = ifs
+}
+
+// fakeSocket takes cap datagrams, then fails as told.
+type fakeSocket struct {
+	net  *fakeNetwork
+	src  multicast.Source
+	free chan struct{} // lets Wait return
+
+	mu     sync.Mutex
+	cap    int
+	full   error            // what Send says once cap is used up; ErrWouldBlock by default
+	reject map[string]error // by payload
+	sent   []string         // group, blank, payload
+	calls  int
+	closed bool
+}
+
+func (s *fakeSocket) Send(batch []multicast.Datagram, failed func(int, error)) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	for i, d := range batch {
+		if err := s.reject[string(d.Payload)]; err != nil {
+			failed(i, err)
+			continue
+		}
+		if s.cap == 0 {
+			if s.full != nil {
+				return i, s.full
+			}
+			return i, multicast.ErrWouldBlock
+		}
+		s.cap--
+		s.sent = append(s.sent, d.Group.String()+" "+string(d.Payload))
+	}
+	return len(batch), nil
+}
+
+func (s *fakeSocket) Wait(ctx context.Context) error {
+	select {
+	case <-s.free:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *fakeSocket) Probe(context.Context) multicast.Probe { return s.net.probe }
+func (s *fakeSocket) LocalAddr() netip.AddrPort             { return netip.AddrPortFrom(s.src.Addr, 40000) }
+
+func (s *fakeSocket) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	return nil
+}
+
+// allow makes room for n more datagrams, and full the word for when it is gone.
+func (s *fakeSocket) allow(n int, full error) {
+	s.mu.Lock()
+	s.cap, s.full = n, full
+	s.mu.Unlock()
+	select {
+	case s.free <- struct{}{}:
+	default:
+	}
+}
+
+func (s *fakeSocket) took() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.sent...)
+}
+
+// Two interfaces with one address each.
+var (
+	iso0  = iface("iso0", 3, "172.17.0.1/16")
+	priv0 = iface("priv0", 4, "10.0.0.2/24")
+)
+
+func iface(name string, index int, prefix string) multicast.Interface {
+	return multicast.Interface{Name: name, Index: index, MTU: 1500, Up: true, Carrier: true,
+		Addresses: []multicast.Address{{Prefix: netip.MustParsePrefix(prefix)}}}
+}
+
+// rule is a send rule from 172.17.0.1 on iso0, or from what change makes of it.
+func rule(t *testing.T, name, filter, group string, change ...func(*mapping.SendRule)) mapping.SendRule {
+	t.Helper()
+	f, err := mapping.ParseFilter(filter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := mapping.ParseGroup(group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := mapping.ParsePayload("raw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := mapping.SendRule{Name: name, Filter: f, QoS: 1, Group: g, Payload: p, Binding: mapping.Binding{
+		Interface: "iso0", Source: netip.MustParsePrefix("172.17.0.1/32"), TTL: 1, Loopback: true, Fragment: true}}
+	for _, c := range change {
+		c(&r)
+	}
+	return r
+}
+
+func onPriv(r *mapping.SendRule) {
+	r.Binding.Interface, r.Binding.Source = "priv0", netip.MustParsePrefix("10.0.0.2/32")
+}
+
+// newTestBridge is a bridge on n without a broker: tests hand it batches.
+func newTestBridge(t testing.TB, n *fakeNetwork, queue int64, rules ...mapping.SendRule) *Bridge {
+	t.Helper()
+	table, err := mapping.Compile(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Version: "test", Table: table, QueueSize: queue, network: n}
+	o.Session.URLs = []string{"mqtt://127.0.0.1:1"}
+	o.Session.ClientID = "test"
+	o.Session.KeepAlive = 30e9
+	b, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var drains sync.WaitGroup
+	for _, o := range b.bindings {
+		o.ctx, o.drains = ctx, &drains
+	}
+	t.Cleanup(func() {
+		stop()
+		drains.Wait()
+	})
+	b.refresh(ctx)
+	return b
+}
+
+var payload128 = make([]byte, 128)
+
+// benchRule is rule without a test to fail.
+func benchRule() mapping.SendRule {
+	f, _ := mapping.ParseFilter("t/{n}")
+	g, _ := mapping.ParseGroup("239.{n>>16&255}.{n>>8&255}.{n&255}:5000")
+	p, _ := mapping.ParsePayload("raw")
+	return mapping.SendRule{Name: "r", Filter: f, Group: g, Payload: p, Binding: mapping.Binding{
+		Interface: "iso0", Source: netip.MustParsePrefix("172.17.0.1/32"), TTL: 1}}
+}

@@ -1,0 +1,50 @@
+//go:build unix
+
+package multicast
+
+import (
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+)
+
+// writer returns how messages are given to the kernel: sendmmsg(2) on Linux,
+// one message a call elsewhere; never waiting.
+func (s *Sender) writer() func([]ipv4.Message) (int, error) {
+	return func(ms []ipv4.Message) (int, error) { return s.ip.WriteBatch(ms, unix.MSG_DONTWAIT) }
+}
+
+// reader returns how messages are taken from the kernel: recvmmsg(2) on Linux,
+// one message a call elsewhere; never waiting.
+func (r *Receiver) reader() func([]ipv4.Message) (int, error) {
+	return func(ms []ipv4.Message) (int, error) { return r.ip.ReadBatch(ms, unix.MSG_DONTWAIT) }
+}
+
+// writable waits until the send buffer has room.
+func (s *Sender) writable() error {
+	raw, err := s.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Write(ready(unix.POLLOUT))
+}
+
+// readable waits until a datagram is there.
+func (r *Receiver) readable() error {
+	raw, err := r.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Read(ready(unix.POLLIN))
+}
+
+// ready returns a condition for syscall.RawConn to wait for. What else poll(2)
+// may say, the next call for data will say better.
+func ready(event int16) func(fd uintptr) bool {
+	return func(fd uintptr) bool {
+		p := []unix.PollFd{{Fd: int32(fd), Events: event}}
+		n, err := unix.Poll(p, 0)
+		return n < 0 && err != unix.EINTR || p[0].Revents&event != 0
+	}
+}
+
+const canMark = true // datagrams can carry where they arrived

@@ -1,0 +1,42 @@
+//go:build unix
+
+package multicast
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// What the kernel's refusals mean for a sender; the order of the questions does
+// not matter, no error answers two of them.
+
+// blocked: the send buffer is full.
+func blocked(err error) bool { return errors.Is(err, unix.EAGAIN) }
+
+// queueFull: the interface's queue or the kernel's memory is used up.
+func queueFull(err error) bool { return errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM) }
+
+// unreachable: the source or the interface is gone. ENETUNREACH, the address
+// was removed or the link set down; ENODEV, the interface was deleted; the
+// others are what other systems say.
+func unreachable(err error) bool {
+	return errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) ||
+		errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.EADDRNOTAVAIL)
+}
+
+// tooLong: longer than the kernel would fragment.
+func tooLong(err error) bool { return errors.Is(err, unix.EMSGSIZE) }
+
+// filtered: a firewall forbids it.
+func filtered(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) }
+
+// unsegmentable: the interface or the kernel cannot send runs, or not this one.
+// EIO: no checksum offload, or IPsec.
+func unsegmentable(err error) bool {
+	return errors.Is(err, unix.EIO) || errors.Is(err, unix.EINVAL) ||
+		errors.Is(err, unix.ENOPROTOOPT) || errors.Is(err, unix.EOPNOTSUPP)
+}
+
+func inUse(err error) bool  { return errors.Is(err, unix.EADDRINUSE) }
+func denied(err error) bool { return errors.Is(err, unix.EACCES) }

@@ -1,0 +1,9 @@
+package multicast
+
+import (
+	"testing"
+
+	"topicast/bridge/netlab"
+)
+
+func TestMain(m *testing.M) { netlab.Main(m) }

@@ -1,0 +1,102 @@
+package multicast
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/net/ipv4"
+)
+
+const (
+	// probeWait is how long a probe may take to come back. On an idle host it
+	// takes some microseconds.
+	probeWait = 300 * time.Millisecond
+
+	// probeBuffer is the receive buffer for it, in bytes.
+	probeBuffer = 64 << 10
+)
+
+// Groups for probes: like those in use, so that what rules do to these shows
+// (224.0.0.0/24 is often exempt), but nobody's. 239.192.0.0/14 is the
+// organization-local scope (RFC 2365, 6.2), ff15:: a transient group of
+// site-local scope (RFC 4291, 2.7).
+var (
+	probeGroup4 = netip.MustParseAddr("239.195.116.99")
+	probeGroup6 = netip.MustParseAddr("ff15::7463:7470")
+)
+
+// probe returns the source of a datagram of this sender as this host sees it.
+func (s *Sender) probe(ctx context.Context) (netip.AddrPort, error) {
+	if s.source.Addr == netip.IPv6Loopback() {
+		return netip.AddrPort{}, errors.New("IPv6 multicast does not work over the loopback interface")
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, probeWait)
+		defer cancel()
+	}
+	group := probeGroup4
+	if s.source.Binding.IPv6 {
+		group = probeGroup6
+	}
+	// Port 0: the kernel chooses one that is free.
+	r, err := listen(ReceiverOptions{Group: netip.AddrPortFrom(group, 0), Buffer: probeBuffer},
+		&net.Interface{Index: s.source.Index, Name: s.source.Interface})
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("join %s on %s: %w", group, s.source.Interface, err)
+	}
+	defer r.Close()
+
+	mark := rand.Text() // tells this probe from those of others
+	if err := s.sendProbe(Datagram{Group: r.Group(), Payload: []byte(mark)}); err != nil {
+		return netip.AddrPort{}, err
+	}
+	return r.awaitProbe(ctx, mark)
+}
+
+// sendProbe sends one datagram that stays on the host: with TTL 0 it goes to the
+// members here, and since there is one, r, not out of the interface.
+func (s *Sender) sendProbe(d Datagram) (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer func() {
+		b := s.source.Binding
+		if again := errors.Join(s.ip.setTTL(int(b.TTL)), s.ip.SetMulticastLoopback(b.Loopback)); again != nil {
+			s.conn.Close() // better no datagrams than wrong ones
+			err = errors.Join(err, again)
+		}
+	}()
+	if err := errors.Join(s.ip.setTTL(0), s.ip.SetMulticastLoopback(true)); err != nil {
+		return err
+	}
+	e := entry{}
+	e.setAddr(&d)
+	m := []ipv4.Message{{Buffers: [][]byte{d.Payload}, Addr: &e.addr}}
+	if _, err = s.flush(m); err != nil {
+		_, err = s.flush(m) // see send: the first error may be somebody else's
+	}
+	return err
+}
+
+// awaitProbe returns the source of the datagram that is mark.
+func (r *Receiver) awaitProbe(ctx context.Context, mark string) (netip.AddrPort, error) {
+	stop := context.AfterFunc(ctx, func() { r.Close() })
+	defer stop()
+	batch := make([]Datagram, 1)
+	for {
+		_, err := r.Receive(batch)
+		switch {
+		case ctx.Err() != nil:
+			return netip.AddrPort{}, ctx.Err()
+		case err != nil:
+			return netip.AddrPort{}, err
+		case string(batch[0].Payload) == mark:
+			return batch[0].Source, nil
+		}
+	}
+}

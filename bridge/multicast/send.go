@@ -1,0 +1,163 @@
+package multicast
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+
+	"golang.org/x/net/ipv4"
+)
+
+// Words of this file, smallest first:
+//
+//	datagram  one payload for one group
+//	run       neighbours of a batch that leave together: one group, one size (the last may be shorter)
+//	entry     what the kernel takes as one message: a datagram or a run
+//	chunk     the entries of one system call
+//	batch     what Send is given
+//
+// The way of a batch:
+//
+//	Send -> send -> 1. fill a chunk -> 2. flush it -> 3. blame: whose is the error?
+//	                                                    | a run's: send, without runs
+//
+// An undeliverable datagram costs itself, never its neighbours.
+
+// Send sends the datagrams of a batch in order and never waits.
+//
+// It returns how many from the front are disposed of: taken by the kernel, or
+// charged to failed, since they can never leave. failed is called in order and
+// must not call the sender; its error wraps ErrTooLong, ErrBadGroup, or what the
+// system said (os.ErrPermission: a firewall forbids it).
+//
+// If n < len(batch), err says why batch[n] and the rest have to wait: it is
+// ErrWouldBlock or wraps ErrNoBuffer (see Wait), or wraps ErrPending when the
+// source or the interface is gone, or net.ErrClosed. A datagram that met
+// ErrNoBuffer was not taken, though programs on this host may have heard it.
+func (s *Sender) Send(batch []Datagram, failed func(i int, err error)) (n int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, err = s.send(batch, 0, s.segment, failed)
+	s.pause = errors.Is(err, ErrNoBuffer)
+	return n, err
+}
+
+// send sends batch from at on and returns how far it came.
+func (s *Sender) send(batch []Datagram, at, segment int, failed func(int, error)) (int, error) {
+	c := chunks.Get().(*chunk)
+	defer c.release()
+	suspect := -1 // met an error once
+	for at < len(batch) {
+		if err := s.refuse(&batch[at]); err != nil {
+			failed(at, s.explain(&batch[at], err))
+			at++
+			continue
+		}
+		s.fill(c, batch[at:], segment)
+		taken, err := s.flush(c.messages[:c.n])
+		at += c.datagrams(0, taken)
+		if err == nil {
+			continue
+		}
+		switch run := c.datagrams(taken, taken+1); {
+		case blocked(err):
+			return at, ErrWouldBlock
+		case errors.Is(err, net.ErrClosed):
+			return at, err
+		case run > 1:
+			// Which of them it is, or whether all are well and only the run is
+			// not, shows when they leave singly. A full queue too may have room
+			// for one.
+			if at, err = s.sendSingly(batch, at, at+run, err, failed); err != nil {
+				return at, err
+			}
+		case queueFull(err):
+			return at, fmt.Errorf("send from %s: %w: %w", s.source, ErrNoBuffer, err)
+		case suspect != at:
+			// Anybody can send us ICMP errors, and with IP_RECVERR they come out
+			// here, as if the datagram had caused them. Reading one clears it, so
+			// an error counts when it comes twice.
+			suspect = at
+		case unreachable(err):
+			return at, pending(fmt.Sprintf("send from %s: the address or the interface is gone: %v", s.source, err), err)
+		default:
+			failed(at, s.explain(&batch[at], err))
+			at++
+		}
+	}
+	return at, nil
+}
+
+// sendSingly sends batch[at:end], a run that was refused because of cause. If
+// all its datagrams pass then, it is runs that the interface cannot take.
+func (s *Sender) sendSingly(batch []Datagram, at, end int, cause error, failed func(int, error)) (int, error) {
+	innocent := true
+	at, err := s.send(batch[:end], at, 0, func(i int, err error) {
+		innocent = false
+		failed(i, err)
+	})
+	if err == nil && innocent && unsegmentable(cause) {
+		s.segment, s.unsegmented = 0, cause
+	}
+	return at, err
+}
+
+// flush gives entries to the kernel until all are taken or one is not; it
+// returns how many were, and the error of the next.
+//
+// sendmmsg(2) keeps the error of any entry but the first to itself and returns
+// a short count; the error comes out when the call is repeated from there. In
+// that case WriteBatch returns -1, not 0.
+func (s *Sender) flush(ms []ipv4.Message) (taken int, err error) {
+	for taken < len(ms) {
+		n, err := s.write(ms[taken:])
+		switch {
+		case n > 0:
+			taken += n
+		case err != nil:
+			return taken, bare(err)
+		default:
+			return taken, io.ErrNoProgress // the system did nothing and said nothing: do not ask for ever
+		}
+	}
+	return taken, nil
+}
+
+// bare takes off what package net says around a system error: whose address it
+// was is said by explain.
+func bare(err error) error {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno
+	}
+	return err
+}
+
+// refuse returns why d cannot be sent, as far as can be told without asking the
+// kernel. It does not allocate.
+func (s *Sender) refuse(d *Datagram) error {
+	g := d.Group.Addr()
+	switch {
+	case len(d.Payload) > MaxPayload:
+		return ErrTooLong
+	case !g.IsMulticast(), g.Is4() == s.source.Binding.IPv6, g.Is4In6(), g.Zone() != "", d.Group.Port() == 0:
+		return ErrBadGroup
+	}
+	return nil
+}
+
+// explain returns the error for the owner of d.
+func (s *Sender) explain(d *Datagram, err error) error {
+	switch {
+	case errors.Is(err, ErrBadGroup):
+		return fmt.Errorf("send to %s from %s: %w of %s with a port", d.Group, s.source, err, family(s.source.Binding.IPv6))
+	case errors.Is(err, ErrTooLong):
+		return fmt.Errorf("send %d bytes to %s: %w: a datagram holds %d", len(d.Payload), d.Group, err, MaxPayload)
+	case tooLong(err):
+		return fmt.Errorf("send %d bytes to %s from %s: %w for its MTU of %d bytes: %w", len(d.Payload), d.Group, s.source, ErrTooLong, s.source.MTU, err)
+	case filtered(err):
+		return fmt.Errorf("send to %s from %s: a firewall on this host forbids it: %w", d.Group, s.source, err)
+	}
+	return fmt.Errorf("send %d bytes to %s from %s: %w", len(d.Payload), d.Group, s.source, err)
+}

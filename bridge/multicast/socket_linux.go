@@ -1,0 +1,116 @@
+package multicast
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// openUDP makes a socket, lets prepare set options on it, and binds it to addr,
+// a group as well as an address of this host: given a group, package net would
+// bind the wildcard instead (golang/go#73484). index is the interface, for the
+// addresses that mean nothing without one (RFC 4007).
+func openUDP(addr netip.AddrPort, index int, prepare func(fd int) error) (*net.UDPConn, error) {
+	domain := unix.AF_INET
+	if addr.Addr().Is6() {
+		domain = unix.AF_INET6
+	}
+	fd, err := unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	f := os.NewFile(uintptr(fd), "")
+	defer f.Close() // FilePacketConn makes a duplicate
+	if err := prepare(fd); err != nil {
+		return nil, err
+	}
+	if err := unix.Bind(fd, sockaddr(addr, index)); err != nil {
+		return nil, os.NewSyscallError("bind", err)
+	}
+	c, err := net.FilePacketConn(f)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UDPConn), nil
+}
+
+func sockaddr(addr netip.AddrPort, index int) unix.Sockaddr {
+	if addr.Addr().Is4() {
+		return &unix.SockaddrInet4{Addr: addr.Addr().As4(), Port: int(addr.Port())}
+	}
+	sa := &unix.SockaddrInet6{Addr: addr.Addr().As16(), Port: int(addr.Port())}
+	if a := addr.Addr(); a.IsLinkLocalUnicast() || a.IsLinkLocalMulticast() || a.IsInterfaceLocalMulticast() {
+		sa.ZoneId = uint32(index)
+	}
+	return sa
+}
+
+// openSender makes the socket of a source and sets what is Linux's own.
+func openSender(src Source) (c *net.UDPConn, buffer int, err error) {
+	c, err = openUDP(netip.AddrPortFrom(src.Addr, src.Binding.SourcePort), src.Index, func(fd int) error {
+		if src.Binding.IPv6 {
+			err = errors.Join(
+				// Losses in the interface's queue come back as ENOBUFS instead of vanishing (ip(7)).
+				option("IPV6_RECVERR", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)),
+				option("IPV6_MTU_DISCOVER", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, discover(src, unix.IPV6_PMTUDISC_WANT, unix.IPV6_PMTUDISC_DO))),
+			)
+		} else {
+			err = errors.Join(
+				option("IP_RECVERR", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1)),
+				option("IP_MTU_DISCOVER", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discover(src, unix.IP_PMTUDISC_WANT, unix.IP_PMTUDISC_DO))),
+			)
+		}
+		if err != nil {
+			return err
+		}
+		buffer, err = grow(fd, unix.SO_SNDBUF, sendBuffer)
+		return err
+	})
+	return c, buffer, err
+}
+
+// deafen has the kernel drop all that comes in, before it takes up memory.
+func (s *Sender) deafen() error {
+	nothing, err := bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: 0}})
+	if err != nil {
+		return err
+	}
+	return s.ip.SetBPF(nothing)
+}
+
+func discover(src Source, fragment, refuse int) int {
+	if src.Binding.Fragment {
+		return fragment
+	}
+	return refuse
+}
+
+// grow asks for a socket buffer and returns what was granted: the kernel cuts
+// the wish to net.core.wmem_max or rmem_max without a word, and doubles the
+// rest for its own needs (socket(7)); both figures here are without that.
+func grow(fd, which, bytes int) (granted int, err error) {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, which, bytes); err != nil {
+		return 0, option("the buffer size", err)
+	}
+	granted, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, which)
+	return granted / 2, os.NewSyscallError("getsockopt", err)
+}
+
+// canSegment asks the kernel whether it knows UDP_SEGMENT (Linux 4.18). One that
+// does not would ignore the control message and send a run as one datagram.
+func canSegment(c *net.UDPConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var known bool
+	err = raw.Control(func(fd uintptr) {
+		_, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT)
+		known = err == nil
+	})
+	return err == nil && known
+}

@@ -1,0 +1,50 @@
+//go:build !linux
+
+package multicast
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+)
+
+// openSender makes the socket of a source.
+func openSender(src Source) (c *net.UDPConn, buffer int, err error) {
+	addr := src.Addr
+	if addr.IsLinkLocalUnicast() && addr.Is6() {
+		// A number, since package net remembers which name was which index.
+		addr = addr.WithZone(strconv.Itoa(src.Index))
+	}
+	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		if src.Binding.Fragment {
+			return nil
+		}
+		var err error
+		return errors.Join(raw.Control(func(fd uintptr) { err = forbidFragments(fd, src.Binding.IPv6) }), err)
+	}}
+	p, err := config.ListenPacket(context.Background(), network(src.Binding.IPv6), netip.AddrPortFrom(addr, src.Binding.SourcePort).String())
+	if err != nil {
+		return nil, 0, err
+	}
+	c = p.(*net.UDPConn)
+	if err := c.SetWriteBuffer(sendBuffer); err != nil {
+		c.Close()
+		return nil, 0, err
+	}
+	return c, sendBuffer, nil
+}
+
+// deafen does nothing: there is no such filter here, so what strangers send to
+// the source port fills the receive buffer and is dropped from then on.
+func (s *Sender) deafen() error { return nil }
+
+// canSegment: UDP_SEGMENT is Linux's.
+func canSegment(*net.UDPConn) bool { return false }
+
+// setSegment is never reached, since canSegment says so.
+func setSegment([]byte, int) []byte { return nil }
+
+const segmentSpace = 0

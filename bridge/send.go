@@ -1,0 +1,288 @@
+package bridge
+
+import (
+	"hash/maphash"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"topicast/bridge/multicast"
+	"topicast/bridge/session"
+	"topicast/mapping"
+)
+
+// MQTT to multicast. The way of a message, in the order of the functions below;
+// all of it on the goroutine that read the message from the broker.
+//
+//	session ──batch──▶ 1 handle
+//	                     2 route    the topic's legs, one a rule: remembered, or asked of the table
+//	                     3 gather   retained policy, payload, size; the datagram joins its flow
+//	                   4 flush    a binding's datagrams, flow after flow, in one call to the kernel
+//	                     │  └─ what the kernel cannot take now waits in the binding's queue (binding.go)
+//	                   5 the session acknowledges every message that is not held
+//
+// A message is held while a datagram of it waits in a queue; whoever settles the
+// last one releases it. A dropped datagram is settled: it is counted, and what
+// can never leave must not keep the broker from going on.
+type sendPath struct {
+	log     *slog.Logger
+	noRule  atomic.Uint64 // messages that matched no rule
+	latency histogram     // from handed over by the session to taken by the kernel
+
+	mu      sync.Mutex // one batch at a time
+	table   *mapping.Table
+	rules   []*sendRule
+	routes  map[string]*route
+	flows   map[flowKey]*flow
+	targets []mapping.Target   // scratch of route
+	decoded []byte             // decoded payloads of the current batch
+	dirty   []*binding         // bindings with gathered datagrams
+	held    map[int32]*holding // messages of the current batch with a datagram in a queue
+}
+
+// maxRoutes bounds the topics remembered, and with them what "retained: once"
+// knows: beyond it all are forgotten, and the next message of each topic asks
+// the table again.
+const maxRoutes = 1 << 17
+
+// route is what is known of one topic.
+type route struct {
+	topic string
+	legs  []leg
+}
+
+// leg is one rule's part in a route.
+type leg struct {
+	rule  *sendRule
+	route *route
+	flow  *flow         // nil where the template yields no group
+	err   error         // why there is no group
+	last  atomic.Uint64 // fingerprint of the last payload sent, for "retained: once"; 0 is none
+}
+
+// lose drops what this leg was to send.
+func (l *leg) lose(why Reason, err error) {
+	l.rule.drop(why, l.route.topic, err)
+	if why != DropRetained {
+		l.last.Store(0) // it was not sent after all, so its like must not be held back
+	}
+}
+
+// flow is what goes to one group through one binding: its datagrams keep their order.
+type flow struct {
+	group   netip.AddrPort
+	binding *binding
+	batch   []datagram
+}
+
+type flowKey struct {
+	group   netip.AddrPort
+	binding *binding
+}
+
+// datagram is one that a message of the current batch asks for.
+type datagram struct {
+	payload []byte
+	leg     *leg
+	message int32 // index in the batch
+	dropped bool
+}
+
+func newSendPath(table *mapping.Table, log *slog.Logger) *sendPath {
+	return &sendPath{
+		log: log, table: table,
+		routes: make(map[string]*route), flows: make(map[flowKey]*flow), held: make(map[int32]*holding),
+	}
+}
+
+// handle carries a batch as far as it goes now. When it returns, the batch's
+// memory is the session's again.
+func (p *sendPath) handle(batch []session.Message) {
+	began := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.routes) >= maxRoutes {
+		clear(p.routes)
+		clear(p.flows)
+	}
+	for i := range batch {
+		r := p.route(batch[i].Topic)
+		for j := range r.legs {
+			p.gather(&batch[i], int32(i), &r.legs[j])
+		}
+	}
+	for _, b := range p.dirty {
+		p.flush(b, batch, began)
+	}
+	p.dirty, p.decoded = p.dirty[:0], p.decoded[:0]
+	for i, h := range p.held {
+		// The batch itself was counted as one reason to wait, so that a queue
+		// that empties meanwhile cannot release a message still being flushed.
+		batch[i].Hold = !h.settle()
+	}
+	clear(p.held)
+}
+
+// route finds the legs of a topic.
+func (p *sendPath) route(topic []byte) *route {
+	if r := p.routes[string(topic)]; r != nil { // no allocation: the compiler looks the bytes up in place
+		if len(r.legs) == 0 {
+			p.noRule.Add(1)
+		}
+		return r
+	}
+	r := &route{topic: string(topic)}
+	p.targets = p.table.Lookup(r.topic, p.targets[:0])
+	r.legs = make([]leg, len(p.targets))
+	for i, t := range p.targets {
+		rule := p.rules[t.Rule]
+		l := &r.legs[i]
+		l.rule, l.route, l.err = rule, r, t.Err
+		if t.Err == nil {
+			l.flow = p.flow(t.Group, rule.binding)
+		}
+	}
+	if len(r.legs) == 0 && p.noRule.Add(1) == 1 {
+		p.log.Warn("no rule matches this message; if no rule ever did, the broker still keeps a subscription of an earlier configuration in this session",
+			"topic", r.topic, "reason", DropNoRule.String())
+	}
+	p.routes[r.topic] = r
+	return r
+}
+
+func (p *sendPath) flow(group netip.AddrPort, b *binding) *flow {
+	k := flowKey{group, b}
+	f := p.flows[k]
+	if f == nil {
+		f = &flow{group: group, binding: b}
+		p.flows[k] = f
+	}
+	return f
+}
+
+// gather decides whether a message goes down a leg, and lays its datagram ready.
+func (p *sendPath) gather(m *session.Message, i int32, l *leg) {
+	rule := l.rule
+	rule.received.Add(1)
+	payload, print := m.Payload, uint64(0)
+	if rule.Retained == mapping.RetainedOnce {
+		print = fingerprint(payload)
+	}
+	switch {
+	case m.Retain && (rule.Retained == mapping.RetainedNever || print != 0 && print == l.last.Load()):
+		l.lose(DropRetained, nil)
+		return
+	case l.flow == nil:
+		l.lose(DropBadGroup, l.err)
+		return
+	case m.Oversize:
+		l.lose(DropOversize, multicast.ErrTooLong)
+		return
+	}
+	if !rule.Payload.Raw() {
+		from := len(p.decoded)
+		decoded, err := rule.Payload.Decode(p.decoded, payload)
+		if err != nil {
+			l.lose(DropBadPayload, err)
+			return
+		}
+		// Should append have moved to a larger array, the earlier payloads stay
+		// alive in the smaller one for as long as their datagrams point there.
+		p.decoded, payload = decoded, decoded[from:len(decoded):len(decoded)]
+	}
+	l.last.Store(print)
+	f := l.flow
+	if len(f.batch) == 0 {
+		if len(f.binding.flows) == 0 {
+			p.dirty = append(p.dirty, f.binding)
+		}
+		f.binding.flows = append(f.binding.flows, f)
+	}
+	f.batch = append(f.batch, datagram{payload: payload, leg: l, message: i})
+}
+
+// flush sends what was gathered for a binding, flow after flow, so that equal
+// datagrams to one group follow each other, and queues what cannot leave now.
+func (p *sendPath) flush(b *binding, batch []session.Message, began time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, f := range b.flows {
+		for i := range f.batch {
+			b.out = append(b.out, multicast.Datagram{Group: f.group, Payload: f.batch[i].payload})
+		}
+		b.meta = append(b.meta, f.batch...)
+		clear(f.batch)
+		f.batch = f.batch[:0]
+	}
+	b.flows = b.flows[:0]
+
+	n := 0
+	if b.socket != nil && b.queue.empty() {
+		var err error
+		if n, err = b.socket.Send(b.out, b.refused); err != nil {
+			b.stalled(err)
+		}
+		p.latency.observe(time.Since(began), uint64(countTaken(b.meta[:n])))
+	}
+	for i := range b.meta[n:] {
+		d := &b.meta[n+i]
+		m := &batch[d.message]
+		b.enqueue(b.out[n+i].Group, d, m.QoS, began, p.holding(d.message, m))
+	}
+	clear(b.meta) // keeps no message alive
+	clear(b.out)
+	b.meta, b.out = b.meta[:0], b.out[:0]
+}
+
+// countTaken counts datagrams the kernel took, a run of one rule at a time.
+func countTaken(ds []datagram) (taken int) {
+	for i := 0; i < len(ds); {
+		rule, n, bytes := ds[i].leg.rule, 0, 0
+		for ; i < len(ds) && ds[i].leg.rule == rule; i++ {
+			if !ds[i].dropped {
+				n++
+				bytes += len(ds[i].payload)
+			}
+		}
+		rule.took(n, bytes)
+		taken += n
+	}
+	return taken
+}
+
+// holding is what keeps message i of the batch from being acknowledged.
+// A QoS 0 message has nothing to acknowledge and none.
+func (p *sendPath) holding(i int32, m *session.Message) *holding {
+	if m.QoS == 0 {
+		return nil
+	}
+	h := p.held[i]
+	if h == nil {
+		h = &holding{ack: m.Ack}
+		h.left.Store(1)
+		p.held[i] = h
+	}
+	return h
+}
+
+// holding counts the datagrams of one message that wait in queues, and the batch
+// that is still putting them there.
+type holding struct {
+	left atomic.Int32
+	ack  interface{ Done() } // a session.Ack
+}
+
+// settle takes one off, and says whether nothing is left.
+func (h *holding) settle() bool { return h.left.Add(-1) == 0 }
+
+var fingerprintSeed = maphash.MakeSeed()
+
+// fingerprint tells payloads apart; it is never 0.
+func fingerprint(payload []byte) uint64 {
+	if h := maphash.Bytes(fingerprintSeed, payload); h != 0 {
+		return h
+	}
+	return 1
+}

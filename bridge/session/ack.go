@@ -1,0 +1,188 @@
+package session
+
+import "sync"
+
+// Ack releases a message that Handle held. The zero Ack does nothing.
+type Ack struct {
+	acks *acks
+	seq  uint64
+}
+
+// Done says that the message needs its broker no longer. It may be called from
+// any goroutine, at any time, more than once, and never blocks. The
+// acknowledgement leaves when all messages that came before on the same
+// connection are done too. Once that connection is over Done does nothing: the
+// broker sends the message again.
+func (a Ack) Done() {
+	if a.acks != nil && a.acks.release(a.seq) {
+		a.acks.ring()
+	}
+}
+
+// maxInFlight is how many messages can await an acknowledgement: as many as
+// there are packet identifiers [MQTT-2.3.1-1].
+const maxInFlight = 65535
+
+// acks orders the acknowledgements of one connection: PUBACKs leave in the
+// order in which their messages came [MQTT-4.6.0-2], and so do PUBRECs
+// [MQTT-4.6.0-3]. Messages are numbered from 0; those from head up to tail are
+// outstanding. It holds nothing of the lane, so that an Ack that is kept for
+// long keeps no buffer alive.
+type acks struct {
+	mu         sync.Mutex
+	slots      []slot // of message n: slots[n % len(slots)]; the length is a power of two
+	head, tail uint64
+	done       *packetIDs
+
+	wake chan struct{} // something may leave
+}
+
+// slot is one message that is not acknowledged yet.
+type slot struct {
+	id   uint16
+	qos  byte
+	done bool
+}
+
+func newAcks(done *packetIDs) *acks {
+	return &acks{
+		slots: make([]slot, maxBatch),
+		done:  done,
+		wake:  make(chan struct{}, 1),
+	}
+}
+
+// admit numbers the messages of a batch that want an acknowledgement. It takes
+// out those that the broker repeats although they were handed on before.
+func (a *acks) admit(batch []Message) ([]Message, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n, start := 0, a.tail
+	for i := range batch {
+		m := &batch[i]
+		if m.QoS > 0 {
+			if a.tail-a.head == maxInFlight {
+				return nil, violation("MQTT-2.3.1-2", "more messages in flight than there are packet identifiers", m.Topic)
+			}
+			if m.Dup && a.repeated(m, start) {
+				continue
+			}
+			m.Ack = Ack{a, a.tail}
+			a.push(slot{id: m.id, qos: m.QoS})
+		}
+		if n < i {
+			batch[n] = *m
+		}
+		n++
+	}
+	return batch[:n], nil
+}
+
+// repeated says whether a message with the DUP flag is one that was handed on
+// before. start is the first number of its batch.
+func (a *acks) repeated(m *Message, start uint64) bool {
+	// From PUBREC to PUBREL the broker may repeat itself: that is acknowledged
+	// again, but not handed on [MQTT-4.3.3-2].
+	if m.QoS == 2 && (a.done.has(m.id) || a.inFlight(m, a.tail)) {
+		a.push(slot{id: m.id, qos: 2, done: true})
+		return true
+	}
+	// Some brokers repeat a message on the same connection when its PUBACK takes
+	// long. It gets one PUBACK: a second could meet the identifier's next message.
+	return m.QoS == 1 && a.inFlight(m, start)
+}
+
+// inFlight says whether a message with the same identifier is outstanding.
+func (a *acks) inFlight(m *Message, end uint64) bool {
+	for seq := a.head; seq < end; seq++ {
+		if s := a.at(seq); s.id == m.id && s.qos == m.QoS {
+			return true
+		}
+	}
+	return false
+}
+
+// settle marks what Handle did not hold as done. It says whether something may leave.
+func (a *acks) settle(batch []Message) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range batch {
+		if m := &batch[i]; m.QoS > 0 && !m.Hold {
+			a.at(m.Ack.seq).done = true
+		}
+	}
+	return a.ready()
+}
+
+// release marks one message as done. It says whether that lets something leave.
+func (a *acks) release(seq uint64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if seq < a.head {
+		return false // acknowledged before
+	}
+	a.at(seq).done = true
+	return seq == a.head
+}
+
+// take appends to b the acknowledgements that may leave.
+func (a *acks) take(b []byte) []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for a.ready() {
+		s := a.at(a.head)
+		kind := byte(typePuback)
+		if s.qos == 2 {
+			kind = typePubrec
+			a.done.add(s.id)
+		}
+		b = append(b, kind<<4, 2, byte(s.id>>8), byte(s.id))
+		a.head++
+	}
+	return b
+}
+
+// complete ends the flow of a QoS 2 message: its PUBREL is here.
+func (a *acks) complete(id uint16) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.done.remove(id)
+}
+
+// forget ends the flow of all of them: the broker has lost the session.
+func (a *acks) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	*a.done = packetIDs{}
+}
+
+// ring wakes the goroutine that writes acknowledgements; many rings are one.
+func (a *acks) ring() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (a *acks) ready() bool { return a.head < a.tail && a.at(a.head).done }
+
+func (a *acks) at(seq uint64) *slot { return &a.slots[seq&uint64(len(a.slots)-1)] }
+
+func (a *acks) push(s slot) {
+	if a.tail-a.head == uint64(len(a.slots)) {
+		old := a.slots
+		a.slots = make([]slot, 2*len(old))
+		for seq := a.head; seq < a.tail; seq++ {
+			*a.at(seq) = old[seq&uint64(len(old)-1)]
+		}
+	}
+	*a.at(a.tail) = s
+	a.tail++
+}
+
+// packetIDs is a set of packet identifiers.
+type packetIDs [1 << 16 / 64]uint64
+
+func (p *packetIDs) has(id uint16) bool { return p[id/64]&(1<<(id%64)) != 0 }
+func (p *packetIDs) add(id uint16)      { p[id/64] |= 1 << (id % 64) }
+func (p *packetIDs) remove(id uint16)   { p[id/64] &^= 1 << (id % 64) }

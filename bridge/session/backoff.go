@@ -1,0 +1,24 @@
+package session
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	firstDelay = time.Second
+	maxDelay   = 15 * time.Second
+)
+
+// backoff says how long to wait before the next connect: 1 s, doubling to 15 s,
+// less up to half of it at random, so that many clients of a broker that comes
+// back do not all come at once.
+type backoff struct{ next time.Duration }
+
+func (b *backoff) delay() time.Duration {
+	d := max(b.next, firstDelay)
+	b.next = min(2*d, maxDelay)
+	return d - rand.N(d/2)
+}
+
+func (b *backoff) reset() { b.next = 0 }

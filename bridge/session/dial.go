@@ -1,0 +1,165 @@
+package session
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+)
+
+const (
+	// dialTimeout bounds the way to a broker up to the MQTT handshake: names,
+	// TCP, TLS, WebSocket.
+	dialTimeout = 10 * time.Second
+
+	// userTimeout is how long sent bytes may stay without a TCP
+	// acknowledgement before the kernel gives up the connection, where it can
+	// be told (RFC 5482, tcp(7) TCP_USER_TIMEOUT).
+	userTimeout = 20 * time.Second
+)
+
+// keepAlive makes the kernel probe an idle connection: 10 s after the last
+// byte, then each 5 s, three times.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}
+
+var defaultPorts = map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443"}
+
+// parseURL reads the address of a broker.
+func parseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("broker url: %w", err)
+	}
+	switch port, known := defaultPorts[u.Scheme]; {
+	case !known:
+		return nil, fmt.Errorf("broker url %q: unknown scheme %q; use mqtt, mqtts, ws or wss", u.Redacted(), u.Scheme)
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("broker url %q: no host", u.Redacted())
+	case u.User != nil:
+		return nil, fmt.Errorf("broker url %q: credentials in the address would be logged; use username and password_file", u.Redacted())
+	case (u.Scheme == "mqtt" || u.Scheme == "mqtts") && u.Path != "" && u.Path != "/":
+		return nil, fmt.Errorf("broker url %q: %s has no path", u.Redacted(), u.Scheme)
+	case u.Port() == "":
+		u.Host = net.JoinHostPort(u.Hostname(), port)
+	}
+	if u.Path == "/" && u.Scheme != "ws" && u.Scheme != "wss" {
+		u.Path = ""
+	}
+	return u, nil
+}
+
+// dial opens the connection to a broker. Proxies are not used, whatever the
+// environment says (ALL_PROXY, HTTP_PROXY): a bridge that silently took another
+// way to its broker than the one in its configuration would be hard to explain.
+func (s *Session) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	var config *tls.Config
+	if u.Scheme == "mqtts" || u.Scheme == "wss" {
+		var err error
+		if config, err = s.tlsConfig(u.Hostname()); err != nil {
+			return nil, err
+		}
+	}
+	var conn net.Conn
+	var err error
+	switch u.Scheme {
+	case "ws", "wss":
+		conn, err = dialWebsocket(ctx, u, config)
+	case "mqtts":
+		conn, err = (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", u.Host)
+	default:
+		conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+	}
+	if err != nil {
+		return nil, err
+	}
+	tune(conn)
+	return conn, nil
+}
+
+// tlsConfig asks for the configuration anew, so that changed certificates count
+// at the next connect.
+func (s *Session) tlsConfig(host string) (*tls.Config, error) {
+	if s.o.TLS == nil {
+		return &tls.Config{ServerName: host}, nil
+	}
+	c, err := s.o.TLS(host)
+	if err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	if c.ServerName == "" && !c.InsecureSkipVerify {
+		c = c.Clone()
+		c.ServerName = host
+	}
+	return c, nil
+}
+
+// dialWebsocket opens a WebSocket and asks for the subprotocol "mqtt"
+// [MQTT-6.0.0-3]. The dialer of the library takes no context: where ctx ends
+// first, what it is at is left to end by itself, within dialTimeout.
+func dialWebsocket(ctx context.Context, u *url.URL, config *tls.Config) (net.Conn, error) {
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	dialed := make(chan result, 1)
+	go func() {
+		direct := &mqtt.WebsocketOptions{Proxy: func(*http.Request) (*url.URL, error) { return nil, nil }}
+		conn, err := mqtt.NewWebsocket(u.String(), config, dialTimeout, nil, direct)
+		dialed <- result{conn, err}
+	}()
+	select {
+	case r := <-dialed:
+		if r.err != nil {
+			return nil, fmt.Errorf("websocket: %w", r.err)
+		}
+		// [MQTT-6.0.0-4]; a server that names none at all may still speak it.
+		if c, ok := r.conn.(interface{ Subprotocol() string }); ok && c.Subprotocol() != "" && c.Subprotocol() != "mqtt" {
+			_ = r.conn.Close()
+			return nil, fmt.Errorf("websocket: server chose the subprotocol %q instead of \"mqtt\"", c.Subprotocol())
+		}
+		return r.conn, nil
+	case <-ctx.Done():
+		go func() {
+			if r := <-dialed; r.err == nil {
+				_ = r.conn.Close()
+			}
+		}()
+		return nil, context.Cause(ctx)
+	}
+}
+
+// tune makes the kernel look after the TCP connection below conn. All of it is
+// best effort: the keep-alive of MQTT finds a dead broker too, only later.
+func tune(conn net.Conn) {
+	for {
+		inner, ok := conn.(interface{ NetConn() net.Conn }) // of TLS and WebSocket
+		if !ok {
+			break
+		}
+		conn = inner.NetConn()
+	}
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	_ = tcp.SetKeepAliveConfig(keepAlive)
+	if raw, err := tcp.SyscallConn(); err == nil {
+		_ = setUserTimeout(raw, userTimeout)
+	}
+}
+
+// dialError says what went wrong in fewer words than net does.
+func dialError(ctx context.Context, err error) error {
+	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("no answer within %v", dialTimeout)
+	}
+	return err
+}

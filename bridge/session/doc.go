@@ -1,0 +1,2 @@
+// Package session keeps one MQTT session with a broker.
+package session

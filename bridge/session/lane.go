@@ -1,0 +1,281 @@
+package session
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net"
+	"sync"
+	"sync/atomic"
+)
+
+// The way of a message from the broker, in the order of the functions below.
+// All of it runs on the goroutine on which paho reads its connection:
+//
+//	1. Read    paho asks for bytes: steps 2 to 5, until there is a frame for it
+//	2. parse   takes the frames off the buffer: PUBLISH to the batch, any other to paho
+//	3. deliver hands the batch to Handle,
+//	4.         then acknowledges what Handle did not hold, in one write (ack.go)
+//	5. fill    waits for more bytes
+//
+// So a message meets no queue, no other goroutine and no allocation, and every
+// other frame reaches paho untouched and in its place in the stream.
+//
+// paho is left without the PUBLISH of QoS 2 as well: it would hand them on by
+// another goroutine, past the order of the stream, and twice when the broker
+// repeats itself. It still answers PUBREL, which needs no memory of the PUBLISH.
+
+// maxBatch bounds the memory of a batch, and with it how long an acknowledgement
+// waits for other messages when the broker floods.
+const maxBatch = 1024
+
+// inbox is where a lane puts what it reads. It outlives the lane, for the
+// session goes on over the next connection.
+type inbox struct {
+	handle   func([]Message)
+	shut     atomic.Bool   // no more messages are handed on, nor acknowledged
+	received atomic.Uint64 // messages handed on
+	done     packetIDs     // QoS 2 messages that are acknowledged, but for their PUBREL
+}
+
+// A lane is one network connection as paho sees it, with the messages taken out.
+type lane struct {
+	conn net.Conn
+	in   *inbox
+
+	// Of the reading goroutine.
+	buf     []byte
+	r, w    int       // buf[r:w] is read, and not yet parsed
+	pass    []byte    // a frame on its way to paho; lies in buf
+	batch   []Message // lies in buf as well
+	big     Message   // an oversized message whose payload is being skipped
+	passing int       // bytes of it still to come; 0: there is none
+	greeted bool      // CONNACK was seen
+
+	acks *acks
+
+	pinged atomic.Bool // paho waits for an answer to its PINGREQ
+
+	subMu sync.Mutex
+	subs  map[uint16]int // filters asked for, by packet identifier of the SUBSCRIBE
+
+	writing chan struct{} // a lock, held for whole frames; see write.go
+	ackBuf  []byte        // under that lock
+	leaving atomic.Bool   // DISCONNECT was written
+
+	once  sync.Once
+	done  chan struct{} // closed when the lane is over
+	cause error         // why it is; valid when done is closed
+	idle  chan struct{} // closed when its own goroutine has ended
+}
+
+func newLane(conn net.Conn, in *inbox) *lane {
+	l := &lane{
+		conn:    conn,
+		in:      in,
+		buf:     make([]byte, MaxMessage),
+		batch:   make([]Message, 0, maxBatch),
+		acks:    newAcks(&in.done),
+		subs:    make(map[uint16]int),
+		writing: make(chan struct{}, 1),
+		done:    make(chan struct{}),
+		idle:    make(chan struct{}),
+	}
+	go l.writeAcks()
+	return l
+}
+
+// Read gives paho the next bytes that are not messages, and carries the
+// messages before them on the way.
+func (l *lane) Read(p []byte) (int, error) {
+	for len(l.pass) == 0 {
+		more, err := l.parse()
+		if e := l.deliver(); err == nil {
+			err = e
+		}
+		if err == nil && more {
+			err = l.fill()
+		}
+		if err != nil {
+			return 0, l.fail(err)
+		}
+	}
+	n := copy(p, l.pass)
+	l.pass = l.pass[n:]
+	return n, nil
+}
+
+// parse takes frames off the buffer until the batch is full, or it has met a
+// frame that is paho's, or more bytes are needed.
+func (l *lane) parse() (more bool, err error) {
+	if !l.skip() {
+		return true, nil
+	}
+	for len(l.batch) < maxBatch {
+		b := l.buf[l.r:l.w]
+		head, rest, err := fixedHeader(b)
+		if err != nil || head == 0 {
+			return true, err
+		}
+		if b[0]>>4 != typePublish || !l.greeted {
+			if len(l.batch) > 0 {
+				return false, nil // what came before goes before
+			}
+			return l.parseControl(b, head, rest)
+		}
+		if err := publishFlags(b); err != nil {
+			return false, err
+		}
+		end := head + rest
+		if len(b) < end {
+			if end > len(l.buf) {
+				return true, l.parseOversize(b, head, rest)
+			}
+			return true, nil
+		}
+		topic, id, payload, err := publishHead(b[:end], head, rest)
+		if err != nil {
+			return false, err
+		}
+		l.batch = append(l.batch, message(b[0], topic, b[payload:end:end], id))
+		l.r += end
+	}
+	return false, nil
+}
+
+// parseControl makes a frame that is not a message the next that paho reads.
+func (l *lane) parseControl(b []byte, head, rest int) (more bool, err error) {
+	kind := b[0] >> 4
+	if (kind == typeConnack) == l.greeted {
+		return false, violation("MQTT-3.2.0-1", "CONNACK is not the first packet, or not the only one", b)
+	}
+	if err := controlHead(b[0], rest, b); err != nil {
+		return false, err
+	}
+	// The length of a SUBACK is known from its SUBSCRIBE; any other would make
+	// paho panic, or us wait.
+	if kind == typeSuback {
+		if len(b) < head+2 {
+			return true, nil
+		}
+		asked, ok := l.asked(binary.BigEndian.Uint16(b[head:]))
+		if !ok {
+			return false, violation("MQTT-3.8.4-2", "SUBACK for a SUBSCRIBE that was not sent", b)
+		}
+		if rest != 2+asked {
+			return false, violation("MQTT-3.8.4-5", "SUBACK with more or fewer return codes than filters were asked for", b)
+		}
+	}
+	end := head + rest
+	if len(b) < end {
+		return true, nil
+	}
+	if err := controlBody(b[0], b[head:end], b); err != nil {
+		return false, err
+	}
+	l.note(kind, b[head:end])
+	l.pass = b[:end]
+	l.r += end
+	return false, nil
+}
+
+// note keeps what the lane itself must know of a frame that goes to paho.
+func (l *lane) note(kind byte, body []byte) {
+	switch kind {
+	case typeConnack:
+		l.greeted = true
+		if body[0] == 0 {
+			l.acks.forget() // no session: the broker remembers nothing of us [MQTT-3.2.2-3]
+		}
+	case typeSuback:
+		l.answered(binary.BigEndian.Uint16(body))
+	case typePubrel:
+		l.acks.complete(binary.BigEndian.Uint16(body))
+	}
+}
+
+// parseOversize begins to skip a PUBLISH that is larger than the buffer. The
+// message is handed on when its last byte has passed, for until then it has not
+// arrived.
+func (l *lane) parseOversize(b []byte, head, rest int) error {
+	topic, id, payload, err := publishHead(b, head, rest)
+	if err != nil || payload == 0 {
+		return err
+	}
+	l.big = message(b[0], bytes.Clone(topic), nil, id)
+	l.big.Size, l.big.Oversize = head+rest-payload, true
+	l.passing = head + rest - len(b) // all of the buffer is of this frame
+	l.r = l.w
+	return nil
+}
+
+// skip lets an oversized payload pass by. It is false while more is to come.
+func (l *lane) skip() bool {
+	if l.passing == 0 {
+		return true
+	}
+	n := min(l.passing, l.w-l.r)
+	l.r += n
+	l.passing -= n
+	if l.passing > 0 {
+		return false
+	}
+	l.batch = append(l.batch, l.big)
+	return true
+}
+
+// deliver hands the batch on and acknowledges what was not held.
+func (l *lane) deliver() error {
+	batch := l.batch
+	l.batch = l.batch[:0]
+	if len(batch) == 0 || l.in.shut.Load() {
+		return nil
+	}
+	batch, err := l.acks.admit(batch)
+	if err != nil {
+		return err
+	}
+	if len(batch) > 0 {
+		l.in.received.Add(uint64(len(batch)))
+		l.in.handle(batch)
+	}
+	if !l.acks.settle(batch) {
+		return nil
+	}
+	return l.flush()
+}
+
+// pingResponse is a PINGRESP frame.
+var pingResponse = []byte{typePingresp << 4, 0}
+
+// fill reads what there is, and waits for it if need be.
+//
+// After our DISCONNECT it reads on until the broker closes, and forgets: a
+// connection that is closed with bytes unread is reset, and the broker may then
+// never see what was written last.
+func (l *lane) fill() error {
+	// What is left is less than a frame. It moves at most once, for afterwards
+	// it lies at the start.
+	if l.r > 0 {
+		l.w = copy(l.buf, l.buf[l.r:l.w])
+		l.r = 0
+	}
+	n, err := l.conn.Read(l.buf[l.w:])
+	for l.leaving.Load() {
+		if err != nil {
+			return net.ErrClosed
+		}
+		_, err = l.conn.Read(l.buf)
+	}
+	l.w += n
+	// Every byte shows that the broker is alive. paho, which does not see the
+	// messages, would wait for the PINGRESP behind them and give up a slow link
+	// that is busy with them.
+	if n > 0 && l.pinged.Load() {
+		l.pinged.Store(false)
+		l.pass = pingResponse
+	}
+	if n > 0 {
+		return nil // an error comes again
+	}
+	return err
+}

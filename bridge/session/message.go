@@ -1,0 +1,44 @@
+package session
+
+// MaxMessage is the size in bytes of the largest PUBLISH frame whose payload is
+// handed on. It has room for the largest datagram (65,507 bytes) written in hex,
+// with the longest topic (65,535 bytes). A larger frame costs no memory: its
+// payload is skipped as it streams in, and the message arrives with Oversize set.
+const MaxMessage = 256 << 10
+
+// Message is one MQTT application message. Topic and Payload lie in the buffer
+// of the connection: they are valid until Handle returns, then overwritten.
+type Message struct {
+	Topic   []byte // well-formed UTF-8 without wildcards or NUL
+	Payload []byte // nil where Oversize is set
+	Size    int    // bytes of payload on the wire; more than len(Payload) only where Oversize is set
+	QoS     byte   // 0, 1 or 2
+	Retain  bool   // the broker had kept it and hands it out for a new subscription
+	Dup     bool   // the broker may have sent it before
+
+	Oversize bool // the frame was larger than MaxMessage; there is no payload
+
+	Hold bool // set by Handle: not done yet, Ack.Done will be called later
+	Ack  Ack  // releases a held message; may be copied and kept
+
+	id uint16 // packet identifier; 0 for QoS 0
+}
+
+// message is what the first byte of a PUBLISH and its parts say.
+func message(first byte, topic, payload []byte, id uint16) Message {
+	return Message{
+		Topic:   topic,
+		Payload: payload,
+		Size:    len(payload),
+		QoS:     first >> 1 & 3,
+		Retain:  first&1 != 0,
+		Dup:     first&8 != 0,
+		id:      id,
+	}
+}
+
+// Subscription is one topic filter and the highest quality of service wanted.
+type Subscription struct {
+	Filter string
+	QoS    byte // 0, 1 or 2
+}

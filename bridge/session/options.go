@@ -1,0 +1,121 @@
+package session
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Options says which session to keep, and with which broker.
+type Options struct {
+	// URLs are the addresses of the broker, tried in order at every connect:
+	// mqtt://host:1883, mqtts://host:8883, ws://host/path, wss://host/path.
+	URLs []string
+
+	// ClientID names the session at the broker, which must know no other client
+	// of that name. Required unless Clean is set.
+	ClientID string
+
+	// Username and Password are what the broker is told. Password is called at
+	// every connect; nil: no password. MQTT 3.1.1 knows no password without a
+	// user name [MQTT-3.1.2-22].
+	Username string
+	Password func() (string, error)
+
+	// TLS is called at every connect to an mqtts or wss address; nil: the
+	// system's authorities and no certificate of our own.
+	TLS func(host string) (*tls.Config, error)
+
+	// KeepAlive is how long the connection may be silent before the broker is
+	// asked for a sign of life, in whole seconds, up to 65535 s; 0: 30 s.
+	// A broker that stays silent for as long again, at most 20 s, is given up.
+	KeepAlive time.Duration
+
+	// Clean asks the broker to remember nothing between two connections. What
+	// is published meanwhile is then lost.
+	Clean bool
+
+	// Status, where not nil, keeps a retained message at the broker that says
+	// whether this session is there.
+	Status *Status
+
+	// Subscriptions are asked for at every connect.
+	Subscriptions []Subscription
+
+	// Handle receives the messages in the order in which they came, from one
+	// goroutine at a time. It must not block: while it runs nothing is read from
+	// the broker, not even its signs of life. It may set Hold, and change
+	// nothing else. What it does not hold is acknowledged when it returns.
+	Handle func(batch []Message)
+
+	// Changed is called after every change of the state, by one goroutine at a
+	// time; nil: nobody is told. It must not block.
+	Changed func(State)
+
+	// Logger hears of connects and losses; nil: nobody.
+	Logger *slog.Logger
+}
+
+// Status is the topic of the retained status message: "online" while connected,
+// "offline" after an orderly end and, as the will, after any other.
+type Status struct{ Topic string }
+
+const (
+	statusOnline  = "online"
+	statusOffline = "offline"
+)
+
+// check reports every fault of the options at once.
+func (o *Options) check() error {
+	var errs []error
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	fault(len(o.URLs) == 0, "no broker url")
+	fault(o.Handle == nil, "no Handle")
+	fault(o.ClientID == "" && !o.Clean, "a persistent session needs a client_id [MQTT-3.1.3-7]")
+	fault(!encodable(o.ClientID), "client_id %q: want UTF-8 without NUL, at most 65535 bytes", o.ClientID)
+	fault(!encodable(o.Username), "username %q: want UTF-8 without NUL, at most 65535 bytes", o.Username)
+	fault(o.KeepAlive < 0 || o.KeepAlive > math.MaxUint16*time.Second || o.KeepAlive%time.Second != 0,
+		"keep_alive %v: want whole seconds, 1s to 65535s", o.KeepAlive)
+	if o.Status != nil {
+		fault(!validTopic(o.Status.Topic), "status_topic %q: not a topic name", o.Status.Topic)
+	}
+	for _, sub := range o.Subscriptions {
+		fault(!validFilter(sub.Filter), "filter %q: not a topic filter", sub.Filter)
+		fault(sub.QoS > 2, "filter %q: QoS %d: want 0, 1 or 2", sub.Filter, sub.QoS)
+	}
+	return errors.Join(errs...)
+}
+
+// encodable says whether s fits a string of MQTT, section 1.5.3.
+func encodable(s string) bool {
+	return len(s) <= math.MaxUint16 && utf8.ValidString(s) && !strings.ContainsRune(s, 0)
+}
+
+func validTopic(s string) bool {
+	return s != "" && encodable(s) && !strings.ContainsAny(s, "+#")
+}
+
+// validFilter holds a filter to section 4.7. It matters here too: most brokers
+// answer one bad filter by closing the connection, and that at every connect.
+func validFilter(s string) bool {
+	if s == "" || !encodable(s) {
+		return false
+	}
+	levels := strings.Split(s, "/")
+	for i, level := range levels {
+		last := i == len(levels)-1
+		if strings.ContainsAny(level, "+#") && level != "+" && (level != "#" || !last) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,56 @@
+package session
+
+import (
+	"slices"
+	"time"
+)
+
+// State is a snapshot of a session.
+type State struct {
+	Connected      bool
+	Broker         string    // address of the broker that it is connected to, or was last
+	Since          time.Time // of the last change of Connected
+	SessionPresent bool      // the broker remembered the session when we connected
+	Connects       int       // connects that succeeded
+	LastErr        string    // why the last connect failed or the last connection ended; "" if neither happened since
+	Subscriptions  []SubscriptionState
+	Received       uint64 // messages handed on
+}
+
+// SubscriptionState is what became of a subscription.
+type SubscriptionState struct {
+	Subscription
+	Active  bool   // granted on this connection
+	Granted byte   // quality of service granted; it may be less than asked for
+	Err     string // what is wrong with it: refused, or granted with less; "" while all is well or the answer is out
+}
+
+// State returns the present state.
+func (s *Session) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := s.state
+	state.Subscriptions = slices.Clone(state.Subscriptions)
+	state.Received = s.in.received.Load()
+	return state
+}
+
+// change changes the state and tells of it. Only Run's goroutine does.
+func (s *Session) change(f func(*State)) {
+	s.mu.Lock()
+	f(&s.state)
+	s.mu.Unlock()
+	if s.o.Changed != nil {
+		s.o.Changed(s.State())
+	}
+}
+
+// disconnected is the change when there is no connection.
+func disconnected(state *State) {
+	if state.Connected {
+		state.Connected, state.Since = false, time.Now()
+	}
+	for i := range state.Subscriptions {
+		state.Subscriptions[i].Active = false
+	}
+}

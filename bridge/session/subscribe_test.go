@@ -1,0 +1,248 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/google/go-cmp/cmp"
+)
+
+// codes answers a SUBSCRIBE with the return code of each of its filters.
+func (p *peer) codes(code func(filter string, qos byte) byte) []string {
+	p.t.Helper()
+	s := expect[*packets.SubscribePacket](p)
+	var codes []byte
+	for i, filter := range s.Topics {
+		codes = append(codes, code(filter, s.Qoss[i]))
+	}
+	p.send(suback(s.MessageID, codes...))
+	slices.Sort(s.Topics)
+	return s.Topics
+}
+
+func TestEveryConnectSubscribesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		subs := []Subscription{{"a/+", 0}, {"b/#", 1}, {"c", 2}}
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: subs}, b.use)
+		for i, present := range []bool{false, true, false} {
+			p := b.accept()
+			p.connack(present)
+			got := map[string]byte{}
+			s := p.suback()
+			for i, filter := range s.Topics {
+				got[filter] = s.Qoss[i]
+			}
+			if diff := cmp.Diff(map[string]byte{"a/+": 0, "b/#": 1, "c": 2}, got); diff != "" {
+				t.Error(diff)
+			}
+			synctest.Wait()
+			want := State{Connected: true, Broker: b.url(), SessionPresent: present, Connects: i + 1}
+			for _, sub := range subs {
+				want.Subscriptions = append(want.Subscriptions, SubscriptionState{Subscription: sub, Active: true, Granted: sub.QoS})
+			}
+			state := c.State()
+			state.Since = time.Time{}
+			if diff := cmp.Diff(want, state); diff != "" {
+				t.Error(diff)
+			}
+			_ = p.Close()
+			synctest.Wait()
+			if state := c.State(); state.Connected || state.Subscriptions[0].Active {
+				t.Errorf("connection lost, state %+v", state)
+			}
+		}
+	})
+}
+
+func TestMessagesBeforeTheSubackAreHandedOn(t *testing.T) {
+	b := newBroker(t)
+	c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"t", 1}}})
+	p := b.greet(true, 0)
+	s := expect[*packets.SubscribePacket](p)
+	p.send(publish(qos1, "t", 1, "early"))
+	p.puback(1)
+	p.send(suback(s.MessageID, 1))
+	c.messages(1)
+	c.reached("active", func(s State) bool { return s.Subscriptions[0].Active })
+}
+
+func TestARefusedFilterIsSaidOnceAndAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"bad/1", 1}, {"good", 1}, {"low", 2}}}, b.use)
+		refuse := func(filter string, qos byte) byte {
+			switch {
+			case strings.HasPrefix(filter, "bad"):
+				return subackFailure
+			case filter == "low":
+				return 1
+			}
+			return qos
+		}
+		p := b.greet(false, 0)
+		p.codes(refuse)
+		synctest.Wait()
+		const refused = "refused by the broker; check what it allows this user to subscribe to"
+		want := []SubscriptionState{
+			{Subscription: Subscription{"bad/1", 1}, Err: refused},
+			{Subscription: Subscription{"good", 1}, Active: true, Granted: 1},
+			{Subscription: Subscription{"low", 2}, Active: true, Granted: 1, Err: "granted with QoS 1, asked for 2"},
+		}
+		if diff := cmp.Diff(want, c.State().Subscriptions); diff != "" {
+			t.Error(diff)
+		}
+		for range 3 { // only the refused one is asked for
+			time.Sleep(retryRefused - time.Second)
+			if len(p.in) > 0 {
+				t.Errorf("asked again too early: %v", p.next())
+			}
+			time.Sleep(time.Second)
+			if diff := cmp.Diff([]string{"bad/1"}, p.codes(refuse)); diff != "" {
+				t.Error(diff)
+			}
+		}
+		for _, text := range []string{"filter=bad/1", "filter=low"} {
+			if n := strings.Count(c.log.String(), text); n != 1 {
+				t.Errorf("%q logged %d times:\n%s", text, n, c.log)
+			}
+		}
+		time.Sleep(retryRefused)
+		p.codes(func(_ string, qos byte) byte { return qos })
+		synctest.Wait()
+		if sub := c.State().Subscriptions[0]; !sub.Active || sub.Err != "" {
+			t.Errorf("granted at last, but %+v", sub)
+		}
+		time.Sleep(retryRefused)
+		if len(p.in) > 0 {
+			t.Errorf("nothing is left to ask for: %v", p.next())
+		}
+	})
+}
+
+func TestALogOfThousandRefusalsStaysReadable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: manyFilters(1000)}, b.use)
+		p := b.greet(false, 0)
+		for range 2 {
+			p.codes(func(string, byte) byte { return subackFailure })
+		}
+		synctest.Wait()
+		log := c.log.String()
+		if n := strings.Count(log, "refused by the broker"); n != maxWarnings || !strings.Contains(log, "count=990") {
+			t.Errorf("%d lines:\n%s", n, log)
+		}
+	})
+}
+
+func TestASubscribeWithoutAnswerIsSentAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"t", 0}}}, b.use)
+		p := b.greet(false, 0)
+		expect[*packets.SubscribePacket](p)
+		time.Sleep(subackTimeout + retryRefused + handOver)
+		p.suback()
+		c.reached("active", func(s State) bool { return s.Subscriptions[0].Active })
+		if !strings.Contains(c.log.String(), "no answer to SUBSCRIBE") {
+			t.Error("nothing in the log")
+		}
+	})
+}
+
+func manyFilters(n int) (subs []Subscription) {
+	for i := range n {
+		subs = append(subs, Subscription{fmt.Sprintf("site/%d/lamp/+/set", i), 1})
+	}
+	return subs
+}
+
+func TestTenThousandFiltersAreAskedForInChunks(t *testing.T) {
+	b := newBroker(t)
+	c := start(t, Options{URLs: []string{b.url()}, Subscriptions: manyFilters(10_000)})
+	p := b.greet(false, 0)
+	asked := map[string]bool{}
+	for len(asked) < 10_000 {
+		s := p.suback()
+		size := 0
+		for _, filter := range s.Topics {
+			if asked[filter] {
+				t.Errorf("%s asked for twice", filter)
+			}
+			asked[filter] = true
+			size += 2 + len(filter) + 1
+		}
+		if len(s.Topics) > maxChunk || size > maxChunkBytes {
+			t.Errorf("%d filters, %d bytes in a SUBSCRIBE", len(s.Topics), size)
+		}
+	}
+	c.reached("all active", func(s State) bool {
+		return !slices.ContainsFunc(s.Subscriptions, func(s SubscriptionState) bool { return !s.Active })
+	})
+}
+
+func TestLongFiltersMakeSmallerChunks(t *testing.T) {
+	b := newBroker(t)
+	long := strings.Repeat("x", maxChunkBytes/4)
+	c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{
+		{long + "1", 0}, {long + "2", 0}, {long + "3", 0}, {long + "4", 0}, {strings.Repeat("y", 65535), 0}, {"z", 0}}})
+	p := b.greet(false, 0)
+	for _, want := range []int{3, 1, 1, 1} {
+		if got := len(p.suback().Topics); got != want {
+			t.Errorf("%d filters, want %d", got, want)
+		}
+	}
+	c.reached("all active", func(s State) bool { return s.Subscriptions[5].Active })
+}
+
+// Some brokers close the connection instead of refusing a filter.
+func TestAFilterThatMakesTheBrokerHangUpIsFoundAndLeftOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		subs := manyFilters(600)
+		subs[300].Filter = "not/allowed"
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: subs}, b.use)
+		serve := func() (connects int) {
+			for {
+				connects++
+				p := b.greet(true, 0)
+				for left := 600; ; {
+					s := expect[*packets.SubscribePacket](p)
+					if slices.Contains(s.Topics, "not/allowed") {
+						_ = p.Close()
+						break
+					}
+					p.send(suback(s.MessageID, s.Qoss...))
+					if left -= len(s.Topics); left <= 1 {
+						return connects
+					}
+				}
+			}
+		}
+		// 500 filters, then 62, 7, 1, and once more to be sure.
+		if n := serve(); n > 6 {
+			t.Errorf("%d connects until all others were subscribed", n)
+		}
+		synctest.Wait()
+		state := c.State()
+		if bad := state.Subscriptions[300]; bad.Active || !strings.Contains(bad.Err, "closes the connection") {
+			t.Errorf("state %+v", bad)
+		}
+		if !state.Connected || !state.Subscriptions[299].Active || !state.Subscriptions[599].Active {
+			t.Errorf("the others are not subscribed: %+v", state)
+		}
+		if !strings.Contains(c.log.String(), `when asked for filter \"not/allowed\"`) {
+			t.Errorf("not named in the log:\n%s", c.log)
+		}
+		time.Sleep(quarantine / 2)
+		if !c.State().Connected || c.State().Connects != state.Connects {
+			t.Error("asked for again in its quarantine")
+		}
+	})
+}

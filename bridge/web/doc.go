@@ -1,0 +1,2 @@
+// Package web serves the status page, metrics and health checks.
+package web

@@ -1,0 +1,169 @@
+package web
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"topicast/bridge"
+)
+
+// Bridge is what the pages show; *bridge.Bridge is one.
+type Bridge interface {
+	prometheus.Collector
+	Status() bridge.Status
+}
+
+// Handler answers
+//
+//	/         the status page, for people
+//	/status   the same as JSON
+//	/metrics  the counters, for Prometheus, with those of the Go runtime and the process
+//	/healthz  200 while the process lives
+//	/readyz   200 when messages can flow; else 503 and what is missing, a line each
+//
+// to GET and HEAD. Nothing can be changed through it.
+func Handler(b Bridge) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(b, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { page(w, b.Status()) })
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { status(w, b.Status()) })
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, b.Status()) })
+	return mux
+}
+
+// Server listens for requests.
+type Server struct {
+	listener net.Listener
+	http     http.Server
+}
+
+// Listen opens the address, so that a port already taken is known at the start.
+func Listen(address string, b Bridge) (*Server, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("web.listen: %w", err)
+	}
+	return &Server{listener: l, http: http.Server{
+		Handler: Handler(b),
+		// A client that dawdles must not hold a connection for ever.
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+	}}, nil
+}
+
+// Addr is the address that is really listened on.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Serve answers until ctx ends, and lets answers under way finish for a second.
+func (s *Server) Serve(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if s.http.Shutdown(grace) != nil {
+			s.http.Close()
+		}
+	})
+	defer stop()
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func status(w http.ResponseWriter, s bridge.Status) {
+	w.Header().Set("Content-Type", "application/json")
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	e.Encode(s)
+}
+
+func ready(w http.ResponseWriter, s bridge.Status) {
+	if s.Ready {
+		fmt.Fprintln(w, "ready")
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	fmt.Fprintln(w, strings.Join(s.Waiting, "\n"))
+}
+
+//go:embed page.html
+var pageText string
+
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
+	"ago":   ago,
+	"bytes": bytes,
+	"rows":  rows,
+	"more":  func(s bridge.Status) int { return max(0, len(s.Rules)-maxRows) },
+}).Parse(pageText))
+
+// maxRows is how many rules the page shows: a browser is not made for a table of
+// 100,000. Rules in trouble come first; /status has them all.
+const maxRows = 500
+
+func page(w http.ResponseWriter, s bridge.Status) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	// The page has one style sheet and no script, and says so, so that a topic
+	// or an error text can never become one.
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	w.Header().Set("Cache-Control", "no-store")
+	pageTemplate.Execute(w, s)
+}
+
+// rows is what the page shows of the rules: those in trouble first.
+func rows(s bridge.Status) []bridge.RuleStatus {
+	var well, ill []bridge.RuleStatus
+	for _, r := range s.Rules {
+		if r.State == bridge.StateUp {
+			well = append(well, r)
+		} else {
+			ill = append(ill, r)
+		}
+	}
+	all := append(ill, well...)
+	return all[:min(len(all), maxRows)]
+}
+
+// ago says how long ago in the two largest units: a person reads 3d4h, not 76h12m3s.
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return "–"
+	}
+	d := time.Since(t).Truncate(time.Second)
+	switch {
+	case d < time.Minute:
+		return d.String()
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	default:
+		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	}
+}
+
+func bytes(n int64) string {
+	switch {
+	case n < 1<<10:
+		return fmt.Sprintf("%d B", n)
+	case n < 1<<20:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	default:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	}
+}

@@ -1,0 +1,152 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"topicast/bridge"
+)
+
+// fake is a bridge in a state of the test's choice.
+type fake struct {
+	prometheus.Collector
+	status bridge.Status
+}
+
+func (f fake) Status() bridge.Status { return f.status }
+
+func newFake(s bridge.Status) fake {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "topicast_test", Help: "There to be seen."})
+	g.Set(42)
+	return fake{g, s}
+}
+
+func get(t *testing.T, b Bridge, path string) (int, http.Header, string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	Handler(b).ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	return w.Code, w.Header(), w.Body.String()
+}
+
+var busy = bridge.Status{
+	Version: "1.2.3", Started: time.Now().Add(-100 * time.Hour), Ready: false,
+	Waiting: []string{"no connection to the broker: refused", "rule lamps is pending: interface iso0 is down"},
+	Broker:  bridge.BrokerStatus{ClientID: "gateway-7"},
+	Queue:   bridge.QueueStatus{Messages: 3, Bytes: 5 << 20, Size: 64 << 20},
+	Rules: []bridge.RuleStatus{
+		{Name: "well", Filter: "a/b", Group: "239.1.1.1:5000", State: bridge.StateUp, Sent: 7},
+		{Name: "lamps", Filter: "<script>alert(1)</script>", Group: "239.1.1.2:5000", State: bridge.StatePending,
+			Reason: "interface iso0 is down", Drops: map[string]uint64{"pending": 12}, SelfTest: bridge.SelfTest{Result: "rewritten"}},
+	},
+}
+
+func TestReadySaysWhatIsMissing(t *testing.T) {
+	code, _, body := get(t, newFake(busy), "/readyz")
+	if code != http.StatusServiceUnavailable || body != strings.Join(busy.Waiting, "\n")+"\n" {
+		t.Errorf("%d %q", code, body)
+	}
+	if code, _, body := get(t, newFake(bridge.Status{Ready: true}), "/readyz"); code != http.StatusOK || body != "ready\n" {
+		t.Errorf("%d %q", code, body)
+	}
+}
+
+func TestHealthIsOfTheProcessNotOfTheBroker(t *testing.T) {
+	if code, _, _ := get(t, newFake(busy), "/healthz"); code != http.StatusOK {
+		t.Errorf("code %d while the broker is away", code)
+	}
+}
+
+func TestStatusIsTheSameDataAsJSON(t *testing.T) {
+	_, header, body := get(t, newFake(busy), "/status")
+	var got bridge.Status
+	if err := json.Unmarshal([]byte(body), &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(busy, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := header.Get("Content-Type"); got != "application/json" {
+		t.Errorf("content type %q", got)
+	}
+}
+
+func TestMetricsHoldTheBridgesTheRuntimesAndTheProcesss(t *testing.T) {
+	_, _, body := get(t, newFake(busy), "/metrics")
+	for _, want := range []string{"topicast_test 42", "go_goroutines", "process_open_fds"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+}
+
+func TestThePageShowsTroubleFirstAndRunsNobodysScript(t *testing.T) {
+	code, header, body := get(t, newFake(busy), "/")
+	if code != http.StatusOK {
+		t.Fatalf("code %d:\n%s", code, body)
+	}
+	for _, want := range []string{"not ready", "interface iso0 is down", "12 pending", "5.0 MiB of 64.0 MiB", "4d4h", "gateway-7", "self-test: rewritten"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if strings.Contains(body, "<script>") || !strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") {
+		t.Error("a topic could run a script")
+	}
+	if strings.Index(body, "239.1.1.2:5000") > strings.Index(body, "239.1.1.1:5000") {
+		t.Error("the rule in trouble does not come first")
+	}
+}
+
+func TestThePageOfManyRulesStaysReadable(t *testing.T) {
+	s := bridge.Status{Rules: make([]bridge.RuleStatus, 100_000)}
+	_, _, body := get(t, newFake(s), "/")
+	if len(body) > 1<<20 || !strings.Contains(body, "and 99500 more rules") {
+		t.Errorf("the page has %d bytes", len(body))
+	}
+}
+
+func TestNothingElseIsServedAndNothingCanBeChanged(t *testing.T) {
+	if code, _, _ := get(t, newFake(busy), "/etc/passwd"); code != http.StatusNotFound {
+		t.Errorf("code %d for a path that is not there", code)
+	}
+	w := httptest.NewRecorder()
+	Handler(newFake(busy)).ServeHTTP(w, httptest.NewRequest("POST", "/status", nil))
+	if w.Code != http.StatusMethodNotAllowed {
+		t.Errorf("code %d for a POST", w.Code)
+	}
+}
+
+func TestTheServerStopsWithItsContextAndSaysWhenItsPortIsTaken(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	s, err := Listen("127.0.0.1:0", newFake(busy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(s.Addr().String(), newFake(busy)); err == nil || !strings.Contains(err.Error(), "web.listen: ") {
+		t.Errorf("a taken port: %v", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.Serve(ctx) }()
+	r, err := http.Get("http://" + s.Addr().String() + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, r.Body)
+	r.Body.Close()
+	http.DefaultClient.CloseIdleConnections()
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

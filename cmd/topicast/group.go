@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"topicast/configs"
+	"topicast/mapping"
+)
+
+// groupUsage says what the argument GROUP:PORT is.
+const groupUsage = `GROUP:PORT is a multicast address and a port: 239.1.2.3:5000, [ff15::7]:5000.
+A group of scope link-local may carry its interface: [ff02::7%eth0]:5000.`
+
+// parseGroup reads GROUP:PORT. A zone of the address is the name of an
+// interface, and comes back as such.
+func parseGroup(text string) (group mapping.Group, zone string, err error) {
+	if host, rest, ok := strings.Cut(text, "%"); ok {
+		end := strings.LastIndex(rest, "]:")
+		if end < 1 {
+			return mapping.Group{}, "", usageError(fmt.Errorf("group %q: a zone stands before the bracket, as in [ff02::7%%eth0]:5000", text))
+		}
+		text, zone = host+rest[end:], rest[:end]
+	}
+	group, err = mapping.ParseGroup(text)
+	if err != nil {
+		return mapping.Group{}, "", usageError(err)
+	}
+	if _, fixed := group.Fixed(); !fixed {
+		return mapping.Group{}, "", usageError(fmt.Errorf("group %q: captures in braces are for rules", text))
+	}
+	return group, zone, nil
+}
+
+// joinZone is the one interface that a flag and a zone name.
+func joinZone(flag, zone string) (string, error) {
+	if flag != "" && zone != "" && flag != zone {
+		return "", usageError(fmt.Errorf("the group names the interface %s, and --interface names %s", zone, flag))
+	}
+	return flag + strings.TrimPrefix(zone, flag), nil
+}
+
+// parseSource reads an address of this host, or a prefix that picks one.
+func parseSource(text string) (netip.Prefix, error) {
+	if strings.Contains(text, "/") {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return netip.Prefix{}, fmt.Errorf("%q is no prefix such as 192.0.2.0/24", text)
+		}
+		return p, nil
+	}
+	a, err := netip.ParseAddr(text)
+	switch {
+	case err != nil:
+		return netip.Prefix{}, fmt.Errorf("%q is no address", text)
+	case a.Zone() != "":
+		return netip.Prefix{}, fmt.Errorf("name the interface with --interface %s", a.Zone())
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+// compileOne holds a binding and a group to what a rule is held to, so that what
+// works in a command works in a rule. It returns the binding with its family.
+func compileOne(group mapping.Group, b mapping.Binding) (mapping.Binding, error) {
+	everything, err := mapping.ParseFilter("#")
+	if err != nil {
+		return b, err
+	}
+	t, err := mapping.Compile([]mapping.SendRule{{Filter: everything, Group: group, Binding: b}})
+	if err == nil {
+		return t.Send()[0].Binding, nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return b, usageError(err)
+	}
+	var faults configs.Errors
+	for _, one := range joined.Unwrap() {
+		fault, ok := one.(*mapping.Fault)
+		if !ok {
+			return b, usageError(err)
+		}
+		faults = append(faults, &configs.Error{Origin: flagOf(fault.Path), Err: fault.Err, Hint: fault.Hint})
+	}
+	return b, usageError(faults)
+}
+
+// flagOf is the flag that says what a key of a rule says: --source-port for
+// send[0].source_port.
+func flagOf(path string) string {
+	_, key, _ := strings.Cut(path, ".")
+	if key == "group" {
+		return "GROUP:PORT"
+	}
+	return "--" + strings.ReplaceAll(key, "_", "-")
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"topicast/bridge/multicast"
+	"topicast/mapping"
+)
+
+// host is this host as it is now, for commands that only look at it.
+type host struct {
+	interfaces []multicast.Interface
+	places     map[mapping.Binding]place // every binding is resolved once
+}
+
+// place is where a binding's datagrams leave from on this host, or why from
+// nowhere.
+type place struct {
+	source multicast.Source
+	err    error
+}
+
+func newHost() (*host, error) {
+	interfaces, err := multicast.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	return &host{interfaces, make(map[mapping.Binding]place)}, nil
+}
+
+func (h *host) place(b mapping.Binding) place {
+	p, known := h.places[b]
+	if !known {
+		p.source, p.err = multicast.Binding(b).ResolveIn(h.interfaces)
+		h.places[b] = p
+	}
+	return p
+}
+
+// pending tells whether the place may come by itself. A source that is on the
+// wrong interface may too, but before a start it is a mistake.
+func (p place) pending() bool {
+	return errors.Is(p.err, multicast.ErrPending) && !errors.Is(p.err, multicast.ErrMisplaced)
+}
+
+// finding is something about a rule that only this host can tell.
+type finding struct {
+	path string // of the key: send[3].source
+	err  error
+	hint string
+}
+
+// examine holds rules against this host. A binding that many rules share is
+// reported with the first of them.
+func (h *host) examine(rules []mapping.SendRule) (faults, warnings []finding) {
+	share := make(map[mapping.Binding]int)
+	for _, r := range rules {
+		share[r.Binding]++
+	}
+	seen := make(map[mapping.Binding]bool)
+	for i, r := range rules {
+		if seen[r.Binding] {
+			continue
+		}
+		seen[r.Binding] = true
+		p := h.place(r.Binding)
+		f := finding{path: blamed(i, r.Binding), err: p.err}
+		if others := share[r.Binding] - 1; others > 0 && p.err != nil {
+			f.err = fmt.Errorf("%w (and so for %s more)", p.err, count(others, "rule"))
+		}
+		switch {
+		case p.pending():
+			f.err = fmt.Errorf("%w; pending until that changes", f.err)
+			warnings = append(warnings, f)
+		case p.err != nil:
+			f.hint = "topicast interfaces lists what there is"
+			faults = append(faults, f)
+		default:
+			warnings = append(warnings, narrow(i, r.Binding, p.source)...)
+		}
+	}
+	return append(faults, h.clashes(rules)...), warnings
+}
+
+// blamed is the key that a binding's trouble is about.
+func blamed(rule int, b mapping.Binding) string {
+	key := "source"
+	if !b.Source.IsValid() {
+		key = "interface"
+	}
+	return fmt.Sprintf("send[%d].%s", rule, key)
+}
+
+// narrow warns of an interface that is too small for its family: Linux turns
+// IPv6 off there.
+func narrow(rule int, b mapping.Binding, s multicast.Source) []finding {
+	const leastIPv6 = 1280 // RFC 8200 section 5
+	if !b.IPv6 || s.MTU >= leastIPv6 {
+		return nil
+	}
+	return []finding{{
+		path: fmt.Sprintf("send[%d].interface", rule),
+		err:  fmt.Errorf("the mtu of %s is %d bytes, and IPv6 needs %d", s.Interface, s.MTU, leastIPv6),
+	}}
+}
+
+// clashes finds bindings that need the same source port of the same address and
+// are not equal: each needs a socket of its own, and the second cannot be bound.
+func (h *host) clashes(rules []mapping.SendRule) (faults []finding) {
+	type end struct {
+		local netip.AddrPort
+		index int // link-local addresses are apart on each interface
+	}
+	first := make(map[end]int) // rule by local end
+	seen := make(map[mapping.Binding]bool)
+	for i, r := range rules {
+		p := h.place(r.Binding)
+		if p.err != nil || r.Binding.SourcePort == 0 || seen[r.Binding] {
+			continue
+		}
+		seen[r.Binding] = true
+		e := end{local: netip.AddrPortFrom(p.source.Addr, r.Binding.SourcePort)}
+		if e.local.Addr().IsLinkLocalUnicast() && r.Binding.IPv6 {
+			e.index = p.source.Index
+		}
+		other, taken := first[e]
+		if !taken {
+			first[e] = i
+			continue
+		}
+		faults = append(faults, finding{
+			path: fmt.Sprintf("send[%d].source_port", i),
+			err: fmt.Errorf("%s is the local end of send[%d] too, and their %s; one socket cannot do both",
+				e.local, other, differences(rules[other].Binding, r.Binding)),
+			hint: "make these keys equal, or take another source_port for one of the rules",
+		})
+	}
+	return faults
+}
+
+// differences is "ttl and dscp differ".
+func differences(a, b mapping.Binding) string {
+	var keys []string
+	for _, k := range []struct {
+		key    string
+		differ bool
+	}{
+		{"source", a.Source != b.Source},
+		{"interface", a.Interface != b.Interface},
+		{"ttl", a.TTL != b.TTL},
+		{"loopback", a.Loopback != b.Loopback},
+		{"dscp", a.DSCP != b.DSCP},
+		{"oversize", a.Fragment != b.Fragment},
+	} {
+		if k.differ {
+			keys = append(keys, k.key)
+		}
+	}
+	if len(keys) == 1 {
+		return keys[0] + " differs"
+	}
+	last := len(keys) - 1
+	return strings.Join(keys[:last], ", ") + " and " + keys[last] + " differ"
+}
+
+// sourceText is the source of a binding as a person writes it.
+func sourceText(p netip.Prefix) string {
+	switch {
+	case !p.IsValid():
+		return "-"
+	case p.IsSingleIP():
+		return p.Addr().String()
+	}
+	return p.String()
+}
+
+// room is the longest payload, in bytes, that leaves the source in one piece.
+func room(s multicast.Source) int {
+	headers := 20 + 8 // IPv4 and UDP
+	if s.Binding.IPv6 {
+		headers = 40 + 8
+	}
+	return min(s.MTU-headers, multicast.MaxPayload)
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"topicast/bridge"
+	"topicast/bridge/session"
+	"topicast/bridge/web"
+	"topicast/configs"
+)
+
+func newRunCommand() *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run the bridge",
+		Long: `Run the bridge until it is told to stop (SIGTERM, SIGINT).
+
+It exits at once, with status 1, only over a configuration that it cannot read or
+a status page that it cannot open. A broker that is away, an interface that comes
+late, a message that cannot be sent: those are waited for, or counted, and said
+in the log and on the status page.
+
+Without --config the file is $TOPICAST_CONFIG, ./topicast.yaml or
+/etc/topicast/topicast.yaml, the first there is. Every key that is not in a list
+has a flag here and a variable: broker.url is --broker-url and
+TOPICAST_BROKER_URL. A flag wins over a variable, and a variable over the file.`,
+		Example: `  topicast run --config gateway.yaml
+  TOPICAST_BROKER_PASSWORD=secret topicast run --broker-url mqtts://broker.example
+  topicast run --log-level debug`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := configs.Load(file, c.Flags())
+			if err != nil {
+				return err
+			}
+			return runBridge(c.Context(), cfg, newLogger(c.ErrOrStderr(), cfg.Log))
+		},
+	}
+	c.Flags().StringVarP(&file, "config", "c", "", "the configuration `file`")
+	configs.AddFlags(c.Flags())
+	return c
+}
+
+// runBridge runs what cfg asks for until ctx ends.
+func runBridge(ctx context.Context, cfg *configs.Config, log *slog.Logger) error {
+	b, err := newBridge(cfg, log)
+	if err != nil {
+		return err
+	}
+	log.Info("topicast starts", "version", buildVersion(), "config", cfg.File, "rules", len(cfg.Table.Send()))
+	for _, w := range cfg.Warnings {
+		log.Warn(w.Error())
+	}
+	if cfg.Web.Listen == "" {
+		return b.Run(ctx)
+	}
+	server, err := web.Listen(cfg.Web.Listen, b)
+	if err != nil {
+		return err
+	}
+	log.Info("status page", "url", fmt.Sprintf("http://%s/", server.Addr()))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return server.Serve(ctx) })
+	g.Go(func() error { return b.Run(ctx) })
+	return g.Wait()
+}
+
+// newBridge makes the bridge that cfg asks for.
+func newBridge(cfg *configs.Config, log *slog.Logger) (*bridge.Bridge, error) {
+	return bridge.New(bridge.Options{
+		Version:   buildVersion(),
+		Table:     cfg.Table,
+		QueueSize: int64(cfg.Queue.Size),
+		Session:   sessionOptions(cfg.Broker, log),
+		Logger:    log,
+	})
+}
+
+// sessionOptions is the section broker in the words of package session.
+func sessionOptions(b configs.Broker, log *slog.Logger) session.Options {
+	o := session.Options{
+		URLs:      b.URLs,
+		ClientID:  b.ClientID,
+		Username:  b.Username,
+		Password:  b.Password,
+		TLS:       b.TLSConfig,
+		KeepAlive: b.KeepAlive,
+		Clean:     b.Session == configs.SessionClean,
+		Logger:    log,
+	}
+	if b.StatusTopic != "" {
+		o.Status = &session.Status{Topic: b.StatusTopic}
+	}
+	return o
+}
+
+// newLogger logs to w as the section log asks.
+func newLogger(w io.Writer, l configs.Log) *slog.Logger {
+	o := &slog.HandlerOptions{Level: l.Level}
+	if l.Format == configs.FormatJSON {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}

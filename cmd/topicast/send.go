@@ -1,0 +1,270 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"topicast/bridge/multicast"
+	"topicast/mapping"
+)
+
+func newSendCommand() *cobra.Command {
+	o := sendOptions{binding: mapping.Binding{TTL: 1, Fragment: true}, count: 1, interval: time.Second}
+	c := &cobra.Command{
+		Use:   "send GROUP:PORT [TEXT]",
+		Short: "Send datagrams to a group, from a source you choose",
+		Long: `Send one datagram to a group, or several: a text, bytes in hexadecimal, or a file.
+
+` + groupUsage + `
+
+Datagrams leave from the address that --source names, out of the interface that
+--interface names. One of the two is enough if it picks the other; what is not
+named is never guessed.
+
+Before it sends, it tests itself: a probe that does not leave this host shows
+from which address datagrams really leave. If a NAT rule of this host would
+change it, nothing is sent.
+
+Exit status: 0 the kernel took all datagrams; 1 not all of them; 2 wrong usage.`,
+		Example: `  topicast send 239.1.2.3:5000 hello --source 127.0.0.1
+  topicast send 239.1.2.3:5000 --source 127.0.0.1 --hex "11 22 33 44 AA BB"
+  topicast send 239.1.2.3:5000 --interface lo --source 127.0.0.0/8 --count 3 --interval 100ms tick
+  echo hello | topicast send 239.1.2.3:5000 --source 127.0.0.1 --file -`,
+		RunE: func(c *cobra.Command, args []string) error {
+			o.given = c.Flags().Changed
+			return runSend(c.Context(), o, args, c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr())
+		},
+	}
+	o.addFlags(c)
+	return c
+}
+
+type sendOptions struct {
+	binding    mapping.Binding
+	noLoopback bool
+	hex, file  string
+	count      int
+	interval   time.Duration
+	noVerify   bool
+	given      func(flag string) bool
+}
+
+func (o *sendOptions) addFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.SortFlags = false
+	f.Func("source", "the `address` of this host to send from, or a prefix that picks one", func(s string) (err error) {
+		o.binding.Source, err = parseSource(s)
+		return err
+	})
+	f.StringVar(&o.binding.Interface, "interface", "", "the `name` of the interface to leave by")
+	f.Uint16Var(&o.binding.SourcePort, "source-port", 0, "the UDP `port` to send from; 0: any free one")
+	f.Uint8Var(&o.binding.TTL, "ttl", o.binding.TTL, "cross at most `n` networks, the first included: 1 to 255")
+	f.Func("dscp", "the `class` of traffic: 0 to 63, or a name such as EF, AF41 or CS5 (default 0)", func(s string) (err error) {
+		o.binding.DSCP, err = mapping.ParseDSCP(s)
+		return err
+	})
+	f.BoolVar(&o.noLoopback, "no-loopback", false, "keep it from programs on this host")
+	f.StringVar(&o.hex, "hex", "", "send these `bytes`, two hexadecimal digits each, blanks allowed between them")
+	f.StringVar(&o.file, "file", "", "send what is in this `file`; - is the standard input")
+	f.IntVar(&o.count, "count", o.count, "send it `n` times; 0: until Ctrl-C")
+	f.DurationVar(&o.interval, "interval", o.interval, "the time from one datagram to the next")
+	f.BoolVar(&o.noVerify, "no-verify", false, "send without the self-test")
+}
+
+// runSend is what a rule does with a message, once.
+func runSend(ctx context.Context, o sendOptions, args []string, stdin io.Reader, out, errOut io.Writer) error {
+	group, source, err := o.destination(args[0])
+	if err != nil {
+		return err
+	}
+	payload, err := o.payload(ctx, args[1:], stdin)
+	if err != nil {
+		return err
+	}
+	s, err := multicast.Open(source)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if !o.noVerify {
+		if err := judge(s.Probe(ctx), errOut); err != nil {
+			return err
+		}
+	}
+	return o.send(ctx, s, multicast.Datagram{Group: group, Payload: payload}, out)
+}
+
+// destination is where to, and where from on this host.
+func (o *sendOptions) destination(text string) (netip.AddrPort, multicast.Source, error) {
+	template, zone, err := parseGroup(text)
+	if err != nil {
+		return netip.AddrPort{}, multicast.Source{}, err
+	}
+	if o.count < 0 || o.interval < 0 {
+		return netip.AddrPort{}, multicast.Source{}, usageError(errors.New("--count and --interval are not negative"))
+	}
+	b := o.binding
+	b.Loopback = !o.noLoopback
+	if b.Interface, err = joinZone(b.Interface, zone); err != nil {
+		return netip.AddrPort{}, multicast.Source{}, err
+	}
+	if b, err = compileOne(template, b); err != nil {
+		return netip.AddrPort{}, multicast.Source{}, err
+	}
+	source, err := multicast.Binding(b).Resolve()
+	if err != nil {
+		return netip.AddrPort{}, multicast.Source{}, withHint(err, "topicast interfaces lists what there is")
+	}
+	group, _ := template.Fixed()
+	return group, source, nil
+}
+
+// payload is what TEXT, --hex or --file gives: one of them, and one only. An
+// empty one is a payload too.
+func (o *sendOptions) payload(ctx context.Context, text []string, stdin io.Reader) ([]byte, error) {
+	given := len(text)
+	for _, flag := range []string{"hex", "file"} {
+		if o.given(flag) {
+			given++
+		}
+	}
+	switch {
+	case given == 0:
+		return nil, usageError(withHint(errors.New("nothing to send"), `give a TEXT, --hex or --file; "" is an empty datagram`))
+	case given > 1:
+		return nil, usageError(errors.New("TEXT, --hex and --file exclude each other"))
+	case o.given("hex"):
+		return decodeHex(o.hex)
+	case o.given("file"):
+		return readPayload(ctx, o.file, stdin)
+	}
+	return []byte(text[0]), nil
+}
+
+// decodeHex reads what a rule with payload: hex reads.
+func decodeHex(text string) ([]byte, error) {
+	codec, err := mapping.ParsePayload("hex")
+	if err != nil {
+		return nil, err
+	}
+	payload, err := codec.Decode(nil, []byte(text))
+	if err != nil {
+		return nil, usageError(fmt.Errorf("--%w", err)) // it begins with "hex: "
+	}
+	return payload, nil
+}
+
+// readPayload reads a file, but not more than shows that it is too long.
+func readPayload(ctx context.Context, file string, stdin io.Reader) ([]byte, error) {
+	from := stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		from = f
+	}
+	type result struct {
+		payload []byte
+		err     error
+	}
+	read := make(chan result, 1)
+	go func() {
+		payload, err := io.ReadAll(io.LimitReader(from, multicast.MaxPayload+1))
+		read <- result{payload, err}
+	}()
+	select {
+	case r := <-read:
+		if r.err == nil && len(r.payload) > multicast.MaxPayload {
+			return nil, fmt.Errorf("%s holds more than the %d bytes of a datagram", file, multicast.MaxPayload)
+		}
+		return r.payload, r.err
+	case <-ctx.Done(): // a terminal or a pipe may never end
+		return nil, errors.New("interrupted")
+	}
+}
+
+// judge refuses a sender whose datagrams would not leave from its source.
+func judge(p multicast.Probe, errOut io.Writer) error {
+	switch p.Result {
+	case multicast.ProbeRewritten:
+		return withHint(fmt.Errorf("not sent: %s", p.Detail), "--no-verify sends all the same")
+	case multicast.ProbeRefused:
+		return withHint(fmt.Errorf("not sent: %s", p.Detail), "--no-verify tries all the same")
+	case multicast.ProbeUnheard, multicast.ProbeSkipped:
+		printWarning(errOut, "the source is not verified: "+p.Detail)
+	}
+	return nil
+}
+
+// send sends d as often as asked for, tells of the first and sums up the rest.
+func (o *sendOptions) send(ctx context.Context, s *multicast.Sender, d multicast.Datagram, out io.Writer) error {
+	began, sent := time.Now(), 0
+	sumUp := func() {
+		if o.count != 1 && sent > 0 {
+			fmt.Fprintf(out, "%s sent in %.1f s\n", count(sent, "datagram"), time.Since(began).Seconds())
+		}
+	}
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for o.count == 0 || sent < o.count {
+		select {
+		case <-ctx.Done():
+			sumUp()
+			if o.count > 0 {
+				return fmt.Errorf("interrupted: %d of %s sent", sent, count(o.count, "datagram"))
+			}
+			return nil
+		case <-next.C:
+		}
+		next.Reset(o.interval)
+		if err := sendOne(ctx, s, d); err != nil {
+			sumUp()
+			return err
+		}
+		if sent++; sent == 1 {
+			source := s.Source()
+			fmt.Fprintf(out, "%s -> %s on %s (index %d), ttl %d, %s\n", s.LocalAddr(), d.Group,
+				source.Interface, source.Index, source.Binding.TTL, count(len(d.Payload), "byte"))
+		}
+	}
+	sumUp()
+	return nil
+}
+
+// sender is what sendOne needs of a multicast.Sender.
+type sender interface {
+	Send(batch []multicast.Datagram, failed func(i int, err error)) (int, error)
+	Wait(ctx context.Context) error
+}
+
+// sendOne sends d, and waits while the socket or the interface has no room.
+func sendOne(ctx context.Context, s sender, d multicast.Datagram) error {
+	var refused error
+	for {
+		_, err := s.Send([]multicast.Datagram{d}, func(_ int, err error) { refused = err })
+		switch {
+		case errors.Is(err, multicast.ErrWouldBlock), errors.Is(err, multicast.ErrNoBuffer):
+			if err := s.Wait(ctx); err != nil {
+				return errors.New("interrupted")
+			}
+			continue
+		case errors.Is(err, multicast.ErrPending):
+			return withHint(err, "topicast interfaces lists what there is now")
+		case errors.Is(refused, os.ErrPermission):
+			return withHint(refused, fmt.Sprintf("allow udp to %s, port %d, in the output chain of this host's firewall",
+				d.Group.Addr(), d.Group.Port()))
+		case err != nil:
+			return err
+		}
+		return refused
+	}
+}

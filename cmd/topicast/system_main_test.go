@@ -1,0 +1,25 @@
+package main
+
+import (
+	"os"
+	"testing"
+
+	"topicast/bridge/netlab"
+)
+
+func TestMain(m *testing.M) { netlab.Main(systemTests{m}) }
+
+// systemTests removes, after all tests, what they share.
+type systemTests struct{ netlab.Tests }
+
+func (s systemTests) Run() int {
+	defer func() {
+		if systemDir != "" {
+			os.RemoveAll(systemDir)
+		}
+	}()
+	return s.Tests.Run()
+}
+
+// systemDir is where the binary under test is built; see topicastBinary.
+var systemDir string

@@ -1,0 +1,146 @@
+package configs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// maxPassword is what fits behind the 16-bit length of the CONNECT packet (MQTT
+// 3.1.1, 3.1.3.5).
+const maxPassword = 65535
+
+// Password returns the password to log in with, or "" if there is none. It
+// reads password_file anew, so that a password changed there is used at the
+// next connect. One newline at the end of the file does not belong to it.
+func (b *Broker) Password() (string, error) {
+	const path = "broker.password_file"
+	if b.PasswordFile == "" {
+		return string(b.Secret), nil
+	}
+	data, err := readFile(path, b.PasswordFile, maxPassword+2)
+	if err != nil {
+		return "", err
+	}
+	password := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	switch {
+	case password == "":
+		return "", fileError(path, b.PasswordFile, "write the password into it, or leave the key out", errors.New("the file is empty"))
+	case len(password) > maxPassword:
+		return "", fileError(path, b.PasswordFile, "is it the right file?", fmt.Errorf("longer than %d bytes", maxPassword))
+	}
+	return password, nil
+}
+
+// TLSConfig returns what a connection to host by mqtts or wss is secured with.
+// It reads the files anew, so that a renewed certificate is used at the next
+// connect. TLS 1.2 is the oldest version spoken (RFC 8996).
+func (b *Broker) TLSConfig(host string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
+	if b.TLS.ServerName != "" {
+		c.ServerName = b.TLS.ServerName
+	}
+	if b.TLS.CAFile != "" {
+		roots, err := b.TLS.roots()
+		if err != nil {
+			return nil, err
+		}
+		c.RootCAs = roots
+	}
+	if b.TLS.CertFile != "" {
+		certificate, err := b.TLS.certificate()
+		if err != nil {
+			return nil, err
+		}
+		c.Certificates = []tls.Certificate{certificate}
+	}
+	return c, nil
+}
+
+// maxPEM is far more than the certificates of all public authorities take.
+const maxPEM = 4 << 20
+
+// roots reads ca_file. CertPool.AppendCertsFromPEM skips what it cannot read,
+// which leaves a broker that is not trusted and no reason why.
+func (t *TLS) roots() (*x509.CertPool, error) {
+	const path = "broker.tls.ca_file"
+	data, err := readFile(path, t.CAFile, maxPEM)
+	if err != nil {
+		return nil, err
+	}
+	pool, found := x509.NewCertPool(), 0
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return nil, fileError(path, t.CAFile, "it takes the certificates of authorities only", fmt.Errorf("holds a %s", block.Type))
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fileError(path, t.CAFile, "have it made anew", fmt.Errorf("certificate %d: %w", found+1, err))
+		}
+		pool.AddCert(certificate)
+		found++
+	}
+	if found == 0 {
+		return nil, fileError(path, t.CAFile, "it takes PEM: a block that begins with -----BEGIN CERTIFICATE-----", errors.New("holds no certificate"))
+	}
+	return pool, nil
+}
+
+func (t *TLS) certificate() (tls.Certificate, error) {
+	const certPath, keyPath = "broker.tls.cert_file", "broker.tls.key_file"
+	cert, err := readFile(certPath, t.CertFile, maxPEM)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := readFile(keyPath, t.KeyFile, maxPEM)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	if block, _ := pem.Decode(key); block != nil && strings.Contains(block.Type, "ENCRYPTED") || block != nil && block.Headers["DEK-Info"] != "" {
+		return tls.Certificate{}, fileError(keyPath, t.KeyFile, "openssl pkey -in FILE -out FILE takes the passphrase off", errors.New("the key is encrypted"))
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return tls.Certificate{}, fileError(certPath, t.CertFile+" with key_file "+t.KeyFile,
+			"both take PEM, and the key is the one the certificate was made for", errors.New(strings.TrimPrefix(err.Error(), "tls: ")))
+	}
+	return pair, nil
+}
+
+// readFile reads a file that a key names, if it is not longer than most.
+func readFile(path, file string, most int64) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fileError(path, file, "see that it is there and that the user topicast runs as may read it", reason(err))
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return nil, fileError(path, file, "it must be a file that can be read", reason(err))
+	}
+	if int64(len(data)) > most {
+		return nil, fileError(path, file, "is it the right file?", fmt.Errorf("longer than %d bytes", most))
+	}
+	return data, nil
+}
+
+// reason is the error without the name of the file.
+func reason(err error) error {
+	var inner *fs.PathError
+	if errors.As(err, &inner) {
+		return inner.Err
+	}
+	return err
+}
+
+// fileError is a fault of a file that a key names. The hint is part of the
+// text, since this error goes to the log.
+func fileError(path, file, hint string, err error) error {
+	return &Error{Path: path, Err: fmt.Errorf("%s: %w (%s)", file, err, hint)}
+}

@@ -1,0 +1,113 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"topicast/mapping"
+)
+
+// check looks at what concerns more than one key, and fills in what follows
+// from other keys.
+func (s *scalars) check(doc *document) {
+	if err := checkListen(doc.Web.Listen); err != nil {
+		s.report("web.listen", err)
+	}
+	b := &doc.Broker
+	if b.KeepAlive%time.Second != 0 {
+		s.report("broker.keep_alive", fmt.Errorf("%v is not in whole seconds, which is all that MQTT has", b.KeepAlive)) // MQTT 3.1.1, 3.1.2.10
+	}
+	if b.ClientID == "" {
+		b.ClientID = defaultClientID()
+	}
+	s.checkStatusTopic(b)
+	s.checkPassword(b)
+	s.checkTLS(b)
+}
+
+// defaultClientID is the same at every start, since a persistent session
+// belongs to it, and another one on every host, since a broker drops the older
+// of two sessions of one name [MQTT-3.1.4-2].
+func defaultClientID() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "localhost"
+	}
+	return "topicast-" + host
+}
+
+func (s *scalars) checkStatusTopic(b *Broker) {
+	const placeholder = "{client_id}"
+	if b.StatusTopic == "" {
+		return
+	}
+	if strings.Contains(b.StatusTopic, placeholder) && strings.ContainsAny(b.ClientID, "+#") {
+		s.report("broker.client_id", withHint("change it, or write a broker.status_topic without {client_id}",
+			fmt.Errorf("%q becomes part of the status topic, and a topic holds neither + nor #", b.ClientID)))
+		return
+	}
+	topic := strings.ReplaceAll(b.StatusTopic, placeholder, b.ClientID)
+	if err := mapping.CheckTopic(topic); err != nil {
+		s.report("broker.status_topic", err)
+	} else if strings.ContainsAny(topic, "{}") {
+		s.report("broker.status_topic", withHint("write {client_id}, or no braces",
+			fmt.Errorf("%q: {client_id} is the only word in braces here", b.StatusTopic)))
+	}
+	b.StatusTopic = topic
+}
+
+// checkPassword leaves one of password and password_file: the one given by the
+// stronger layer, so that TOPICAST_BROKER_PASSWORD goes before a file named in
+// the configuration.
+func (s *scalars) checkPassword(b *Broker) {
+	const word, file = "broker.password", "broker.password_file"
+	given := word
+	switch {
+	case b.Secret == "" && b.PasswordFile == "":
+		return
+	case b.Secret == "":
+		given = file
+	case b.PasswordFile == "":
+	case s.origins[word].layer > s.origins[file].layer:
+		b.PasswordFile = ""
+	case s.origins[word].layer < s.origins[file].layer:
+		b.Secret, given = "", file
+	default:
+		s.report(word, withHint("keep password_file", errors.New("password and password_file are both given")))
+	}
+	if b.Username == "" { // [MQTT-3.1.2-22]
+		s.report(given, withHint("give broker.username too", errors.New("a password without a username, which MQTT 3.1.1 does not allow")))
+	}
+}
+
+func (s *scalars) checkTLS(b *Broker) {
+	t := &b.TLS
+	switch {
+	case t.CertFile != "" && t.KeyFile == "":
+		s.report("broker.tls.cert_file", withHint("give broker.tls.key_file too", errors.New("a certificate without its private key")))
+	case t.CertFile == "" && t.KeyFile != "":
+		s.report("broker.tls.key_file", withHint("give broker.tls.cert_file too", errors.New("a private key without its certificate")))
+	}
+	for _, u := range b.URLs {
+		if strings.HasPrefix(u, "mqtts:") || strings.HasPrefix(u, "wss:") {
+			return
+		}
+	}
+	// Who took the trouble to name certificates does not expect the password to
+	// travel in clear.
+	for _, key := range []struct{ path, value string }{
+		{"broker.tls.ca_file", t.CAFile},
+		{"broker.tls.cert_file", t.CertFile},
+		{"broker.tls.key_file", t.KeyFile},
+		{"broker.tls.server_name", t.ServerName},
+	} {
+		if key.value != "" {
+			s.report(key.path, withHint("write mqtts:// or wss:// in broker.url, or leave the section tls out",
+				errors.New("no url of the broker uses TLS")))
+			return
+		}
+	}
+}

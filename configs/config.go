@@ -1,0 +1,160 @@
+package configs
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"topicast/mapping"
+)
+
+// Config is a configuration that holds: every value is in its range, and the
+// rules are compiled.
+type Config struct {
+	File   string // where it was read from
+	Broker Broker
+	Queue  Queue
+	Web    Web
+	Log    Log
+
+	// Table is the compiled list of rules.
+	Table *mapping.Table
+	// Warnings are what is allowed but seldom meant, in the order of the file.
+	Warnings Errors
+}
+
+// document is the file as it is written. The tags of its fields are the one
+// place that says what a key is: its name, its default, its bounds and its
+// meaning. Decoding, flags, variables and the test of reference.yaml follow
+// them.
+//
+//	key       the name in the file
+//	default   its value where neither flag, variable nor file gives one
+//	usage     what it means, for the flag and for reference.yaml
+//	range     the least and the greatest value, both allowed
+//	oneof     the values allowed
+//	path      it names a file: one that is relative is looked for beside the configuration
+//	flag      "none" where a command line is no place for it
+type document struct {
+	Broker Broker `key:"broker"`
+	Queue  Queue  `key:"queue"`
+	Web    Web    `key:"web"`
+	Log    Log    `key:"log"`
+	Send   []send `key:"send"`
+}
+
+// Broker is the section broker: which MQTT server, and as whom.
+type Broker struct {
+	URLs         URLs          `key:"url" default:"mqtt://127.0.0.1:1883" usage:"the broker: mqtt://, mqtts://, ws:// or wss://, host and port; of several, the first that answers"`
+	ClientID     string        `key:"client_id" usage:"the name of this session at the broker; empty: topicast-<hostname>"`
+	Username     string        `key:"username" usage:"the user to log in as; empty: none"`
+	Secret       Secret        `key:"password" usage:"the password itself; better kept in password_file" flag:"none"`
+	PasswordFile string        `key:"password_file" usage:"the file that holds the password, read again at every connect" path:"true"`
+	TLS          TLS           `key:"tls"`
+	KeepAlive    time.Duration `key:"keep_alive" default:"30s" range:"5s..18h" usage:"how long the line may be silent before the broker is asked whether it is still there"`
+	Session      Session       `key:"session" default:"persistent" oneof:"persistent|clean" usage:"persistent: the broker keeps messages while we are away; clean: it forgets us"`
+	StatusTopic  string        `key:"status_topic" default:"topicast/{client_id}/status" usage:"where the retained word online or offline is published; empty: nowhere"`
+}
+
+// TLS is the section broker.tls: whom to trust and how to prove who we are. It
+// is used with mqtts and wss only.
+type TLS struct {
+	CAFile     string `key:"ca_file" usage:"the certificates (PEM) trusted to sign the broker's; empty: those of the system" path:"true"`
+	CertFile   string `key:"cert_file" usage:"our own certificate (PEM, with its chain), for brokers that ask for one" path:"true"`
+	KeyFile    string `key:"key_file" usage:"the private key (PEM, not encrypted) of cert_file" path:"true"`
+	ServerName string `key:"server_name" usage:"the name the broker's certificate must bear; empty: the host of the url"`
+}
+
+// Queue is the section queue: the memory for messages on their way.
+type Queue struct {
+	Size Size `key:"size" default:"64MiB" range:"64KiB..64GiB" usage:"the most memory for messages that wait for an interface or a socket"`
+}
+
+// Web is the section web: the status page and its companions.
+type Web struct {
+	Listen string `key:"listen" default:"127.0.0.1:9479" usage:"host:port of the status page, /metrics, /healthz, /readyz and /status; empty: off"`
+}
+
+// Log is the section log.
+type Log struct {
+	Level  slog.Level `key:"level" default:"info" oneof:"debug|info|warn|error" usage:"the least that is logged: debug, info, warn or error"`
+	Format Format     `key:"format" default:"text" oneof:"text|json" usage:"text for people, json for machines"`
+}
+
+// send is one entry of the list send, as it is written.
+type send struct {
+	Name       string           `key:"name" usage:"what the rule is called in the log, the metrics and the status page; empty: its filter"`
+	Filter     mapping.Filter   `key:"filter" usage:"which topics: + is any one level, # the rest, {name} a + and {name#} a # whose text group may use"`
+	QoS        uint8            `key:"qos" default:"1" range:"0..2" usage:"the quality of service to subscribe with"`
+	Group      mapping.Group    `key:"group" usage:"where to: address:port of a multicast group; {...} is a capture of the filter or integer arithmetic on captures"`
+	Source     netip.Prefix     `key:"source" usage:"the address of this host that datagrams leave from, or a prefix that picks one"`
+	Interface  string           `key:"interface" usage:"the name of the interface that datagrams leave by"`
+	SourcePort uint16           `key:"source_port" default:"0" range:"0..65535" usage:"the UDP port that datagrams leave from; 0: any free one"`
+	TTL        uint8            `key:"ttl" default:"1" range:"1..255" usage:"how many networks a datagram may cross, the first included"`
+	Loopback   bool             `key:"loopback" default:"true" usage:"whether programs on this host hear the datagrams too"`
+	DSCP       DSCP             `key:"dscp" default:"0" usage:"the traffic class of the datagrams: 0 to 63, or a name such as EF, AF41 or CS5"`
+	Retained   mapping.Retained `key:"retained" default:"once" oneof:"once|always|never" usage:"messages that the broker had kept: sent once, always or never"`
+	Payload    mapping.Payload  `key:"payload" default:"raw" usage:"how a message's payload becomes the datagram's: raw, hex, base64, or json:/pointer"`
+	Oversize   Oversize         `key:"oversize" default:"fragment" oneof:"fragment|drop" usage:"a datagram above the MTU of its interface: fragment or drop"`
+}
+
+// rule is the rule that the entry stands for. mapping.Compile fills in what
+// follows from the rest: the name where there is none, and the address family.
+func (s *send) rule() mapping.SendRule {
+	return mapping.SendRule{
+		Name:   s.Name,
+		Filter: s.Filter,
+		QoS:    s.QoS,
+		Group:  s.Group,
+		Binding: mapping.Binding{
+			Interface:  s.Interface,
+			Source:     s.Source,
+			SourcePort: s.SourcePort,
+			TTL:        s.TTL,
+			Loopback:   s.Loopback,
+			DSCP:       uint8(s.DSCP),
+			Fragment:   s.Oversize == OversizeFragment,
+		},
+		Retained: s.Retained,
+		Payload:  s.Payload,
+	}
+}
+
+// Session says what the broker keeps of us while we are away.
+type Session string
+
+// The values of broker.session.
+const (
+	SessionPersistent Session = "persistent" // subscriptions, and the messages of QoS 1 and 2
+	SessionClean      Session = "clean"      // nothing
+)
+
+// Format is how a line of the log looks.
+type Format string
+
+// The values of log.format.
+const (
+	FormatText Format = "text"
+	FormatJSON Format = "json"
+)
+
+// Oversize says what becomes of a datagram above the MTU of its interface.
+type Oversize string
+
+// The values of oversize.
+const (
+	OversizeFragment Oversize = "fragment" // it leaves in IP fragments
+	OversizeDrop     Oversize = "drop"
+)
+
+// Secret is a text that neither a log nor an error shows.
+type Secret string
+
+// String hides the text.
+func (Secret) String() string { return "(secret)" }
+
+// GoString hides the text from %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText hides the text from encoders.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -1,0 +1,99 @@
+package configs
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Error is one fault of a configuration, or one warning.
+type Error struct {
+	// Origin is the file, or the variable (TOPICAST_QUEUE_SIZE) or the flag
+	// (--queue-size) that the value came from.
+	Origin string
+	// Line and Column count from 1, columns in characters. A Line of 0 means
+	// the whole of Origin; a Column of 0 means the whole line.
+	Line, Column int
+	// Path is the key, such as send[3].group, or "" for the whole file.
+	Path string
+	Err  error
+	// Hint says what to do, or is "".
+	Hint string
+}
+
+// Error is "origin:line:column: path: text" without the parts that are not
+// known. It leaves out the hint.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Origin)
+	for _, n := range [...]int{e.Line, e.Column} {
+		if n > 0 {
+			b.WriteString(":" + strconv.Itoa(n))
+		}
+	}
+	for _, part := range [...]string{e.Path, e.Err.Error()} {
+		if part != "" && b.Len() > 0 {
+			b.WriteString(": ")
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Errors are all faults of a configuration: those of the file first, by line,
+// then those of variables and flags.
+type Errors []*Error
+
+// Error has one line for each fault.
+func (e Errors) Error() string {
+	lines := make([]string, len(e))
+	for i, one := range e {
+		lines[i] = one.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap makes every fault visible to errors.Is and errors.As.
+func (e Errors) Unwrap() []error {
+	list := make([]error, len(e))
+	for i, one := range e {
+		list[i] = one
+	}
+	return list
+}
+
+// sort puts faults of one file in the order of the file.
+func (e Errors) sort() {
+	slices.SortStableFunc(e, func(a, b *Error) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+}
+
+// detailed is an error that knows what to do about it, or a place within the
+// value that it is about.
+type detailed struct {
+	err  error
+	hint string
+	at   place
+}
+
+func (d *detailed) Error() string { return d.err.Error() }
+func (d *detailed) Unwrap() error { return d.err }
+
+func withHint(hint string, err error) error { return &detailed{err: err, hint: hint} }
+
+func withPlace(at place, err error) error {
+	return &detailed{err: err, hint: detailsOf(err).hint, at: at}
+}
+
+func detailsOf(err error) detailed {
+	var d *detailed
+	if errors.As(err, &d) {
+		return *d
+	}
+	return detailed{}
+}

@@ -1,0 +1,162 @@
+package configs
+
+import (
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// sample has the keys of reference.yaml whose value there is an example, since
+// they have no default or an empty one.
+var sample = []string{"name", "filter", "group", "source"}
+
+func referenceTree(t *testing.T) node {
+	t.Helper()
+	root, err := parseYAML(Reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+func TestReferenceHasEveryKeyAndNoOther(t *testing.T) {
+	var keys, reference []string
+	var walkSchema func(s *section, prefix string)
+	walkSchema = func(s *section, prefix string) {
+		for _, f := range s.fields {
+			keys = append(keys, prefix+f.key)
+			if f.section != nil {
+				walkSchema(f.section, prefix+f.key+".")
+			}
+		}
+	}
+	var walkTree func(n *node, prefix string)
+	walkTree = func(n *node, prefix string) {
+		for i := range n.entries {
+			e := &n.entries[i]
+			reference = append(reference, prefix+e.key)
+			value := &e.value
+			if value.kind == list {
+				value = &value.entries[0].value
+			}
+			walkTree(value, prefix+e.key+".")
+		}
+	}
+	root := referenceTree(t)
+	walkSchema(schema(), "")
+	walkTree(&root, "")
+	if diff := cmp.Diff(keys, reference); diff != "" {
+		t.Errorf("(-struct +reference.yaml)\n%s", diff)
+	}
+}
+
+func TestReferenceGivesTheDefaults(t *testing.T) {
+	root := referenceTree(t)
+	compare := func(f *field, v reflect.Value, n *node) {
+		if slices.Contains(sample, f.path) {
+			return
+		}
+		byDefault, byReference := reflect.New(v.Type()).Elem(), reflect.New(v.Type()).Elem()
+		if f.fallback != "" {
+			f.mustSet(byDefault)
+		}
+		if err := f.set(byReference, n); err != nil {
+			t.Errorf("%s: %v", f.path, err)
+		}
+		if got, want := fmt.Sprint(byReference), fmt.Sprint(byDefault); got != want {
+			t.Errorf("%s is %s in reference.yaml; the default is %s", f.path, got, want)
+		}
+	}
+	schema().scalars(reflect.ValueOf(&document{}).Elem(), func(f *field, v reflect.Value) {
+		n := &root
+		for key := range strings.SplitSeq(f.path, ".") {
+			n = &n.entry(key).value
+		}
+		compare(f, v, n)
+	})
+	rule := &root.entry("send").value.entries[0].value
+	s := schema().field("send").section
+	for i := range s.fields {
+		f := &s.fields[i]
+		compare(f, reflect.ValueOf(&send{}).Elem().Field(f.index), &rule.entry(f.key).value)
+	}
+}
+
+// The comment above a key says what the help of its flag says, its bounds, and
+// every value it may have.
+func TestReferenceSaysWhatAKeyIs(t *testing.T) {
+	rows := strings.Split(string(Reference), "\n")
+	comment := func(at place) string {
+		var words []string
+		for i := int(at.line) - 2; i >= 0; i-- {
+			row, is := strings.CutPrefix(strings.TrimSpace(rows[i]), "#")
+			if !is {
+				break
+			}
+			words = append([]string{strings.TrimSpace(row)}, words...)
+		}
+		return strings.Join(words, " ")
+	}
+	root := referenceTree(t)
+	check := func(f *field, e *entry) {
+		said := lowerFirst(comment(e.at))
+		if usage := lowerFirst(f.usage); !strings.HasPrefix(said, usage) {
+			t.Errorf("%s: the comment does not begin with the usage:\n%s\n%s", f.path, said, usage)
+		}
+		wanted := f.oneof
+		if f.limits != nil {
+			wanted = []string{f.limits.text}
+		}
+		for _, word := range wanted {
+			if !strings.Contains(said, word) {
+				t.Errorf("%s: the comment does not say %s", f.path, word)
+			}
+		}
+	}
+	schema().scalars(reflect.ValueOf(&document{}).Elem(), func(f *field, _ reflect.Value) {
+		n := &root
+		for key := range strings.SplitSeq(filepath.Dir(strings.ReplaceAll(f.path, ".", "/")), "/") {
+			n = &n.entry(key).value
+		}
+		check(f, n.entry(f.key))
+	})
+	s := schema().field("send").section
+	for i := range s.fields {
+		check(&s.fields[i], root.entry("send").value.entries[0].value.entry(s.fields[i].key))
+	}
+}
+
+func lowerFirst(s string) string {
+	for i, r := range s {
+		return string(unicode.ToLower(r)) + s[i+len(string(r)):]
+	}
+	return s
+}
+
+func TestReferenceLoads(t *testing.T) {
+	if _, err := load("reference.yaml", Reference, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a section may be limited to, its values can be set to.
+func TestEveryAllowedWordIsAccepted(t *testing.T) {
+	try := func(f *field, v reflect.Value) {
+		for _, word := range f.oneof {
+			if err := f.set(v, &node{kind: text, text: word}); err != nil {
+				t.Errorf("%s: %v", f.path, err)
+			}
+		}
+	}
+	schema().scalars(reflect.ValueOf(&document{}).Elem(), try)
+	s := schema().field("send").section
+	for i := range s.fields {
+		try(&s.fields[i], reflect.ValueOf(&send{}).Elem().Field(s.fields[i].index))
+	}
+}

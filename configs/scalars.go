@@ -1,0 +1,115 @@
+package configs
+
+import (
+	"path/filepath"
+	"reflect"
+
+	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
+)
+
+// scalars decodes the keys outside the rules, each from the layer that speaks
+// loudest.
+//
+// viper decides which that is, and is told no more than it needs for it. It is
+// a viper of our own, since the global one is anybody's. Keys are flat, with a
+// delimiter that none contains, since viper splits keys at dots and then lets a
+// variable for broker hide broker.url. Every variable is bound by its name,
+// since AutomaticEnv sees only keys that the file has. And a value of the file
+// is its node, so that it comes back with its line. What it says is decoded by
+// field.set; see there why.
+type scalars struct {
+	decoder *decoder
+	viper   *viper.Viper
+	flags   *pflag.FlagSet
+	origins map[string]origin // by path
+	errs    Errors            // of flags and variables
+}
+
+// origin is where a value comes from.
+type origin struct {
+	layer layer
+	name  string // of the variable or the flag
+	at    place  // in the file
+}
+
+// layer is one of the places where a value may be given; the higher one wins.
+type layer uint8
+
+const (
+	layerDefault layer = iota
+	layerFile
+	layerEnv
+	layerFlag
+)
+
+func newScalars(d *decoder, flags *pflag.FlagSet) *scalars {
+	return &scalars{
+		decoder: d,
+		viper:   viper.NewWithOptions(viper.KeyDelimiter("\x00")),
+		flags:   flags,
+		origins: make(map[string]origin),
+	}
+}
+
+// decode fills in doc. file has the values of the file, *node by path.
+func (s *scalars) decode(doc *document, file map[string]any) {
+	_ = s.viper.MergeConfigMap(file) // cannot fail
+	schema().scalars(reflect.ValueOf(doc).Elem(), s.one)
+}
+
+func (s *scalars) one(f *field, v reflect.Value) {
+	if f.fallback != "" {
+		f.mustSet(v)
+	}
+	// The file's value is decoded even where another goes before it: a fault in
+	// the file is a fault.
+	if n, ok := s.viper.Get(f.path).(*node); ok {
+		s.origins[f.path] = origin{layer: layerFile, at: n.at}
+		s.fromFile(f, v, n)
+	}
+	from := s.bind(f)
+	if written, ok := s.viper.Get(f.path).(string); ok {
+		s.origins[f.path] = from
+		if err := f.set(v, &node{kind: untyped, text: written}); err != nil {
+			s.report(f.path, err)
+		}
+	}
+}
+
+// bind tells viper of the key's variable and flag, and returns the one that
+// viper will heed, should it heed either.
+func (s *scalars) bind(f *field) origin {
+	_ = s.viper.BindEnv(f.path, f.env()) // fails only without a name
+	if s.flags != nil {
+		if flag := s.flags.Lookup(f.flag()); flag != nil && !f.noFlag {
+			_ = s.viper.BindPFlag(f.path, flag) // fails only without a flag
+			if flag.Changed {
+				return origin{layer: layerFlag, name: "--" + flag.Name}
+			}
+		}
+	}
+	return origin{layer: layerEnv, name: f.env()}
+}
+
+func (s *scalars) fromFile(f *field, v reflect.Value, n *node) {
+	if err := f.set(v, n); err != nil {
+		s.report(f.path, err)
+		return
+	}
+	// A file is looked for beside the configuration, which whoever writes it can
+	// see, and not where the daemon happens to be started.
+	if f.file && n.text != "" && !filepath.IsAbs(n.text) {
+		v.SetString(filepath.Join(filepath.Dir(s.decoder.file), n.text))
+	}
+}
+
+// report reports a fault of a key where its value comes from.
+func (s *scalars) report(path string, err error) {
+	from := s.origins[path]
+	if from.name == "" {
+		s.decoder.fault(from.at, path, err)
+		return
+	}
+	s.errs = append(s.errs, &Error{Origin: from.name, Path: path, Err: err, Hint: detailsOf(err).hint})
+}

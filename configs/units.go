@@ -1,0 +1,199 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"topicast/mapping"
+)
+
+// Size is a number of bytes.
+type Size int64
+
+var sizeUnits = []struct {
+	name  string
+	bytes int64
+}{
+	{"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}, {"KB", 1e3}, {"B", 1},
+}
+
+// String is the size in the largest unit that gives a whole number.
+func (s Size) String() string {
+	for _, u := range sizeUnits {
+		if s != 0 && int64(s)%u.bytes == 0 {
+			return strconv.FormatInt(int64(s)/u.bytes, 10) + u.name
+		}
+	}
+	return "0"
+}
+
+func parseSize(written string) (Size, error) {
+	digits := len(written) - len(strings.TrimLeft(written, "0123456789"))
+	unit := strings.TrimSpace(written[digits:])
+	n, err := strconv.ParseInt(written[:digits], 10, 64)
+	switch {
+	case err == nil && unit == "" && n == 0:
+		return 0, nil
+	case err == nil && unit == "":
+		return 0, fmt.Errorf("%s needs a unit, such as 64MiB", written)
+	case err == nil:
+		for _, u := range sizeUnits {
+			if u.name == unit && n <= math.MaxInt64/u.bytes {
+				return Size(n * u.bytes), nil
+			}
+		}
+	}
+	return 0, withHint("write a whole number and KB, MB, GB (1000) or KiB, MiB, GiB (1024)",
+		fmt.Errorf("%q is not a size, such as 64MiB", written))
+}
+
+func parseDuration(written string) (time.Duration, error) {
+	d, err := time.ParseDuration(written)
+	if _, bare := strconv.ParseFloat(written, 64); bare == nil {
+		return 0, fmt.Errorf("%s needs a unit, such as 30s", written)
+	}
+	if err != nil {
+		return 0, withHint("the units are ms, s, m and h", fmt.Errorf("%q is not a duration, such as 30s or 1h30m", written))
+	}
+	return d, nil
+}
+
+// parseInteger reads a whole number, decimal or 0x. It refuses 010, which is
+// eight to some readers of YAML and ten to others.
+func parseInteger(written string) (int64, error) {
+	digits := strings.TrimLeft(written, "+-")
+	if len(digits) > 1 && digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9' {
+		return 0, withHint("write it without the leading zero", fmt.Errorf("%s may be octal or decimal", written))
+	}
+	n, err := strconv.ParseInt(written, 0, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a whole number", written)
+	}
+	return n, nil
+}
+
+// DSCP is a differentiated services code point, 0 to 63 (RFC 2474).
+type DSCP uint8
+
+// URLs are the brokers to try, in that order.
+type URLs []string
+
+// defaultPorts are those that IANA gave to the protocols, and HTTP's for
+// WebSocket (RFC 6455 section 3).
+var defaultPorts = map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443"}
+
+// otherSchemes are what other programs call them.
+var otherSchemes = map[string]string{
+	"tcp": "mqtt", "mqtt+tcp": "mqtt",
+	"ssl": "mqtts", "tls": "mqtts", "mqtt+ssl": "mqtts", "mqtt+tls": "mqtts",
+	"http": "ws", "https": "wss",
+}
+
+// parseURL checks the address of a broker and fills in the port. No error shows
+// a url that may hold a password.
+func parseURL(written string) (string, error) {
+	scheme, rest, ok := strings.Cut(written, "://")
+	switch {
+	case written == "":
+		return "", withHint("such as mqtt://127.0.0.1:1883", errors.New("a url is empty"))
+	case strings.Contains(written, "@"): // wherever: a password may hold a slash
+		return "", withHint("use broker.username and broker.password_file; in a path, write %40",
+			errors.New("a url may not hold an @, since it is shown in the log and must hold no password"))
+	case !ok:
+		return "", withHint("write mqtt://"+written, fmt.Errorf("%q has no scheme", written))
+	case strings.Contains(written, "#"):
+		return "", fmt.Errorf("%q: a # part has no meaning here", written)
+	case defaultPorts[scheme] == "":
+		err := fmt.Errorf("%q: the scheme %q is none of mqtt, mqtts, ws, wss", written, scheme)
+		if meant := otherSchemes[strings.ToLower(scheme)]; meant != "" {
+			return "", withHint("write "+meant+"://"+rest, err)
+		}
+		return "", err
+	}
+	u, err := url.Parse(written)
+	if err != nil {
+		var inner *url.Error
+		if errors.As(err, &inner) {
+			err = inner.Err // the outer one repeats the url
+		}
+		return "", fmt.Errorf("%q: %w", written, err)
+	}
+	if err := checkURL(u); err != nil {
+		return "", fmt.Errorf("%q: %w", written, err)
+	}
+	if u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), defaultPorts[scheme])
+	}
+	return u.String(), nil
+}
+
+func checkURL(u *url.URL) error {
+	if u.Hostname() == "" {
+		return errors.New("the host is missing")
+	}
+	if strings.Count(u.Host, ":") > 1 && u.Host[0] != '[' {
+		return errors.New("an IPv6 address must be in brackets")
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("port %s is out of range: 1 to 65535", port)
+		}
+	}
+	webSocket := strings.HasPrefix(u.Scheme, "ws")
+	if !webSocket && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "") {
+		return errors.New("only ws and wss have a path")
+	}
+	if !webSocket {
+		u.Path = ""
+	}
+	return nil
+}
+
+// parseSource reads an address of this host, or a prefix that picks one. The
+// zero Prefix stands for "".
+func parseSource(written string) (netip.Prefix, error) {
+	if written == "" {
+		return netip.Prefix{}, nil
+	}
+	if strings.Contains(written, "%") {
+		return netip.Prefix{}, withHint("name the interface by the key interface", fmt.Errorf("%q: a source has no zone", written))
+	}
+	if strings.Contains(written, "/") {
+		if prefix, err := netip.ParsePrefix(written); err == nil {
+			return prefix, nil
+		}
+	} else if addr, err := netip.ParseAddr(written); err == nil {
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	return netip.Prefix{}, withHint("such as 172.17.0.1, or 172.17.0.0/16",
+		fmt.Errorf("%q is neither an address nor a prefix", written))
+}
+
+func parseDSCP(written string) (DSCP, error) {
+	d, err := mapping.ParseDSCP(written)
+	return DSCP(d), err
+}
+
+// checkListen checks host:port. Whether this host has the address is found out
+// when the page is served.
+func checkListen(written string) error {
+	if written == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(written)
+	if err != nil {
+		return withHint("such as 127.0.0.1:9479; :9479 for every address of this host; \"\" for off",
+			fmt.Errorf("%q is not a host:port", written))
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q: port %q is out of range: 0 to 65535", written, port)
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package mapping_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	"topicast/mapping"
+)
+
+var sizes = []int{10, 1_000, 100_000}
+
+// devices returns n rules dev/<i>/<last>.
+func devices(t testing.TB, n int, last, groupText string) []mapping.SendRule {
+	list := make([]mapping.SendRule, n)
+	for i := range list {
+		list[i] = rule(t, fmt.Sprintf("dev/%d/%s", i, last), groupText)
+	}
+	return list
+}
+
+func benchmarkLookup(b *testing.B, last, groupText, topicEnd string) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			table := compile(b, devices(b, n, last, groupText)...)
+			topics := make([]string, min(n, 4096))
+			for i := range topics {
+				topics[i] = fmt.Sprintf("dev/%d/%s", i*(n/len(topics)), topicEnd)
+			}
+			dst := make([]mapping.Target, 0, 4)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if dst = table.Lookup(topics[i%len(topics)], dst[:0]); len(dst) != 1 || dst[0].Err != nil {
+					b.Fatal(dst)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkLookupExact(b *testing.B) {
+	benchmarkLookup(b, "cmd", "239.1.1.1:5000", "cmd")
+}
+
+func BenchmarkLookupWildcard(b *testing.B) {
+	benchmarkLookup(b, "+", "239.1.1.1:5000", "cmd")
+}
+
+func BenchmarkLookupCapture(b *testing.B) {
+	benchmarkLookup(b, "{id}", "239.1.{id>>8}.{id&255}:{30000+id}", "1234")
+}
+
+func BenchmarkCompile(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			list := devices(b, n, "{id}", "239.1.1.{id}:5000")
+			b.ReportAllocs()
+			for b.Loop() {
+				compile(b, list...)
+			}
+		})
+	}
+}
+
+func BenchmarkSubscriptions(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			table := compile(b, devices(b, n, "{id}", "239.1.1.{id}:5000")...)
+			b.ReportAllocs()
+			for b.Loop() {
+				table.Subscriptions()
+			}
+		})
+	}
+}
+
+func BenchmarkWarnings(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			table := compile(b, devices(b, n, "{id}", "239.1.1.{id}:5000")...)
+			b.ReportAllocs()
+			for b.Loop() {
+				table.Warnings()
+			}
+		})
+	}
+}
+
+// BenchmarkMemory reports the heap that a table and its rules hold, a rule.
+func BenchmarkMemory(b *testing.B) {
+	for _, n := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				before := heap()
+				table := compile(b, devices(b, n, "{id}", "239.1.1.{id}:5000")...)
+				b.ReportMetric(float64(heap()-before)/float64(n), "B/rule")
+				runtime.KeepAlive(table)
+			}
+		})
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
+
+func BenchmarkDecode(b *testing.B) {
+	text := []byte(`{"device": {"id": 7, "name": "lamp"}, "data": "11 22 33 44 55 66 77 88 88 AA BB CC DD", "at": 1700000000.5}`)
+	for name, src := range map[string][]byte{"hex": text[50:88], "json:/data|hex": text, "json:/device/name": text} {
+		b.Run(name, func(b *testing.B) {
+			p := payload(b, name)
+			dst := make([]byte, 0, 256)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := p.Decode(dst, src); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

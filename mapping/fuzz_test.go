@@ -1,0 +1,327 @@
+package mapping_test
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"topicast/mapping"
+)
+
+// naiveMatch is MQTT 3.1.1 section 4.7 in ten lines.
+func naiveMatch(filter, topic string) bool {
+	f, t := strings.Split(filter, "/"), strings.Split(topic, "/")
+	if topic == "" || strings.HasPrefix(topic, "$") && (f[0] == "+" || f[0] == "#") {
+		return false
+	}
+	for i := range f {
+		if f[i] == "#" {
+			return true
+		}
+		if i >= len(t) || f[i] != "+" && f[i] != t[i] {
+			return i == len(t) && f[i] == "#"
+		}
+	}
+	return len(f) == len(t)
+}
+
+func seeds(f *testing.F) {
+	for _, s := range [][2]string{
+		{"#", "a"}, {"+/#", "#"}, {"a/#", "a"}, {"a/+", "+/b"}, {"$SYS/#", "+/x"}, {"/", "+/+"}, {"a//#", "a/"},
+		{"{x}/b", "a/{y}"}, {"+", "$"}, {"a/+/c/#", "a/b"}, {"#", "+/#"},
+	} {
+		f.Add(s[0], s[1])
+	}
+}
+
+func FuzzMatch(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, filterText, topic string) {
+		filter, err := mapping.ParseFilter(filterText)
+		if err != nil || strings.ContainsAny(topic, "+#") {
+			return
+		}
+		if got, want := filter.Match(topic), naiveMatch(filter.MQTT(), topic); got != want {
+			t.Errorf("%q matches %q: %t, naively %t", filterText, topic, got, want)
+		}
+		table, err := mapping.Compile([]mapping.SendRule{rule(t, filterText, "239.1.1.1:1")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := len(table.Lookup(topic, nil)) == 1, filter.Match(topic); got != want {
+			t.Errorf("%q is looked up for %q: %t, but Match says %t", topic, filterText, got, want)
+		}
+	})
+}
+
+// words are the levels that can tell filters f and g apart: theirs, one of
+// neither, an empty one and one with $.
+func words(f, g mapping.Filter) []string {
+	words := []string{"", "neither of the two", "$neither"}
+	for _, level := range strings.Split(f.MQTT()+"/"+g.MQTT(), "/") {
+		if level != "+" && level != "#" {
+			words = append(words, level)
+		}
+	}
+	return words
+}
+
+// topics calls yield for topics that could tell f and g apart: all short ones
+// up to a limit, then some at random.
+func topics(f, g mapping.Filter, yield func(topic string)) {
+	words := words(f, g)
+	longest := 2 + max(strings.Count(f.MQTT(), "/"), strings.Count(g.MQTT(), "/"))
+	layer := words
+	for depth := 1; depth <= longest && len(layer) < 3000; depth++ {
+		var next []string
+		for _, topic := range layer {
+			yield(topic)
+			for _, w := range words {
+				next = append(next, topic+"/"+w)
+			}
+		}
+		layer = next
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	for range 300 {
+		yield(instance(r, f, words))
+		yield(instance(r, g, words))
+	}
+}
+
+// instance returns a topic that f matches, but perhaps for a $ in front.
+func instance(r *rand.Rand, f mapping.Filter, words []string) string {
+	var levels []string
+	for _, level := range strings.Split(f.MQTT(), "/") {
+		switch level {
+		case "+":
+			levels = append(levels, words[r.IntN(len(words))])
+		case "#":
+			for range r.IntN(3) {
+				levels = append(levels, words[r.IntN(len(words))])
+			}
+		default:
+			levels = append(levels, level)
+		}
+	}
+	return strings.Join(levels, "/")
+}
+
+// Covers and Overlaps are held to what Match says of topics, both ways: a
+// filter that covers misses no topic, one that does not misses at least one.
+func FuzzCoversAndOverlaps(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, a, b string) {
+		f, err := mapping.ParseFilter(a)
+		if err != nil {
+			return
+		}
+		g, err := mapping.ParseFilter(b)
+		if err != nil || strings.Count(a+b, "/") > 7 {
+			return
+		}
+		covers, overlaps := true, false
+		topics(f, g, func(topic string) {
+			covers = covers && (f.Match(topic) || !g.Match(topic))
+			overlaps = overlaps || f.Match(topic) && g.Match(topic)
+		})
+		if f.Covers(g) != covers {
+			t.Errorf("%q covers %q: %t, by topics %t", f, g, f.Covers(g), covers)
+		}
+		if f.Overlaps(g) != overlaps {
+			t.Errorf("%q overlaps %q: %t, by topics %t", f, g, f.Overlaps(g), overlaps)
+		}
+	})
+}
+
+func FuzzParseFilter(f *testing.F) {
+	for _, s := range []string{"a", "{a}/{b#}", "+/#", "a{", "$share/a/b", "\x00", "\xff", "a/{a}/{a}", "é/\u0085", "//"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		filter, err := mapping.ParseFilter(s)
+		if err != nil {
+			return
+		}
+		if filter.String() != s {
+			t.Errorf("%q became %q", s, filter)
+		}
+		mqtt := filter.MQTT()
+		again, err := mapping.ParseFilter(mqtt)
+		if err != nil || again.MQTT() != mqtt || again.Captures() != nil {
+			t.Errorf("%q is subscribed to as %q, which is no filter: %v", s, mqtt, err)
+		}
+		if !utf8.ValidString(mqtt) || len(mqtt) > 65535 || strings.ContainsFunc(mqtt, unicode.IsControl) || strings.ContainsAny(mqtt, "{}") {
+			t.Errorf("%q may not be sent to a broker", mqtt)
+		}
+		wildcards := 0
+		for i, level := range strings.Split(mqtt, "/") {
+			switch {
+			case level == "#" && i != strings.Count(mqtt, "/"), len(level) > 1 && strings.ContainsAny(level, "+#"):
+				t.Errorf("%q is no filter of MQTT", mqtt)
+			case level == "#" || level == "+":
+				wildcards++
+			}
+		}
+		if len(filter.Captures()) > wildcards {
+			t.Errorf("%q has captures %q", s, filter.Captures())
+		}
+	})
+}
+
+// Whatever template and topic: a group comes out that is multicast, or an error.
+func FuzzGroup(f *testing.F) {
+	for _, s := range [][3]string{
+		{"239.1.2.3:5000", "", ""}, {"239.10.{a}.{b}:{30000+b}", "3", "17"}, {"[ff15::{a}]:{b}", "10", "20"}, {"{a}:5000", "239.1.1.1", ""},
+		{"[{a}]:{b}", "ff02::1%1", "1"}, {"{a}.1.1.1:{1<<b}", "240", "15"}, {"[{a}::{b}.0.0.1]:1", "65280", "255"}, {"[{a}:{a}::]:0x1", "99", ""},
+		{"239.{(a-b)/3%7}.{a^b|1&2}.{a<<b>>b}:{a*b}", "9223372036854775807", "63"},
+	} {
+		f.Add(s[0], s[1], s[2])
+	}
+	f.Fuzz(func(t *testing.T, text, a, b string) {
+		group, err := mapping.ParseGroup(text)
+		if err != nil {
+			return
+		}
+		if again, err := mapping.ParseGroup(group.String()); err != nil || !again.Equal(group) {
+			t.Errorf("%q became %q, %v", text, again, err)
+		}
+		var filterText string
+		for _, name := range group.Captures() {
+			filterText += "{" + name + "}/"
+		}
+		topic := strings.ReplaceAll(a, "/", "")
+		for range strings.Count(filterText, "/") {
+			topic += "/" + b
+		}
+		for _, source := range []string{"", "172.17.0.1/32", "fd17::1/128"} {
+			r := rule(t, filterText+"#", "239.1.1.1:1")
+			r.Group = group
+			if source != "" {
+				r.Binding.Source = prefix(source)
+			}
+			table, err := mapping.Compile([]mapping.SendRule{r})
+			if err != nil {
+				continue
+			}
+			for _, target := range table.Lookup(topic, nil) {
+				addr := target.Group.Addr()
+				switch {
+				case target.Err != nil && target.Group.IsValid(), target.Err == nil && !target.Group.IsValid():
+					t.Errorf("%q for %q: group %s and error %v", text, topic, target.Group, target.Err)
+				case target.Err != nil:
+				case !addr.IsMulticast() || addr.Is4In6() || addr.Zone() != "" || target.Group.Port() == 0:
+					t.Errorf("%q for %q: %s is no group", text, topic, target.Group)
+				case addr.Is6() != table.Send()[0].Binding.IPv6:
+					t.Errorf("%q for %q: %s is not of the rule's family", text, topic, target.Group)
+				}
+			}
+		}
+	})
+}
+
+func FuzzHex(f *testing.F) {
+	for _, s := range []string{"", "00ff", "AA bb\n", "1", "1 1", "zz", " ", "0x11"} {
+		f.Add([]byte(s))
+	}
+	p := payload(f, "hex")
+	f.Fuzz(func(t *testing.T, src []byte) {
+		got, err := p.Decode(nil, src)
+		// encoding/hex knows no white space: between bytes means outside every pair.
+		var plain []byte
+		for i := 0; i < len(src); i++ {
+			if len(plain)%2 == 1 || !strings.ContainsRune(" \t\n\v\f\r", rune(src[i])) {
+				plain = append(plain, src[i])
+			}
+		}
+		want, wantErr := hex.DecodeString(string(plain))
+		if (err != nil) != (wantErr != nil) || err == nil && string(got) != string(want) {
+			t.Errorf("%q: %x, %v, want %x, %v", src, got, err, want, wantErr)
+		}
+	})
+}
+
+func FuzzBase64(f *testing.F) {
+	for _, s := range []string{"", "AA==", "AA", "3q2+7w==", "_-_-", "A\nA", "====", "+-"} {
+		f.Add([]byte(s))
+	}
+	p := payload(f, "base64")
+	f.Fuzz(func(t *testing.T, src []byte) {
+		got, err := p.Decode(nil, src)
+		accepted := false
+		for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding, base64.RawURLEncoding} {
+			want, wantErr := encoding.Strict().DecodeString(string(src))
+			if wantErr != nil {
+				continue
+			}
+			accepted = true
+			if err != nil || string(got) != string(want) {
+				t.Errorf("%q: %x, %v, want %x", src, got, err, want)
+			}
+		}
+		if err == nil && !accepted {
+			t.Errorf("%q: %x, which no encoding gives", src, got)
+		}
+	})
+}
+
+// A field is what encoding/json finds there, unless it cannot be told apart
+// from what is not UTF-8 or half a surrogate pair.
+func FuzzJSON(f *testing.F) {
+	for _, s := range []string{document, `{"a":[1,{"b":"\u0061"}]}`, `[[],{},"",-0.1e-1]`, `"x"`, "null", `{"a":1,"a":[2]}`, "{", `{"/~":{"":0}}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		var root any
+		decodeErr := json.Unmarshal(src, &root)
+		if got, err := payload(t, "json:").Decode(nil, src); decodeErr != nil && err == nil {
+			t.Fatalf("%q: %q, but: %v", src, got, decodeErr)
+		}
+		if decodeErr != nil || !utf8.Valid(src) || strings.Contains(strings.ToLower(string(src)), `\ud`) {
+			return
+		}
+		walk(root, "", func(pointer string, value any) {
+			if strings.Contains(pointer, "|") {
+				return
+			}
+			got, err := payload(t, "json:"+pointer).Decode(nil, src)
+			if text, ok := value.(string); ok {
+				if err != nil || string(got) != text {
+					t.Errorf("%s of %q: %q, %v, want %q", pointer, src, got, err, text)
+				}
+				return
+			}
+			var same any
+			switch {
+			case value == nil && err == nil:
+				t.Errorf("%s of %q: null gave %q", pointer, src, got)
+			case value == nil:
+			case err != nil:
+				t.Errorf("%s of %q: %v", pointer, src, err)
+			case json.Unmarshal(got, &same) != nil || fmt.Sprint(same) != fmt.Sprint(value):
+				t.Errorf("%s of %q: %q, want %v", pointer, src, got, value)
+			}
+		})
+	})
+}
+
+// walk calls yield for each value below v and its JSON Pointer.
+func walk(v any, pointer string, yield func(pointer string, value any)) {
+	yield(pointer, v)
+	switch v := v.(type) {
+	case map[string]any:
+		for name, member := range v {
+			walk(member, pointer+"/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(name), yield)
+		}
+	case []any:
+		for i, element := range v {
+			walk(element, fmt.Sprint(pointer, "/", i), yield)
+		}
+	}
+}

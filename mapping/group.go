@@ -1,0 +1,225 @@
+package mapping
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Group is a group template: a multicast address and port in which an octet
+// of IPv4, a 16-bit group of IPv6, or the port may be {…}, an expression over
+// the filter's captures:
+//
+//	239.1.2.3:5000
+//	239.10.{floor}.{id}:30000
+//	[ff15::{id}]:{30000+id}     id 10 gives ff15::a, the group of value 10
+//	{address}:5000              the capture is a whole address
+//	[{address}]:5000            the same, IPv6 only
+//
+// The zero Group is no group. An immutable value.
+type Group struct {
+	text string
+	*template
+}
+
+// A template is a Group taken apart: the bytes of the address and the port as
+// far as they are fixed, and the fields that captures fill in.
+type template struct {
+	names   []string // the captures used; expressions know them by index
+	fields  []field
+	address [16]byte // IPv4: the first 4 bytes alone
+	port    uint16
+	ipv6    bool
+	whole   bool // the whole address is capture 0
+	known   bool // ipv6 is so; else it may be either
+}
+
+// A field is a part of the template that an expression fills in.
+type field struct {
+	text   string // the expression as written, with its braces
+	code   program
+	offset int // of its bytes in the address, or atPort
+	min    int64
+	max    int64
+}
+
+const atPort = -1
+
+// ParseGroup reads a group template. What can never be a group is an error here;
+// what depends on captures is checked for each topic.
+func ParseGroup(s string) (Group, error) {
+	t, err := parseTemplate(s)
+	if err != nil {
+		return Group{}, fmt.Errorf("group %s: %w", quote(s), err)
+	}
+	return Group{s, t}, nil
+}
+
+// String returns the template as written.
+func (g Group) String() string { return g.text }
+
+// IsZero tells whether g is the zero Group.
+func (g Group) IsZero() bool { return g.template == nil }
+
+// Equal tells whether two templates are written alike.
+func (g Group) Equal(other Group) bool { return g.text == other.text }
+
+// Captures returns the names of the captures it uses, each once.
+func (g Group) Captures() []string {
+	if g.IsZero() {
+		return nil
+	}
+	return slices.Clone(g.names)
+}
+
+// Fixed returns the group if it does not depend on captures.
+func (g Group) Fixed() (group netip.AddrPort, ok bool) {
+	if g.IsZero() || g.whole || len(g.fields) > 0 {
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(toAddr(g.address, g.ipv6), g.port), true
+}
+
+// Family tells whether the group is an IPv6 one; known is false where the whole
+// address is a capture and may be either.
+func (g Group) Family() (ipv6, known bool) {
+	if g.IsZero() {
+		return false, false
+	}
+	return g.ipv6, g.known
+}
+
+// MarshalText returns the template as written.
+func (g Group) MarshalText() ([]byte, error) { return []byte(g.text), nil }
+
+// UnmarshalText is ParseGroup.
+func (g *Group) UnmarshalText(text []byte) (err error) {
+	*g, err = ParseGroup(string(text))
+	return err
+}
+
+// A GroupError says why a topic gives no group: a value left its bounds, or the
+// address is not multicast.
+type GroupError struct {
+	Group string // the rule's template
+	Topic string
+	Part  string // the part of the template it is about
+	Value string // what that came to
+	Want  string // what it may be
+}
+
+func (e *GroupError) Error() string {
+	return fmt.Sprintf("group %s for topic %s: %s", e.Group, quote(e.Topic), e.reason())
+}
+
+func (e *GroupError) reason() string { return e.Part + " is " + e.Value + ", not " + e.Want }
+
+// expand returns the group that the captures give, in the order of names.
+// It leaves the error's Group and Topic to the caller.
+func (t *template) expand(captures []string, ipv6 bool) (netip.AddrPort, *GroupError) {
+	address, port := t.address, t.port
+	for i := range t.fields {
+		f := &t.fields[i]
+		value, err := f.value(captures, t.names)
+		if err != nil {
+			return netip.AddrPort{}, err
+		}
+		f.put(value, &address, &port)
+	}
+	host := toAddr(address, t.ipv6)
+	if t.whole {
+		var err *GroupError
+		if host, err = wholeHost(captures[0], t.names[0], ipv6); err != nil {
+			return netip.AddrPort{}, err
+		}
+	}
+	if want := wantGroup(host); want != "" {
+		return netip.AddrPort{}, &GroupError{Part: "the address", Value: host.String(), Want: want}
+	}
+	return netip.AddrPortFrom(host, port), nil
+}
+
+// value runs the field's expression and holds it to its bounds.
+func (f *field) value(captures, names []string) (int64, *GroupError) {
+	value, blame, trouble := f.code.run(captures)
+	switch {
+	case trouble != "" && blame >= 0:
+		return 0, &GroupError{Part: "{" + names[blame] + "}", Value: quote(captures[blame]), Want: trouble}
+	case trouble == "" && f.min <= value && value <= f.max:
+		return value, nil
+	case trouble == "":
+		trouble = strconv.FormatInt(value, 10)
+	}
+	return 0, &GroupError{Part: f.text, Value: trouble, Want: fmt.Sprintf("%d to %d", f.min, f.max)}
+}
+
+// put writes a value that is within the field's bounds to its place.
+func (f *field) put(value int64, address *[16]byte, port *uint16) {
+	switch {
+	case f.offset == atPort:
+		*port = uint16(value)
+	case f.max > 255:
+		address[f.offset], address[f.offset+1] = byte(value>>8), byte(value)
+	default:
+		address[f.offset] = byte(value)
+	}
+}
+
+// wholeHost reads a capture as an address.
+func wholeHost(value, name string, ipv6 bool) (netip.Addr, *GroupError) {
+	// A zone is refused before it is parsed, as netip keeps every zone it sees.
+	if host, err := netip.ParseAddr(value); !strings.Contains(value, "%") && err == nil && host.Is6() == ipv6 {
+		return host, nil
+	}
+	want := "an IPv4 address"
+	if ipv6 {
+		want = "an IPv6 address without a zone"
+	}
+	return netip.Addr{}, &GroupError{Part: "{" + name + "}", Value: quote(value), Want: want}
+}
+
+// wantGroup returns what a group's address may be, or "" if this is one.
+func wantGroup(a netip.Addr) string {
+	switch {
+	case a.Is4() && a.IsMulticast():
+		return ""
+	case a.Is4():
+		return "an IPv4 multicast address, 224.0.0.0 to 239.255.255.255"
+	case a.Is4In6() || !a.IsMulticast():
+		return "an IPv6 multicast address, ff00::/8"
+	case scope(a) == 0:
+		// RFC 4291 2.7, erratum 3480: "nodes must not originate a packet" to it.
+		return "an IPv6 multicast address of a scope other than 0, which is reserved and dropped by receivers"
+	}
+	return ""
+}
+
+// scope returns the scope of an IPv6 group: 1 is the interface, 2 the link
+// (RFC 4291 2.7).
+func scope(a netip.Addr) byte { return a.As16()[1] & 0xf }
+
+// linkLocal tells whether every group of the template is one that routers never
+// forward: 224.0.0.0/24 (RFC 5771 section 4), and scopes 1 and 2 of IPv6.
+func (t *template) linkLocal() bool {
+	prefix := 3 // bytes that tell
+	if t.ipv6 {
+		prefix = 2
+	}
+	within := func(f field) bool { return 0 <= f.offset && f.offset < prefix }
+	if t.whole || slices.ContainsFunc(t.fields, within) {
+		return false
+	}
+	if t.ipv6 {
+		return scope(toAddr(t.address, true)) <= 2
+	}
+	return [3]byte(t.address[:3]) == [3]byte{224, 0, 0}
+}
+
+func toAddr(address [16]byte, ipv6 bool) netip.Addr {
+	if ipv6 {
+		return netip.AddrFrom16(address)
+	}
+	return netip.AddrFrom4([4]byte(address[:4]))
+}

@@ -1,0 +1,80 @@
+package mapping
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// A Table is all rules compiled. It never changes, so any number of goroutines
+// may use it.
+type Table struct {
+	send   []SendRule
+	routes []route // by rule
+	trie   *trie   // of the rules' filters; the id is the rule
+}
+
+// A route is what Lookup needs of a rule, in one place.
+type route struct {
+	group    netip.AddrPort // if it is fixed
+	template *template      // else
+	captures []capture      // where the template's captures stand in the topic
+	ipv6     bool
+}
+
+// A Target is where a message goes by one rule.
+type Target struct {
+	Rule  int            // index in Table.Send
+	Group netip.AddrPort // invalid if Err is set
+	Err   error          // a *GroupError: the topic gives no group by this rule, drop(bad_group)
+}
+
+// Send returns the rules in the order they were given, each with its Name and
+// its Binding.IPv6 filled in. They are not to be changed.
+func (t *Table) Send() []SendRule { return t.send }
+
+// Lookup appends to dst the targets of a topic, in the order of their rules.
+//
+// Its cost depends on the levels of the topic, not on the number of rules, and
+// it allocates nothing unless dst grows or a target has an Err. It keeps
+// nothing of topic.
+func (t *Table) Lookup(topic string, dst []Target) []Target {
+	if topic == "" {
+		return dst
+	}
+	start := len(dst)
+	t.trie.match(topic, func(first int32) {
+		for rule := first; rule != none; rule = t.trie.next[rule] {
+			dst = append(dst, Target{Rule: int(rule)})
+		}
+	})
+	targets := dst[start:]
+	slices.SortFunc(targets, func(a, b Target) int { return cmp.Compare(a.Rule, b.Rule) })
+	for i := range targets {
+		t.resolve(&targets[i], topic)
+	}
+	return dst
+}
+
+// resolve fills in the group that a topic goes to.
+func (t *Table) resolve(target *Target, topic string) {
+	r := &t.routes[target.Rule]
+	if r.template == nil {
+		target.Group = r.group
+		return
+	}
+	var buffer [8]string
+	values := buffer[:0]
+	for _, c := range r.captures {
+		values = append(values, c.value(topic))
+	}
+	group, err := r.template.expand(values, r.ipv6)
+	if err != nil {
+		// The topic may lie in a buffer that the caller uses again.
+		err.Group, err.Topic = t.send[target.Rule].Group.text, strings.Clone(topic)
+		target.Err = err
+		return
+	}
+	target.Group = group
+}

@@ -1,0 +1,135 @@
+package mapping
+
+import "fmt"
+
+// A Warning is something legal that is probably not what was meant.
+type Warning struct {
+	Path string // of the field as in the configuration: "send[3].filter"
+	Text string
+}
+
+const (
+	// maxWarnings is how many warnings of one kind are spelt out.
+	maxWarnings = 20
+	// maxSteps bounds the search for overlaps, of which n filters can have n²/2.
+	// 100,000 filters without any take a tenth of it.
+	maxSteps = 1 << 22
+)
+
+// Warnings returns what is worth a second look: filters that overlap in part,
+// datagrams that leave twice, and groups that reach less far than their ttl says.
+func (t *Table) Warnings() []Warning {
+	kept, _ := t.covering()
+	warnings := t.overlaps("filters that overlap", [][]int{kept}, t.partialOverlap)
+	warnings = append(warnings, t.overlaps("rules that send the same", t.sameOutcome(), t.duplicate)...)
+	return append(warnings, t.reach()...)
+}
+
+// partialOverlap warns of two subscriptions. Neither covers the other, else
+// one would not be subscribed to.
+func (t *Table) partialOverlap(earlier, later int) Warning {
+	return Warning{path(later, "filter"), fmt.Sprintf(
+		"%s overlaps %s of send[%d], and neither covers the other: a broker may deliver a message that matches both once for each [MQTT-3.3.5-1], and then it leaves twice",
+		t.send[later].Filter, t.send[earlier].Filter, earlier)}
+}
+
+// duplicate warns of two rules with the same outcome and overlapping filters.
+func (t *Table) duplicate(earlier, later int) Warning {
+	return Warning{path(later, "group"), fmt.Sprintf(
+		"send[%d] sends to %s from the same binding too: a message that matches both %s and %s leaves twice",
+		earlier, t.send[later].Group, t.send[earlier].Filter, t.send[later].Filter)}
+}
+
+// sameOutcome gathers the rules that make the same datagram of a message.
+func (t *Table) sameOutcome() [][]int {
+	type outcome struct {
+		binding  Binding
+		payload  string
+		group    string
+		captures string // the levels that the group's captures take
+	}
+	number := make(map[outcome]int, len(t.send))
+	var rules [][]int
+	for i, r := range t.send {
+		o := outcome{binding: r.Binding, payload: r.Payload.String(), group: r.Group.text}
+		if group, fixed := r.Group.Fixed(); fixed {
+			o.group = group.String() // however it was written
+		}
+		for _, c := range t.routes[i].captures {
+			o.captures += fmt.Sprint(c.level, c.multi, " ")
+		}
+		n, known := number[o]
+		if !known {
+			n = len(rules)
+			number[o] = n
+			rules = append(rules, nil)
+		}
+		rules[n] = append(rules[n], i)
+	}
+	return rules
+}
+
+// overlaps warns of the pairs of rules with overlapping filters within each of
+// the sets: of the first ones each, of the others by their number.
+func (t *Table) overlaps(what string, sets [][]int, warning func(earlier, later int) Warning) []Warning {
+	var warnings []Warning
+	count, steps := 0, maxSteps
+	for _, set := range sets {
+		if len(set) == 1 {
+			continue
+		}
+		seen := newTrie(len(set))
+		for i, rule := range set {
+			filter := t.send[rule].Filter.mqtt
+			seen.overlapping(filter, &steps, func(first int32) {
+				for other := first; other != none && steps > 0; other = seen.next[other] {
+					steps--
+					if count++; count <= maxWarnings {
+						warnings = append(warnings, warning(set[other], rule))
+					}
+				}
+			})
+			seen.insert(filter, int32(i))
+		}
+	}
+	switch {
+	case steps <= 0:
+		warnings = append(warnings, Warning{"send", fmt.Sprintf("%d more pairs of %s, and the search was cut short there", max(count-maxWarnings, 0), what)})
+	case count > maxWarnings:
+		warnings = append(warnings, Warning{"send", fmt.Sprintf("%d more pairs of %s", count-maxWarnings, what)})
+	}
+	return warnings
+}
+
+// reach warns of groups that reach less far than the rule seems to expect.
+func (t *Table) reach() []Warning {
+	var warnings []Warning
+	count := 0
+	for i, r := range t.send {
+		var w Warning
+		switch {
+		case !r.Group.linkLocal():
+			continue
+		case r.Group.ipv6 && scope(toAddr(r.Group.address, true)) == 1:
+			w = Warning{path(i, "group"), fmt.Sprintf("%s has scope 1, which never leaves this host (RFC 4291 2.7)", r.Group)}
+		case r.Binding.TTL > 1:
+			w = Warning{path(i, "ttl"), fmt.Sprintf("routers never forward %s (%s), so a ttl of %d reaches no further than 1", r.Group, linkLocalRange(r.Binding.IPv6), r.Binding.TTL)}
+		default:
+			continue
+		}
+		if count++; count <= maxWarnings {
+			warnings = append(warnings, w)
+		}
+	}
+	if count > maxWarnings {
+		warnings = append(warnings, Warning{"send", fmt.Sprintf("%d more groups that stay on their link", count-maxWarnings)})
+	}
+	return warnings
+}
+
+func linkLocalRange(ipv6 bool) string {
+	if ipv6 {
+		return "scope 2 is the link, RFC 4291 2.7"
+	}
+	return "224.0.0.0/24 is the link, RFC 5771 4"
+}
