@@ -134,9 +134,27 @@ func (b *binding) up(s socket, src multicast.Source, probe multicast.Probe) {
 	if probe.Result == multicast.ProbeRefused {
 		b.state, b.reason = StateDegraded, probe.Detail
 	}
-	b.log.Info("binding up", "interface", src.Interface, "source", s.LocalAddr(), "rules", b.rules,
-		"self_test", probe.Result, "detail", probe.Detail, "waiting", b.queue.len())
+	attrs := []any{"interface", src.Interface, "source", s.LocalAddr(), "rules", b.rules, "self_test", probe.Result}
+	if probe.Detail != "" {
+		attrs = append(attrs, "detail", probe.Detail)
+	}
+	if n := b.queue.len(); n > 0 {
+		attrs = append(attrs, "waiting", n)
+	}
+	b.log.Info("binding up", attrs...)
 	b.drain()
+}
+
+// warn logs that the binding became pending.
+func (b *binding) warn(err error) {
+	attrs := []any{"rules", b.rules, "err", err}
+	if b.want.Source.IsValid() {
+		attrs = append([]any{"source", sourceText(b.want.Source)}, attrs...)
+	}
+	if b.want.Interface != "" {
+		attrs = append([]any{"interface", b.want.Interface}, attrs...)
+	}
+	b.log.Warn("binding pending; it goes on by itself when it can", attrs...)
 }
 
 // pend closes the socket and says why.
@@ -148,8 +166,7 @@ func (b *binding) pend(err error) {
 		return
 	}
 	b.state, b.reason, b.since = StatePending, err.Error(), time.Now()
-	b.log.Warn("binding pending; it goes on by itself when it can", "interface", b.want.Interface,
-		"source", b.want.Source, "rules", b.rules, "err", err)
+	b.warn(err)
 }
 
 func (b *binding) pending() bool {
@@ -184,8 +201,7 @@ func (b *binding) stalled(err error) {
 		b.socket.Close()
 		b.socket, b.source, b.probe = nil, multicast.Source{}, multicast.Probe{}
 		b.state, b.reason, b.since = StatePending, err.Error(), time.Now()
-		b.log.Warn("binding pending; it goes on by itself when it can", "interface", b.want.Interface,
-			"source", b.want.Source, "rules", b.rules, "err", err)
+		b.warn(err)
 		b.kick()
 	}
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"hash/maphash"
 	"log/slog"
 	"net/netip"
@@ -28,6 +29,7 @@ import (
 // can never leave must not keep the broker from going on.
 type sendPath struct {
 	log     *slog.Logger
+	tells   bool          // log.level is debug: each datagram is logged
 	noRule  atomic.Uint64 // messages that matched no rule
 	latency histogram     // from handed over by the session to taken by the kernel
 
@@ -92,7 +94,7 @@ type datagram struct {
 
 func newSendPath(table *mapping.Table, log *slog.Logger) *sendPath {
 	return &sendPath{
-		log: log, table: table,
+		log: log, tells: log.Enabled(context.Background(), slog.LevelDebug), table: table,
 		routes: make(map[string]*route), flows: make(map[flowKey]*flow), held: make(map[int32]*holding),
 	}
 }
@@ -221,10 +223,14 @@ func (p *sendPath) flush(b *binding, batch []session.Message, began time.Time) {
 	n := 0
 	if b.socket != nil && b.queue.empty() {
 		var err error
-		if n, err = b.socket.Send(b.out, b.refused); err != nil {
+		n, err = b.socket.Send(b.out, b.refused)
+		p.latency.observe(time.Since(began), uint64(countTaken(b.meta[:n])))
+		if p.tells {
+			p.tell(b, n)
+		}
+		if err != nil {
 			b.stalled(err)
 		}
-		p.latency.observe(time.Since(began), uint64(countTaken(b.meta[:n])))
 	}
 	for i := range b.meta[n:] {
 		d := &b.meta[n+i]
@@ -234,6 +240,16 @@ func (p *sendPath) flush(b *binding, batch []session.Message, began time.Time) {
 	clear(b.meta) // keeps no message alive
 	clear(b.out)
 	b.meta, b.out = b.meta[:0], b.out[:0]
+}
+
+// tell logs each of the first n datagrams of a binding, for log.level debug.
+func (p *sendPath) tell(b *binding, n int) {
+	for i := range b.meta[:n] {
+		if d := &b.meta[i]; !d.dropped {
+			p.log.Debug("sent", "rule", d.leg.rule.Name, "topic", d.leg.route.topic, "group", b.out[i].Group,
+				"source", b.socket.LocalAddr(), "interface", b.source.Interface, "bytes", len(d.payload))
+		}
+	}
 }
 
 // countTaken counts datagrams the kernel took, a run of one rule at a time.

@@ -3,6 +3,7 @@ package bridge
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -325,5 +326,20 @@ func BenchmarkHandle(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(batch)), "ns/message")
 		})
+	}
+}
+
+func TestDebugLogsEachDatagramAndInfoNone(t *testing.T) {
+	for level, want := range map[slog.Level]int{slog.LevelDebug: 2, slog.LevelInfo: 0} {
+		var out bytes.Buffer
+		n := &fakeNetwork{interfaces: []multicast.Interface{iso0}}
+		b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
+		b.path.log = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level}))
+		b.path.tells = b.path.log.Enabled(t.Context(), slog.LevelDebug)
+		n.socket().allow(2, fmt.Errorf("gone: %w", multicast.ErrPending))
+		b.path.handle([]session.Message{message("t", "abc", 1), message("t", "d", 1), message("t", "e", 1)})
+		if got := strings.Count(out.String(), "rule=r topic=t group=239.1.1.1:5000 source=172.17.0.1:40000 interface=iso0"); got != want {
+			t.Errorf("at %v: %d lines, want %d:\n%s", level, got, want, &out)
+		}
 	}
 }

@@ -183,8 +183,8 @@ send:
 func (d *demo) introduce(url, config string) {
 	fmt.Fprintf(d.out, `topicast demo: everything in this one process, over the loopback interface
 
-   backend ──▶ MQTT broker ──▶ topicast ──▶ multicast groups ──▶ device
-              %-16s from %s
+  backend ──▶ MQTT broker      ──▶ topicast       ──▶ multicast groups ──▶ device
+              %-15s      from %s
 
 The configuration:
 
@@ -265,13 +265,15 @@ func (d *demo) publish(ctx context.Context, backend *session.Session, every time
 		lamp := demoLamps[i%len(demoLamps)]
 		payload := fmt.Sprintf("#%d brightness %d%%", i+1, i*10%110)
 		d.mu.Lock()
-		d.line("message", lamp.topic, payload, "")
 		d.published++
+		note := ""
 		if lamp.group == "" {
 			d.doomed++
+			note = "a mistake: an octet ends at 255"
 		} else {
 			d.awaited[payload] = time.Now()
 		}
+		d.line("message", lamp.topic, payload, note)
 		d.mu.Unlock()
 		if err := backend.Publish(ctx, lamp.topic, []byte(payload), 1, false); err != nil && ctx.Err() == nil {
 			return err
@@ -325,18 +327,18 @@ func (d *demo) settle() {
 func (d *demo) summarize(s bridge.Status) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	fmt.Fprintf(d.out, "\n%d messages published, %d datagrams heard, %d from %s, %d from elsewhere, %d lost\n",
-		d.published, len(d.delays), len(d.delays)-d.foreign, d.source, d.foreign, len(d.awaited))
+	fmt.Fprintf(d.out, "\n%s published, %s heard: %d from %s, %d from elsewhere, %d lost\n",
+		count(d.published, "message"), count(len(d.delays), "datagram"), len(d.delays)-d.foreign, d.source, d.foreign, len(d.awaited))
 	if d.doomed > 0 {
 		dropped := uint64(0)
 		for _, r := range s.Rules {
 			dropped += r.Drops[bridge.DropBadGroup.String()]
 		}
-		fmt.Fprintf(d.out, "%d went nowhere, and were counted (bad_group): lamp 300 makes no group, for an octet ends at 255\n", dropped)
+		fmt.Fprintf(d.out, "%s with the mistake went nowhere; drops counted as bad_group: %d\n", count(d.doomed, "message"), dropped)
 	}
 	if n := len(d.delays); n > 0 {
 		slices.Sort(d.delays)
-		fmt.Fprintf(d.out, "half of them took less than %.1f ms from the backend's call to the device\n", d.delays[n/2].Seconds()*1000)
+		fmt.Fprintf(d.out, "median time from the backend to the device: %.1f ms\n", d.delays[n/2].Seconds()*1000)
 	}
 	fmt.Fprintf(d.out, "\nnext: topicast config > topicast.yaml, edit it, topicast check, topicast run\n")
 	if d.foreign > 0 || len(d.awaited) > 0 {

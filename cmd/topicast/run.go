@@ -58,18 +58,19 @@ func runBridge(ctx context.Context, cfg *configs.Config, log *slog.Logger) error
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Error())
 	}
-	if cfg.Web.Listen == "" {
-		return b.Run(ctx)
-	}
-	server, err := web.Listen(cfg.Web.Listen, b)
-	if err != nil {
-		return err
-	}
-	log.Info("status page", "url", fmt.Sprintf("http://%s/", server.Addr()))
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return server.Serve(ctx) })
+	if cfg.Web.Listen != "" {
+		server, err := web.Listen(cfg.Web.Listen, b)
+		if err != nil {
+			return err
+		}
+		log.Info("status page", "url", fmt.Sprintf("http://%s/", server.Addr()))
+		g.Go(func() error { return server.Serve(ctx) })
+	}
 	g.Go(func() error { return b.Run(ctx) })
-	return g.Wait()
+	err = g.Wait()
+	log.Info("topicast stopped")
+	return err
 }
 
 // newBridge makes the bridge that cfg asks for.
