@@ -175,6 +175,13 @@ func (b *binding) pending() bool {
 	return b.state == StatePending
 }
 
+// busy says whether datagrams wait for the socket.
+func (b *binding) busy() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.socket != nil && !b.queue.empty()
+}
+
 func (b *binding) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

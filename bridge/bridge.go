@@ -93,31 +93,53 @@ func (b *Bridge) kick() {
 	}
 }
 
-// Run carries messages until ctx ends. It returns early only if the session
-// cannot be run at all; brokers, interfaces and messages come and go without it.
+// stopTimeout is how long the end may take for what waits for a busy socket.
+const stopTimeout = 10 * time.Second
+
+// Run carries messages until ctx ends. Then it takes no more of them, sends what
+// waits for a socket that is busy, within 10 s, and leaves the broker. What waits
+// for a source or an interface that is away is not waited for: the broker has it,
+// unacknowledged, but for messages of QoS 0, which are dropped and counted.
 func (b *Bridge) Run(ctx context.Context) error {
-	// The drains outlive the session by their own context, so that what the
-	// session still delivers while it ends is sent too.
+	// The parts outlive ctx, until they are told one after the other.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var drains, watch sync.WaitGroup
+	defer stop()
+	talking, leave := context.WithCancel(running)
+	defer leave()
+	var drains, parts sync.WaitGroup
 	for _, o := range b.bindings {
 		o.ctx, o.drains = running, &drains
 	}
 	b.refresh(ctx)
-	watch.Go(func() { b.watch(running) })
-	watch.Go(func() {
+	parts.Go(func() { b.watch(running) })
+	parts.Go(func() {
 		if err := b.options.network.Watch(running, b.kick); running.Err() == nil {
 			b.log.Warn("cannot be told of changes of the interfaces; looking at them from time to time instead", "err", err)
 		}
 	})
-	err := b.session.Run(ctx)
+	defer context.AfterFunc(ctx, func() {
+		b.session.Drain()
+		b.emptied(running)
+		leave()
+	})()
+	err := b.session.Run(talking)
 	stop()
-	watch.Wait()
+	parts.Wait()
 	drains.Wait()
 	for _, o := range b.bindings {
 		o.stop()
 	}
 	return err
+}
+
+// emptied waits until nothing waits for a busy socket any more.
+func (b *Bridge) emptied(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	for _, o := range b.bindings {
+		for o.busy() && sleep(ctx, time.Millisecond) == nil {
+		}
+	}
 }
 
 // How often the interfaces are looked at where nothing told of a change: often

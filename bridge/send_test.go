@@ -120,6 +120,9 @@ func TestWhatIsLostIsCountedWithRuleAndReasonAndTheRestGoesOn(t *testing.T) {
 			t.Errorf("%s counts %d datagrams, want 1", r.Name, r.Sent)
 		}
 	}
+	if got := s.Rules[1].FirstDrops["bad_payload"]; !strings.HasPrefix(got, "topic hex: ") {
+		t.Errorf("the first bad payload is told as %q", got)
+	}
 	if s.NoRule != 1 {
 		t.Errorf("%d messages without a rule, want 1", s.NoRule)
 	}

@@ -47,20 +47,21 @@ type QueueStatus struct {
 // RuleStatus is one rule: what it says, what it does now, and what has become of
 // its messages since the start.
 type RuleStatus struct {
-	Name      string            `json:"name"`
-	Direction string            `json:"direction"` // send
-	Filter    string            `json:"filter"`
-	Group     string            `json:"group"`
-	Interface string            `json:"interface,omitempty"`
-	Source    string            `json:"source,omitempty"` // with the port once it is up
-	State     State             `json:"state"`
-	Reason    string            `json:"reason,omitempty"`
-	Since     time.Time         `json:"since"`
-	SelfTest  SelfTest          `json:"self_test"`
-	Received  uint64            `json:"messages_received"`
-	Sent      uint64            `json:"datagrams_sent"`
-	SentBytes uint64            `json:"sent_bytes"`
-	Drops     map[string]uint64 `json:"drops,omitempty"`
+	Name       string            `json:"name"`
+	Direction  string            `json:"direction"` // send
+	Filter     string            `json:"filter"`
+	Group      string            `json:"group"`
+	Interface  string            `json:"interface,omitempty"`
+	Source     string            `json:"source,omitempty"` // with the port once it is up
+	State      State             `json:"state"`
+	Reason     string            `json:"reason,omitempty"`
+	Since      time.Time         `json:"since"`
+	SelfTest   SelfTest          `json:"self_test"`
+	Received   uint64            `json:"messages_received"`
+	Sent       uint64            `json:"datagrams_sent"`
+	SentBytes  uint64            `json:"sent_bytes"`
+	Drops      map[string]uint64 `json:"drops,omitempty"`       // by reason
+	FirstDrops map[string]string `json:"first_drops,omitempty"` // topic and cause of the first of each reason
 }
 
 // SelfTest is what the binding's probe of itself showed.
@@ -137,9 +138,12 @@ func (r *sendRule) status(refused, lowered []mapping.Filter) RuleStatus {
 	for why := range r.drops {
 		if n := r.drops[why].Load(); n > 0 {
 			if s.Drops == nil {
-				s.Drops = make(map[string]uint64)
+				s.Drops, s.FirstDrops = make(map[string]uint64), make(map[string]string)
 			}
 			s.Drops[Reason(why).String()] = n
+			if cause := r.causes[why].Load(); cause != nil {
+				s.FirstDrops[Reason(why).String()] = *cause
+			}
 		}
 	}
 	return s

@@ -92,10 +92,10 @@ type send struct {
 	SourcePort uint16           `key:"source_port" default:"0" range:"0..65535" usage:"the UDP port that datagrams leave from; 0: any free one"`
 	TTL        uint8            `key:"ttl" default:"1" range:"1..255" usage:"how many networks a datagram may cross, the first included"`
 	Loopback   bool             `key:"loopback" default:"true" usage:"whether programs on this host hear the datagrams too"`
-	DSCP       DSCP             `key:"dscp" default:"0" usage:"the traffic class of the datagrams: 0 to 63, or a name such as EF, AF41 or CS5"`
+	DSCP       dscp             `key:"dscp" default:"0" usage:"the traffic class of the datagrams: 0 to 63, or a name such as EF, AF41 or CS5"`
 	Retained   mapping.Retained `key:"retained" default:"once" oneof:"once|always|never" usage:"messages that the broker had kept: sent once, always or never"`
 	Payload    mapping.Payload  `key:"payload" default:"raw" usage:"how a message's payload becomes the datagram's: raw, hex, base64, or json:/pointer"`
-	Oversize   Oversize         `key:"oversize" default:"fragment" oneof:"fragment|drop" usage:"a datagram above the MTU of its interface: fragment or drop"`
+	Oversize   oversize         `key:"oversize" default:"fragment" oneof:"fragment|drop" usage:"a datagram above the MTU of its interface: fragment or drop"`
 }
 
 // rule is the rule that the entry stands for. mapping.Compile fills in what
@@ -113,7 +113,7 @@ func (s *send) rule() mapping.SendRule {
 			TTL:        s.TTL,
 			Loopback:   s.Loopback,
 			DSCP:       uint8(s.DSCP),
-			Fragment:   s.Oversize == OversizeFragment,
+			Fragment:   s.Oversize == oversizeFragment,
 		},
 		Retained: s.Retained,
 		Payload:  s.Payload,
@@ -138,13 +138,13 @@ const (
 	FormatJSON Format = "json"
 )
 
-// Oversize says what becomes of a datagram above the MTU of its interface.
-type Oversize string
+// oversize says what becomes of a datagram above the MTU of its interface.
+type oversize string
 
 // The values of oversize.
 const (
-	OversizeFragment Oversize = "fragment" // it leaves in IP fragments
-	OversizeDrop     Oversize = "drop"
+	oversizeFragment oversize = "fragment" // it leaves in IP fragments
+	oversizeDrop     oversize = "drop"
 )
 
 // Secret is a text that neither a log nor an error shows.

@@ -4,7 +4,6 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -27,9 +26,9 @@ func (f *field) set(v reflect.Value, n *node) error {
 		return setNumber(f, v, n, parseDuration)
 	case *Size:
 		return setNumber(f, v, n, parseSize)
-	case *DSCP:
+	case *dscp:
 		return f.setWord(n, integer, func() (err error) {
-			*to, err = parseDSCP(n.text)
+			*to, err = parseDSCP(n)
 			return err
 		})
 	case *netip.Prefix:
@@ -37,9 +36,7 @@ func (f *field) set(v reflect.Value, n *node) error {
 			*to, err = parseSource(n.text)
 			return err
 		})
-	case *slog.Level:
-		return f.setWord(n, text, func() error { return to.UnmarshalText([]byte(n.text)) })
-	case encoding.TextUnmarshaler: // the types of package mapping
+	case encoding.TextUnmarshaler: // the types of package mapping, slog.Level
 		return f.setWord(n, text, func() error { return to.UnmarshalText([]byte(n.text)) })
 	}
 	switch v.Kind() {
@@ -72,14 +69,17 @@ func (f *field) setWord(n *node, also kind, set func() error) error {
 
 // setNumber is for whole numbers, durations and sizes.
 func setNumber[T ~int64](f *field, v reflect.Value, n *node, parse func(string) (T, error)) error {
-	plain := v.Type().Size() < 8 // a number without a unit
+	plain, want := true, "a number"
+	if v.Type().Size() == 8 { // a duration or a size; all the others are smaller
+		plain, want = false, "a number and its unit"
+	}
 	switch {
 	case n.kind == float && plain:
 		return fmt.Errorf("%s is not a whole number", n.text)
 	case n.kind == text && plain:
-		return f.wrongKind(n, "a number")
+		return f.wrongKind(n, want)
 	case n.kind != integer && n.kind != float && n.kind != text && n.kind != untyped:
-		return f.wrongKind(n, "a number")
+		return f.wrongKind(n, want)
 	}
 	value, err := parse(n.text)
 	if err != nil {

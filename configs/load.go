@@ -136,17 +136,13 @@ func (d *decoder) compile(root *node, rules []mapping.SendRule) *mapping.Table {
 	if err == nil {
 		return compiled
 	}
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		d.fault(place{}, "send", err)
-		return nil
+	faults := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		faults = joined.Unwrap()
 	}
-	for _, one := range joined.Unwrap() {
-		var fault *mapping.Fault
-		if !errors.As(one, &fault) {
-			d.fault(place{}, "send", one)
-			continue
-		}
+	for _, one := range faults {
+		fault := &mapping.Fault{Path: "send", Err: one}
+		errors.As(one, &fault)
 		// A group that cannot be read is not missing as well.
 		rule, _, _ := strings.Cut(fault.Path, ".")
 		if !d.reported[fault.Path] && !d.reported[rule] {

@@ -49,7 +49,7 @@ broker:
 queue: {size: 1GB}
 log: {level: debug}
 send:
-  - {name: "é\U0001F600/", filter: "a/{x}", group: "239.1.2.{x}:5000", source: 10.0.0.0/8, ttl: 0x10, loopback: false, dscp: EF}
+  - {name: "é\U0001F600/", filter: "a/{x}", group: "239.1.2.{x}:5000", source: 10.0.0.0/8, ttl: 0x10, loopback: false, dscp: 0x2e}
   - {filter: b, group: "[ff15::1]:5000", interface: eth0, dscp: 46, source_port: 7, qos: 2, retained: never, payload: "json:/a|hex", oversize: drop}
 `,
 		"x.toml": `
@@ -120,7 +120,7 @@ func TestPlacesAreThoseOfTheText(t *testing.T) {
 	seen := make(map[string]int)
 	for file, data := range everyConfiguration(t) {
 		root, syntax := parse(file, data)
-		if syntax != nil || strings.Contains(file, "fuzz") {
+		if syntax != nil {
 			continue
 		}
 		rows := strings.Split(string(data), "\n")
@@ -383,9 +383,11 @@ func TestSearchForTheFile(t *testing.T) {
 }
 
 func TestExtensionTellsTheFormat(t *testing.T) {
-	for file, data := range map[string]string{"x.YAML": oneRule, "x.yml": "\xef\xbb\xbf" + oneRule, "x.JSON": `{"send": [{"filter": "a", "group": "239.1.2.3:5000", "interface": "eth0"}]}`} {
-		if _, err := load(file, []byte(data), nil); err != nil {
-			t.Error(err)
+	for file, data := range map[string]string{"x.YAML": oneRule, "x.yml": oneRule, "x.JSON": `{"send": [{"filter": "a", "group": "239.1.2.3:5000", "interface": "eth0"}]}`} {
+		for _, mark := range []string{"", "\xef\xbb\xbf"} {
+			if _, err := load(file, []byte(mark+data), nil); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 	want := `x.ini: the extension ".ini" is of no format that is known here`
@@ -484,4 +486,40 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Of a section whose keys are all commented out, only the name is left.
+func TestEmptySectionsAreAllowed(t *testing.T) {
+	c, err := load("x.yaml", []byte("broker:\n  tls:\n  # ca_file: a\nlog:\n  # level: debug\n"+oneRule), nil)
+	if err != nil || c.Log.Format != FormatText {
+		t.Errorf("%v, %v", c, err)
+	}
+}
+
+func TestTOMLTablesMayComeInAnyOrder(t *testing.T) {
+	c, err := load("x.toml", []byte(`
+[broker.tls]
+server_name = "a"
+[[send]]
+filter = "a"
+group = "239.1.2.3:5000"
+interface = "eth0"
+[broker]
+url = "mqtts://b"
+`), nil)
+	if err != nil || c.Broker.TLS.ServerName != "a" || c.Broker.URLs[0] != "mqtts://b:8883" {
+		t.Errorf("%v, %v", c, err)
+	}
+}
+
+func TestPlacesOfOffsets(t *testing.T) {
+	l := newLines([]byte("äb\n\nc"))
+	for _, test := range []struct {
+		offset int
+		want   place
+	}{{5, place{3, 1}}, {2, place{1, 2}}, {0, place{1, 1}}, {3, place{1, 3}}, {4, place{2, 1}}, {6, place{3, 2}}, {99, place{3, 2}}, {-1, place{1, 1}}} {
+		if got := l.place(test.offset); got != test.want {
+			t.Errorf("%d: %v, want %v", test.offset, got, test.want)
+		}
+	}
 }

@@ -12,12 +12,11 @@ import (
 // loudest.
 //
 // viper decides which that is, and is told no more than it needs for it. It is
-// a viper of our own, since the global one is anybody's. Keys are flat, with a
-// delimiter that none contains, since viper splits keys at dots and then lets a
-// variable for broker hide broker.url. Every variable is bound by its name,
-// since AutomaticEnv sees only keys that the file has. And a value of the file
-// is its node, so that it comes back with its line. What it says is decoded by
-// field.set; see there why.
+// a viper of our own, since the global one is anybody's. Its keys are
+// the paths, with a delimiter that none contains, so that it does not take them
+// apart. Every variable is bound by its name, since AutomaticEnv sees only keys
+// that the file has. And a value of the file is its node, so that it comes back
+// with its line. What it says is decoded by field.set; see there why.
 type scalars struct {
 	decoder *decoder
 	viper   *viper.Viper
@@ -82,7 +81,7 @@ func (s *scalars) one(f *field, v reflect.Value) {
 func (s *scalars) bind(f *field) origin {
 	_ = s.viper.BindEnv(f.path, f.env()) // fails only without a name
 	if s.flags != nil {
-		if flag := s.flags.Lookup(f.flag()); flag != nil && !f.noFlag {
+		if flag := s.flags.Lookup(f.flag()); flag != nil {
 			_ = s.viper.BindPFlag(f.path, flag) // fails only without a flag
 			if flag.Changed {
 				return origin{layer: layerFlag, name: "--" + flag.Name}

@@ -44,7 +44,7 @@ func elsewhere(key string, s *section) string {
 // nearest is the name that differs least from what was written, if one is near
 // enough to have been meant.
 func nearest(written string, names []string) string {
-	plain := strings.ReplaceAll(strings.ToLower(written), "-", "_")
+	plain := strings.ToLower(written)
 	best, meant := len(plain)/3+1, ""
 	for _, name := range names {
 		if d := distance(plain, name); d <= best && (meant == "" || d < best) {
@@ -54,29 +54,26 @@ func nearest(written string, names []string) string {
 	return meant
 }
 
-// distance is the number of letters to insert, remove, replace or swap with
-// their neighbour that makes b of a.
+// distance is the number of letters to insert, remove or replace that makes b
+// of a (Levenshtein).
 func distance(a, b string) int {
 	if len(a) > 64 { // no key is that long
 		return len(a)
 	}
-	var before, last, row [65]int // over a; two rows up, one row up, this one
+	var last, row [65]int // over a
 	for i := range len(a) + 1 {
 		last[i] = i
 	}
-	for j := 1; j <= len(b); j++ {
-		row[0] = j
-		for i := 1; i <= len(a); i++ {
+	for j := range len(b) {
+		row[0] = j + 1
+		for i := range len(a) {
 			cost := 1
-			if a[i-1] == b[j-1] {
+			if a[i] == b[j] {
 				cost = 0
 			}
-			row[i] = min(last[i]+1, row[i-1]+1, last[i-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[i] = min(row[i], before[i-2]+1)
-			}
+			row[i+1] = min(last[i+1]+1, row[i]+1, last[i]+cost)
 		}
-		before, last = last, row
+		last = row
 	}
 	return last[len(a)]
 }

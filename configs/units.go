@@ -79,8 +79,8 @@ func parseInteger(written string) (int64, error) {
 	return n, nil
 }
 
-// DSCP is a differentiated services code point, 0 to 63 (RFC 2474).
-type DSCP uint8
+// dscp is a differentiated services code point, 0 to 63 (RFC 2474).
+type dscp uint8
 
 // URLs are the brokers to try, in that order.
 type URLs []string
@@ -176,9 +176,18 @@ func parseSource(written string) (netip.Prefix, error) {
 		fmt.Errorf("%q is neither an address nor a prefix", written))
 }
 
-func parseDSCP(written string) (DSCP, error) {
+// parseDSCP reads a name, or a number in any way that the file's format has.
+func parseDSCP(n *node) (dscp, error) {
+	written := n.text
+	if n.kind == integer {
+		i, err := parseInteger(written)
+		if err != nil {
+			return 0, err
+		}
+		written = strconv.FormatInt(i, 10)
+	}
 	d, err := mapping.ParseDSCP(written)
-	return DSCP(d), err
+	return dscp(d), err
 }
 
 // checkListen checks host:port. Whether this host has the address is found out

@@ -132,7 +132,7 @@ func TestListenIsHostAndPort(t *testing.T) {
 func TestNearestKeyIsOneThatWasMeant(t *testing.T) {
 	names := []string{"name", "filter", "qos", "group", "source", "interface", "source_port", "ttl", "dscp"}
 	for written, want := range map[string]string{
-		"fliter": "filter", "Group": "group", "source-port": "source_port", "sourceport": "source_port",
+		"fliter": "filter", "Group": "group", "GROUP": "group", "source-port": "source_port", "sourceport": "source_port",
 		"iface": "", "interfaces": "interface", "tttl": "ttl", "topic": "", "on_down": "", "x": "", "qs": "qos",
 		"a_very_long_key_that_somebody_made_up_and_that_goes_on_and_on_and_on": "",
 	} {

@@ -38,15 +38,13 @@ func TestYAMLSyntaxErrorNamesTheLine(t *testing.T) {
 				t.Fatalf("line %d is %q", line, rows[line-1])
 			}
 			rows[line-1] = test.line
-			for _, end := range []string{"\n", "\r\n", "\n# and so on\n\n"} {
+			for _, end := range []string{"\n", "\r\n", "\n" + strings.Repeat("# and so on\n", 12)} {
 				_, err := parseYAML([]byte(strings.Join(rows, end)))
 				if err == nil {
 					t.Fatal("no error")
 				}
 				want := line
-				if strings.Count(end, "\n") > 1 {
-					want += 2 * (line - 1)
-				}
+				want += (strings.Count(end, "\n") - 1) * (line - 1)
 				if int(err.at.line) != want || err.hint != test.hint {
 					t.Errorf("with %q: line %d, want %d: %v; hint %q", end, err.at.line, want, err, err.hint)
 				}
@@ -142,5 +140,5 @@ var plainSeeds = []string{
 	"a: b\n  c\n", "a: b\n c: d\n", "a:\n  b: c\n d: e\n", "a:\n", "- a\n- b: c\n", "a: b: c\n", "a: b:\n", "a: b #c\n", "a: b# c\n", "a: 'b'# c\n",
 	"a: 'b' c\n", "a: ''''\n", "a: 010\nb: 0x1f\nc: 1e3\nd: 1_0\ne: true\nf: null\ng: 2026-01-31\nh: 12:30:45\ni: +1\nj: yes\n",
 	"---\na: b\n", "a: b\n---\n", "a: b\n...\n", "a:\n  - b\n  c: d\n", "a:\n  - b\n - c\n", "a:\n-\n", "a:\n  - - b\n", "a: b\n- c\n", "# x\n\n  # y\na: b",
-	"a: $SYS/#\nb: +/c\nd: site/{e}/f\n", "a : b\n", "a:b\n", "a:  \n  b:  c  \n", "  a: b\n  c: d\n", "  a: b\nc: d\n", "a: \"b\\n\"\n", "<<: a\n", "a: <<\n",
+	"a: $SYS/#\nb: +/c\nd: site/{e}/f\n", "a : b\n", "a:b\n", "a:  \n  b:  c  \n", "  a: b\n  c: d\n", "  a: b\nc: d\n", "a: \"b\\n\"\n", "<<: a\n", "a: <<\n", ": a\n", "a:\n  : b\n", "ab:\n- b\ncd: e\n",
 }

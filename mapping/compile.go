@@ -196,8 +196,9 @@ func (c *compilation) route(r *SendRule) route {
 	}
 	if known := c.templates[r.Group.text]; known != nil {
 		r.Group.template = known
+	} else {
+		c.templates[r.Group.text] = r.Group.template
 	}
-	c.templates[r.Group.text] = r.Group.template
 	rt := route{template: r.Group.template, ipv6: r.Binding.IPv6}
 	has := r.Filter.captures()
 	for _, name := range r.Group.names {

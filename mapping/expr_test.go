@@ -39,6 +39,7 @@ func TestExpressionFollowsGo(t *testing.T) {
 		"c%a*b":                 c % a * b,
 		"c/(a%b)":               c / (a % b),
 		"a<<b+1":                a<<b + 1, // Go, not C: << binds like *
+		"1+b<<2":                1 + b<<2,
 		"c>>b&7":                c >> b & 7,
 		"a&c|b":                 a&c | b,
 		"a|c&b":                 a | c&b,
@@ -50,7 +51,8 @@ func TestExpressionFollowsGo(t *testing.T) {
 		"(b-a)>>1":              (b - a) >> 1,
 		"9223372036854775807-1": math.MaxInt64 - 1,
 		"((((((((((a))))))))))": a,
-		"a+a+a+a+a+a+a+a+a+a+a+a+a+a+a+a+a+a+a+a": 20 * a,
+		strings.Repeat("(", 14) + "a" + strings.Repeat(")", 14): a,
+		"a+a+a+a+a+a+a+a+a+a+a+a+a+a+a+a+a+a+a+a":               20 * a,
 		"30000\t+ a": 30000 + a,
 	}
 	for text, want := range tests {
@@ -86,6 +88,7 @@ func TestExpressionRefuses(t *testing.T) {
 		"9223372036854775808":   "is not a number of 63 bits",
 		"0x8000000000000000":    "is not a number of 63 bits",
 		strings.Repeat("(", 99): "nested more than 15 deep",
+		strings.Repeat("(", 15) + "1" + strings.Repeat(")", 15):   "nested more than 15 deep",
 		strings.Repeat("1-(", 20) + "1" + strings.Repeat(")", 20): "nested more than 15 deep",
 	}
 	for text, says := range tests {

@@ -3,6 +3,7 @@ package mapping
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -37,6 +38,9 @@ func (f Filter) MQTT() string { return f.mqtt }
 
 // IsZero tells whether f is the zero Filter.
 func (f Filter) IsZero() bool { return f == Filter{} }
+
+// Equal tells whether two filters are written alike.
+func (f Filter) Equal(other Filter) bool { return f == other }
 
 // Captures returns the names of the captures in their order.
 func (f Filter) Captures() []string {
@@ -141,10 +145,8 @@ func plainFilter(s string) (string, error) {
 			return "", fmt.Errorf("%s takes all that follows, so it must be the last level [MQTT-4.7.1-2]; write + or {name} for one level", level)
 		}
 		if name != "" {
-			for _, other := range names {
-				if name == other {
-					return "", fmt.Errorf("two captures are named {%s}; give one another name", name)
-				}
+			if slices.Contains(names, name) {
+				return "", fmt.Errorf("two captures are named {%s}; give one another name", name)
 			}
 			names = append(names, name)
 		}
@@ -257,11 +259,8 @@ func (f Filter) captures() []capture {
 // value returns what the capture took of a topic that its filter matches; ""
 // where a # took no level at all.
 func (c capture) value(topic string) string {
-	more := true
 	for range c.level {
-		if _, topic, more = strings.Cut(topic, "/"); !more {
-			return ""
-		}
+		_, topic, _ = strings.Cut(topic, "/")
 	}
 	if c.multi {
 		return topic

@@ -113,6 +113,9 @@ func TestPayloadDecodeRefuses(t *testing.T) {
 		{"base64", "A", "base64: the text of 1 bytes is wrong"},
 		{"base64", "AA=", "base64: the text of 3 bytes is wrong"},
 		{"base64", "AB==", "base64: the text of 4 bytes is wrong"}, // RFC 4648 3.5
+		{"base64", "AB", "base64: the text of 2 bytes is wrong"},
+		{"base64", "_-_-_x", "base64: the text of 6 bytes is wrong"},
+		{"base64", "_-_-_x==", "base64: the text of 8 bytes is wrong"},
 		{"base64", "AA==AA==", "wrong at byte 4"},
 		{"base64", "AA A", "wrong at byte 2"},
 		{"base64", "+/-_", "wrong at byte 0"}, // both alphabets

@@ -10,7 +10,7 @@ import (
 
 // SendRule is one entry of send: it carries the messages of a filter to a group.
 type SendRule struct {
-	Name     string   // unique among the send rules; the filter's text where the user gave none
+	Name     string   // unique among the send rules; Compile makes "" the filter's text
 	Filter   Filter   // which topics
 	QoS      byte     // 0, 1 or 2: the quality of service to subscribe with
 	Group    Group    // where to; may depend on the filter's captures
@@ -29,7 +29,7 @@ type Binding struct {
 	TTL        uint8        // 1 to 255; IPv6: the hop limit
 	Loopback   bool         // whether programs on this host hear the datagrams too
 	DSCP       uint8        // 0 to 63 (RFC 2474)
-	IPv6       bool         // the address family of the groups
+	IPv6       bool         // the address family of the groups; Compile sets it
 	Fragment   bool         // whether a datagram above the interface's MTU leaves in IP fragments or is refused
 }
 

@@ -124,6 +124,7 @@ func TestWarnings(t *testing.T) {
 	}{
 		"partial overlap [MQTT-3.3.5-1]": {rules(t, "a/{x}", "c", "{y}/b"), []string{
 			"send[2].filter: {y}/b overlaps a/{x} of send[0], and neither covers the other: a broker may deliver a message that matches both once for each [MQTT-3.3.5-1], and then it leaves twice"}},
+		"the first of equal filters is named": {rules(t, "a/+", "a/{x}", "+/b"), []string{"send[2].filter: +/b overlaps a/+ of send[0], "}},
 		"with # on either side": {rules(t, "a/#", "+/b", "+/+/c"), []string{
 			"send[1].filter: +/b overlaps a/# of send[0], ", "send[2].filter: +/+/c overlaps a/# of send[0], "}},
 		"a filter covered is not subscribed to": {rules(t, "a/+", "+/b", "#"), nil},
@@ -236,7 +237,7 @@ func TestWarningsAreBounded(t *testing.T) {
 		many = append(many, named(rule(t, "a", "239.1.1.1:1"), fmt.Sprint(i)))
 	}
 	got = warnings(compile(t, many...))
-	if last := got[len(got)-1]; len(got) != 21 || !strings.HasSuffix(last, "and the search was cut short there") {
+	if last := got[len(got)-1]; len(got) != 21 || !strings.HasSuffix(last, "found, then the search was cut short") {
 		t.Errorf("4,500 equal rules: %d warnings, the last %q", len(got), last)
 	}
 }

@@ -70,11 +70,10 @@ func (t *Table) resolve(target *Target, topic string) {
 		values = append(values, c.value(topic))
 	}
 	group, err := r.template.expand(values, r.ipv6)
+	target.Group = group
 	if err != nil {
 		// The topic may lie in a buffer that the caller uses again.
 		err.Group, err.Topic = t.send[target.Rule].Group.text, strings.Clone(topic)
 		target.Err = err
-		return
 	}
-	target.Group = group
 }

@@ -234,13 +234,14 @@ func TestLookupAllocatesNothing(t *testing.T) {
 
 // Send shows what Compile filled in, and the caller's rules stay as they were.
 func TestCompileFillsInNameAndFamily(t *testing.T) {
-	given := []mapping.SendRule{rule(t, "a/{id}", "239.1.1.{id}:1"), rule(t, "b", "[ff15::1]:1"), rule(t, "c/{x}", "{x}:1"), rule(t, "d/{x}", "[{x}]:1")}
+	given := []mapping.SendRule{rule(t, "a/{id}", "239.1.1.{id}:1"), rule(t, "b", "[ff15::1]:1"), rule(t, "c/{x}", "{x}:1"), rule(t, "d/{x}", "[{x}]:1"), rule(t, "e/{x}", "{x}:1")}
+	given[4].Binding.Source = prefix("fd17::/64")
 	table := compile(t, given...)
 	var got []string
 	for _, r := range table.Send() {
 		got = append(got, fmt.Sprint(r.Name, " ", r.Binding.IPv6))
 	}
-	if diff := cmp.Diff([]string{"a/{id} false", "b true", "c/{x} false", "d/{x} true"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"a/{id} false", "b true", "c/{x} false", "d/{x} true", "e/{x} true"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if given[1].Name != "" || given[1].Binding.IPv6 {

@@ -22,6 +22,7 @@ type node struct {
 	plus    int32 // the child for +
 	child   int32 // the first literal child
 	sibling int32 // the next literal child of the parent
+	level   string
 }
 
 type edge struct {
@@ -41,13 +42,13 @@ const (
 // newTrie returns a trie for filters with ids from 0 to size-1.
 func newTrie(size int) *trie {
 	t := &trie{edges: make(map[edge]int32, size), next: make([]int32, size)}
-	t.add() // plainRoot
-	t.add() // dollarRoot
+	t.add("") // plainRoot
+	t.add("") // dollarRoot
 	return t
 }
 
-func (t *trie) add() int32 {
-	t.nodes = append(t.nodes, node{none, none, none, none, none})
+func (t *trie) add(level string) int32 {
+	t.nodes = append(t.nodes, node{none, none, none, none, none, level})
 	return int32(len(t.nodes) - 1)
 }
 
@@ -78,14 +79,14 @@ func (t *trie) insert(filter string, id int32) {
 func (t *trie) childFor(parent int32, level string) int32 {
 	if level == "+" {
 		if t.nodes[parent].plus == none {
-			plus := t.add() // may move the nodes
+			plus := t.add(level) // may move the nodes
 			t.nodes[parent].plus = plus
 		}
 		return t.nodes[parent].plus
 	}
 	child, ok := t.edges[edge{parent, level}]
 	if !ok {
-		child = t.add()
+		child = t.add(level)
 		t.edges[edge{parent, level}] = child
 		t.nodes[child].sibling, t.nodes[parent].child = t.nodes[parent].child, child
 	}
@@ -94,7 +95,14 @@ func (t *trie) childFor(parent int32, level string) int32 {
 
 // literal returns a node's literal child for a level, or none.
 func (t *trie) literal(parent int32, level string) int32 {
-	if t.nodes[parent].child == none {
+	only := t.nodes[parent].child
+	if only == none {
+		return none
+	}
+	if n := &t.nodes[only]; n.sibling == none {
+		if n.level == level {
+			return only
+		}
 		return none
 	}
 	if child, ok := t.edges[edge{parent, level}]; ok {

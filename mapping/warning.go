@@ -82,7 +82,7 @@ func (t *Table) overlaps(what string, sets [][]int, warning func(earlier, later 
 		for i, rule := range set {
 			filter := t.send[rule].Filter.mqtt
 			seen.overlapping(filter, &steps, func(first int32) {
-				for other := first; other != none && steps > 0; other = seen.next[other] {
+				for other := first; other != none; other = seen.next[other] {
 					steps--
 					if count++; count <= maxWarnings {
 						warnings = append(warnings, warning(set[other], rule))
@@ -94,7 +94,7 @@ func (t *Table) overlaps(what string, sets [][]int, warning func(earlier, later 
 	}
 	switch {
 	case steps <= 0:
-		warnings = append(warnings, Warning{"send", fmt.Sprintf("%d more pairs of %s, and the search was cut short there", max(count-maxWarnings, 0), what)})
+		warnings = append(warnings, Warning{"send", fmt.Sprintf("%d pairs of %s found, then the search was cut short", count, what)})
 	case count > maxWarnings:
 		warnings = append(warnings, Warning{"send", fmt.Sprintf("%d more pairs of %s", count-maxWarnings, what)})
 	}

@@ -35,13 +35,11 @@ func Interfaces() ([]Interface, error) {
 	for _, l := range links {
 		la := l.Attrs()
 		ifs = append(ifs, Interface{
-			Name:  la.Name,
-			Index: la.Index,
-			MTU:   la.MTU,
-			Up:    la.RawFlags&unix.IFF_UP != 0,
-			// LOWER_UP is the wire; RUNNING falls too while the link waits for
-			// something above it, 802.1X for example (RFC 2863 operational state).
-			Carrier:   la.RawFlags&unix.IFF_LOWER_UP != 0 && la.RawFlags&unix.IFF_RUNNING != 0,
+			Name:      la.Name,
+			Index:     la.Index,
+			MTU:       la.MTU,
+			Up:        la.RawFlags&unix.IFF_UP != 0,
+			Carrier:   carrier(la.RawFlags),
 			Loopback:  la.RawFlags&unix.IFF_LOOPBACK != 0,
 			Master:    names[la.MasterIndex],
 			Addresses: addresses[la.Index],
@@ -49,6 +47,13 @@ func Interfaces() ([]Interface, error) {
 	}
 	sortByIndex(ifs)
 	return ifs, nil
+}
+
+// carrier: LOWER_UP is the wire; RUNNING falls also while the link waits for
+// something above it, 802.1X for example (the dormant state of RFC 2863).
+func carrier(flags uint32) bool {
+	const both = unix.IFF_LOWER_UP | unix.IFF_RUNNING
+	return flags&both == both
 }
 
 // dump repeats a listing that a change cut short.

@@ -500,3 +500,16 @@ func TestInterfacesListsLo(t *testing.T) {
 		t.Errorf("not by index: %+v", ifs)
 	}
 }
+
+func TestCarrierIsTheWireAndWhatIsAboveIt(t *testing.T) {
+	for flags, want := range map[uint32]bool{
+		unix.IFF_UP:                    false,
+		unix.IFF_UP | unix.IFF_RUNNING: false, // lost just now
+		unix.IFF_UP | unix.IFF_LOWER_UP | unix.IFF_DORMANT: false, // not admitted yet (802.1X)
+		unix.IFF_UP | unix.IFF_LOWER_UP | unix.IFF_RUNNING: true,
+	} {
+		if got := carrier(flags); got != want {
+			t.Errorf("flags %#x: %t", flags, got)
+		}
+	}
+}

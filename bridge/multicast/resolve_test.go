@@ -12,7 +12,7 @@ import (
 //	1 lo     127.0.0.1/8, ::1
 //	2 iso0   172.17.0.1/16, .9 secondary, fd17::1 and temporary fd17::f00, fe80::1
 //	3 priv0  10.0.0.2/24, fd10::2, fe80::2
-//	4 two0   10.1.0.1/24 and 10.2.0.1/24, 2001:db8::2 and ::3
+//	4 two0   10.1.0.1/24 and 10.2.0.1/24, 2001:db8::2 and ::3, temporary ::1
 //	5 down0  set down, 192.0.2.1/24
 //	6 dead0  no carrier, 192.0.2.65/26
 //	7 late0  no address at all
@@ -22,12 +22,13 @@ import (
 //	11 only0 169.254.8.8/16, fe80::b
 //	12 old0  deprecated 2001:db8:1::1, 2001:db8:1::5, fe80::c
 //	13 ptp0  198.51.100.0/31
+//	14 mix0  tentative fd19::1, fd19::2
 func host() []Interface {
 	return []Interface{
 		{Name: "lo", Index: 1, MTU: 65536, Up: true, Carrier: true, Loopback: true, Addresses: []Address{at("127.0.0.1/8"), at("::1/128")}},
 		up("iso0", 2, at("172.17.0.1/16"), secondary("172.17.0.9/16"), secondary("fd17::f00/64"), at("fd17::1/64"), at("fe80::1/64")),
 		up("priv0", 3, at("10.0.0.2/24"), at("fd10::2/64"), at("fe80::2/64")),
-		up("two0", 4, at("10.1.0.1/24"), at("10.2.0.1/24"), at("2001:db8::3/64"), at("2001:db8::2/64")),
+		up("two0", 4, at("10.1.0.1/24"), at("10.2.0.1/24"), at("2001:db8::3/64"), secondary("2001:db8::1/64"), at("2001:db8::2/64")),
 		{Name: "down0", Index: 5, MTU: 1500, Addresses: []Address{at("192.0.2.1/26")}},
 		{Name: "dead0", Index: 6, MTU: 1500, Up: true, Addresses: []Address{at("192.0.2.65/26")}},
 		up("late0", 7),
@@ -37,6 +38,7 @@ func host() []Interface {
 		up("only0", 11, at("169.254.8.8/16"), at("fe80::b/64")),
 		up("old0", 12, Address{Prefix: netip.MustParsePrefix("2001:db8:1::1/64"), Deprecated: true}, at("2001:db8:1::5/64"), at("fe80::c/64")),
 		up("ptp0", 13, at("198.51.100.0/31")),
+		up("mix0", 14, Address{Prefix: netip.MustParsePrefix("fd19::1/64"), Tentative: true}, at("fd19::2/64")),
 	}
 }
 
@@ -111,6 +113,8 @@ func TestResolveFindsTheSource(t *testing.T) {
 		{"an interface's IPv6 address, stable before temporary", bind6("", "iso0"), "fd17::1 on iso0"},
 		{"an interface's IPv6 address, preferred before deprecated", bind6("", "old0"), "2001:db8:1::5 on old0"},
 		{"an interface's IPv6 address, the lowest", bind6("", "two0"), "2001:db8::2 on two0"},
+		{"an interface's IPv6 address, usable before tentative", bind6("", "mix0"), "fd19::2 on mix0"},
+		{"an IPv6 prefix, one usable", bind("fd19::/64", ""), "fd19::2 on mix0"},
 		{"an interface's IPv6 address, link-local for want of another", bind6("", "only0"), "fe80::b on only0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -176,11 +180,11 @@ func TestResolveRefuses(t *testing.T) {
 		{"an address on two interfaces", bind("10.0.0.2", ""), final, "source 10.0.0.2 is ambiguous, there is 10.0.0.2 on priv0, 10.0.0.2 on twin0: name the interface too"},
 		{"a prefix on two interfaces", bind("10.0.0.0/24", ""), final, "source 10.0.0.0/24 is ambiguous, there is 10.0.0.2 on priv0, 10.0.0.2 on twin0: name the interface too"},
 		{"a prefix with two primary addresses", bind("10.0.0.0/8", "two0"), final, "source 10.0.0.0/8 is ambiguous, there is 10.1.0.1 on two0, 10.2.0.1 on two0: name the address"},
-		{"an IPv6 prefix with two addresses", bind("2001:db8::/32", "two0"), final, "source 2001:db8::/32 is ambiguous, there is 2001:db8::3 on two0, 2001:db8::2 on two0: name the address"},
+		{"an IPv6 prefix with two addresses", bind("2001:db8::/32", "two0"), final, "source 2001:db8::/32 is ambiguous, there is 2001:db8::3 on two0, 2001:db8::1 on two0, 2001:db8::2 on two0: name the address"},
 		{"a link-local prefix on all interfaces", bind("fe80::/64", ""), final, "source fe80::/64 is ambiguous, there is fe80::1 on iso0, fe80::2 on priv0, fe80::8 on dad0, fe80::b on only0, fe80::c on old0: name the interface too"},
 		{"an interface with two networks", bind("", "two0"), final, "interface two0 has several IPv4 addresses, 10.1.0.1 on two0, 10.2.0.1 on two0: name one as source"},
 
-		{"an absent interface", bind("172.17.0.1", "eth9"), later, "there is no interface eth9 (there are lo, iso0, priv0, two0, down0, dead0, late0, dad0, twin0, auto0, only0, old0, ptp0)"},
+		{"an absent interface", bind("172.17.0.1", "eth9"), later, "there is no interface eth9 (there are lo, iso0, priv0, two0, down0, dead0, late0, dad0, twin0, auto0, only0, old0, ptp0, mix0)"},
 		{"an interface that is down", bind("", "down0"), later, "interface down0 is down"},
 		{"an address whose interface is down", bind("192.0.2.1", ""), later, "interface down0 is down"},
 		{"an interface without carrier", bind("", "dead0"), later, "interface dead0 has no carrier"},
@@ -190,12 +194,13 @@ func TestResolveRefuses(t *testing.T) {
 		{"an address on an interface that has none yet", bind("192.0.2.200", "late0"), later, "192.0.2.200 is not on late0 (it has no IPv4 address)"},
 		{"another address of an interface that is down", bind("192.0.2.2", "down0"), later, "interface down0 is down"},
 		{"an address nobody has", bind("203.0.113.1", ""), later, "no interface has 203.0.113.1 (there is 127.0.0.1 on lo, 172.17.0.1 on iso0, 172.17.0.9 on iso0, 10.0.0.2 on priv0, 10.1.0.1 on two0, 10.2.0.1 on two0, 192.0.2.1 on down0, 192.0.2.65 on dead0, 5 more)"},
-		{"a prefix nobody is in", bind("2001:db8:9::/48", ""), later, "no interface has an address in 2001:db8:9::/48 (there is ::1 on lo, fd17::f00 on iso0, fd17::1 on iso0, fe80::1 on iso0, fd10::2 on priv0, fe80::2 on priv0, 2001:db8::3 on two0, 2001:db8::2 on two0, 7 more)"},
+		{"a prefix nobody is in", bind("2001:db8:9::/48", ""), later, "no interface has an address in 2001:db8:9::/48 (there is ::1 on lo, fd17::f00 on iso0, fd17::1 on iso0, fe80::1 on iso0, fd10::2 on priv0, fe80::2 on priv0, 2001:db8::3 on two0, 2001:db8::1 on two0, 10 more)"},
 		{"a tentative address", bind("fd18::1", ""), later, "fd18::1 on dad0 is not usable yet: the check for duplicates is under way"},
 		{"a duplicate address", bind("fd18::2", ""), later, "fd18::2 on dad0 is not usable: another host on the link has this address"},
 		{"an interface whose global addresses are tentative", bind6("", "dad0"), later, "fd18::1 on dad0 is not usable yet: the check for duplicates is under way"},
 
 		{"an address that the interface does not have", bind("172.17.0.5", "iso0"), misplaced, "172.17.0.5 is not on iso0 (it has 172.17.0.1/16, 172.17.0.9/16)"},
+		{"the other address of a network of two", bind("198.51.100.1", "ptp0"), misplaced, "198.51.100.1 is not on ptp0 (it has 198.51.100.0/31)"},
 		{"an address of another interface", bind("172.17.0.1", "priv0"), misplaced, "172.17.0.1 is not on priv0 (it has 10.0.0.2/24): there is 172.17.0.1 on iso0"},
 		{"an address of another interface, ours being down", bind("172.17.0.1", "down0"), misplaced, "172.17.0.1 is not on down0 (it has 192.0.2.1/26): there is 172.17.0.1 on iso0"},
 		{"a prefix of another interface", bind("172.17.0.0/16", "late0"), misplaced, "late0 has no address in 172.17.0.0/16 (it has no IPv4 address): there is 172.17.0.1 on iso0, 172.17.0.9 on iso0"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"syscall"
 
 	"golang.org/x/net/ipv4"
@@ -39,13 +40,13 @@ import (
 func (s *Sender) Send(batch []Datagram, failed func(i int, err error)) (n int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n, err = s.send(batch, 0, s.segment, failed)
+	n, err = s.send(batch, 0, true, failed)
 	s.pause = errors.Is(err, ErrNoBuffer)
 	return n, err
 }
 
-// send sends batch from at on and returns how far it came.
-func (s *Sender) send(batch []Datagram, at, segment int, failed func(int, error)) (int, error) {
+// send sends batch from at on, in runs or singly, and returns how far it came.
+func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, error)) (int, error) {
 	c := chunks.Get().(*chunk)
 	defer c.release()
 	suspect := -1 // met an error once
@@ -55,14 +56,18 @@ func (s *Sender) send(batch []Datagram, at, segment int, failed func(int, error)
 			at++
 			continue
 		}
+		segment := 0
+		if runs {
+			segment = s.segment
+		}
 		s.fill(c, batch[at:], segment)
 		taken, err := s.flush(c.messages[:c.n])
 		at += c.datagrams(0, taken)
 		if err == nil {
 			continue
 		}
-		switch run := c.datagrams(taken, taken+1); {
-		case blocked(err):
+		switch run := c.datagrams(taken, taken+1); { // the entry that err belongs to
+		case blocked(err), errors.Is(err, os.ErrDeadlineExceeded): // the latter is how another goroutine's Wait ends
 			return at, ErrWouldBlock
 		case errors.Is(err, net.ErrClosed):
 			return at, err
@@ -94,7 +99,7 @@ func (s *Sender) send(batch []Datagram, at, segment int, failed func(int, error)
 // all its datagrams pass then, it is runs that the interface cannot take.
 func (s *Sender) sendSingly(batch []Datagram, at, end int, cause error, failed func(int, error)) (int, error) {
 	innocent := true
-	at, err := s.send(batch[:end], at, 0, func(i int, err error) {
+	at, err := s.send(batch[:end], at, false, func(i int, err error) {
 		innocent = false
 		failed(i, err)
 	})

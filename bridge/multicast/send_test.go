@@ -160,6 +160,7 @@ func TestSendStopsWhereTheSocketDoes(t *testing.T) {
 		{"out of memory", syscall.ENOMEM, ErrNoBuffer, outcome{2, nil, "a b"}},
 		{"the address is gone", syscall.ENETUNREACH, ErrPending, outcome{2, nil, "a b"}},
 		{"the interface is gone", syscall.ENODEV, ErrPending, outcome{2, nil, "a b"}},
+		{"another goroutine's Wait is ending", os.ErrDeadlineExceeded, ErrWouldBlock, outcome{2, nil, "a b"}},
 		{"closed", net.ErrClosed, net.ErrClosed, outcome{2, nil, "a b"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -350,6 +351,24 @@ func TestARefusedRunIsSentSingly(t *testing.T) {
 				t.Errorf("afterwards: want -, got +:\n%s", d)
 			}
 		})
+	}
+}
+
+func TestSegmentationEndsWithinTheBatch(t *testing.T) {
+	k := &kernel{refuse: func(name string) error {
+		if strings.Contains(name, "+") {
+			return syscall.EIO
+		}
+		return nil
+	}}
+	batch := batchOf("a b cc dd")
+	got, err := sendAll(k.sender(1472), k, batch)
+	if d := cmp.Diff(outcome{4, nil, "a b cc dd"}, got); d != "" || err != nil {
+		t.Errorf("%v; want -, got +:\n%s", err, d)
+	}
+	// One refusal, the two singly, and the rest at once.
+	if d := cmp.Diff([]string{"", "a b", "cc dd"}, k.calls); d != "" {
+		t.Errorf("calls: want -, got +:\n%s", d)
 	}
 }
 

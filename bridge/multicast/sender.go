@@ -51,8 +51,9 @@ type Sender struct {
 //
 // The order is what makes the source right: bind first, then the interface, by
 // index, and never connect. An unbound socket takes its source from the routing
-// table, and keeps it when the interface is set later; a bound one without an
-// interface follows the address, or on IPv6 nothing at all.
+// table, and if connected keeps it when the interface is set later. A bound one
+// without an interface leaves wherever the address is found (IPv4), or by the
+// first interface there is (IPv6).
 func Open(src Source) (*Sender, error) {
 	s, err := open(src)
 	if err != nil {

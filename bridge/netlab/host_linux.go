@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -52,14 +53,19 @@ func (h *Host) DelAddr(dev, prefix string) {
 	h.must(h.rt.AddrDel(h.link(dev), h.addr(prefix, 0)), "delete", prefix, "from", dev)
 }
 
-// LinkLocal returns the IPv6 link-local address of an interface, without zone.
+// LinkLocal waits for the IPv6 link-local address of an interface to be usable
+// and returns it, without zone.
 func (h *Host) LinkLocal(dev string) netip.Addr {
 	h.t.Helper()
-	addrs, err := h.rt.AddrList(h.link(dev), unix.AF_INET6)
-	h.must(err, "list the addresses of", dev)
-	for _, a := range addrs {
-		if ip, ok := netip.AddrFromSlice(a.IP); ok && ip.IsLinkLocalUnicast() {
-			return ip
+	link := h.link(dev)
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		addrs, err := h.rt.AddrList(link, unix.AF_INET6)
+		h.must(err, "list the addresses of", dev)
+		for _, a := range addrs {
+			ip, ok := netip.AddrFromSlice(a.IP)
+			if ok && ip.IsLinkLocalUnicast() && a.Flags&unix.IFA_F_TENTATIVE == 0 {
+				return ip
+			}
 		}
 	}
 	h.t.Fatalf("netlab: %s: %s has no link-local address", h.name, dev)

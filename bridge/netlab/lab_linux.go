@@ -56,6 +56,7 @@ func (l *Lab) Host(name string) *Host {
 	})
 	l.must(err, "add host "+name)
 	l.t.Cleanup(h.rt.Close)
+	h.Sysctl("net.ipv6.conf.default.disable_ipv6", "0")
 	h.Sysctl("net.ipv6.conf.default.accept_dad", "0")
 	h.Sysctl("net.ipv6.conf.default.dad_transmits", "0")
 	return h
@@ -82,6 +83,9 @@ func (l *Lab) Link(a *Host, aDev string, b *Host, bDev string) {
 		l.must(e.host.rt.LinkSetGSOMaxSegs(link, 1), what)
 		l.must(e.host.rt.LinkSetUp(link), what)
 	}
+	// A kernel thread gives an interface that has come up its link-local address.
+	a.LinkLocal(aDev)
+	b.LinkLocal(bDev)
 }
 
 // Switch adds a switch, a Linux bridge on a host of its own. It floods

@@ -90,6 +90,7 @@ func again() (code int, err error) {
 	return 0, fmt.Errorf("as this user: %w; in a user namespace: %w", asRoot, asUser)
 }
 
+// onceMore is one try of again.
 func onceMore(attr *syscall.SysProcAttr) (code int, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -107,28 +108,12 @@ func onceMore(attr *syscall.SysProcAttr) (code int, err error) {
 	// The death signal comes when the thread that forked ends (prctl(2),
 	// PR_SET_PDEATHSIG), hence the lock.
 	attr.Pdeathsig = unix.SIGKILL
-
-	// go test ends a run that takes too long with SIGQUIT, to get the stacks.
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGQUIT, unix.SIGTERM, unix.SIGINT)
-	defer signal.Stop(signals)
 	err = cmd.Start()
 	write.Close()
 	if err != nil {
 		return 0, err
 	}
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		for {
-			select {
-			case s := <-signals:
-				cmd.Process.Signal(s)
-			case <-done:
-				return
-			}
-		}
-	}()
+	defer passOnSignals(cmd.Process)()
 	reason, err := io.ReadAll(report)
 	waitErr := cmd.Wait()
 	switch {
@@ -146,6 +131,27 @@ func onceMore(attr *syscall.SysProcAttr) (code int, err error) {
 	return 1, nil
 }
 
+// passOnSignals passes those that ask for an end on to a process until stop is
+// called: go test ends a run that takes too long with SIGQUIT, to get the stacks.
+func passOnSignals(to *os.Process) (stop func()) {
+	signals, done := make(chan os.Signal, 4), make(chan struct{})
+	signal.Notify(signals, unix.SIGQUIT, unix.SIGTERM, unix.SIGINT)
+	go func() {
+		for {
+			select {
+			case s := <-signals:
+				_ = to.Signal(s) // fails only if it has gone already
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+	}
+}
+
 // usable finds out whether the new namespaces give the powers they should.
 // Some systems let anybody make a user namespace and then allow nothing in it.
 func usable() error {
@@ -156,6 +162,9 @@ func usable() error {
 	defer space.close()
 	if err := loopbackUp(); err != nil {
 		return fmt.Errorf("bring lo up: %w", err)
+	}
+	if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil {
+		return fmt.Errorf("the kernel has no IPv6: %w", err)
 	}
 	return nil
 }

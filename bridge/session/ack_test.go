@@ -218,6 +218,27 @@ func TestAsManyMessagesCanBeHeldAsThereAreIdentifiers(t *testing.T) {
 	}
 }
 
+func TestAnAckThatIsDoneTwiceReleasesNoLaterMessage(t *testing.T) {
+	var done packetIDs
+	a := newAcks(&done)
+	var acks []Ack
+	for id := range len(a.slots) + 1 {
+		batch, err := a.admit([]Message{{QoS: 1, id: uint16(id + 1)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		acks = append(acks, batch[0].Ack)
+		if id < len(a.slots) {
+			batch[0].Ack.Done()
+			a.take(nil)
+		}
+	}
+	acks[0].Done() // lay where the last one lies now
+	if got := a.take(nil); len(got) > 0 {
+		t.Errorf("acknowledged % x", got)
+	}
+}
+
 func TestDrainKeepsMessagesAtTheBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
@@ -231,11 +252,51 @@ func TestDrainKeepsMessagesAtTheBroker(t *testing.T) {
 		synctest.Wait()
 		held.Done()
 		c.stop()
-		if diff := cmp.Diff([]string{"PUBACK 1", "DISCONNECT: dup: false qos: 0 retain: false rLength: 0"}, p.acks()[:2]); diff != "" {
+		if diff := cmp.Diff([]string{"PUBACK 1", "DISCONNECT: dup: false qos: 0 retain: false rLength: 0"}, p.acks()); diff != "" {
 			t.Error(diff)
 		}
 		if n := c.State().Received; n != 1 {
 			t.Errorf("%d messages handed on", n)
+		}
+	})
+}
+
+func TestAfterTheEndNothingIsHandedOnNorAcknowledged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		var held Ack
+		c := start(t, Options{URLs: []string{b.url()}, Status: &Status{"s"}, Handle: func(batch []Message) { batch[0].Hold, held = true, batch[0].Ack }}, b.use)
+		p := b.greet(false, 0)
+		status := func() {
+			m := expect[*packets.PublishPacket](p)
+			p.send(frame(0x40, byte(m.MessageID>>8), byte(m.MessageID)))
+		}
+		status()
+		p.send(publish(qos1, "t", 1, "held"))
+		c.messages(1)
+		stopped := make(chan struct{})
+		go func() { c.stop(); close(stopped) }()
+		synctest.Wait()
+		p.send(publish(qos1, "t", 2, "too late"))
+		status()
+		expect[*packets.DisconnectPacket](p)
+		held.Done() // [MQTT-3.14.4-2]
+		p.send(publish(qos1, "t", 3, "later still"))
+		synctest.Wait()
+		if got := p.acks(); got != nil || c.State().Received != 1 {
+			t.Errorf("acknowledged %v, received %d", got, c.State().Received)
+		}
+		// What is still on its way is read, lest the connection be reset.
+		select {
+		case <-stopped:
+			t.Error("closed while the broker was still sending")
+		default:
+		}
+		begin := time.Now()
+		_ = p.Close()
+		<-stopped
+		if d := time.Since(begin); d > 0 {
+			t.Errorf("ended %v after the broker had closed", d)
 		}
 	})
 }

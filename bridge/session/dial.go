@@ -34,6 +34,9 @@ var defaultPorts = map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80"
 func parseURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil {
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err // without the address, which may hold a password
+		}
 		return nil, fmt.Errorf("broker url: %w", err)
 	}
 	switch port, known := defaultPorts[u.Scheme]; {
@@ -85,18 +88,14 @@ func (s *Session) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
 }
 
 // tlsConfig asks for the configuration anew, so that changed certificates count
-// at the next connect.
+// at the next connect. The dialers verify the broker's name where it names none.
 func (s *Session) tlsConfig(host string) (*tls.Config, error) {
 	if s.o.TLS == nil {
-		return &tls.Config{ServerName: host}, nil
+		return nil, nil
 	}
 	c, err := s.o.TLS(host)
 	if err != nil {
 		return nil, fmt.Errorf("tls: %w", err)
-	}
-	if c.ServerName == "" && !c.InsecureSkipVerify {
-		c = c.Clone()
-		c.ServerName = host
 	}
 	return c, nil
 }

@@ -31,10 +31,19 @@ const maxBatch = 1024
 // inbox is where a lane puts what it reads. It outlives the lane, for the
 // session goes on over the next connection.
 type inbox struct {
-	handle   func([]Message)
-	shut     atomic.Bool   // no more messages are handed on, nor acknowledged
 	received atomic.Uint64 // messages handed on
 	done     packetIDs     // QoS 2 messages that are acknowledged, but for their PUBREL
+
+	mu     sync.Mutex // held while a batch is handled
+	handle func([]Message)
+	shut   bool // no more messages are handed on, nor acknowledged
+}
+
+// close ends the handing on of messages, and waits for the batch in hand.
+func (in *inbox) close() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.shut = true
 }
 
 // A lane is one network connection as paho sees it, with the messages taken out.
@@ -227,31 +236,36 @@ func (l *lane) skip() bool {
 func (l *lane) deliver() error {
 	batch := l.batch
 	l.batch = l.batch[:0]
-	if len(batch) == 0 || l.in.shut.Load() {
+	if len(batch) == 0 {
 		return nil
 	}
-	batch, err := l.acks.admit(batch)
-	if err != nil {
+	if ready, err := l.hand(batch); err != nil || !ready {
 		return err
+	}
+	return l.flush()
+}
+
+// hand is what deliver does until acknowledgements are ready to be written.
+func (l *lane) hand(batch []Message) (ready bool, err error) {
+	l.in.mu.Lock()
+	defer l.in.mu.Unlock()
+	if l.in.shut {
+		return false, nil
+	}
+	if batch, err = l.acks.admit(batch); err != nil {
+		return false, err
 	}
 	if len(batch) > 0 {
 		l.in.received.Add(uint64(len(batch)))
 		l.in.handle(batch)
 	}
-	if !l.acks.settle(batch) {
-		return nil
-	}
-	return l.flush()
+	return l.acks.settle(batch), nil
 }
 
 // pingResponse is a PINGRESP frame.
 var pingResponse = []byte{typePingresp << 4, 0}
 
 // fill reads what there is, and waits for it if need be.
-//
-// After our DISCONNECT it reads on until the broker closes, and forgets: a
-// connection that is closed with bytes unread is reset, and the broker may then
-// never see what was written last.
 func (l *lane) fill() error {
 	// What is left is less than a frame. It moves at most once, for afterwards
 	// it lies at the start.
@@ -260,12 +274,6 @@ func (l *lane) fill() error {
 		l.r = 0
 	}
 	n, err := l.conn.Read(l.buf[l.w:])
-	for l.leaving.Load() {
-		if err != nil {
-			return net.ErrClosed
-		}
-		_, err = l.conn.Read(l.buf)
-	}
 	l.w += n
 	// Every byte shows that the broker is alive. paho, which does not see the
 	// messages, would wait for the PINGRESP behind them and give up a slow link

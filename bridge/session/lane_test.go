@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,6 +21,7 @@ type memConn struct {
 	net.Conn
 	chunks  [][]byte
 	written bytes.Buffer
+	writes  int
 }
 
 func (c *memConn) Read(p []byte) (int, error) {
@@ -33,7 +35,7 @@ func (c *memConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (c *memConn) Write(p []byte) (int, error)      { return c.written.Write(p) }
+func (c *memConn) Write(p []byte) (int, error)      { c.writes++; return c.written.Write(p) }
 func (c *memConn) SetWriteDeadline(time.Time) error { return nil }
 func (c *memConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *memConn) Close() error                     { return nil }
@@ -107,6 +109,21 @@ func TestOnlyMessagesAreTakenOutOfTheStream(t *testing.T) {
 		if got, _ := carry(stream[:i:i], stream[i:]); !cmp.Equal(want, got) {
 			t.Errorf("cut at byte %d: %s", i, cmp.Diff(want, got))
 		}
+	}
+}
+
+func TestABatchIsAcknowledgedInOneWrite(t *testing.T) {
+	batches := 0
+	stream := slices.Clone(hello)
+	for i := range 2*maxBatch + 1 {
+		stream = append(stream, publish(qos1, "t", uint16(i+1), "x")...)
+	}
+	conn := &memConn{chunks: [][]byte{stream}}
+	l := newLane(conn, &inbox{handle: func([]Message) { batches++ }})
+	_, _ = io.ReadAll(onlyReader{l})
+	<-l.idle
+	if batches != 3 || conn.writes != 3 || conn.written.Len() != 4*(2*maxBatch+1) {
+		t.Errorf("%d batches, %d writes of %d bytes", batches, conn.writes, conn.written.Len())
 	}
 }
 
@@ -298,15 +315,15 @@ func TestQoS2IsHandedOnOnce(t *testing.T) {
 	written := slices.Concat(
 		over(connack(false, 0), publish(qos2, "first", 1, ""), publish(qos2|dup, "again", 1, "")),
 		over(connack(true, 0), publish(qos2|dup, "over the next connection", 1, "")),
-		over(connack(true, 0), frame(0x62, 0, 1), publish(qos2|dup, "after PUBREL", 1, "")),
+		over(connack(true, 0), publish(qos2|dup, "right before PUBREL", 1, ""), frame(0x62, 0, 1), publish(qos2|dup, "after PUBREL", 1, "")),
 		over(connack(true, 0), publish(qos2, "identifier reused", 1, "")),
 		over(connack(false, 0), publish(qos2|dup, "new session", 1, "")),
 	)
 	if diff := cmp.Diff([]string{"first", "after PUBREL", "identifier reused", "new session"}, got); diff != "" {
 		t.Error(diff)
 	}
-	if want := bytes.Repeat(frame(0x50, 0, 1), 6); !bytes.Equal(want, written) {
-		t.Errorf("written % x, want six PUBRECs", written)
+	if want := bytes.Repeat(frame(0x50, 0, 1), 7); !bytes.Equal(want, written) {
+		t.Errorf("written % x, want seven PUBRECs", written)
 	}
 }
 
@@ -341,6 +358,26 @@ func TestAMessageOfAnyLengthFormIsRead(t *testing.T) {
 		t.Errorf("padded length: error %v, %+v", err, got)
 	}
 }
+
+// A connection may give its last bytes together with its end.
+func TestTheLastBytesCount(t *testing.T) {
+	var got []summary
+	conn := readConn{&memConn{}, iotest.DataErrReader(bytes.NewReader(slices.Concat(hello, publish(qos0, "t", 0, "x"))))}
+	l := newLane(conn, &inbox{handle: func(batch []Message) { got = summaries(batch) }})
+	_, _ = io.ReadAll(onlyReader{l})
+	<-l.idle
+	if len(got) != 1 {
+		t.Errorf("got %v", got)
+	}
+}
+
+// readConn reads from something else.
+type readConn struct {
+	net.Conn
+	r io.Reader
+}
+
+func (c readConn) Read(p []byte) (int, error) { return c.r.Read(p) }
 
 func TestSubscribeFiltersAreCounted(t *testing.T) {
 	for n := 1; n < 5; n++ {

@@ -95,10 +95,12 @@ func (s *Session) Run(ctx context.Context) error {
 }
 
 // Drain ends the handing on of messages for good, while the connection stays
-// and held messages can still be acknowledged: what arrives from now on is not
-// acknowledged, so that a persistent session gets it again at its next connect.
-// A caller with work in hand calls it first, and ends Run when that is done.
-func (s *Session) Drain() { s.in.shut.Store(true) }
+// and held messages can still be acknowledged. When it returns Handle has
+// returned, and is not called again; so it must not be called by Handle. What
+// arrives from then on is not acknowledged: a persistent session gets it again
+// at its next connect. A caller with work in hand calls Drain first, and ends
+// Run when the work is done.
+func (s *Session) Drain() { s.in.close() }
 
 // connect tries the addresses in order.
 func (s *Session) connect(ctx context.Context) (*link, error) {
@@ -168,7 +170,7 @@ func (s *Session) announce(ctx context.Context, l *link) {
 // leave ends a connection in good order. DISCONNECT makes the broker discard
 // the will [MQTT-3.1.2-10], so that offline is to be said before.
 func (s *Session) leave(l *link) {
-	s.in.shut.Store(true)
+	s.in.close()
 	cut := time.AfterFunc(leaveTimeout, func() { _ = l.lane.fail(net.ErrClosed) })
 	defer cut.Stop()
 	if s.o.Status != nil {

@@ -111,7 +111,10 @@ func (l *lane) fail(err error) error {
 }
 
 // Close is called by paho: because it has written DISCONNECT, or given up.
-// After a DISCONNECT the reading goroutine closes the connection, see fill.
+//
+// After a DISCONNECT the reading goroutine goes on until the broker has closed
+// its side, up to drainTimeout. A connection that is closed with bytes unread is
+// reset, and the broker may then never see what was written last.
 func (l *lane) Close() error {
 	if !l.leaving.Load() {
 		_ = l.fail(net.ErrClosed)

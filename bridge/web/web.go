@@ -56,7 +56,7 @@ type Server struct {
 func Listen(address string, b Bridge) (*Server, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("web.listen: %w", err)
+		return nil, fmt.Errorf("web.listen: %w; another topicast may run here: choose another port, or \"\" for no status page", err)
 	}
 	return &Server{listener: l, http: http.Server{
 		Handler: Handler(b),

@@ -46,7 +46,7 @@ var busy = bridge.Status{
 	Rules: []bridge.RuleStatus{
 		{Name: "well", Filter: "a/b", Group: "239.1.1.1:5000", State: bridge.StateUp, Sent: 7},
 		{Name: "lamps", Filter: "<script>alert(1)</script>", Group: "239.1.1.2:5000", State: bridge.StatePending,
-			Reason: "interface iso0 is down", Drops: map[string]uint64{"pending": 12}, SelfTest: bridge.SelfTest{Result: "rewritten"}},
+			Reason: "interface iso0 is down", Drops: map[string]uint64{"pending": 12}, FirstDrops: map[string]string{"pending": "topic t: late"}, SelfTest: bridge.SelfTest{Result: "rewritten"}},
 	},
 }
 
@@ -94,7 +94,7 @@ func TestThePageShowsTroubleFirstAndRunsNobodysScript(t *testing.T) {
 	if code != http.StatusOK {
 		t.Fatalf("code %d:\n%s", code, body)
 	}
-	for _, want := range []string{"not ready", "interface iso0 is down", "12 pending", "5.0 MiB of 64.0 MiB", "4d4h", "gateway-7", "self-test: rewritten"} {
+	for _, want := range []string{"not ready", "interface iso0 is down", "12 pending", "the first: topic t: late", "5.0 MiB of 64.0 MiB", "4d4h", "gateway-7", "self-test: rewritten"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page does not say %q", want)
 		}

@@ -15,7 +15,7 @@ meaning. It is a configuration itself, to be edited into one's own.
 
 Every key outside of lists can be overridden: broker.url by the variable
 TOPICAST_BROKER_URL, and that by the flag --broker-url of topicast run.`,
-		Example: `  topicast config | less
+		Example: `  topicast config
   topicast config > topicast.yaml`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := c.OutOrStdout().Write(configs.Reference)

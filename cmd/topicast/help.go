@@ -55,8 +55,8 @@ func newHelpCommand() *cobra.Command {
 	}
 }
 
-// printHelp and printUsage write cobra's help without its templates, for which
-// every build of the program would carry text/template.
+// printHelp and printUsage take the place of cobra's templates: they wrap the
+// flags to a terminal's width.
 func printHelp(c *cobra.Command, _ []string) {
 	fmt.Fprintf(c.OutOrStdout(), "%s\n\n", strings.TrimSpace(c.Long))
 	_ = printUsage(c) // the output is watched

@@ -53,6 +53,10 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// awaitAtMost is how long a command in the background may take to get there,
+// on a machine that is busy with all the other tests.
+const awaitAtMost = 20 * time.Second
+
 // await FILE PATTERN waits until a file that a command in the background writes
 // matches.
 func await(ts *testscript.TestScript, neg bool, args []string) {
@@ -62,10 +66,10 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	pattern, err := regexp.Compile("(?m)" + args[1])
 	ts.Check(err)
 	var text []byte
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(awaitAtMost); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if text, err = os.ReadFile(ts.MkAbs(args[0])); err == nil && pattern.Match(text) {
 			return
 		}
 	}
-	ts.Fatalf("%s does not match %s after %v:\n%s", args[0], pattern, patience, bytes.TrimSpace(text))
+	ts.Fatalf("%s does not match %s after %v:\n%s", args[0], pattern, awaitAtMost, bytes.TrimSpace(text))
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -58,6 +59,9 @@ func runBridge(ctx context.Context, cfg *configs.Config, log *slog.Logger) error
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Error())
 	}
+	// Reading a long list of rules leaves several times its size behind, which
+	// would else count as ours for as long as nothing more is allocated.
+	debug.FreeOSMemory()
 	g, ctx := errgroup.WithContext(ctx)
 	if cfg.Web.Listen != "" {
 		server, err := web.Listen(cfg.Web.Listen, b)

@@ -16,7 +16,7 @@ import (
 )
 
 func newSendCommand() *cobra.Command {
-	o := sendOptions{binding: mapping.Binding{TTL: 1, Fragment: true}, count: 1, interval: time.Second}
+	o := newSendOptions()
 	c := &cobra.Command{
 		Use:   "send GROUP:PORT [TEXT]",
 		Short: "Send datagrams to a group, from a source you choose",
@@ -54,6 +54,10 @@ type sendOptions struct {
 	interval   time.Duration
 	noVerify   bool
 	given      func(flag string) bool
+}
+
+func newSendOptions() sendOptions {
+	return sendOptions{binding: mapping.Binding{TTL: 1, Fragment: true}, count: 1, interval: time.Second}
 }
 
 func (o *sendOptions) addFlags(c *cobra.Command) {

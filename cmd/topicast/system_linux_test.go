@@ -112,6 +112,11 @@ func (s *system) startBroker() *netlab.Process {
 		s.t.Fatal(err)
 	}
 	p := s.Lan.Start(mosquitto, "-c", file)
+	s.t.Cleanup(func() {
+		if strings.Contains(p.Output(), "messages are being dropped") {
+			s.t.Error("mosquitto's queue ran over: the messages that are missing were lost there")
+		}
+	})
 	s.eventually("mosquitto accepts connections", func() error {
 		conn, err := s.Lan.Dial(s.t.Context(), "tcp", brokerAddress)
 		if err == nil {

@@ -2,12 +2,9 @@ package main
 
 import (
 	"os"
-	"testing"
 
 	"topicast/bridge/netlab"
 )
-
-func TestMain(m *testing.M) { netlab.Main(systemTests{m}) }
 
 // systemTests removes, after all tests, what they share.
 type systemTests struct{ netlab.Tests }

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Every example in the help works when it is pasted into a shell, beside a
+// configuration with the names that the examples use.
+func TestExamplesWorkAsPasted(t *testing.T) {
+	const config = `
+broker: {username: gateway}
+web: {listen: ""}
+send:
+  - {filter: "site/{floor}/lamp/{id}/set", group: "239.255.{floor}.{id}:30000", source: 127.0.0.1}
+`
+	// These go on until they are stopped, which is no failure.
+	endless := map[string]bool{"run": true, "demo": true, "listen": true}
+	for _, c := range everyCommand() {
+		for line := range strings.Lines(c.Example) {
+			line = strings.TrimSpace(line)
+			t.Run(line, func(t *testing.T) {
+				dir := t.TempDir()
+				for _, name := range []string{"topicast.yaml", "gateway.yaml"} {
+					if err := os.WriteFile(filepath.Join(dir, name), []byte(config), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				cmd := exec.CommandContext(t.Context(), "sh", "-c", "trap : INT; "+line) // the shell too is pressed Ctrl-C
+				cmd.Dir = dir
+				output, err := runExample(cmd, endless[c.Name()] || strings.HasPrefix(line, "topicast demo"))
+				if err != nil {
+					t.Errorf("%v:\n%s", err, output)
+				}
+			})
+		}
+	}
+}
+
+// runExample runs a shell to its end; if it is endless, it presses Ctrl-C at
+// the first line of output.
+func runExample(cmd *exec.Cmd, endless bool) (output string, err error) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return "", err
+	}
+	defer read.Close()
+	cmd.Stdout, cmd.Stderr = write, write
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // as a terminal signals the whole group
+	err = cmd.Start()
+	write.Close()
+	if err != nil {
+		return "", err
+	}
+	var all bytes.Buffer
+	lines := bufio.NewReader(io.TeeReader(read, &all))
+	if _, err := lines.ReadString('\n'); err == nil && endless {
+		if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+			return all.String(), err
+		}
+	}
+	if _, err := io.Copy(io.Discard, lines); err != nil {
+		return all.String(), err
+	}
+	return all.String(), cmd.Wait()
+}

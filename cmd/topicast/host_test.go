@@ -1,0 +1,247 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"topicast/bridge/multicast"
+	"topicast/mapping"
+)
+
+// testHost has what a real one may have, and a loopback interface.
+func testHost() *host {
+	prefix := netip.MustParsePrefix
+	return &host{
+		interfaces: []multicast.Interface{
+			{Name: "lo", Index: 1, MTU: 65536, Up: true, Carrier: true, Loopback: true, Addresses: []multicast.Address{{Prefix: prefix("127.0.0.1/8")}}},
+			{Name: "priv0", Index: 2, MTU: 1500, Up: true, Carrier: true, Addresses: []multicast.Address{{Prefix: prefix("10.0.0.2/24")}}},
+			{Name: "iso0", Index: 3, MTU: 1500, Up: true, Carrier: true, Addresses: []multicast.Address{
+				{Prefix: prefix("172.17.0.1/16"), Broadcast: netip.MustParseAddr("172.17.255.255")},
+				{Prefix: prefix("172.17.0.9/16"), Secondary: true},
+				{Prefix: prefix("fe80::3/64")}, {Prefix: prefix("fd17::1/64")}, {Prefix: prefix("fd17::2/64"), Tentative: true},
+			}},
+			{Name: "off0", Index: 4, MTU: 1500, Addresses: []multicast.Address{{Prefix: prefix("192.0.2.4/24")}}},
+			{Name: "cut0", Index: 5, MTU: 1500, Up: true, Addresses: []multicast.Address{{Prefix: prefix("192.0.2.5/24")}}},
+			{Name: "tiny0", Index: 6, MTU: 1200, Up: true, Carrier: true, Addresses: []multicast.Address{
+				{Prefix: prefix("203.0.113.6/24")}, {Prefix: prefix("fd66::1/64")}, {Prefix: prefix("fe80::3/64")},
+			}},
+			{Name: "bare0", Index: 7, MTU: 1500, Up: true, Carrier: true, Master: "br0"},
+		},
+		places: make(map[mapping.Binding]place),
+	}
+}
+
+// binding reads "source iface", either of which may be "-".
+func testBinding(t *testing.T, source, on string) mapping.Binding {
+	t.Helper()
+	b := mapping.Binding{TTL: 1, Loopback: true, Fragment: true}
+	if source != "-" {
+		var err error
+		if b.Source, err = parseSource(source); err != nil {
+			t.Fatal(err)
+		}
+		b.IPv6 = b.Source.Addr().Is6()
+	}
+	if on != "-" {
+		b.Interface = on
+	}
+	return b
+}
+
+func TestWhatOnlyTheHostCanTell(t *testing.T) {
+	for _, c := range []struct {
+		source, on string
+		fault      string // part of its text; "" is none
+		warning    string
+	}{
+		{"172.17.0.1", "iso0", "", ""},
+		{"172.17.0.9", "-", "", ""},
+		{"-", "iso0", "", ""},
+		{"10.0.0.0/8", "-", "", ""},
+		{"10.0.0.2", "iso0", "send[0].source: 10.0.0.2 is not on iso0", ""},
+		{"172.17.0.7", "iso0", "send[0].source: 172.17.0.7 is not on iso0", ""},
+		{"172.17.255.255", "-", "send[0].source: source 172.17.255.255 is the broadcast address", ""},
+		{"172.17.0.0", "iso0", "send[0].source: source 172.17.0.0 is the network address", ""},
+		{"192.0.2.0/24", "-", "send[0].source: source 192.0.2.0/24 is ambiguous", ""},
+		{"fe80::3", "-", "send[0].source: source fe80::3 is ambiguous", ""},
+		{"198.51.100.1", "-", "", "send[0].source: no interface has 198.51.100.1"},
+		{"-", "wlan0", "", "send[0].interface: there is no interface wlan0"},
+		{"-", "off0", "", "send[0].interface: interface off0 is down; pending until that changes"},
+		{"-", "cut0", "", "send[0].interface: interface cut0 has no carrier; pending"},
+		{"-", "bare0", "", "send[0].interface: interface bare0 has no IPv4 address"},
+		{"fd17::2", "-", "", "send[0].source: fd17::2 on iso0 is not usable yet"},
+		{"203.0.113.6", "tiny0", "", ""},
+		{"fd66::1", "-", "", "send[0].interface: the mtu of tiny0 is 1200 bytes, and IPv6 needs 1280"},
+	} {
+		t.Run(c.source+" "+c.on, func(t *testing.T) {
+			faults, warnings := testHost().examine([]mapping.SendRule{{Binding: testBinding(t, c.source, c.on)}})
+			expectOne(t, "faults", faults, c.fault)
+			expectOne(t, "warnings", warnings, c.warning)
+		})
+	}
+}
+
+func expectOne(t *testing.T, what string, got []finding, want string) {
+	t.Helper()
+	var texts []string
+	for _, f := range got {
+		texts = append(texts, fmt.Sprintf("%s: %v", f.path, f.err))
+	}
+	if want == "" && len(got) > 0 || want != "" && (len(got) != 1 || !strings.Contains(texts[0], want)) {
+		t.Errorf("%s: %q, want %q", what, texts, want)
+	}
+}
+
+func TestATroubleThatRulesShareIsToldOnce(t *testing.T) {
+	b := testBinding(t, "-", "wlan0")
+	_, warnings := testHost().examine([]mapping.SendRule{{Binding: testBinding(t, "-", "iso0")}, {Binding: b}, {Binding: b}, {Binding: b}})
+	expectOne(t, "warnings", warnings, "send[1].interface: there is no interface wlan0")
+	expectOne(t, "warnings", warnings, "(and so for 2 rules more)")
+}
+
+func TestBindingsThatNeedOneSourcePortClash(t *testing.T) {
+	at := func(source, on string, port uint16, ttl uint8) mapping.SendRule {
+		b := testBinding(t, source, on)
+		b.SourcePort, b.TTL = port, ttl
+		return mapping.SendRule{Binding: b}
+	}
+	for _, c := range []struct {
+		name string
+		a, b mapping.SendRule
+		want string
+	}{
+		{"equal bindings share a socket", at("172.17.0.1", "iso0", 5000, 1), at("172.17.0.1", "iso0", 5000, 1), ""},
+		{"another ttl", at("172.17.0.1", "iso0", 5000, 1), at("172.17.0.1", "iso0", 5000, 2), "send[1].source_port: 172.17.0.1:5000 is the local end of send[0] too, and their ttl differs"},
+		{"named in two ways", at("172.17.0.1", "iso0", 5000, 1), at("172.17.0.1", "-", 5000, 1), "their interface differs"},
+		{"several keys", at("172.17.0.1", "iso0", 5000, 1), at("-", "iso0", 5000, 2), "their source and ttl differ"},
+		{"another port", at("172.17.0.1", "iso0", 5000, 1), at("172.17.0.1", "iso0", 5001, 2), ""},
+		{"any port", at("172.17.0.1", "iso0", 0, 1), at("172.17.0.1", "iso0", 0, 2), ""},
+		{"another address", at("172.17.0.1", "iso0", 5000, 1), at("172.17.0.9", "iso0", 5000, 2), ""},
+		{"link-local addresses of two interfaces", at("fe80::3", "iso0", 5000, 1), at("fe80::3", "tiny0", 5000, 2), ""},
+		{"a place that is pending", at("-", "off0", 5000, 1), at("-", "off0", 5000, 2), ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := testHost()
+			expectOne(t, "clashes", h.clashes([]mapping.SendRule{c.a, c.b}), c.want)
+		})
+	}
+}
+
+func TestRoomIsWhatTheMTULeavesAfterTheHeaders(t *testing.T) {
+	for _, c := range []struct {
+		mtu  int
+		ipv6 bool
+		want int
+	}{{1500, false, 1472}, {1500, true, 1452}, {65536, false, 65507}, {65536, true, 65488}} {
+		s := multicast.Source{MTU: c.mtu, Binding: multicast.Binding{IPv6: c.ipv6}}
+		if got := room(s); got != c.want {
+			t.Errorf("mtu %d, IPv6 %t: %d, want %d", c.mtu, c.ipv6, got, c.want)
+		}
+	}
+}
+
+func TestInterfacesAreListedWithStateAndNotes(t *testing.T) {
+	h := testHost()
+	h.interfaces[2].Addresses = append(h.interfaces[2].Addresses,
+		multicast.Address{Prefix: netip.MustParsePrefix("fd17::3/64"), Secondary: true, Deprecated: true},
+		multicast.Address{Prefix: netip.MustParsePrefix("fd17::4/64"), Tentative: true, Duplicate: true})
+	var b strings.Builder
+	if err := printInterfaces(&b, h.interfaces); err != nil {
+		t.Fatal(err)
+	}
+	want := `INTERFACE  INDEX  STATE       MTU    ADDRESS         NOTES
+lo         1      up          65536  127.0.0.1/8     ends on this host
+priv0      2      up          1500   10.0.0.2/24
+iso0       3      up          1500   172.17.0.1/16
+                                     172.17.0.9/16   secondary
+                                     fe80::3/64      link-local
+                                     fd17::1/64
+                                     fd17::2/64      tentative
+                                     fd17::3/64      temporary, deprecated
+                                     fd17::4/64      duplicate
+off0       4      down        1500   192.0.2.4/24
+cut0       5      no carrier  1500   192.0.2.5/24
+tiny0      6      up          1200   203.0.113.6/24
+                                     fd66::1/64
+                                     fe80::3/64      link-local
+bare0      7      up          1500   -               port of br0
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestInterfacesAsJSONHaveEveryField(t *testing.T) {
+	h := testHost()
+	var b strings.Builder
+	if err := printInterfacesJSON(&b, []multicast.Interface{
+		{Name: "iso0", Index: 3, MTU: 1500, Up: true, Addresses: h.interfaces[2].Addresses[1:2]},
+		h.interfaces[6],
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := `[
+  {
+    "name": "iso0",
+    "index": 3,
+    "state": "no carrier",
+    "mtu": 1500,
+    "loopback": false,
+    "addresses": [
+      {
+        "address": "172.17.0.9",
+        "prefix": "172.17.0.0/16",
+        "notes": [
+          "secondary"
+        ]
+      }
+    ]
+  },
+  {
+    "name": "bare0",
+    "index": 7,
+    "state": "up",
+    "mtu": 1500,
+    "loopback": false,
+    "master": "br0",
+    "addresses": []
+  }
+]
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestListenTakesTheOnlyInterfaceAndGuessesNone(t *testing.T) {
+	h := testHost()
+	for _, c := range []struct {
+		name       string
+		interfaces []multicast.Interface
+		want       string
+		hint       string
+	}{
+		{"one beside the loopback", h.interfaces[:2], "priv0", ""},
+		{"one that is up with carrier", []multicast.Interface{h.interfaces[0], h.interfaces[3], h.interfaces[4], h.interfaces[2]}, "iso0", ""},
+		{"two", h.interfaces[:3], "", "name one with --interface: priv0, iso0"},
+		{"the loopback alone", h.interfaces[:1], "", "name one with --interface: lo"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := onlyInterface(c.interfaces)
+			if got != c.want {
+				t.Errorf("got %q (%v), want %q", got, err, c.want)
+			}
+			var b strings.Builder
+			if c.hint == "" {
+				return
+			}
+			if status := conclude(&b, newRootCommand(), err); status != exitUsage || !strings.Contains(b.String(), "hint: "+c.hint+"\n") {
+				t.Errorf("exit status %d, %s", status, b.String())
+			}
+		})
+	}
+}
