@@ -28,11 +28,16 @@ func (f *Fault) Unwrap() error { return f.Err }
 // The rules are copied. A rule without a name is given its filter's text, and
 // Binding.IPv6 is set from the group and the source.
 func Compile(send []SendRule) (*Table, error) {
-	c := compilation{names: make(map[string]int, len(send)), templates: make(map[string]*template)}
 	t := &Table{
 		send:   slices.Clone(send),
 		routes: make([]route, len(send)),
 		trie:   newTrie(len(send)),
+	}
+	c := compilation{
+		send:      t.send,
+		names:     make(map[string]int, len(send)),
+		ports:     make(map[localEnd]int),
+		templates: make(map[string]*template),
 	}
 	for i := range t.send {
 		c.rule = i
@@ -51,8 +56,10 @@ func Compile(send []SendRule) (*Table, error) {
 
 // A compilation gathers the faults of all rules; rule is the one it is at.
 type compilation struct {
+	send      []SendRule
 	rule      int
 	names     map[string]int       // rule by name
+	ports     map[localEnd]int     // rule by the fixed source port it leaves from
 	templates map[string]*template // by text: equal ones are kept once
 	faults    []error
 }
@@ -86,6 +93,36 @@ func (c *compilation) check(r *SendRule) {
 	}
 	c.checkFamily(r)
 	c.checkScope(r)
+	c.checkPort(&r.Binding)
+}
+
+// localEnd is what only one socket can be bound to.
+type localEnd struct {
+	source netip.Prefix
+	iface  string // where there is no source
+	ipv6   bool
+	port   uint16
+}
+
+// checkPort refuses two sockets on one fixed port: the second could not be
+// opened, and only at run time would that show.
+func (c *compilation) checkPort(b *Binding) {
+	if b.SourcePort == 0 {
+		return
+	}
+	end := localEnd{source: b.Source, ipv6: b.IPv6, port: b.SourcePort}
+	if !b.Source.IsValid() {
+		end.iface = b.Interface
+	}
+	other, taken := c.ports[end]
+	if !taken {
+		c.ports[end] = c.rule
+		return
+	}
+	if *b != c.send[other].Binding {
+		c.fault("source_port", "let both have the same interface, ttl, loopback, dscp and oversize, or another port",
+			"%d is the port of send[%d] too, whose datagrams leave in another way, and one port is one socket", b.SourcePort, other)
+	}
 }
 
 // checkName gives the rule its name, which labels its metrics and logs.

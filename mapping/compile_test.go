@@ -210,3 +210,34 @@ func TestParseDSCP(t *testing.T) {
 		}
 	}
 }
+
+func TestOneFixedSourcePortIsOneSocket(t *testing.T) {
+	with := func(name string, changes ...func(*mapping.Binding)) mapping.SendRule {
+		r := mapping.SendRule{Name: name, Filter: filter(t, name), Group: group(t, "239.1.2.3:5000"),
+			Binding: mapping.Binding{Interface: "iso0", Source: prefix("172.17.0.1/32"), SourcePort: 5000, TTL: 1}}
+		for _, change := range changes {
+			change(&r.Binding)
+		}
+		return r
+	}
+	ttl := func(b *mapping.Binding) { b.TTL = 2 }
+	nowhere := func(b *mapping.Binding) { b.Interface = "" }
+	const fault = "send[1].source_port: 5000 is the port of send[0] too, whose datagrams leave in another way, and one port is one socket " +
+		"(let both have the same interface, ttl, loopback, dscp and oversize, or another port)"
+	for name, test := range map[string]struct {
+		second mapping.SendRule
+		want   []string
+	}{
+		"the same binding":  {with("b"), nil},
+		"another ttl":       {with("b", ttl), []string{fault}},
+		"without interface": {with("b", nowhere), []string{fault}},
+		"another port":      {with("b", ttl, func(b *mapping.Binding) { b.SourcePort = 5001 }), nil},
+		"any port":          {with("b", ttl, func(b *mapping.Binding) { b.SourcePort = 0 }), nil},
+		"another source":    {with("b", ttl, func(b *mapping.Binding) { b.Source = prefix("172.17.0.2/32") }), nil},
+	} {
+		_, err := mapping.Compile([]mapping.SendRule{with("a"), test.second})
+		if diff := cmp.Diff(test.want, faults(t, err)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
