@@ -114,10 +114,10 @@ func (c *chunk) place(entry int) int {
 
 // runLength returns how many datagrams from the front of batch can leave as one
 // entry. segment is the longest payload that may be part of a run. An empty
-// datagram is no segment.
+// datagram is no segment; at the front it makes all others too long to follow.
 func runLength(batch []Datagram, segment int) int {
 	size := len(batch[0].Payload)
-	if size == 0 || size > segment {
+	if size > segment {
 		return 1
 	}
 	n, total := 1, size

@@ -58,15 +58,6 @@ func option(name string, err error) error {
 	return nil
 }
 
-// network is what package net calls UDP of one family. It is always named:
-// plain "udp" may give a socket of both.
-func network(v6 bool) string {
-	if v6 {
-		return "udp6"
-	}
-	return "udp4"
-}
-
 // addrPort returns an address of package net the way this package gives
 // addresses out: 4 bytes if it is IPv4, and without a zone.
 func addrPort(a net.Addr) netip.AddrPort {

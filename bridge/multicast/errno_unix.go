@@ -8,8 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the kernel's refusals mean for a sender; the order of the questions does
-// not matter, no error answers two of them.
+// What the kernel's refusals mean, of a datagram and of a socket.
 
 // blocked: the send buffer is full.
 func blocked(err error) bool { return errors.Is(err, unix.EAGAIN) }
@@ -38,5 +37,8 @@ func unsegmentable(err error) bool {
 		errors.Is(err, unix.ENOPROTOOPT) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
-func inUse(err error) bool  { return errors.Is(err, unix.EADDRINUSE) }
+// inUse: bound by another program.
+func inUse(err error) bool { return errors.Is(err, unix.EADDRINUSE) }
+
+// denied: a port below 1024 takes a privilege.
 func denied(err error) bool { return errors.Is(err, unix.EACCES) }

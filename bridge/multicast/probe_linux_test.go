@@ -148,7 +148,7 @@ func TestProbeLeavesNothingBehind(t *testing.T) {
 		if f := iso.WaitFor(1, nil)[0]; f.TTL != 9 {
 			t.Errorf("%v; want ttl 9", f)
 		}
-		quiet(t, here)
+		quiet(t, here, openOn(t, rig.GW, with(bind(source, ""), nil)))
 	}
 }
 

@@ -25,6 +25,10 @@ type ReceiverOptions struct {
 
 // Receiver receives the datagrams of one group that arrive on one interface,
 // and no others: not those of another group with the same port, nor unicast.
+//
+// Outside Linux it is bound to the wildcard and sorts out the rest itself. On
+// Windows it cannot: datagrams for other groups of the port come through where a
+// program on the host has joined them, and sources are filtered here only.
 type Receiver struct {
 	group  netip.AddrPort
 	index  int

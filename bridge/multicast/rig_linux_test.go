@@ -30,7 +30,7 @@ const the13 = "\x11\x22\x33\x44\x55\x66\x77\x88\x88\xAA\xBB\xCC\xDD"
 // new interface is tentative for a moment.
 func openOn(t *testing.T, h *netlab.Host, b Binding) *Sender {
 	t.Helper()
-	src := waitResolve(t, h, b, "open", func() {}, func(_ Source, err error) bool { return err == nil })
+	src := waitResolve(t, h, b, "open", nil, func(_ Source, err error) bool { return err == nil })
 	var s *Sender
 	err := h.Do(func() (err error) {
 		s, err = Open(src)
@@ -180,6 +180,28 @@ func TestTheBindingIsOnTheWire(t *testing.T) {
 				t.Errorf("no DF bit on a datagram that needs no fragments: %+v", b)
 			}
 		}
+	}
+}
+
+func TestLoopbackIsForProgramsOnThisHost(t *testing.T) {
+	rig := netlab.NewRig(t)
+	iso := rig.Dev.Capture("eth0")
+	for _, source := range []string{"172.17.0.1", "fd17::1"} {
+		group := rigGroup
+		if strings.Contains(source, ":") {
+			group = rigGroup6
+		}
+		here := listenOn(t, rig.GW, group, "iso0")
+		with := openOn(t, rig.GW, with(bind(source, ""), nil))
+		without := openOn(t, rig.GW, Binding{Source: with.Source().Binding.Source, IPv6: group.Addr().Is6(), TTL: 1})
+		before := len(iso.Datagrams())
+		send(t, without, group, "not for here")
+		send(t, with, group, "for here too")
+		if got := next(t, here, 1); string(got[0].Payload) != "for here too" || got[0].Source != with.LocalAddr() {
+			t.Errorf("heard %q from %s", got[0].Payload, got[0].Source)
+		}
+		quiet(t, here, with)
+		iso.WaitFor(before+3, nil) // all leave
 	}
 }
 
@@ -399,8 +421,8 @@ func TestAReceiverHearsItsInterfaceOnly(t *testing.T) {
 					t.Errorf("want -, got +:\n%s", d)
 				}
 			}
-			quiet(t, iso)
-			quiet(t, priv)
+			quiet(t, iso, dev)
+			quiet(t, priv, lan)
 		})
 	}
 }
@@ -424,8 +446,9 @@ func TestASourceSpecificJoinIsReported(t *testing.T) {
 	})
 }
 
-// waitResolve resolves whenever Watch says that something has changed, until
-// done is satisfied.
+// waitResolve resolves until done is satisfied, again whenever Watch says that
+// something has changed. After change, if there is one, it is for Watch to speak
+// first.
 func waitResolve(t *testing.T, h *netlab.Host, b Binding, what string, change func(), done func(Source, error) bool) Source {
 	t.Helper()
 	changed := make(chan struct{}, 1)
@@ -442,9 +465,16 @@ func waitResolve(t *testing.T, h *netlab.Host, b Binding, what string, change fu
 		})
 	}()
 	<-changed // it watches
-	change()
 	var src Source
 	var err error
+	if change != nil {
+		change()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Errorf("%s: Watch did not tell", what)
+		}
+	}
 	for {
 		h.Do(func() error { src, err = b.Resolve(); return nil })
 		if done(src, err) {
@@ -484,8 +514,8 @@ func TestWatchTellsWhenAnAnswerMayBeAnother(t *testing.T) {
 		change func()
 		done   func(Source, error) bool
 	}{
-		{"at first", v4, func() {}, fine},
-		{"an address that is absent", late, func() {}, says("172.17.0.77 is not on iso0 (it has 172.17.0.1/16)")},
+		{"at first", v4, nil, fine},
+		{"an address that is absent", late, nil, says("172.17.0.77 is not on iso0 (it has 172.17.0.1/16)")},
 		{"an address arrives", late, func() { rig.GW.Addr("iso0", "172.17.0.77/16") }, fine},
 		{"an address goes", late, func() { rig.GW.DelAddr("iso0", "172.17.0.77/16") }, says("172.17.0.77 is not on iso0")},
 		{"carrier is lost", v4, func() { rig.Dev.Down("eth0") }, says("interface iso0 has no carrier")},
@@ -493,7 +523,7 @@ func TestWatchTellsWhenAnAnswerMayBeAnother(t *testing.T) {
 		{"the interface is set down", v4, func() { rig.GW.Down("iso0") }, says("interface iso0 is down")},
 		{"the interface is set up", v4, func() { rig.GW.Up("iso0") }, fine},
 		{"an IPv6 address is tentative", v6, func() { rig.GW.TentativeAddr("iso0", "fd17::77/64", "1") }, says("fd17::77 on iso0 is not usable yet")},
-		{"an IPv6 address is usable", v6, func() {}, fine},
+		{"an IPv6 address is usable", v6, nil, fine},
 		{"another MTU", v4, func() { rig.GW.MTU("iso0", 1400) }, func(s Source, _ error) bool { return s.MTU == 1400 }},
 		{"the interface is renamed", v4, func() { rig.GW.Rename("iso0", "iso1") }, says("there is no interface iso0 (there are lo, iso1, priv0)")},
 		{"the interface is deleted", bind("172.17.0.1", ""), func() { rig.GW.Delete("iso1") }, says("no interface has 172.17.0.1 (there is 127.0.0.1 on lo, 10.0.0.2 on priv0)")},
@@ -516,7 +546,7 @@ func TestInterfacesTellsWhatIsToKnow(t *testing.T) {
 	}
 	// A link-local address is tentative for a moment.
 	fe80 := rig.GW.LinkLocal("iso0").String()
-	waitResolve(t, rig.GW, bind(fe80, "iso0"), fe80, func() {}, func(_ Source, err error) bool { return err == nil })
+	waitResolve(t, rig.GW, bind(fe80, "iso0"), fe80, nil, func(_ Source, err error) bool { return err == nil })
 	got := *get(rig.GW, "iso0")
 	want := Interface{
 		Name: "iso0", Index: rig.GW.Index("iso0"), MTU: 1500, Up: true, Carrier: true,

@@ -29,8 +29,8 @@ import (
 // Send sends the datagrams of a batch in order and never waits.
 //
 // It returns how many from the front are disposed of: taken by the kernel, or
-// charged to failed, since they can never leave. failed is called in order and
-// must not call the sender; its error wraps ErrTooLong, ErrBadGroup, or what the
+// charged to failed, since they can never leave. failed, never nil, is called in
+// order and must not call the sender; its error wraps ErrTooLong, ErrBadGroup, or what the
 // system said (os.ErrPermission: a firewall forbids it).
 //
 // If n < len(batch), err says why batch[n] and the rest have to wait: it is

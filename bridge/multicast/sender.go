@@ -31,6 +31,11 @@ const (
 //
 // IPv6 only: Linux goes on sending from an address that was removed or has
 // become tentative. Watch, resolve again, and close the sender then.
+//
+// Outside Linux datagrams go one a system call and never in runs, replies of
+// strangers are not filtered out, and a full interface queue may drop without a
+// word. On Windows moreover Send waits for room in the send buffer, the system
+// ignores the DSCP, and takes an IPv4 interface by its first address.
 type Sender struct {
 	source Source
 	local  netip.AddrPort

@@ -48,3 +48,12 @@ func canSegment(*net.UDPConn) bool { return false }
 func setSegment([]byte, int) []byte { return nil }
 
 const segmentSpace = 0
+
+// network is what package net calls UDP of one family. It is always named:
+// plain "udp" may give a socket of both.
+func network(v6 bool) string {
+	if v6 {
+		return "udp6"
+	}
+	return "udp4"
+}
