@@ -72,7 +72,9 @@ func New(o Options) (*Bridge, error) {
 func (b *Bridge) compile() {
 	b.path = newSendPath(b.options.Table, b.log)
 	byWant := make(map[mapping.Binding]*binding)
-	for _, spec := range b.options.Table.Send() {
+	send := b.options.Table.Send()
+	for i := range send {
+		spec := &send[i]
 		o := byWant[spec.Binding]
 		if o == nil {
 			o = newBinding(spec.Binding, b.options.network, b.room, &b.path.latency, b.kick, b.log)
@@ -211,8 +213,8 @@ func (b *Bridge) refresh(ctx context.Context) {
 func (b *Bridge) summarize(told [numReasons]uint64) [numReasons]uint64 {
 	var now [numReasons]uint64
 	for _, r := range b.rules {
-		for why := range r.drops {
-			now[why] += r.drops[why].Load()
+		for why, n := range r.drops() {
+			now[why] += n
 		}
 	}
 	now[DropNoRule] += b.path.noRule.Load()

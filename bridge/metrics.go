@@ -54,10 +54,8 @@ func (b *Bridge) Collect(ch chan<- prometheus.Metric) {
 		counter(descReceived, r.received.Load(), r.Name)
 		counter(descSent, r.sent.Load(), r.Name)
 		counter(descSentBytes, r.sentBytes.Load(), r.Name)
-		for why := range r.drops {
-			if n := r.drops[why].Load(); n > 0 {
-				counter(descDrops, n, r.Name, Reason(why).String())
-			}
+		for why, n := range r.drops() {
+			counter(descDrops, n, r.Name, why.String())
 		}
 		for _, s := range []State{StatePending, StateUp, StateDegraded} {
 			gauge(descState, is(status.Rules[i].State == s), r.Name, string(s))

@@ -135,15 +135,13 @@ func (r *sendRule) status(refused, lowered []mapping.Filter) RuleStatus {
 	} else if f, ok := covering(lowered, r.Filter); ok && s.State == StateUp {
 		s.State, s.Reason = StateDegraded, fmt.Sprintf("the broker grants %s a lower quality of service than asked", f)
 	}
-	for why := range r.drops {
-		if n := r.drops[why].Load(); n > 0 {
-			if s.Drops == nil {
-				s.Drops, s.FirstDrops = make(map[string]uint64), make(map[string]string)
-			}
-			s.Drops[Reason(why).String()] = n
-			if cause := r.causes[why].Load(); cause != nil {
-				s.FirstDrops[Reason(why).String()] = *cause
-			}
+	for why, n := range r.drops() {
+		if s.Drops == nil {
+			s.Drops, s.FirstDrops = make(map[string]uint64), make(map[string]string)
+		}
+		s.Drops[why.String()] = n
+		if first := r.lost.Load()[why].first.Load(); first != nil {
+			s.FirstDrops[why.String()] = *first
 		}
 	}
 	return s
