@@ -86,12 +86,11 @@ func compileOne(group mapping.Group, b mapping.Binding) (mapping.Binding, error)
 	return b, usageError(faults)
 }
 
-// flagOf is the flag that says what a key of a rule says: --source-port for
-// send[0].source_port.
+// flagOf is the flag that says what a key of a rule says: --ttl for send[0].ttl.
 func flagOf(path string) string {
 	_, key, _ := strings.Cut(path, ".")
 	if key == "group" {
 		return "GROUP:PORT"
 	}
-	return "--" + strings.ReplaceAll(key, "_", "-")
+	return "--" + key
 }

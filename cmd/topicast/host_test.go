@@ -216,32 +216,3 @@ func TestInterfacesAsJSONHaveEveryField(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
-
-func TestListenTakesTheOnlyInterfaceAndGuessesNone(t *testing.T) {
-	h := testHost()
-	for _, c := range []struct {
-		name       string
-		interfaces []multicast.Interface
-		want       string
-		hint       string
-	}{
-		{"one beside the loopback", h.interfaces[:2], "priv0", ""},
-		{"one that is up with carrier", []multicast.Interface{h.interfaces[0], h.interfaces[3], h.interfaces[4], h.interfaces[2]}, "iso0", ""},
-		{"two", h.interfaces[:3], "", "name one with --interface: priv0, iso0"},
-		{"the loopback alone", h.interfaces[:1], "", "name one with --interface: lo"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			got, err := onlyInterface(c.interfaces)
-			if got != c.want {
-				t.Errorf("got %q (%v), want %q", got, err, c.want)
-			}
-			var b strings.Builder
-			if c.hint == "" {
-				return
-			}
-			if status := conclude(&b, newRootCommand(), err); status != exitUsage || !strings.Contains(b.String(), "hint: "+c.hint+"\n") {
-				t.Errorf("exit status %d, %s", status, b.String())
-			}
-		})
-	}
-}

@@ -187,8 +187,13 @@ func needsSource(o multicast.ReceiverOptions) bool {
 	return b[1]>>4 == 3 && b[2] == 0 && b[3] == 0 // ff3x::/32, RFC 4607 section 1
 }
 
+// receiver is what receive needs of a multicast.Receiver.
+type receiver interface {
+	Receive(batch []multicast.Datagram) (int, error)
+}
+
 // receive prints datagrams until there are enough or r is closed.
-func (o *listenOptions) receive(r *multicast.Receiver, p *printer) (heard int, err error) {
+func (o *listenOptions) receive(r receiver, p *printer) (heard int, err error) {
 	batch := make([]multicast.Datagram, 64)
 	for o.count == 0 || heard < o.count {
 		n, err := r.Receive(batch)

@@ -3,15 +3,19 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"topicast/bridge/multicast"
 	"topicast/bridge/netlab"
 )
 
@@ -28,9 +32,21 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await},
+		Condition:           condition,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
+}
+
+// condition knows [ipv6]: the loopback interface has ::1.
+func condition(name string) (bool, error) {
+	if name != "ipv6" {
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	interfaces, err := multicast.Interfaces()
+	return slices.ContainsFunc(interfaces, func(i multicast.Interface) bool {
+		return slices.ContainsFunc(i.Addresses, func(a multicast.Address) bool { return a.Prefix.Addr() == netip.IPv6Loopback() })
+	}), err
 }
 
 // exits STATUS COMMAND... runs a command that must end with that status.

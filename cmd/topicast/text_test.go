@@ -79,3 +79,31 @@ func TestCountKnowsOneFromMany(t *testing.T) {
 		}
 	}
 }
+
+func TestColumnsAlignByCharactersNotBytes(t *testing.T) {
+	table := newTable("NAME", "GROUP", "MORE")
+	table.row("tür/灯", "239.1.2.3:5000", "")
+	table.row("a\x1bb", 7, "x")
+	var b strings.Builder
+	if err := table.print(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := `NAME    GROUP           MORE
+tür/灯   239.1.2.3:5000
+a\x1bb  7               x
+`
+	if b.String() != want {
+		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
+}
+
+func TestTheLinkersVersionGoesBeforeTheModules(t *testing.T) {
+	defer func(was string) { version = was }(version)
+	version = "v1.2.3"
+	if got := buildVersion(); got != "v1.2.3" {
+		t.Errorf("got %s", got)
+	}
+	if _, out, _ := topicast(t, "--version"); out != "topicast v1.2.3\n" {
+		t.Errorf("--version prints %q", out)
+	}
+}
