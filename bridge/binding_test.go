@@ -184,3 +184,41 @@ func TestOneTroubleOfManyRulesIsOneSentence(t *testing.T) {
 		t.Errorf("waiting for %q, want the broker, and 50 rules in one sentence", got)
 	}
 }
+
+func TestAFirewallThatRefusesTheProbeDegradesTheRule(t *testing.T) {
+	n := &fakeNetwork{interfaces: []multicast.Interface{iso0}, probe: multicast.Probe{Result: multicast.ProbeRefused, Detail: "a firewall"}}
+	b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
+	if got := b.Status().Rules[0]; got.State != StateDegraded || got.Reason != "a firewall" {
+		t.Errorf("rule is %s (%s)", got.State, got.Reason)
+	}
+}
+
+func TestAnotherDatagramHasItsOwnPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &fakeNetwork{interfaces: []multicast.Interface{iso0}}
+		b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
+		s := n.socket()
+		s.allow(0, multicast.ErrNoBuffer)
+		b.path.handle([]session.Message{message("t", "1", 1), message("t", "2", 1)})
+		time.Sleep(bufferPatience * 6 / 10)
+		s.allow(1, multicast.ErrNoBuffer)
+		time.Sleep(bufferPatience * 6 / 10)
+		if got := b.Status(); got.Queue.Messages != 1 || got.Rules[0].Drops != nil {
+			t.Errorf("%d wait, drops %v: the second was given up early", got.Queue.Messages, got.Rules[0].Drops)
+		}
+		s.allow(1, nil)
+	})
+}
+
+func TestTheInterfacesAreLookedAtOftenOnlyWhileSomethingWaits(t *testing.T) {
+	n := &fakeNetwork{}
+	b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
+	if got := b.nextLook(); got != lookPending {
+		t.Errorf("next look after %v while pending, want %v", got, lookPending)
+	}
+	n.set(iso0)
+	b.refresh(context.Background())
+	if got := b.nextLook(); got != lookSettled {
+		t.Errorf("next look after %v while all is well, want %v", got, lookSettled)
+	}
+}

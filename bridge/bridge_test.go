@@ -2,10 +2,12 @@ package bridge
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"topicast/bridge/broker"
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
 )
@@ -52,4 +54,75 @@ func TestTheEndDoesNotWaitForASourceThatIsAway(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 	})
+}
+
+func TestSubscriptionsInTroubleShowInTheirRules(t *testing.T) {
+	n := &fakeNetwork{interfaces: []multicast.Interface{iso0}}
+	b := newTestBridge(t, n, plenty, rule(t, "refused", "a/b", "239.1.1.1:5000"), rule(t, "lowered", "b", "239.1.1.1:5000"), rule(t, "well", "c", "239.1.1.1:5000"))
+	state := session.State{Connected: true, Subscriptions: []session.SubscriptionState{
+		{Subscription: session.Subscription{Filter: "a/#", QoS: 1}, Err: "refused"},
+		{Subscription: session.Subscription{Filter: "b", QoS: 1}, Active: true, Granted: 0},
+		{Subscription: session.Subscription{Filter: "c", QoS: 1}, Active: true, Granted: 1},
+		{Subscription: session.Subscription{Filter: "d", QoS: 1}},
+	}}
+	refused, lowered := troubled(state.Subscriptions)
+	for i, want := range []State{StatePending, StateDegraded, StateUp} {
+		if got := b.rules[i].status(refused, lowered); got.State != want {
+			t.Errorf("rule %s is %s (%s), want %s", got.Name, got.State, got.Reason, want)
+		}
+	}
+	s := Status{Broker: b.brokerStatus(state)}
+	if s.Broker.Subscriptions != 2 || len(s.Broker.Refused) != 1 || s.Broker.Unanswered != 1 {
+		t.Errorf("%+v, want 2 granted, 1 refused and 1 unanswered", s.Broker)
+	}
+	if got := strings.Join(s.waiting(), "; "); got != "the broker has not confirmed 1 subscriptions yet" {
+		t.Errorf("waiting for %q", got)
+	}
+}
+
+// The whole bridge but for its sockets, with a broker.
+func TestRunSendsWhatItTookBeforeItEnds(t *testing.T) {
+	server, err := broker.Start(broker.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	n := &fakeNetwork{interfaces: []multicast.Interface{iso0}}
+	b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
+	o := b.options
+	o.Session.URLs = []string{server.URL()}
+	if b, err = New(o); err != nil {
+		t.Fatal(err)
+	}
+	backend, err := session.New(session.Options{URLs: []string{server.URL()}, Clean: true, Handle: func([]session.Message) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	ran, published := make(chan error, 1), make(chan error, 1)
+	go func() { ran <- b.Run(ctx) }()
+	go func() { published <- backend.Run(ctx) }()
+	waitFor(t, "the bridge and the backend", func() bool { return b.Status().Ready && backend.State().Connected })
+	s := n.socket()
+	s.allow(0, nil)
+	<-s.free
+	if err := backend.Publish(ctx, "t", []byte("waits"), 1, false); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the message to wait", func() bool { return b.Status().Queue.Messages == 1 })
+	end()
+	select {
+	case err := <-ran:
+		t.Fatalf("ended (%v) while a datagram waits for a busy socket", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	s.allow(1, nil)
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
+	if got := s.took(); len(got) != 1 || !s.closed {
+		t.Errorf("sent %q, socket closed: %v", got, s.closed)
+	}
+	<-published
 }

@@ -128,9 +128,9 @@ func (b *binding) run() {
 		case s == nil:
 			return
 		case errors.Is(err, multicast.ErrNoBuffer):
-			err = sleep(b.ctx, bufferPause)
+			_ = sleep(b.ctx, bufferPause)
 		case err != nil:
-			err = s.Wait(b.ctx)
+			_ = s.Wait(b.ctx) // what ails the socket shows at the next send
 		}
 		if b.ctx.Err() != nil {
 			b.mu.Lock()

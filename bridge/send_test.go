@@ -95,7 +95,7 @@ func TestWhatIsLostIsCountedWithRuleAndReasonAndTheRestGoesOn(t *testing.T) {
 	batch := []session.Message{
 		message("octet/300", "x", 1), message("hex", "4g", 1), message("nowhere", "x", 1), oversize,
 		message("octet/1", "too long", 1), message("octet/1", "forbidden", 1), message("octet/1", "odd", 1),
-		message("octet/1", "last", 1), message("hex", "41 42", 1),
+		message("octet/1", "last", 1), message("hex", "41 42", 1), message("nowhere", "y", 1),
 	}
 	b.path.handle(batch)
 
@@ -123,8 +123,8 @@ func TestWhatIsLostIsCountedWithRuleAndReasonAndTheRestGoesOn(t *testing.T) {
 	if got := s.Rules[1].FirstDrops["bad_payload"]; !strings.HasPrefix(got, "topic hex: ") {
 		t.Errorf("the first bad payload is told as %q", got)
 	}
-	if s.NoRule != 1 {
-		t.Errorf("%d messages without a rule, want 1", s.NoRule)
+	if s.NoRule != 2 {
+		t.Errorf("%d messages without a rule, want 2", s.NoRule)
 	}
 	if s.Rules[0].Received != 6 || s.Rules[0].SentBytes != 4 || s.Rules[1].SentBytes != 2 {
 		t.Errorf("counters are wrong: %+v", s.Rules)
@@ -215,6 +215,12 @@ func TestADatagramThatWouldBlockWaitsInOrderAndHoldsItsAcknowledgement(t *testin
 		t.Fatalf("the other binding sent %q: one trouble must stay one trouble", got)
 	}
 	// What comes later queues behind, although the socket has room again by then.
+	slow.mu.Lock()
+	slow.cap = 1
+	slow.mu.Unlock()
+	for _, m := range first { // the batch's memory is the session's again
+		copy(m.Payload, "?????")
+	}
 	second := []session.Message{message("slow", "5", 1)}
 	b.path.handle(second)
 	a.watch(b.rules[0].binding)
@@ -286,9 +292,10 @@ func TestTopicsBeyondTheMemoryAreStillRouted(t *testing.T) {
 	for i := range maxRoutes {
 		b.path.routes[fmt.Sprint("other/", i)] = &route{}
 	}
+	b.path.flows[flowKey{}] = &flow{}
 	b.path.handle([]session.Message{message("t/5", "x", 1)})
-	if got := n.socket().took(); len(got) != 1 || len(b.path.routes) != 1 {
-		t.Errorf("sent %q, %d topics remembered", got, len(b.path.routes))
+	if got := n.socket().took(); len(got) != 1 || len(b.path.routes) != 1 || len(b.path.flows) != 1 {
+		t.Errorf("sent %q, %d topics and %d flows remembered", got, len(b.path.routes), len(b.path.flows))
 	}
 }
 
@@ -344,5 +351,39 @@ func TestDebugLogsEachDatagramAndInfoNone(t *testing.T) {
 		if got := strings.Count(out.String(), "rule=r topic=t group=239.1.1.1:5000 source=172.17.0.1:40000 interface=iso0"); got != want {
 			t.Errorf("at %v: %d lines, want %d:\n%s", level, got, want, &out)
 		}
+	}
+}
+
+func TestWhatIsRefusedAfterItWaitedIsNotCountedAsSent(t *testing.T) {
+	n := &fakeNetwork{interfaces: []multicast.Interface{iso0}}
+	b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
+	s := n.socket()
+	s.allow(0, nil)
+	<-s.free
+	b.path.handle([]session.Message{message("t", "forbidden", 1), message("t", "good", 1)})
+	a := newAcked()
+	a.watch(b.bindings[0])
+	s.mu.Lock()
+	s.reject = map[string]error{"forbidden": syscall.EPERM}
+	s.mu.Unlock()
+	s.allow(5, nil)
+	if diff := cmp.Diff([]string{"forbidden", "good"}, a.wait(2)); diff != "" {
+		t.Errorf("acknowledged (-want +got):\n%s", diff)
+	}
+	if got := b.Status().Rules[0]; got.Sent != 1 || got.Drops["firewall"] != 1 {
+		t.Errorf("%d sent, drops %v", got.Sent, got.Drops)
+	}
+}
+
+func TestAQueueThatNeverEmptiesKeepsNoMemoryOfWhatLeft(t *testing.T) {
+	var q queue
+	for i := range 100_000 {
+		q.push(waiting{payload: []byte{byte(i)}})
+		if i >= 10 {
+			q.pop()
+		}
+	}
+	if q.len() != 10 || cap(q.items) > 10_000 {
+		t.Errorf("%d wait in room for %d", q.len(), cap(q.items))
 	}
 }

@@ -21,6 +21,15 @@ type Config struct {
 	Table *mapping.Table
 	// Warnings are what is allowed but seldom meant, in the order of the file.
 	Warnings Errors
+
+	root node // the file as it was read, for At
+}
+
+// At is where the file has the key of a path such as send[3].source, or the rule
+// or section that would hold it. Lines and columns count from 1.
+func (c *Config) At(path string) (line, column int) {
+	at := c.root.locate(path)
+	return int(at.line), int(at.column)
 }
 
 // document is the file as it is written. The tags of its fields are the one

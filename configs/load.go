@@ -107,7 +107,7 @@ func load(file string, data []byte, flags *pflag.FlagSet) (*Config, error) {
 	if all := append(d.errs, s.errs...); len(all) > 0 {
 		return nil, all
 	}
-	c := &Config{File: file, Broker: doc.Broker, Queue: doc.Queue, Web: doc.Web, Log: doc.Log, Table: compiled}
+	c := &Config{File: file, Broker: doc.Broker, Queue: doc.Queue, Web: doc.Web, Log: doc.Log, Table: compiled, root: root}
 	c.Warnings = warnings(c, &root)
 	return c, nil
 }

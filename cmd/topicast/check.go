@@ -103,7 +103,8 @@ func checkHost(cfg *configs.Config, h *host, out, errOut io.Writer) configs.Erro
 // located says where in the file each finding is.
 func located(cfg *configs.Config, findings []finding) (list configs.Errors) {
 	for _, f := range findings {
-		list = append(list, &configs.Error{Origin: cfg.File, Path: f.path, Err: f.err, Hint: f.hint})
+		line, column := cfg.At(f.path)
+		list = append(list, &configs.Error{Origin: cfg.File, Line: line, Column: column, Path: f.path, Err: f.err, Hint: f.hint})
 	}
 	return list
 }

@@ -33,7 +33,7 @@ Without --config the file is $TOPICAST_CONFIG, ./topicast.yaml or
 has a flag here and a variable: broker.url is --broker-url and
 TOPICAST_BROKER_URL. A flag wins over a variable, and a variable over the file.`,
 		Example: `  topicast run --config gateway.yaml
-  TOPICAST_BROKER_PASSWORD=secret topicast run --broker-url mqtts://broker.example
+  TOPICAST_BROKER_PASSWORD=secret topicast run --broker-url mqtts://broker.example --broker-username gateway
   topicast run --log-level debug`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -59,9 +59,6 @@ func runBridge(ctx context.Context, cfg *configs.Config, log *slog.Logger) error
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Error())
 	}
-	// Reading a long list of rules leaves several times its size behind, which
-	// would else count as ours for as long as nothing more is allocated.
-	debug.FreeOSMemory()
 	g, ctx := errgroup.WithContext(ctx)
 	if cfg.Web.Listen != "" {
 		server, err := web.Listen(cfg.Web.Listen, b)
@@ -71,6 +68,9 @@ func runBridge(ctx context.Context, cfg *configs.Config, log *slog.Logger) error
 		log.Info("status page", "url", fmt.Sprintf("http://%s/", server.Addr()))
 		g.Go(func() error { return server.Serve(ctx) })
 	}
+	// Reading a long list of rules leaves several times its size behind, which
+	// would else count as ours for as long as nothing more is allocated.
+	debug.FreeOSMemory()
 	g.Go(func() error { return b.Run(ctx) })
 	err = g.Wait()
 	log.Info("topicast stopped")
