@@ -33,7 +33,7 @@ Without --config the file is $TOPICAST_CONFIG, ./topicast.yaml or
 has a flag here and a variable: broker.url is --broker-url and
 TOPICAST_BROKER_URL. A flag wins over a variable, and a variable over the file.`,
 		Example: `  topicast run --config gateway.yaml
-  TOPICAST_BROKER_PASSWORD=secret topicast run --broker-url mqtts://broker.example --broker-username gateway
+  TOPICAST_BROKER_PASSWORD=secret topicast run --broker-username gateway
   topicast run --log-level debug`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
