@@ -150,7 +150,7 @@ func (b *Bridge) emptied(ctx context.Context) {
 const (
 	lookPending  = time.Second
 	lookSettled  = 30 * time.Second
-	kickPause    = 50 * time.Millisecond // a change seldom comes alone
+	kickPause    = 50 * time.Millisecond // after a look: a change seldom comes alone, and the first must not wait
 	summaryEvery = time.Minute
 )
 
@@ -168,12 +168,12 @@ func (b *Bridge) watch(ctx context.Context) {
 			told = b.summarize(told)
 			continue
 		case <-b.changed:
-			if sleep(ctx, kickPause) != nil {
-				return
-			}
 		case <-look.C:
 		}
 		b.refresh(ctx)
+		if sleep(ctx, kickPause) != nil {
+			return
+		}
 		look.Reset(b.nextLook())
 	}
 }
