@@ -67,7 +67,7 @@ type binding struct {
 	refused func(i int, err error)
 
 	mu       sync.Mutex
-	ctx      context.Context // ends the drain; set by start
+	ctx      context.Context // ends the drain; set by Run
 	drains   *sync.WaitGroup
 	socket   socket // nil while pending
 	source   multicast.Source

@@ -41,6 +41,7 @@ type waiting struct {
 	group   netip.AddrPort
 	payload []byte
 	leg     *leg
+	print   uint64
 	holding *holding // nil: QoS 0
 	since   time.Time
 }
@@ -91,7 +92,7 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, qos byte, since tim
 	if h != nil {
 		h.left.Add(1)
 	}
-	b.queue.push(waiting{group: group, payload: append([]byte(nil), d.payload...), leg: d.leg, holding: h, since: since})
+	b.queue.push(waiting{group: group, payload: append([]byte(nil), d.payload...), leg: d.leg, print: d.print, holding: h, since: since})
 	b.drain()
 }
 
@@ -122,7 +123,7 @@ func (b *binding) run() {
 	for {
 		s, done, err := b.drainOnce(out)
 		for _, h := range done {
-			h.ack.Done() // writes to the broker, so not under the lock that the reader takes
+			h.ack.Done() // outside the lock that the reader takes
 		}
 		switch {
 		case s == nil:
@@ -199,6 +200,7 @@ func (b *binding) settle(w waiting, sent bool, done []*holding) []*holding {
 	b.room.give(len(w.payload))
 	if sent {
 		w.leg.rule.took(1, len(w.payload))
+		w.leg.last.Store(w.print)
 		b.lag.observe(time.Since(w.since), 1)
 	}
 	if w.holding != nil && w.holding.settle() {

@@ -36,6 +36,7 @@ type sendPath struct {
 	mu      sync.Mutex // one batch at a time
 	table   *mapping.Table
 	rules   []*sendRule
+	batches uint64 // how many there were, this one included
 	routes  map[string]*route
 	flows   map[flowKey]*flow
 	targets []mapping.Target   // scratch of route
@@ -59,17 +60,25 @@ type route struct {
 type leg struct {
 	rule  *sendRule
 	route *route
-	flow  *flow         // nil where the template yields no group
-	err   error         // why there is no group
-	last  atomic.Uint64 // fingerprint of the last payload sent, for "retained: once"; 0 is none
+	flow  *flow // nil where the template yields no group
+	err   error // why there is no group
+	// For "retained: once". Only what the kernel took counts as sent: what waits
+	// may yet be lost with this process, and then its repetition must not have
+	// been acknowledged.
+	last  atomic.Uint64 // fingerprint of the last payload sent; 0 is none
+	ready uint64        // that of the last one laid ready, in
+	batch uint64        // this batch
 }
 
 // lose drops what this leg was to send.
-func (l *leg) lose(why Reason, err error) {
-	l.rule.drop(why, l.route.topic, err)
-	if why != DropRetained {
-		l.last.Store(0) // it was not sent after all, so its like must not be held back
+func (l *leg) lose(why Reason, err error) { l.rule.drop(why, l.route.topic, err) }
+
+// latest is the fingerprint of what was sent last, or lies ready in this batch.
+func (l *leg) latest(batch uint64) uint64 {
+	if l.batch == batch {
+		return l.ready
 	}
+	return l.last.Load()
 }
 
 // flow is what goes to one group through one binding: its datagrams keep their order.
@@ -88,7 +97,8 @@ type flowKey struct {
 type datagram struct {
 	payload []byte
 	leg     *leg
-	message int32 // index in the batch
+	print   uint64 // its fingerprint, where the rule asks for it
+	message int32  // index in the batch
 	dropped bool
 }
 
@@ -105,6 +115,7 @@ func (p *sendPath) handle(batch []session.Message) {
 	began := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.batches++
 	if len(p.routes) >= maxRoutes {
 		clear(p.routes)
 		clear(p.flows)
@@ -173,7 +184,7 @@ func (p *sendPath) gather(m *session.Message, i int32, l *leg) {
 		print = fingerprint(payload)
 	}
 	switch {
-	case m.Retain && (rule.Retained == mapping.RetainedNever || print != 0 && print == l.last.Load()):
+	case m.Retain && (rule.Retained == mapping.RetainedNever || print != 0 && print == l.latest(p.batches)):
 		l.lose(DropRetained, nil)
 		return
 	case l.flow == nil:
@@ -194,7 +205,7 @@ func (p *sendPath) gather(m *session.Message, i int32, l *leg) {
 		// alive in the smaller one for as long as their datagrams point there.
 		p.decoded, payload = decoded, decoded[from:len(decoded):len(decoded)]
 	}
-	l.last.Store(print)
+	l.ready, l.batch = print, p.batches
 	f := l.flow
 	if len(f.batch) == 0 {
 		if len(f.binding.flows) == 0 {
@@ -202,7 +213,7 @@ func (p *sendPath) gather(m *session.Message, i int32, l *leg) {
 		}
 		f.binding.flows = append(f.binding.flows, f)
 	}
-	f.batch = append(f.batch, datagram{payload: payload, leg: l, message: i})
+	f.batch = append(f.batch, datagram{payload: payload, leg: l, print: print, message: i})
 }
 
 // flush sends what was gathered for a binding, flow after flow, so that equal
@@ -260,6 +271,7 @@ func countTaken(ds []datagram) (taken int) {
 			if !ds[i].dropped {
 				n++
 				bytes += len(ds[i].payload)
+				ds[i].leg.last.Store(ds[i].print)
 			}
 		}
 		rule.took(n, bytes)

@@ -387,3 +387,37 @@ func TestAQueueThatNeverEmptiesKeepsNoMemoryOfWhatLeft(t *testing.T) {
 		t.Errorf("%d wait in room for %d", q.len(), cap(q.items))
 	}
 }
+
+func TestARetainedMessageThatWaitsIsNotTakenForSent(t *testing.T) {
+	n := &fakeNetwork{}
+	b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
+	m := message("t", "on", 1)
+	m.Retain = true
+	// The broker repeats it after a reconnect; were that one acknowledged, and
+	// this process to die, nobody would have it.
+	for range 2 {
+		batch := []session.Message{m}
+		b.path.handle(batch)
+		if !batch[0].Hold {
+			t.Fatal("acknowledged, though it was never sent")
+		}
+	}
+	n.set(iso0)
+	b.refresh(t.Context())
+	waitFor(t, "both to leave", func() bool { return len(n.socket().took()) == 2 && b.Status().Queue.Messages == 0 })
+	b.path.handle([]session.Message{m})
+	if got := b.Status().Rules[0]; got.Sent != 2 || got.Drops["retained"] != 1 {
+		t.Errorf("%d sent, drops %v; want the one after that held back", got.Sent, got.Drops)
+	}
+}
+
+func TestARetainedMessageTwiceInABatchIsSentOnce(t *testing.T) {
+	n := &fakeNetwork{interfaces: []multicast.Interface{iso0}}
+	b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
+	m := message("t", "on", 1)
+	m.Retain = true
+	b.path.handle([]session.Message{m, m})
+	if got := n.socket().took(); len(got) != 1 {
+		t.Errorf("sent %q", got)
+	}
+}
