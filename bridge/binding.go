@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"topicast/bridge/multicast"
@@ -21,30 +21,6 @@ const (
 	StateDegraded State = "degraded" // works in part; the reason says in which
 )
 
-// network is this host's multicast, or a test's.
-type network interface {
-	Interfaces() ([]multicast.Interface, error)
-	Open(multicast.Source) (socket, error)
-	Watch(ctx context.Context, changed func()) error
-}
-
-// socket is what a binding needs of a multicast.Sender.
-type socket interface {
-	Send(batch []multicast.Datagram, failed func(i int, err error)) (int, error)
-	Wait(ctx context.Context) error
-	Probe(ctx context.Context) multicast.Probe
-	LocalAddr() netip.AddrPort
-	Close() error
-}
-
-type host struct{}
-
-func (host) Interfaces() ([]multicast.Interface, error) { return multicast.Interfaces() }
-func (host) Open(src multicast.Source) (socket, error)  { return multicast.Open(src) }
-func (host) Watch(ctx context.Context, changed func()) error {
-	return multicast.Watch(ctx, changed)
-}
-
 // binding is a mapping.Binding at work. While its source is not there, or while
 // its socket takes no more, its datagrams wait in a queue of their own, and a
 // goroutine of their own sends them when it can: so one binding in trouble
@@ -58,7 +34,9 @@ type binding struct {
 	log   *slog.Logger
 	room  *budget
 	lag   *histogram
-	kick  func() // asks for a refresh now
+	kick  func()        // asks for a refresh now
+	own   *ownAddresses // told which address and port we send from
+	on    atomic.Int32  // index of the interface, the last one while pending
 	flows []*flow
 	out   []multicast.Datagram
 	meta  []datagram
@@ -81,9 +59,9 @@ type binding struct {
 	retried  time.Time // when the kernel first had no room for the datagram in front
 }
 
-func newBinding(want mapping.Binding, n network, room *budget, lag *histogram, kick func(), log *slog.Logger) *binding {
+func newBinding(want mapping.Binding, n network, room *budget, lag *histogram, own *ownAddresses, kick func(), log *slog.Logger) *binding {
 	b := &binding{
-		want: multicast.Binding(want), net: n, room: room, lag: lag, kick: kick, log: log,
+		want: multicast.Binding(want), net: n, room: room, lag: lag, own: own, kick: kick, log: log,
 		state: StatePending, reason: "not opened yet", since: time.Now(),
 	}
 	b.refused = b.refuse
@@ -130,6 +108,8 @@ func (b *binding) up(s socket, src multicast.Source, probe multicast.Probe) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.socket, b.source, b.probe = s, src, probe
+	b.own.add(s.LocalAddr())
+	b.on.Store(int32(src.Index))
 	b.state, b.reason, b.since = StateUp, "", time.Now()
 	if probe.Result == multicast.ProbeRefused {
 		b.state, b.reason = StateDegraded, probe.Detail
@@ -185,7 +165,13 @@ func (b *binding) busy() bool {
 func (b *binding) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.shut()
+}
+
+// shut closes the socket, if there is one. Callers hold mu.
+func (b *binding) shut() {
 	if b.socket != nil {
+		b.own.remove(b.socket.LocalAddr())
 		b.socket.Close()
 		b.socket, b.source, b.probe = nil, multicast.Source{}, multicast.Probe{}
 	}
@@ -205,8 +191,7 @@ func (b *binding) stalled(err error) {
 		if now := time.Now(); now.Sub(b.since) < lookPending {
 			b.rest = now.Add(lookPending)
 		}
-		b.socket.Close()
-		b.socket, b.source, b.probe = nil, multicast.Source{}, multicast.Probe{}
+		b.shut()
 		b.state, b.reason, b.since = StatePending, err.Error(), time.Now()
 		b.warn(err)
 		b.kick()
@@ -221,7 +206,7 @@ func (b *binding) stop() {
 	defer b.mu.Unlock()
 	for !b.queue.empty() {
 		w := b.queue.pop()
-		b.room.give(len(w.payload))
+		b.room.give(1, len(w.payload))
 		if w.holding == nil {
 			w.leg.lose(DropStopped, nil)
 		}

@@ -37,7 +37,7 @@ func TestARuleWaitsForItsInterfaceAndGoesOnByItself(t *testing.T) {
 		t.Errorf("ready=%v waiting=%q", s.Ready, s.Waiting)
 	}
 	batch := []session.Message{message("t", "1", 1), message("t", "2", 0), message("t", "3", 1)}
-	b.path.handle(batch)
+	b.send.handle(batch)
 	if !batch[0].Hold || batch[1].Hold || !batch[2].Hold {
 		t.Error("QoS 1 is to be held until it can leave, QoS 0 is not")
 	}
@@ -76,7 +76,7 @@ func TestARewrittenSourceIsNotUsed(t *testing.T) {
 		Result: multicast.ProbeRewritten, Wanted: netip.MustParseAddrPort("172.17.0.1:40000"),
 		Seen: netip.MustParseAddrPort("10.0.0.2:40000"), Detail: "a NAT rule of this host rewrites 172.17.0.1 to 10.0.0.2"}}
 	b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
-	b.path.handle([]session.Message{message("t", "x", 1)})
+	b.send.handle([]session.Message{message("t", "x", 1)})
 	if got := n.socket().took(); got != nil || !n.socket().closed {
 		t.Fatalf("sent %q from a source that is rewritten", got)
 	}
@@ -113,7 +113,7 @@ func TestASendThatFindsTheSourceGoneMakesTheBindingPendingAndItHeals(t *testing.
 	b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
 	n.socket().allow(1, fmt.Errorf("network is unreachable: %w", multicast.ErrPending))
 	batch := []session.Message{message("t", "1", 1), message("t", "2", 1)}
-	b.path.handle(batch)
+	b.send.handle(batch)
 	if !n.socket().closed || b.Status().Rules[0].State != StatePending {
 		t.Fatal("the binding is not pending")
 	}
@@ -138,7 +138,7 @@ func TestADatagramTheKernelHasNoRoomForIsRetriedThenGivenUp(t *testing.T) {
 		b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
 		s := n.socket()
 		s.allow(0, multicast.ErrNoBuffer)
-		b.path.handle([]session.Message{message("t", "1", 1), message("t", "2", 1)})
+		b.send.handle([]session.Message{message("t", "1", 1), message("t", "2", 1)})
 		time.Sleep(bufferPatience / 2)
 		if got := b.Status(); got.Queue.Messages != 2 {
 			t.Fatalf("%d wait after half the patience, want 2", got.Queue.Messages)
@@ -160,7 +160,7 @@ func TestWhatStillWaitsAtTheEndIsCountedOrLeftToTheBroker(t *testing.T) {
 	b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
 	n.socket().allow(0, nil)
 	<-n.socket().free
-	b.path.handle([]session.Message{message("t", "1", 0), message("t", "2", 1)})
+	b.send.handle([]session.Message{message("t", "1", 0), message("t", "2", 1)})
 	a := newAcked()
 	a.watch(b.bindings[0])
 	b.bindings[0].stop()
@@ -199,7 +199,7 @@ func TestAnotherDatagramHasItsOwnPatience(t *testing.T) {
 		b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
 		s := n.socket()
 		s.allow(0, multicast.ErrNoBuffer)
-		b.path.handle([]session.Message{message("t", "1", 1), message("t", "2", 1)})
+		b.send.handle([]session.Message{message("t", "1", 1), message("t", "2", 1)})
 		time.Sleep(bufferPatience * 6 / 10)
 		s.allow(1, multicast.ErrNoBuffer)
 		time.Sleep(bufferPatience * 6 / 10)

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"topicast/bridge/multicast"
 	"topicast/bridge/session"
 	"topicast/mapping"
 )
@@ -19,7 +19,8 @@ type Options struct {
 	Version   string
 	Table     *mapping.Table
 	Session   session.Options // Subscriptions and Handle are filled in by the bridge
-	QueueSize int64           // bytes that may wait in memory
+	QueueSize int64           // bytes that may wait in memory, both directions together
+	Loops     Loops
 	Logger    *slog.Logger
 
 	network network // nil: this host
@@ -28,15 +29,22 @@ type Options struct {
 // Bridge carries messages by one table, between one broker and this host's
 // interfaces.
 type Bridge struct {
-	options  Options
-	log      *slog.Logger
-	started  time.Time
-	session  *session.Session
-	path     *sendPath
-	rules    []*sendRule
+	options Options
+	log     *slog.Logger
+	started time.Time
+	session *session.Session
+	room    *budget
+
+	send     *sendPath
+	sends    []*sendRule
 	bindings []*binding
-	room     *budget
-	changed  chan struct{} // asks for a refresh of the bindings
+
+	receive     *receivePath
+	receives    []*receiveRule
+	memberships []*membership
+
+	changed chan struct{} // asks for a look at the interfaces
+	news    news          // what was told of them since the last look
 }
 
 // New makes a bridge, and opens nothing yet.
@@ -54,9 +62,10 @@ func New(o Options) (*Bridge, error) {
 		options: o, log: o.Logger, started: time.Now(),
 		room: &budget{max: o.QueueSize}, changed: make(chan struct{}, 1),
 	}
-	b.compile()
+	b.compileReceive()
+	b.compileSend()
 	s := o.Session
-	s.Handle = b.path.handle
+	s.Handle = b.send.handle
 	s.Subscriptions = nil
 	for _, sub := range o.Table.Subscriptions() {
 		s.Subscriptions = append(s.Subscriptions, session.Subscription(sub))
@@ -65,29 +74,67 @@ func New(o Options) (*Bridge, error) {
 	if b.session, err = session.New(s); err != nil {
 		return nil, fmt.Errorf("session: %w", err)
 	}
+	b.receive.publisher = b.session
 	return b, nil
 }
 
-// compile gives each rule its counters and each distinct binding its socket-to-be.
-func (b *Bridge) compile() {
-	b.path = newSendPath(b.options.Table, b.log)
+// compileReceive gives each receive rule its counters and its memberships. Rules
+// that ask for the same share one.
+func (b *Bridge) compileReceive() {
+	table, rules := b.options.Table, b.options.Table.Receive()
+	p := newReceivePath(b)
+	b.receive = p
+	byJoin := make(map[join]*membership)
+	for i := range rules {
+		r := &receiveRule{ReceiveRule: &rules[i], ledger: ledger{log: b.log}, path: p}
+		r.breaker.limit = b.options.Loops.Breaker
+		if b.options.Loops.Guard && table.ReceiveLoops(i) {
+			if p.memory == nil {
+				p.memory = newMemory(b.options.Loops)
+			}
+			r.hold = &hold{path: p}
+		}
+		for _, j := range joins(r.ReceiveRule) {
+			m := byJoin[j]
+			if m == nil {
+				m = newMembership(j, p, b.options.network, b.log)
+				byJoin[j] = m
+				b.memberships = append(b.memberships, m)
+			}
+			if !slices.Contains(m.rules, r) { // it may name a group twice
+				m.rules = append(m.rules, r)
+				r.memberships = append(r.memberships, m)
+			}
+		}
+		b.receives = append(b.receives, r)
+	}
+}
+
+// compileSend gives each send rule its counters and each distinct binding its
+// socket-to-be.
+func (b *Bridge) compileSend() {
+	b.send = newSendPath(b.options.Table, b.log)
 	byWant := make(map[mapping.Binding]*binding)
-	send := b.options.Table.Send()
-	for i := range send {
-		spec := &send[i]
+	rules := b.options.Table.Send()
+	for i := range rules {
+		spec := &rules[i]
 		o := byWant[spec.Binding]
 		if o == nil {
-			o = newBinding(spec.Binding, b.options.network, b.room, &b.path.latency, b.kick, b.log)
+			o = newBinding(spec.Binding, b.options.network, b.room, &b.send.latency, &b.receive.own, b.kick, b.log)
 			byWant[spec.Binding] = o
 			b.bindings = append(b.bindings, o)
 		}
 		o.rules++
-		b.rules = append(b.rules, &sendRule{SendRule: spec, binding: o, log: b.log})
+		r := &sendRule{SendRule: spec, ledger: ledger{log: b.log}, binding: o}
+		if b.options.Table.SendLoops(i) {
+			r.guard = b.receive.memory
+		}
+		b.sends = append(b.sends, r)
 	}
-	b.path.rules = b.rules
+	b.send.rules = b.sends
 }
 
-// kick asks for a refresh of the bindings now instead of at the next look.
+// kick asks for a look at the interfaces now.
 func (b *Bridge) kick() {
 	select {
 	case b.changed <- struct{}{}:
@@ -98,29 +145,44 @@ func (b *Bridge) kick() {
 // stopTimeout is how long the end may take for what waits for a busy socket.
 const stopTimeout = 10 * time.Second
 
-// Run carries messages until ctx ends. Then it takes no more of them, sends what
-// waits for a socket that is busy, within 10 s, and leaves the broker. What waits
-// for a source or an interface that is away is not waited for: the broker has it,
-// unacknowledged, but for messages of QoS 0, which are dropped and counted.
+// Run carries messages until ctx ends. Then it takes no more of them, nor
+// datagrams, and finishes within 10 s what is on its way: what waits for a socket
+// that is busy, and for the broker's acknowledgement. Then it leaves the broker.
+// What waits for a source or an interface that is away is not waited for: the
+// broker has it, unacknowledged, but for messages of QoS 0, which are dropped and
+// counted, as is what the broker does not acknowledge in time.
 func (b *Bridge) Run(ctx context.Context) error {
 	// The parts outlive ctx, until they are told one after the other.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	talking, leave := context.WithCancel(running)
 	defer leave()
-	var drains, parts sync.WaitGroup
+	var drains, readers, parts sync.WaitGroup
 	for _, o := range b.bindings {
 		o.ctx, o.drains = running, &drains
 	}
-	b.refresh(ctx)
-	parts.Go(func() { b.watch(running) })
+	for _, m := range b.memberships {
+		m.readers = &readers
+	}
+	// First be told of changes, then look: so none falls in between.
+	told := make(chan struct{})
+	begun := sync.OnceFunc(func() { close(told) })
 	parts.Go(func() {
-		if err := b.options.network.Watch(running, b.kick); running.Err() == nil {
+		defer begun()
+		err := b.options.network.Watch(running, func(c multicast.Change) {
+			b.hearNews(c)
+			begun()
+		})
+		if running.Err() == nil {
 			b.log.Warn("cannot be told of changes of the interfaces; looking at them from time to time instead", "err", err)
 		}
 	})
+	<-told
+	b.refresh(ctx)
+	parts.Go(func() { b.watch(running) })
 	defer context.AfterFunc(ctx, func() {
 		b.session.Drain()
+		b.deafen(&readers)
 		b.emptied(running)
 		leave()
 	})()
@@ -128,13 +190,25 @@ func (b *Bridge) Run(ctx context.Context) error {
 	stop()
 	parts.Wait()
 	drains.Wait()
+	b.deafen(&readers)
 	for _, o := range b.bindings {
 		o.stop()
 	}
 	return err
 }
 
-// emptied waits until nothing waits for a busy socket any more.
+// deafen ends the receiving for good, and hands on what the rules still hold.
+func (b *Bridge) deafen(readers *sync.WaitGroup) {
+	for _, m := range b.memberships {
+		m.stop()
+	}
+	readers.Wait()
+	for _, r := range b.receives {
+		r.flush()
+	}
+}
+
+// emptied waits until nothing waits for a busy socket or for the broker any more.
 func (b *Bridge) emptied(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
@@ -142,85 +216,22 @@ func (b *Bridge) emptied(ctx context.Context) {
 		for o.busy() && sleep(ctx, time.Millisecond) == nil {
 		}
 	}
-}
-
-// How often the interfaces are looked at where nothing told of a change: often
-// while a binding waits, for what it waits for may be no interface (a port that
-// is taken, a rule of the firewall); else as a safety net.
-const (
-	lookPending  = time.Second
-	lookSettled  = 30 * time.Second
-	kickPause    = 50 * time.Millisecond // after a look: a change seldom comes alone, and the first must not wait
-	summaryEvery = time.Minute
-)
-
-// watch keeps the bindings in step with the interfaces.
-func (b *Bridge) watch(ctx context.Context) {
-	look, sum := time.NewTimer(lookPending), time.NewTicker(summaryEvery)
-	defer look.Stop()
-	defer sum.Stop()
-	var told [numReasons]uint64
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-sum.C:
-			told = b.summarize(told)
-			continue
-		case <-b.changed:
-		case <-look.C:
-		}
-		b.refresh(ctx)
-		if sleep(ctx, kickPause) != nil {
-			return
-		}
-		look.Reset(b.nextLook())
+	for b.session.Outstanding() > 0 && sleep(ctx, time.Millisecond) == nil {
 	}
-}
-
-func (b *Bridge) nextLook() time.Duration {
-	for _, o := range b.bindings {
-		if o.pending() {
-			return lookPending
-		}
-	}
-	return lookSettled
-}
-
-// probesAtOnce bounds the self-tests under way: each joins a group and may wait
-// for its own copy.
-const probesAtOnce = 32
-
-// refresh looks at the interfaces once and holds every binding against them.
-func (b *Bridge) refresh(ctx context.Context) {
-	interfaces, err := b.options.network.Interfaces()
-	if err != nil {
-		b.log.Error("cannot list the interfaces; the bindings stay as they are", "err", err)
-		return
-	}
-	var g errgroup.Group
-	g.SetLimit(probesAtOnce)
-	for _, o := range b.bindings {
-		g.Go(func() error {
-			o.refresh(ctx, interfaces)
-			return nil
-		})
-	}
-	g.Wait()
 }
 
 // summarize logs what was dropped since told.
 func (b *Bridge) summarize(told [numReasons]uint64) [numReasons]uint64 {
 	var now [numReasons]uint64
-	for _, r := range b.rules {
-		for why, n := range r.drops() {
+	for _, l := range b.ledgers() {
+		for why, n := range l.drops() {
 			now[why] += n
 		}
 	}
-	now[DropNoRule] += b.path.noRule.Load()
+	now[DropNoRule] += b.send.noRule.Load()
 	var attrs []any
 	for why, n := range now {
-		if n > told[why] && Reason(why) != DropRetained {
+		if n > told[why] && !Reason(why).intended() {
 			attrs = append(attrs, Reason(why).String(), n-told[why])
 		}
 	}
@@ -228,4 +239,15 @@ func (b *Bridge) summarize(told [numReasons]uint64) [numReasons]uint64 {
 		b.log.Warn("dropped in the last minute", attrs...)
 	}
 	return now
+}
+
+// ledgers are those of all rules.
+func (b *Bridge) ledgers() (all []*ledger) {
+	for _, r := range b.sends {
+		all = append(all, &r.ledger)
+	}
+	for _, r := range b.receives {
+		all = append(all, &r.ledger)
+	}
+	return all
 }

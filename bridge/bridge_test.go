@@ -27,7 +27,7 @@ func TestTheEndWaitsForABusySocketButNotForEver(t *testing.T) {
 				s := n.socket()
 				s.allow(0, nil)
 				<-s.free
-				b.path.handle([]session.Message{message("t", "1", 0), message("t", "2", 1)})
+				b.send.handle([]session.Message{message("t", "1", 0), message("t", "2", 1)})
 				began := time.Now()
 				if c.heals {
 					time.AfterFunc(time.Second, func() { s.allow(2, nil) })
@@ -47,7 +47,7 @@ func TestTheEndWaitsForABusySocketButNotForEver(t *testing.T) {
 func TestTheEndDoesNotWaitForASourceThatIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newTestBridge(t, &fakeNetwork{}, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
-		b.path.handle([]session.Message{message("t", "1", 1)})
+		b.send.handle([]session.Message{message("t", "1", 1)})
 		began := time.Now()
 		b.emptied(context.Background())
 		if took := time.Since(began); took != 0 {
@@ -67,7 +67,7 @@ func TestSubscriptionsInTroubleShowInTheirRules(t *testing.T) {
 	}}
 	refused, lowered := troubled(state.Subscriptions)
 	for i, want := range []State{StatePending, StateDegraded, StateUp} {
-		if got := b.rules[i].status(refused, lowered); got.State != want {
+		if got := b.sends[i].status(refused, lowered); got.State != want {
 			t.Errorf("rule %s is %s (%s), want %s", got.Name, got.State, got.Reason, want)
 		}
 	}

@@ -11,29 +11,49 @@ import (
 // counted under its rule and one of these (the metric topicast_drops_total).
 type Reason uint8
 
-// The reasons, in the order of the way of a message.
+// The reasons, in the order of the way of a message, then of a datagram.
 const (
-	DropNoRule     Reason = iota // no rule matches the topic
-	DropRetained                 // the rule's retained policy holds it back
-	DropBadGroup                 // the group template yields no multicast group for this topic
-	DropBadPayload               // the payload is not what the rule's codec expects
-	DropOversize                 // more than a datagram holds, or more than the MTU where the rule forbids fragments
-	DropPending                  // QoS 0, and the rule's source or interface is not there
-	DropQueueFull                // the queue has no room left (queue.size)
-	DropNoBuffer                 // the kernel had no room for a whole second (ENOBUFS)
-	DropFirewall                 // a firewall on this host refuses the datagram (EPERM)
-	DropRefused                  // the kernel refuses the datagram for another reason; the log has it
-	DropStopped                  // the bridge stopped while a QoS 0 message waited
+	DropNoRule        Reason = iota // no rule matches the topic
+	DropRetained                    // the rule's retained policy holds it back
+	DropBadGroup                    // the group template yields no multicast group for this topic
+	DropBadPayload                  // the payload is not what the rule's codec expects
+	DropOversize                    // more than a datagram holds, or more than the MTU where the rule forbids fragments
+	DropPending                     // QoS 0, and the rule's source or interface is not there
+	DropNoBuffer                    // the kernel had no room for a whole second (ENOBUFS)
+	DropFirewall                    // a firewall on this host refuses the datagram (EPERM)
+	DropRefused                     // the kernel refuses the datagram for another reason; the log has it
+	DropReceiveBuffer               // the kernel's receive buffer was full
+	DropOwn                         // a datagram that this bridge has sent itself
+	DropSource                      // its source is none of the rule's
+	DropBadTopic                    // the topic template yields no topic name for this datagram
+	DropUnchanged                   // on_change, and the payload is that of the last message
+	DropSuperseded                  // every, and a later datagram came in time
+	DropBreaker                     // the rule ran away, and rests
+	DropOffline                     // QoS 0, and there is no connection to the broker
+	DropLoop                        // it came back: the loop guard knows it
+	DropQueueFull                   // the queue has no room left (queue.size)
+	DropStopped                     // the bridge stopped before it could go on
 	numReasons
 )
 
 var reasonNames = [numReasons]string{
-	"no_rule", "retained", "bad_group", "bad_payload", "oversize", "pending",
-	"queue_full", "no_buffer", "firewall", "refused", "stopped",
+	"no_rule", "retained", "bad_group", "bad_payload", "oversize", "pending", "no_buffer", "firewall", "refused",
+	"receive_buffer", "own", "source", "bad_topic", "unchanged", "superseded", "breaker", "offline",
+	"loop", "queue_full", "stopped",
 }
 
 // String is the name used in metrics, status and logs.
 func (r Reason) String() string { return reasonNames[r] }
+
+// intended tells whether the configuration asks for such drops, so that nobody
+// needs to be warned of them.
+func (r Reason) intended() bool {
+	switch r {
+	case DropRetained, DropOwn, DropSource, DropUnchanged, DropSuperseded, DropLoop:
+		return true
+	}
+	return false
+}
 
 // Reasons lists every reason there is.
 func Reasons() []Reason {

@@ -2,11 +2,13 @@ package bridge
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
 
 	"topicast/bridge/multicast"
+	"topicast/bridge/session"
 	"topicast/mapping"
 )
 
@@ -17,6 +19,9 @@ type fakeNetwork struct {
 	probe      multicast.Probe
 	openErr    error
 	sockets    []*fakeSocket
+	listenErr  error
+	receivers  []*fakeReceiver
+	onListen   func() // called without the lock
 }
 
 func (n *fakeNetwork) Interfaces() ([]multicast.Interface, error) {
@@ -36,9 +41,128 @@ func (n *fakeNetwork) Open(src multicast.Source) (socket, error) {
 	return s, nil
 }
 
-func (n *fakeNetwork) Watch(ctx context.Context, _ func()) error {
+func (n *fakeNetwork) Watch(ctx context.Context, changed func(multicast.Change)) error {
+	changed(multicast.Change{Overflow: true})
 	<-ctx.Done()
 	return nil
+}
+
+func (n *fakeNetwork) Listen(o multicast.ReceiverOptions, on multicast.Interface) (receiver, error) {
+	if n.onListen != nil {
+		n.onListen()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.listenErr != nil {
+		return nil, n.listenErr
+	}
+	r := &fakeReceiver{options: o, on: on.Name, in: make(chan []multicast.Datagram), done: make(chan struct{})}
+	n.receivers = append(n.receivers, r)
+	return r, nil
+}
+
+// receiver is the one opened last.
+func (n *fakeNetwork) receiver() *fakeReceiver {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.receivers[len(n.receivers)-1]
+}
+
+// open are the receivers that are not closed.
+func (n *fakeNetwork) open() (open []*fakeReceiver) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, r := range n.receivers {
+		select {
+		case <-r.done:
+		default:
+			open = append(open, r)
+		}
+	}
+	return open
+}
+
+// fakeReceiver receives what a test hands it.
+type fakeReceiver struct {
+	options multicast.ReceiverOptions
+	on      string // name of the interface
+	in      chan []multicast.Datagram
+	done    chan struct{}
+
+	mu      sync.Mutex
+	drops   uint64
+	rejoins int
+	failure error // of Receive, once in is closed
+}
+
+// hear hands over a batch, each datagram from its source.
+func (r *fakeReceiver) hear(source string, payloads ...string) {
+	var batch []multicast.Datagram
+	for _, p := range payloads {
+		batch = append(batch, multicast.Datagram{Group: r.options.Group, Source: netip.MustParseAddrPort(source), Payload: []byte(p)})
+	}
+	r.in <- batch
+}
+
+func (r *fakeReceiver) Receive(batch []multicast.Datagram) (int, error) {
+	select {
+	case in, ok := <-r.in:
+		if !ok {
+			return 0, r.failure
+		}
+		return copy(batch, in), nil
+	case <-r.done:
+		return 0, net.ErrClosed
+	}
+}
+
+func (r *fakeReceiver) KernelDrops() (uint64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.drops, nil
+}
+
+func (r *fakeReceiver) Rejoin() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rejoins++
+	return nil
+}
+
+func (r *fakeReceiver) Buffer() int { return 4096 }
+
+func (r *fakeReceiver) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.done:
+	default:
+		close(r.done)
+	}
+	return nil
+}
+
+// fakePublisher takes messages as the session does, and answers as told.
+type fakePublisher struct {
+	mu      sync.Mutex
+	took    []string // topic, blank, payload
+	origins []session.Origin
+}
+
+func (p *fakePublisher) PublishBatch(batch []session.Publication) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range batch {
+		p.took = append(p.took, string(m.Topic)+" "+string(m.Payload))
+		p.origins = append(p.origins, m.Origin)
+	}
+}
+
+// published are the messages so far.
+func (p *fakePublisher) published() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.took...)
 }
 
 // socket is the one opened last.
@@ -160,6 +284,24 @@ func rule(t *testing.T, name, filter, group string, change ...func(*mapping.Send
 	return r
 }
 
+// listenRule is a receive rule on iso0, or what change makes of it.
+func listenRule(t *testing.T, name, group, topic string, change ...func(*mapping.ReceiveRule)) mapping.ReceiveRule {
+	t.Helper()
+	g, err := mapping.ParseGroupRange(group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := mapping.ParseTopic(topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := mapping.ReceiveRule{Name: name, Groups: []mapping.GroupRange{g}, Interface: "iso0", Topic: to, QoS: 1}
+	for _, c := range change {
+		c(&r)
+	}
+	return r
+}
+
 func onPriv(r *mapping.SendRule) {
 	r.Binding.Interface, r.Binding.Source = "priv0", netip.MustParsePrefix("10.0.0.2/32")
 }
@@ -167,11 +309,18 @@ func onPriv(r *mapping.SendRule) {
 // newTestBridge is a bridge on n without a broker: tests hand it batches.
 func newTestBridge(t testing.TB, n *fakeNetwork, queue int64, rules ...mapping.SendRule) *Bridge {
 	t.Helper()
-	table, err := mapping.Compile(rules)
+	return newTestBridgeOf(t, n, Options{QueueSize: queue}, rules, nil)
+}
+
+// newTestBridgeOf is one of both directions. What it publishes goes to a
+// fakePublisher.
+func newTestBridgeOf(t testing.TB, n *fakeNetwork, o Options, send []mapping.SendRule, receive []mapping.ReceiveRule) *Bridge {
+	t.Helper()
+	table, err := mapping.Compile(send, receive)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Version: "test", Table: table, QueueSize: queue, network: n}
+	o.Version, o.Table, o.network = "test", table, n
 	o.Session.URLs = []string{"mqtt://127.0.0.1:1"}
 	o.Session.ClientID = "test"
 	o.Session.KeepAlive = 30e9
@@ -179,14 +328,19 @@ func newTestBridge(t testing.TB, n *fakeNetwork, queue int64, rules ...mapping.S
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.receive.publisher = new(fakePublisher)
 	ctx, stop := context.WithCancel(context.Background())
-	var drains sync.WaitGroup
+	var drains, readers sync.WaitGroup
 	for _, o := range b.bindings {
 		o.ctx, o.drains = ctx, &drains
+	}
+	for _, m := range b.memberships {
+		m.readers = &readers
 	}
 	t.Cleanup(func() {
 		stop()
 		drains.Wait()
+		b.deafen(&readers)
 	})
 	b.refresh(ctx)
 	return b

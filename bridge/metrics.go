@@ -16,6 +16,8 @@ var (
 	descReceived  = desc("messages_received_total", "MQTT messages that matched the rule.", "rule")
 	descSent      = desc("datagrams_sent_total", "Datagrams the kernel took.", "rule")
 	descSentBytes = desc("sent_bytes_total", "Payload bytes of the datagrams the kernel took.", "rule")
+	descHeard     = desc("datagrams_received_total", "Datagrams that arrived for the rule.", "rule")
+	descPublished = desc("messages_published_total", "Messages that the broker has: acknowledged, or with QoS 0 written to the connection.", "rule")
 	descDrops     = desc("drops_total", "Messages or datagrams lost, by rule and reason; rule is empty where no rule matched.", "rule", "reason")
 	descState     = desc("rule_state", "1 for the state the rule is in: pending, up or degraded.", "rule", "state")
 	descVerified  = desc("rule_source_verified", "1 where the self-test saw the rule's datagrams leave from the configured source.", "rule")
@@ -26,7 +28,7 @@ var (
 	descLatency   = desc("send_seconds", "Time from a message parsed to its datagram taken by the kernel.")
 	descBuild     = desc("build_info", "Always 1; the labels say what is running.", "version", "goversion")
 
-	descs = []*prometheus.Desc{descReceived, descSent, descSentBytes, descDrops, descState, descVerified,
+	descs = []*prometheus.Desc{descReceived, descSent, descSentBytes, descHeard, descPublished, descDrops, descState, descVerified,
 		descQueueN, descQueueB, descConnected, descConnects, descLatency, descBuild}
 )
 
@@ -49,25 +51,33 @@ func (b *Bridge) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
+	common := func(name string, l *ledger, state State) {
+		for why, n := range l.drops() {
+			counter(descDrops, n, name, why.String())
+		}
+		for _, s := range []State{StatePending, StateUp, StateDegraded} {
+			gauge(descState, is(state == s), name, string(s))
+		}
+	}
 	status := b.Status()
-	for i, r := range b.rules {
+	for i, r := range b.sends {
 		counter(descReceived, r.received.Load(), r.Name)
 		counter(descSent, r.sent.Load(), r.Name)
 		counter(descSentBytes, r.sentBytes.Load(), r.Name)
-		for why, n := range r.drops() {
-			counter(descDrops, n, r.Name, why.String())
-		}
-		for _, s := range []State{StatePending, StateUp, StateDegraded} {
-			gauge(descState, is(status.Rules[i].State == s), r.Name, string(s))
-		}
+		common(r.Name, &r.ledger, status.Rules[i].State)
 		gauge(descVerified, is(status.Rules[i].SelfTest.Result == multicast.ProbeVerified.String()), r.Name)
 	}
-	counter(descDrops, b.path.noRule.Load(), "", DropNoRule.String())
+	for i, r := range b.receives {
+		counter(descHeard, r.received.Load(), r.Name)
+		counter(descPublished, r.published.Load(), r.Name)
+		common(r.Name, &r.ledger, status.Receive[i].State)
+	}
+	counter(descDrops, b.send.noRule.Load(), "", DropNoRule.String())
 	gauge(descQueueN, float64(status.Queue.Messages))
 	gauge(descQueueB, float64(status.Queue.Bytes))
 	gauge(descConnected, is(status.Broker.Connected))
 	counter(descConnects, uint64(status.Broker.Connects))
-	ch <- b.path.latency.metric(descLatency)
+	ch <- b.send.latency.metric(descLatency)
 	gauge(descBuild, 1, b.options.Version, runtime.Version())
 }
 

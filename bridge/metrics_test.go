@@ -15,10 +15,10 @@ import (
 func TestMetricsSayWhatHappened(t *testing.T) {
 	n := &fakeNetwork{interfaces: []multicast.Interface{iso0}, probe: multicast.Probe{Result: multicast.ProbeVerified}}
 	b := newTestBridge(t, n, plenty, rule(t, "r", "t/{id}", "239.1.1.{id}:5000"))
-	b.path.handle([]session.Message{message("t/1", "abc", 1), message("t/300", "x", 1), message("u", "x", 1)})
+	b.send.handle([]session.Message{message("t/1", "abc", 1), message("t/300", "x", 1), message("u", "x", 1)})
 	n.socket().allow(0, nil)
 	<-n.socket().free
-	b.path.handle([]session.Message{message("t/1", "waits", 1)})
+	b.send.handle([]session.Message{message("t/1", "waits", 1)})
 
 	want := `
 # HELP topicast_broker_connected 1 while the session with the broker is up.

@@ -31,9 +31,10 @@ func (b *budget) take(payload int) bool {
 	return true
 }
 
-func (b *budget) give(payload int) {
-	b.bytes.Add(-int64(payload + overhead))
-	b.messages.Add(-1)
+// give returns the room of n messages, whose payloads are so many bytes in all.
+func (b *budget) give(n, payload int) {
+	b.bytes.Add(-int64(payload + n*overhead))
+	b.messages.Add(-int64(n))
 }
 
 // waiting is a datagram in a queue, with a payload of its own.
@@ -86,7 +87,7 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, qos byte, since tim
 			return
 		}
 		w := b.queue.pop()
-		b.room.give(len(w.payload))
+		b.room.give(1, len(w.payload))
 		w.leg.lose(DropQueueFull, nil)
 	}
 	if h != nil {
@@ -197,7 +198,7 @@ func (b *binding) outOfPatience() bool {
 // settle lets go of a datagram that has left, or never will, and adds its message
 // to done if nothing else of it waits.
 func (b *binding) settle(w waiting, sent bool, done []*holding) []*holding {
-	b.room.give(len(w.payload))
+	b.room.give(1, len(w.payload))
 	if sent {
 		w.leg.rule.took(1, len(w.payload))
 		w.leg.last.Store(w.print)

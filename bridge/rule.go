@@ -12,56 +12,19 @@ import (
 // and what has become of its messages so far.
 type sendRule struct {
 	*mapping.SendRule
+	ledger
 	binding *binding
-	log     *slog.Logger
+	guard   *memory // of the loop guard, for a rule that can feed a receive rule; else nil
 
 	received  atomic.Uint64 // messages that matched
 	sent      atomic.Uint64 // datagrams the kernel took
 	sentBytes atomic.Uint64 // their payloads
-	lost      atomic.Pointer[losses]
 }
 
-// losses is what a rule has lost, by reason. Most of many rules lose nothing, and
-// have none.
-type losses [numReasons]struct {
-	count atomic.Uint64
-	first atomic.Pointer[string] // topic and cause
-}
-
-// drop counts something lost. The first of its kind is logged with its cause,
-// and the status keeps that, so that a mistake shows at once; the rest are left
-// to the metrics, so that a stream of them does not bury the log.
+// drop counts a message that is lost, and tells of the first of its kind.
 func (r *sendRule) drop(why Reason, topic string, err error) {
-	l := r.lost.Load()
-	if l == nil {
-		r.lost.CompareAndSwap(nil, new(losses))
-		l = r.lost.Load()
-	}
-	if l[why].count.Add(1) > 1 || why == DropRetained {
-		return
-	}
-	attrs := []any{"rule", r.Name, "reason", why.String(), "topic", topic}
-	first := "topic " + topic
-	if err != nil {
-		attrs = append(attrs, "err", err)
-		first += ": " + err.Error()
-	}
-	l[why].first.Store(&first)
-	r.log.Warn("dropped; further drops of this rule and reason are only counted", attrs...)
-}
-
-// drops are the reasons for which something was lost, and how often.
-func (r *sendRule) drops() iter.Seq2[Reason, uint64] {
-	return func(yield func(Reason, uint64) bool) {
-		l := r.lost.Load()
-		if l == nil {
-			return
-		}
-		for why := range l {
-			if n := l[why].count.Load(); n > 0 && !yield(Reason(why), n) {
-				return
-			}
-		}
+	if r.lose(why, 1) {
+		r.tell(r.Name, why, "topic", topic, err)
 	}
 }
 
@@ -69,4 +32,70 @@ func (r *sendRule) drops() iter.Seq2[Reason, uint64] {
 func (r *sendRule) took(n, bytes int) {
 	r.sent.Add(uint64(n))
 	r.sentBytes.Add(uint64(bytes))
+}
+
+// A ledger is the account of what a rule has lost, by reason. Most of many rules
+// lose nothing, and have no more than the pointer.
+type ledger struct {
+	log  *slog.Logger
+	lost atomic.Pointer[losses]
+}
+
+type losses [numReasons]struct {
+	count atomic.Uint64
+	first atomic.Pointer[string] // what was lost first, and its cause
+}
+
+// lose counts n that are lost, and says whether to tell of it: of the first of
+// its kind, with its cause, so that a mistake shows at once; the rest are left to
+// the metrics, so that a stream of them does not bury the log.
+func (l *ledger) lose(why Reason, n uint64) (first bool) {
+	lost := l.lost.Load()
+	if lost == nil {
+		l.lost.CompareAndSwap(nil, new(losses))
+		lost = l.lost.Load()
+	}
+	return lost[why].count.Add(n) == n && !why.intended()
+}
+
+// tell logs the first loss of a kind, and keeps it for the status. what was lost
+// is a topic or a datagram.
+func (l *ledger) tell(rule string, why Reason, key, what string, err error) {
+	attrs := []any{"rule", rule, "reason", why.String(), key, what}
+	first := key + " " + what
+	if err != nil {
+		attrs = append(attrs, "err", err)
+		first += ": " + err.Error()
+	}
+	l.lost.Load()[why].first.Store(&first)
+	l.log.Warn("dropped; further drops of this rule and reason are only counted", attrs...)
+}
+
+// drops are the reasons for which something was lost, and how often.
+func (l *ledger) drops() iter.Seq2[Reason, uint64] {
+	return func(yield func(Reason, uint64) bool) {
+		lost := l.lost.Load()
+		if lost == nil {
+			return
+		}
+		for why := range lost {
+			if n := lost[why].count.Load(); n > 0 && !yield(Reason(why), n) {
+				return
+			}
+		}
+	}
+}
+
+// describe lists the losses for the status: how many, and the first of each.
+func (l *ledger) describe() (drops map[string]uint64, firsts map[string]string) {
+	for why, n := range l.drops() {
+		if drops == nil {
+			drops, firsts = make(map[string]uint64), make(map[string]string)
+		}
+		drops[why.String()] = n
+		if first := l.lost.Load()[why].first.Load(); first != nil {
+			firsts[why.String()] = *first
+		}
+	}
+	return drops, firsts
 }

@@ -19,7 +19,7 @@ import (
 //
 //	session ──batch──▶ 1 handle
 //	                     2 route    the topic's legs, one a rule: remembered, or asked of the table
-//	                     3 gather   retained policy, payload, size; the datagram joins its flow
+//	                     3 gather   retained policy, loop guard, payload, size; the datagram joins its flow
 //	                   4 flush    a binding's datagrams, flow after flow, in one call to the kernel
 //	                     │  └─ what the kernel cannot take now waits in the binding's queue (binding.go)
 //	                   5 the session acknowledges every message that is not held
@@ -36,7 +36,8 @@ type sendPath struct {
 	mu      sync.Mutex // one batch at a time
 	table   *mapping.Table
 	rules   []*sendRule
-	batches uint64 // how many there were, this one included
+	batches uint64    // how many there were, this one included
+	began   time.Time // of this batch
 	routes  map[string]*route
 	flows   map[flowKey]*flow
 	targets []mapping.Target   // scratch of route
@@ -116,6 +117,7 @@ func (p *sendPath) handle(batch []session.Message) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.batches++
+	p.began = began
 	if len(p.routes) >= maxRoutes {
 		clear(p.routes)
 		clear(p.flows)
@@ -193,6 +195,9 @@ func (p *sendPath) gather(m *session.Message, i int32, l *leg) {
 	case m.Oversize:
 		l.lose(DropOversize, multicast.ErrTooLong)
 		return
+	case rule.guard != nil && l.flow.made(rule.guard, m, p.began):
+		l.lose(DropLoop, nil)
+		return
 	}
 	if !rule.Payload.Raw() {
 		from := len(p.decoded)
@@ -207,6 +212,9 @@ func (p *sendPath) gather(m *session.Message, i int32, l *leg) {
 	}
 	l.ready, l.batch = print, p.batches
 	f := l.flow
+	if rule.guard != nil {
+		f.remember(rule.guard, payload, p.began)
+	}
 	if len(f.batch) == 0 {
 		if len(f.binding.flows) == 0 {
 			p.dirty = append(p.dirty, f.binding)
@@ -214,6 +222,18 @@ func (p *sendPath) gather(m *session.Message, i int32, l *leg) {
 		f.binding.flows = append(f.binding.flows, f)
 	}
 	f.batch = append(f.batch, datagram{payload: payload, leg: l, print: print, message: i})
+}
+
+// made says whether a message is one that a receive rule has made of a datagram of
+// this very flow's group, and that the broker hands back to us.
+func (f *flow) made(guard *memory, m *session.Message, now time.Time) bool {
+	return guard.take(publishedTrace(f.binding.on.Load(), f.group, m.Topic, m.Payload), now)
+}
+
+// remember has the receive direction know a datagram that another bridge sends
+// too, because the broker gave it the same message.
+func (f *flow) remember(guard *memory, payload []byte, now time.Time) {
+	guard.add(sentTrace(f.binding.on.Load(), f.group, payload), now)
 }
 
 // flush sends what was gathered for a binding, flow after flow, so that equal

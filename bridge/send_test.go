@@ -69,7 +69,7 @@ func TestEveryMatchingRuleSendsOnceAndMessagesKeepTheirOrderWithinAGroup(t *test
 	b := newTestBridge(t, n, plenty,
 		rule(t, "lamps", "lamp/{id}", "239.1.1.{id}:5000"),
 		rule(t, "all", "lamp/#", "239.9.9.9:5000", onPriv))
-	b.path.handle([]session.Message{message("lamp/1", "a", 0), message("lamp/2", "b", 1), message("lamp/1", "c", 1), message("lamp/2", "d", 0)})
+	b.send.handle([]session.Message{message("lamp/1", "a", 0), message("lamp/2", "b", 1), message("lamp/1", "c", 1), message("lamp/2", "d", 0)})
 
 	want := map[string][]string{
 		"172.17.0.1": {"239.1.1.1:5000 a", "239.1.1.1:5000 c", "239.1.1.2:5000 b", "239.1.1.2:5000 d"},
@@ -97,7 +97,7 @@ func TestWhatIsLostIsCountedWithRuleAndReasonAndTheRestGoesOn(t *testing.T) {
 		message("octet/1", "too long", 1), message("octet/1", "forbidden", 1), message("octet/1", "odd", 1),
 		message("octet/1", "last", 1), message("hex", "41 42", 1), message("nowhere", "y", 1),
 	}
-	b.path.handle(batch)
+	b.send.handle(batch)
 
 	if diff := cmp.Diff([]string{"239.2.2.2:5000 AB", "239.1.1.1:5000 last"}, sorted(n.socket().took(), "239.2")); diff != "" {
 		t.Errorf("sent (-want +got):\n%s", diff)
@@ -165,7 +165,7 @@ func TestRetainedMessagesFollowTheRulesPolicy(t *testing.T) {
 		n := &fakeNetwork{interfaces: []multicast.Interface{iso0}}
 		b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000", func(r *mapping.SendRule) { r.Retained = test.policy }))
 		for _, m := range sequence { // one a batch, as reconnects bring them
-			b.path.handle([]session.Message{m})
+			b.send.handle([]session.Message{m})
 		}
 		var got []string
 		for _, line := range n.socket().took() {
@@ -187,9 +187,9 @@ func TestARetainedMessageThatCouldNotBeSentIsNotTakenForSent(t *testing.T) {
 	n.socket().reject = map[string]error{"on": syscall.EPERM}
 	m := message("t", "on", 1)
 	m.Retain = true
-	b.path.handle([]session.Message{m})
+	b.send.handle([]session.Message{m})
 	n.socket().reject = nil
-	b.path.handle([]session.Message{m})
+	b.send.handle([]session.Message{m})
 	if got := n.socket().took(); len(got) != 1 {
 		t.Errorf("sent %q, want it once, now that it can be", got)
 	}
@@ -205,15 +205,20 @@ func TestADatagramThatWouldBlockWaitsInOrderAndHoldsItsAcknowledgement(t *testin
 	slow.allow(1, nil)
 	<-slow.free // nobody waits yet
 	first := []session.Message{message("slow", "1", 1), message("slow", "2", 1), message("well", "3", 1), message("slow", "4", 0)}
-	b.path.handle(first)
+	b.send.handle(first)
 	a := newAcked()
-	a.watch(b.rules[0].binding)
+	a.watch(b.sends[0].binding)
 	if got := []bool{first[0].Hold, first[1].Hold, first[2].Hold, first[3].Hold}; !slices.Equal(got, []bool{false, true, false, false}) {
 		t.Fatalf("held: %v, want only the QoS 1 message that waits", got)
 	}
 	if got := well.took(); len(got) != 1 {
 		t.Fatalf("the other binding sent %q: one trouble must stay one trouble", got)
 	}
+	waitFor(t, "the queue has tried the socket in vain", func() bool {
+		slow.mu.Lock()
+		defer slow.mu.Unlock()
+		return slow.calls == 2
+	})
 	// What comes later queues behind, although the socket has room again by then.
 	slow.mu.Lock()
 	slow.cap = 1
@@ -222,8 +227,8 @@ func TestADatagramThatWouldBlockWaitsInOrderAndHoldsItsAcknowledgement(t *testin
 		copy(m.Payload, "?????")
 	}
 	second := []session.Message{message("slow", "5", 1)}
-	b.path.handle(second)
-	a.watch(b.rules[0].binding)
+	b.send.handle(second)
+	a.watch(b.sends[0].binding)
 	if got := b.Status().Queue; got.Messages != 3 || got.Bytes != 3*(overhead+1) {
 		t.Fatalf("queue is %+v, want three datagrams", got)
 	}
@@ -247,7 +252,7 @@ func TestAMessageToSeveralBindingsIsAcknowledgedAfterTheLast(t *testing.T) {
 		<-s.free
 	}
 	batch := []session.Message{message("t", "x", 1)}
-	b.path.handle(batch)
+	b.send.handle(batch)
 	if !batch[0].Hold {
 		t.Fatal("not held, although it waits twice")
 	}
@@ -269,7 +274,7 @@ func TestAFullQueueDropsTheOldestQoS0AndKeepsWhatIsToBeAcknowledged(t *testing.T
 	n.socket().allow(0, nil)
 	<-n.socket().free
 	batch := []session.Message{message("t", "1", 0), message("t", "2", 0), message("t", "3", 1), message("t", "4", 0), message("t", "5", 0), message("t", "6", 0), message("t", "7", 1)}
-	b.path.handle(batch)
+	b.send.handle(batch)
 	// 4 and 5 push out 1 and 2; 6 finds a QoS 1 message in front, and goes itself; so does 7.
 	var waiting []string
 	for _, w := range b.bindings[0].queue.front() {
@@ -290,12 +295,12 @@ func TestTopicsBeyondTheMemoryAreStillRouted(t *testing.T) {
 	n := &fakeNetwork{interfaces: []multicast.Interface{iso0}}
 	b := newTestBridge(t, n, plenty, rule(t, "r", "t/{n}", "239.1.1.1:{n}"))
 	for i := range maxRoutes {
-		b.path.routes[fmt.Sprint("other/", i)] = &route{}
+		b.send.routes[fmt.Sprint("other/", i)] = &route{}
 	}
-	b.path.flows[flowKey{}] = &flow{}
-	b.path.handle([]session.Message{message("t/5", "x", 1)})
-	if got := n.socket().took(); len(got) != 1 || len(b.path.routes) != 1 || len(b.path.flows) != 1 {
-		t.Errorf("sent %q, %d topics and %d flows remembered", got, len(b.path.routes), len(b.path.flows))
+	b.send.flows[flowKey{}] = &flow{}
+	b.send.handle([]session.Message{message("t/5", "x", 1)})
+	if got := n.socket().took(); len(got) != 1 || len(b.send.routes) != 1 || len(b.send.flows) != 1 {
+		t.Errorf("sent %q, %d topics and %d flows remembered", got, len(b.send.routes), len(b.send.flows))
 	}
 }
 
@@ -307,7 +312,7 @@ func TestTheSendPathDoesNotAllocate(t *testing.T) {
 	for i := range batch {
 		batch[i] = session.Message{Topic: fmt.Append(nil, "t/", 1+i%7), Payload: bytes.Repeat([]byte{byte(i)}, 128), QoS: 1}
 	}
-	if got := testing.AllocsPerRun(100, func() { b.path.handle(batch) }); got != 0 {
+	if got := testing.AllocsPerRun(100, func() { b.send.handle(batch) }); got != 0 {
 		t.Errorf("%v allocations for a batch of %d", got, len(batch))
 	}
 }
@@ -332,7 +337,7 @@ func BenchmarkHandle(b *testing.B) {
 					batch[j] = session.Message{Topic: fmt.Appendf(batch[j].Topic[:0], "t/%d", 1+i%topics), Payload: payload128, QoS: 1}
 					i++
 				}
-				br.path.handle(batch)
+				br.send.handle(batch)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(batch)), "ns/message")
 		})
@@ -344,10 +349,10 @@ func TestDebugLogsEachDatagramAndInfoNone(t *testing.T) {
 		var out bytes.Buffer
 		n := &fakeNetwork{interfaces: []multicast.Interface{iso0}}
 		b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
-		b.path.log = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level}))
-		b.path.tells = b.path.log.Enabled(t.Context(), slog.LevelDebug)
+		b.send.log = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level}))
+		b.send.tells = b.send.log.Enabled(t.Context(), slog.LevelDebug)
 		n.socket().allow(2, fmt.Errorf("gone: %w", multicast.ErrPending))
-		b.path.handle([]session.Message{message("t", "abc", 1), message("t", "d", 1), message("t", "e", 1)})
+		b.send.handle([]session.Message{message("t", "abc", 1), message("t", "d", 1), message("t", "e", 1)})
 		if got := strings.Count(out.String(), "rule=r topic=t group=239.1.1.1:5000 source=172.17.0.1:40000 interface=iso0"); got != want {
 			t.Errorf("at %v: %d lines, want %d:\n%s", level, got, want, &out)
 		}
@@ -360,7 +365,7 @@ func TestWhatIsRefusedAfterItWaitedIsNotCountedAsSent(t *testing.T) {
 	s := n.socket()
 	s.allow(0, nil)
 	<-s.free
-	b.path.handle([]session.Message{message("t", "forbidden", 1), message("t", "good", 1)})
+	b.send.handle([]session.Message{message("t", "forbidden", 1), message("t", "good", 1)})
 	a := newAcked()
 	a.watch(b.bindings[0])
 	s.mu.Lock()
@@ -397,7 +402,7 @@ func TestARetainedMessageThatWaitsIsNotTakenForSent(t *testing.T) {
 	// this process to die, nobody would have it.
 	for range 2 {
 		batch := []session.Message{m}
-		b.path.handle(batch)
+		b.send.handle(batch)
 		if !batch[0].Hold {
 			t.Fatal("acknowledged, though it was never sent")
 		}
@@ -405,7 +410,7 @@ func TestARetainedMessageThatWaitsIsNotTakenForSent(t *testing.T) {
 	n.set(iso0)
 	b.refresh(t.Context())
 	waitFor(t, "both to leave", func() bool { return len(n.socket().took()) == 2 && b.Status().Queue.Messages == 0 })
-	b.path.handle([]session.Message{m})
+	b.send.handle([]session.Message{m})
 	if got := b.Status().Rules[0]; got.Sent != 2 || got.Drops["retained"] != 1 {
 		t.Errorf("%d sent, drops %v; want the one after that held back", got.Sent, got.Drops)
 	}
@@ -416,7 +421,7 @@ func TestARetainedMessageTwiceInABatchIsSentOnce(t *testing.T) {
 	b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
 	m := message("t", "on", 1)
 	m.Retain = true
-	b.path.handle([]session.Message{m, m})
+	b.send.handle([]session.Message{m, m})
 	if got := n.socket().took(); len(got) != 1 {
 		t.Errorf("sent %q", got)
 	}

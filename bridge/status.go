@@ -13,14 +13,15 @@ import (
 // Status is what /status and the status page show. Its JSON names are part of
 // the interface: they may be added to, not changed.
 type Status struct {
-	Version string       `json:"version"`
-	Started time.Time    `json:"started"`
-	Ready   bool         `json:"ready"`
-	Waiting []string     `json:"waiting,omitempty"` // why it is not ready, a sentence each
-	Broker  BrokerStatus `json:"broker"`
-	Queue   QueueStatus  `json:"queue"`
-	NoRule  uint64       `json:"no_rule"` // messages that matched no rule
-	Rules   []RuleStatus `json:"rules"`
+	Version string          `json:"version"`
+	Started time.Time       `json:"started"`
+	Ready   bool            `json:"ready"`
+	Waiting []string        `json:"waiting,omitempty"` // why it is not ready, a sentence each
+	Broker  BrokerStatus    `json:"broker"`
+	Queue   QueueStatus     `json:"queue"`
+	NoRule  uint64          `json:"no_rule"` // messages that matched no rule
+	Rules   []RuleStatus    `json:"rules"`   // of send
+	Receive []ReceiveStatus `json:"receive,omitempty"`
 }
 
 // BrokerStatus is the session with the broker.
@@ -34,6 +35,7 @@ type BrokerStatus struct {
 	Error          string    `json:"error,omitempty"`
 	Subscriptions  int       `json:"subscriptions"`        // granted
 	Unanswered     int       `json:"unanswered,omitempty"` // asked for, and not answered yet
+	Outstanding    int       `json:"outstanding"`          // messages for the broker that it has not acknowledged yet
 	Refused        []string  `json:"refused,omitempty"`    // filters the broker refused
 }
 
@@ -44,7 +46,7 @@ type QueueStatus struct {
 	Size     int64 `json:"size"` // the limit, in bytes
 }
 
-// RuleStatus is one rule: what it says, what it does now, and what has become of
+// RuleStatus is one send rule: what it says, what it does now, and what has become of
 // its messages since the start.
 type RuleStatus struct {
 	Name       string            `json:"name"`
@@ -64,6 +66,26 @@ type RuleStatus struct {
 	FirstDrops map[string]string `json:"first_drops,omitempty"` // topic and cause of the first of each reason
 }
 
+// ReceiveStatus is one receive rule: what it says, what it does now, and what has
+// become of its datagrams since the start.
+type ReceiveStatus struct {
+	Name       string            `json:"name"`
+	Groups     []string          `json:"groups"`
+	Interface  string            `json:"interface"`
+	Sources    []string          `json:"sources,omitempty"` // none: anybody
+	Topic      string            `json:"topic"`
+	State      State             `json:"state"`
+	Reason     string            `json:"reason,omitempty"`
+	Since      time.Time         `json:"since"`
+	Sockets    int               `json:"sockets"`          // one a group
+	Joined     int               `json:"joined"`           // how many of them listen
+	Buffer     int               `json:"buffer,omitempty"` // bytes of receive buffer that each was granted
+	Received   uint64            `json:"datagrams_received"`
+	Published  uint64            `json:"messages_published"`
+	Drops      map[string]uint64 `json:"drops,omitempty"`       // by reason
+	FirstDrops map[string]string `json:"first_drops,omitempty"` // datagram and cause of the first of each reason
+}
+
 // SelfTest is what the binding's probe of itself showed.
 type SelfTest struct {
 	Result string `json:"result,omitempty"`
@@ -76,14 +98,17 @@ func (b *Bridge) Status() Status {
 		Version: b.options.Version,
 		Started: b.started,
 		Queue:   QueueStatus{Messages: b.room.messages.Load(), Bytes: b.room.bytes.Load(), Size: b.room.max},
-		NoRule:  b.path.noRule.Load(),
-		Rules:   make([]RuleStatus, 0, len(b.rules)),
+		NoRule:  b.send.noRule.Load(),
+		Rules:   make([]RuleStatus, 0, len(b.sends)),
 	}
 	state := b.session.State()
 	s.Broker = b.brokerStatus(state)
 	refused, lowered := troubled(state.Subscriptions)
-	for _, r := range b.rules {
+	for _, r := range b.sends {
 		s.Rules = append(s.Rules, r.status(refused, lowered))
+	}
+	for _, r := range b.receives {
+		s.Receive = append(s.Receive, r.status())
 	}
 	s.Waiting = s.waiting()
 	s.Ready = len(s.Waiting) == 0
@@ -94,6 +119,7 @@ func (b *Bridge) brokerStatus(state session.State) BrokerStatus {
 	s := BrokerStatus{
 		Connected: state.Connected, URL: state.Broker, ClientID: b.options.Session.ClientID, Since: state.Since,
 		SessionPresent: state.SessionPresent, Connects: state.Connects, Error: state.LastErr,
+		Outstanding: b.session.Outstanding(),
 	}
 	for _, sub := range state.Subscriptions {
 		switch {
@@ -135,16 +161,59 @@ func (r *sendRule) status(refused, lowered []mapping.Filter) RuleStatus {
 	} else if f, ok := covering(lowered, r.Filter); ok && s.State == StateUp {
 		s.State, s.Reason = StateDegraded, fmt.Sprintf("the broker grants %s a lower quality of service than asked", f)
 	}
-	for why, n := range r.drops() {
-		if s.Drops == nil {
-			s.Drops, s.FirstDrops = make(map[string]uint64), make(map[string]string)
-		}
-		s.Drops[why.String()] = n
-		if first := r.lost.Load()[why].first.Load(); first != nil {
-			s.FirstDrops[why.String()] = *first
-		}
-	}
+	s.Drops, s.FirstDrops = r.ledger.describe()
 	return s
+}
+
+func (r *receiveRule) status() ReceiveStatus {
+	s := ReceiveStatus{
+		Name: r.Name, Interface: r.Interface, Topic: r.Topic.String(),
+		Received: r.received.Load(), Published: r.published.Load(),
+	}
+	for _, g := range r.Groups {
+		s.Groups = append(s.Groups, g.String())
+	}
+	for _, p := range r.Sources {
+		s.Sources = append(s.Sources, sourceText(p))
+	}
+	s.Drops, s.FirstDrops = r.ledger.describe()
+	r.describe(&s)
+	return s
+}
+
+// describe fills in what the memberships say: one that is in trouble speaks for
+// the rule, which is up if none is and pending if all are.
+func (r *receiveRule) describe(s *ReceiveStatus) {
+	s.State = StateUp
+	pending := 0
+	for _, m := range r.memberships {
+		m.mu.Lock()
+		s.Sockets++
+		if m.ear != nil {
+			s.Joined++
+			s.Buffer = m.ear.socket.Buffer()
+		}
+		if m.since.After(s.Since) {
+			s.Since = m.since
+		}
+		if m.state == StatePending {
+			if pending++; pending == 1 {
+				s.State, s.Reason = StateDegraded, m.reason
+			}
+		}
+		m.mu.Unlock()
+	}
+	switch {
+	case pending == len(r.memberships):
+		s.State = StatePending
+	case pending > 0:
+		s.Reason = fmt.Sprintf("%d of %d groups are not joined: %s", pending, s.Sockets, s.Reason)
+	}
+	if until := r.breaker.resting(time.Now()); !until.IsZero() && s.State != StatePending {
+		s.State = StateDegraded
+		s.Reason = fmt.Sprintf("the rule ran away and rests until %s: one payload came more than %d times in a second",
+			until.Format(time.TimeOnly), r.breaker.limit)
+	}
 }
 
 func covering(filters []mapping.Filter, of mapping.Filter) (mapping.Filter, bool) {
@@ -193,14 +262,20 @@ func (s *Status) waiting() (why []string) {
 	}
 	first := make(map[string]int) // reason to its place in why
 	count := make(map[string]int)
+	pending := func(name string, state State, reason string) {
+		if state != StatePending {
+			return
+		}
+		if count[reason]++; count[reason] == 1 {
+			first[reason] = len(why)
+			why = append(why, fmt.Sprintf("rule %s is pending: %s", name, reason))
+		}
+	}
 	for _, r := range s.Rules {
-		if r.State != StatePending {
-			continue
-		}
-		if count[r.Reason]++; count[r.Reason] == 1 {
-			first[r.Reason] = len(why)
-			why = append(why, fmt.Sprintf("rule %s is pending: %s", r.Name, r.Reason))
-		}
+		pending(r.Name, r.State, r.Reason)
+	}
+	for _, r := range s.Receive {
+		pending(r.Name, r.State, r.Reason)
 	}
 	for reason, i := range first {
 		if n := count[reason]; n > 1 {

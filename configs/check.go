@@ -111,3 +111,24 @@ func (s *scalars) checkTLS(b *Broker) {
 		}
 	}
 }
+
+// checkLoops looks at the keys of loops together with the rules: without the
+// guard, what these hand round must at least be stopped by the breaker.
+func (s *scalars) checkLoops(l *Loops, rules *mapping.Table) {
+	if l.Guard {
+		return
+	}
+	for i := range rules.Receive() {
+		if !rules.ReceiveLoops(i) {
+			continue
+		}
+		off := fmt.Sprintf("off, though what receive[%d] publishes can come back to it through the rules of send", i)
+		if l.Breaker > 0 {
+			s.warn("loops.guard", fmt.Errorf("%s: it goes round until loops.breaker stops the rule, at %d a second", off, l.Breaker))
+			return
+		}
+		s.report("loops.guard", withHint("leave the guard or the breaker on, or let the two directions have different topics",
+			fmt.Errorf("%s: with loops.breaker off too, one datagram would go round for ever", off)))
+		return
+	}
+}

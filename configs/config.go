@@ -13,11 +13,12 @@ import (
 type Config struct {
 	File   string // where it was read from
 	Broker Broker
+	Loops  Loops
 	Queue  Queue
 	Web    Web
 	Log    Log
 
-	// Table is the compiled list of rules.
+	// Table is the compiled rules, send and receive.
 	Table *mapping.Table
 	// Warnings are what is allowed but seldom meant, in the order of the file.
 	Warnings Errors
@@ -45,11 +46,13 @@ func (c *Config) At(path string) (line, column int) {
 //	path      it names a file: one that is relative is looked for beside the configuration
 //	flag      "none" where a command line is no place for it
 type document struct {
-	Broker Broker `key:"broker"`
-	Queue  Queue  `key:"queue"`
-	Web    Web    `key:"web"`
-	Log    Log    `key:"log"`
-	Send   []send `key:"send"`
+	Broker  Broker    `key:"broker"`
+	Queue   Queue     `key:"queue"`
+	Loops   Loops     `key:"loops"`
+	Web     Web       `key:"web"`
+	Log     Log       `key:"log"`
+	Send    []send    `key:"send"`
+	Receive []receive `key:"receive"`
 }
 
 // Broker is the section broker: which MQTT server, and as whom.
@@ -63,6 +66,7 @@ type Broker struct {
 	KeepAlive    time.Duration `key:"keep_alive" default:"30s" range:"5s..18h" usage:"how long the line may be silent before the broker is asked whether it is still there"`
 	Session      Session       `key:"session" default:"persistent" oneof:"persistent|clean" usage:"persistent: the broker keeps messages while we are away; clean: it forgets us"`
 	StatusTopic  string        `key:"status_topic" default:"topicast/{client_id}/status" usage:"where the retained word online or offline is published; empty: nowhere"`
+	MaxInFlight  int           `key:"max_in_flight" default:"1000" range:"1..32767" usage:"how many messages of QoS 1 and 2 that we publish may await the broker's acknowledgement"`
 }
 
 // TLS is the section broker.tls: whom to trust and how to prove who we are. It
@@ -76,7 +80,17 @@ type TLS struct {
 
 // Queue is the section queue: the memory for messages on their way.
 type Queue struct {
-	Size Size `key:"size" default:"64MiB" range:"64KiB..64GiB" usage:"the most memory for messages that wait for an interface or a socket"`
+	Size Size `key:"size" default:"64MiB" range:"64KiB..64GiB" usage:"the most memory for messages that wait: for an interface, a socket or the broker"`
+}
+
+// Loops is the section loops: what keeps the two directions from feeding each
+// other.
+type Loops struct {
+	Guard   bool          `key:"guard" default:"true" usage:"whether what comes back by the other direction is known again and stopped"`
+	Memory  int           `key:"memory" default:"65536" range:"1..1048576" usage:"how many messages and datagrams the guard remembers at most"`
+	Time    time.Duration `key:"time" default:"10s" range:"1s..10m" usage:"how long the guard remembers each"`
+	Hold    time.Duration `key:"hold" default:"100ms" range:"0s..10s" usage:"how long a datagram of a rule on a cycle waits, in case its message comes from the broker"`
+	Breaker int           `key:"breaker" default:"100" range:"0..1000000" usage:"how often in a second a receive rule may publish one payload on one topic before it is stopped for a while; 0: no limit"`
 }
 
 // Web is the section web: the status page and its companions.
@@ -128,6 +142,43 @@ func (s *send) rule() mapping.SendRule {
 		Payload:  s.Payload,
 	}
 }
+
+// receive is one entry of the list receive, as it is written.
+type receive struct {
+	Name      string           `key:"name" usage:"what the rule is called in the log, the metrics and the status page; empty: its groups"`
+	Group     groups           `key:"group" usage:"what to listen to: address:port of a multicast group, a range of them, or a list"`
+	Interface string           `key:"interface" usage:"where to listen: the name of an interface, or one of its addresses"`
+	Source    sources          `key:"source" usage:"whom to listen to: an address, a prefix, or a list; empty: everybody"`
+	Topic     mapping.Topic    `key:"topic" usage:"where to publish; {...} is an address or a name of the datagram, or integer arithmetic on them"`
+	QoS       uint8            `key:"qos" default:"1" range:"0..2" usage:"the quality of service to publish with"`
+	Retain    bool             `key:"retain" default:"false" usage:"whether the broker keeps the last message of each topic for whoever subscribes later"`
+	Payload   mapping.Encoding `key:"payload" default:"raw" usage:"how a datagram's payload becomes the message's: raw, hex, base64 or json"`
+	Every     time.Duration    `key:"every" default:"0s" range:"0s..24h" usage:"the least time between two messages of a topic; of the datagrams between, the latest is published; 0s: all are"`
+	OnChange  bool             `key:"on_change" default:"false" usage:"whether a datagram is left out when its payload is the one that the topic had last"`
+}
+
+// rule is the rule that the entry stands for. mapping.Compile names it where it
+// has no name.
+func (r *receive) rule() mapping.ReceiveRule {
+	return mapping.ReceiveRule{
+		Name:      r.Name,
+		Groups:    r.Group,
+		Interface: r.Interface,
+		Sources:   r.Source,
+		Topic:     r.Topic,
+		QoS:       r.QoS,
+		Retain:    r.Retain,
+		Encoding:  r.Payload,
+		Every:     r.Every,
+		OnChange:  r.OnChange,
+	}
+}
+
+// groups are the groups of a receive rule: one value, or a list.
+type groups []mapping.GroupRange
+
+// sources are the senders that a receive rule listens to: one value, or a list.
+type sources []netip.Prefix
 
 // Session says what the broker keeps of us while we are away.
 type Session string

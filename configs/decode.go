@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -67,71 +68,77 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// sections goes through the tables outside the rules, down to the scalars.
-func (d *decoder) sections(n *node, s *section, path string, scalar func(f *field, e *entry)) (rules *node) {
+// sections goes through the tables outside the rules, and visits the scalars and
+// the lists of rules.
+func (d *decoder) sections(n *node, s *section, path string, visit func(f *field, e *entry)) {
 	d.table(n, s, path, func(f *field, e *entry) {
 		switch {
-		case f.list:
-			rules = &e.value
-		case f.section == nil:
-			scalar(f, e)
+		case f.list || f.section == nil:
+			visit(f, e)
 		case e.value.kind == null: // all its keys are commented out
 		case e.value.kind != table:
 			d.fault(e.value.at, f.path, withHint("write its keys below it",
 				fmt.Errorf("is %s; it must be a section", e.value.kind)))
 		default:
-			d.sections(&e.value, f.section, f.path, scalar)
+			d.sections(&e.value, f.section, f.path, visit)
 		}
 	})
-	return rules
 }
 
-// rules decodes the list send. A rule with a fault is kept, so that the others
-// keep their numbers.
-func (d *decoder) rules(n *node) []mapping.SendRule {
-	if n == nil || n.kind == null || n.kind == list && len(n.entries) == 0 {
-		d.fault(place{}, "send", withHint("the shortest has a filter, a group and an interface: send: [{filter: lamps/#, group: \"239.1.2.3:5000\", interface: eth0}]",
-			fmt.Errorf("no rules: there is nothing to do")))
+// rules decodes the lists send and receive.
+func (d *decoder) rules(lists map[string]*node) (sends []mapping.SendRule, receives []mapping.ReceiveRule) {
+	sends = decodeRules(d, lists["send"], "send", "a filter, a group, and a source or an interface", (*send).rule)
+	receives = decodeRules(d, lists["receive"], "receive", "a group, an interface and a topic", (*receive).rule)
+	if len(sends) == 0 && len(receives) == 0 && !d.reported["send"] && !d.reported["receive"] {
+		d.fault(place{}, "", withHint("the shortest is send: [{filter: lamps/#, group: \"239.1.2.3:5000\", interface: eth0}], or for the other direction receive: [{group: \"239.1.2.3:5000\", interface: eth0, topic: lamps}]",
+			errors.New("no rules, neither in send nor in receive: there is nothing to do")))
+	}
+	return sends, receives
+}
+
+// decodeRules decodes one list of rules, each of which must at least have what
+// least says. A rule with a fault is kept, so that the others keep their numbers.
+func decodeRules[W, R any](d *decoder, n *node, key, least string, rule func(written *W) R) []R {
+	if n == nil || n.kind == null {
 		return nil
 	}
 	if n.kind != list {
-		d.fault(n.at, "send", withHint("begin each rule with a dash",
+		d.fault(n.at, key, withHint("begin each rule with a dash",
 			fmt.Errorf("is %s; it must be a list of rules", n.kind)))
 		return nil
 	}
-	s := schema().field("send").section
-	var one send
-	v := reflect.ValueOf(&one).Elem()
-	defaults := sendDefaults(s)
-	rules := make([]mapping.SendRule, len(n.entries))
+	s := schema().field(key).section
+	one := new(W)
+	v := reflect.ValueOf(one).Elem()
+	s.setDefaults(v)
+	defaults := *one
+	rules := make([]R, len(n.entries))
 	for i := range n.entries {
-		item, path := &n.entries[i].value, "send["+strconv.Itoa(i)+"]"
+		item, path := &n.entries[i].value, key+"["+strconv.Itoa(i)+"]"
 		if item.kind != table {
-			d.fault(item.at, path, withHint("a rule has at least a filter, a group, and a source or an interface",
+			d.fault(item.at, path, withHint("a rule has at least "+least,
 				fmt.Errorf("is %s; it must be a rule", item.kind)))
 			continue
 		}
-		one = defaults // before the rule's own keys: viper knows no defaults within a list
+		*one = defaults // before the rule's own keys: viper knows no defaults within a list
 		d.table(item, s, path, func(f *field, e *entry) {
 			if err := f.set(v.Field(f.index), &e.value); err != nil {
 				d.fault(e.value.at, join(path, f.key), err)
 			}
 		})
-		rules[i] = one.rule()
+		rules[i] = rule(one)
 	}
 	return rules
 }
 
-func sendDefaults(s *section) send {
-	var one send
-	v := reflect.ValueOf(&one).Elem()
+// setDefaults gives each key of v its default, if it has one.
+func (s *section) setDefaults(v reflect.Value) {
 	for i := range s.fields {
 		f := &s.fields[i]
 		if f.fallback != "" {
 			f.mustSet(v.Field(f.index))
 		}
 	}
-	return one
 }
 
 // mustSet gives the key its default.

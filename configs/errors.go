@@ -3,6 +3,7 @@ package configs
 import (
 	"cmp"
 	"errors"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,10 +67,17 @@ func (e Errors) Unwrap() []error {
 	return list
 }
 
-// sort puts faults of one file in the order of the file.
+// sort puts faults of one file in the order of the file; those without a line
+// come last.
 func (e Errors) sort() {
+	line := func(e *Error) int {
+		if e.Line == 0 {
+			return math.MaxInt
+		}
+		return e.Line
+	}
 	slices.SortStableFunc(e, func(a, b *Error) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		return cmp.Or(cmp.Compare(line(a), line(b)), cmp.Compare(a.Column, b.Column))
 	})
 }
 

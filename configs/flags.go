@@ -9,6 +9,9 @@ import (
 
 // AddFlags adds a flag for each scalar outside the rules: --broker-url for
 // broker.url. The password has none, since ps shows a command line to everyone.
+//
+// Each takes a value, those of true and false too: were --loops-guard enough for
+// true, --loops-guard false would be true and an argument.
 func AddFlags(fs *pflag.FlagSet) {
 	var doc document
 	schema().scalars(reflect.ValueOf(&doc).Elem(), func(f *field, v reflect.Value) {
@@ -46,6 +49,10 @@ func (f *field) kindName(t reflect.Type) string {
 		return "duration"
 	case t == reflect.TypeFor[Size]():
 		return "size"
+	case t.Kind() == reflect.Bool:
+		return "true|false"
+	case t.Kind() == reflect.Int:
+		return "number"
 	default:
 		return "text"
 	}

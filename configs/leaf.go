@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"topicast/mapping"
 )
 
 // set decodes a value into the variable of its key. It is ours because
@@ -22,10 +24,14 @@ func (f *field) set(v reflect.Value, n *node) error {
 	switch to := v.Addr().Interface().(type) {
 	case *URLs:
 		return f.setURLs(to, n)
+	case *groups:
+		return setList(f, to, n, "a group such as 239.1.2.3:5000", "a group such as 239.1.2.3:5000, or a list of them", mapping.ParseGroupRange)
+	case *sources:
+		return setSources(f, to, n)
 	case *time.Duration:
-		return setNumber(f, v, n, parseDuration)
+		return setNumber(f, v, n, withUnit, parseDuration)
 	case *Size:
-		return setNumber(f, v, n, parseSize)
+		return setNumber(f, v, n, withUnit, parseSize)
 	case *dscp:
 		return f.setWord(n, integer, func() (err error) {
 			*to, err = parseDSCP(n)
@@ -48,7 +54,7 @@ func (f *field) set(v reflect.Value, n *node) error {
 			return checkText(n.text)
 		})
 	default:
-		return setNumber(f, v, n, parseInteger)
+		return setNumber(f, v, n, plain, parseInteger)
 	}
 }
 
@@ -67,16 +73,18 @@ func (f *field) setWord(n *node, also kind, set func() error) error {
 	return set()
 }
 
+// How a number is written.
+const (
+	plain    = "a number"
+	withUnit = "a number and its unit"
+)
+
 // setNumber is for whole numbers, durations and sizes.
-func setNumber[T ~int64](f *field, v reflect.Value, n *node, parse func(string) (T, error)) error {
-	plain, want := true, "a number"
-	if v.Type().Size() == 8 { // a duration or a size; all the others are smaller
-		plain, want = false, "a number and its unit"
-	}
+func setNumber[T ~int64](f *field, v reflect.Value, n *node, want string, parse func(string) (T, error)) error {
 	switch {
-	case n.kind == float && plain:
+	case n.kind == float && want == plain:
 		return fmt.Errorf("%s is not a whole number", n.text)
-	case n.kind == text && plain:
+	case n.kind == text && want == plain:
 		return f.wrongKind(n, want)
 	case n.kind != integer && n.kind != float && n.kind != text && n.kind != untyped:
 		return f.wrongKind(n, want)
@@ -108,9 +116,9 @@ func (f *field) setBool(v reflect.Value, n *node) error {
 	return nil
 }
 
-// setURLs takes a list or a single url; in a flag or a variable, several are
-// parted by commas.
-func (f *field) setURLs(to *URLs, n *node) error {
+// setList is for keys that take one value or a list: want and wants say which in
+// an error. In a flag or a variable, several are parted by commas.
+func setList[L ~[]T, T any](f *field, to *L, n *node, want, wants string, parse func(string) (T, error)) error {
 	var items []entry
 	switch n.kind {
 	case text:
@@ -122,24 +130,37 @@ func (f *field) setURLs(to *URLs, n *node) error {
 	case list:
 		items = n.entries
 	default:
-		return f.wrongKind(n, "a url or a list of urls")
+		return f.wrongKind(n, wants)
 	}
-	if len(items) == 0 {
-		return withHint("leave the key out for "+f.fallback, errors.New("the list is empty"))
-	}
-	urls := make(URLs, len(items))
+	values := make(L, len(items))
 	for i := range items {
 		item := &items[i].value
 		if item.kind != text {
-			return withPlace(item.at, f.wrongKind(item, "a url"))
+			return withPlace(item.at, f.wrongKind(item, want))
 		}
 		var err error
-		if urls[i], err = parseURL(item.text); err != nil {
+		if values[i], err = parse(item.text); err != nil {
 			return withPlace(item.at, err)
 		}
 	}
-	*to = urls
+	*to = values
 	return nil
+}
+
+func (f *field) setURLs(to *URLs, n *node) error {
+	if n.kind == list && len(n.entries) == 0 {
+		return withHint("leave the key out for "+f.fallback, errors.New("the list is empty"))
+	}
+	return setList(f, to, n, "a url", "a url or a list of urls", parseURL)
+}
+
+// setSources takes "" for everybody, as an empty list.
+func setSources(f *field, to *sources, n *node) error {
+	if n.kind == text && n.text == "" {
+		*to = nil
+		return nil
+	}
+	return setList(f, to, n, "an address or a prefix such as 192.0.2.0/24", "an address, a prefix such as 192.0.2.0/24, or a list of them", parsePrefix)
 }
 
 // wrongKind says what the value is and what it should be, and how to write it.
@@ -165,8 +186,10 @@ func (f *field) wrongKind(n *node, want string) error {
 		return withHint(fmt.Sprintf("put it in quotes: %q", n.text), err)
 	case want == "a text" && (n.kind == list || n.kind == table):
 		return withHint("a text that begins with [ or { must be in quotes", err)
-	case n.kind == text && want != "a text":
+	case n.kind == text && want != "a text" && yamlPlainKind(n.text) != text: // so it was in quotes
 		return withHint("write it without quotes, as "+f.sample(), err)
+	case n.kind == text && f.limits != nil:
+		return withHint("write a number, "+f.limits.text, err)
 	}
 	return err
 }

@@ -85,12 +85,17 @@ func load(file string, data []byte, flags *pflag.FlagSet) (*Config, error) {
 		}}
 	}
 	d := &decoder{file: file, reported: make(map[string]bool)}
-	found := make(map[string]any)
-	var list *node
+	found, lists := make(map[string]any), make(map[string]*node)
 	switch root.kind {
 	case null: // nothing but comments
 	case table:
-		list = d.sections(&root, schema(), "", func(f *field, e *entry) { found[f.path] = &e.value })
+		d.sections(&root, schema(), "", func(f *field, e *entry) {
+			if f.list {
+				lists[f.key] = &e.value
+			} else {
+				found[f.path] = &e.value
+			}
+		})
 	default:
 		return nil, Errors{{
 			Origin: file, Line: int(root.at.line), Column: int(root.at.column),
@@ -101,14 +106,21 @@ func load(file string, data []byte, flags *pflag.FlagSet) (*Config, error) {
 	s := newScalars(d, flags)
 	s.decode(&doc, found)
 	s.check(&doc)
-	compiled := d.compile(&root, d.rules(list))
+	compiled := d.compile(&root, lists)
+	if compiled != nil {
+		s.checkLoops(&doc.Loops, compiled)
+	}
 
 	d.errs.sort()
 	if all := append(d.errs, s.errs...); len(all) > 0 {
 		return nil, all
 	}
-	c := &Config{File: file, Broker: doc.Broker, Queue: doc.Queue, Web: doc.Web, Log: doc.Log, Table: compiled, root: root}
-	c.Warnings = warnings(c, &root)
+	c := &Config{
+		File: file, Broker: doc.Broker, Queue: doc.Queue, Loops: doc.Loops, Web: doc.Web, Log: doc.Log,
+		Table: compiled, root: root,
+	}
+	c.Warnings = append(c.warnings(), s.warnings...)
+	c.Warnings.sort()
 	return c, nil
 }
 
@@ -130,9 +142,9 @@ func parse(file string, data []byte) (node, *syntaxError) {
 	}
 }
 
-// compile adds the faults that only the rules as a whole show.
-func (d *decoder) compile(root *node, rules []mapping.SendRule) *mapping.Table {
-	compiled, err := mapping.Compile(rules)
+// compile decodes the rules, and adds the faults that only the rules as a whole show.
+func (d *decoder) compile(root *node, lists map[string]*node) *mapping.Table {
+	compiled, err := mapping.Compile(d.rules(lists))
 	if err == nil {
 		return compiled
 	}
@@ -141,7 +153,7 @@ func (d *decoder) compile(root *node, rules []mapping.SendRule) *mapping.Table {
 		faults = joined.Unwrap()
 	}
 	for _, one := range faults {
-		fault := &mapping.Fault{Path: "send", Err: one}
+		fault := &mapping.Fault{Err: one}
 		errors.As(one, &fault)
 		// A group that cannot be read is not missing as well.
 		rule, _, _ := strings.Cut(fault.Path, ".")
@@ -152,22 +164,27 @@ func (d *decoder) compile(root *node, rules []mapping.SendRule) *mapping.Table {
 	return nil
 }
 
-// warnings gives the table's warnings their lines, and adds our own.
-func warnings(c *Config, root *node) Errors {
+// warnings gives the table's warnings their lines, and adds those about the
+// status topic, which the table does not know.
+func (c *Config) warnings() Errors {
 	var all Errors
 	add := func(path, text string) {
-		at := root.locate(path)
-		all = append(all, &Error{Origin: c.File, Line: int(at.line), Column: int(at.column), Path: path, Err: errors.New(text)})
+		line, column := c.At(path)
+		all = append(all, &Error{Origin: c.File, Line: line, Column: column, Path: path, Err: errors.New(text)})
 	}
 	for _, w := range c.Table.Warnings() {
 		add(w.Path, w.Text)
 	}
-	if c.Broker.StatusTopic != "" {
-		for _, target := range c.Table.Lookup(c.Broker.StatusTopic, nil) {
-			add(fmt.Sprintf("send[%d].filter", target.Rule),
-				fmt.Sprintf("matches our own status topic %s, so online and offline are sent to the group too", c.Broker.StatusTopic))
+	status := c.Broker.StatusTopic // "", for nowhere, matches nothing
+	for _, target := range c.Table.Lookup(status, nil) {
+		add(fmt.Sprintf("send[%d].filter", target.Rule),
+			fmt.Sprintf("matches our own status topic %s, so online and offline are sent to the group too", status))
+	}
+	for i, r := range c.Table.Receive() {
+		if r.Topic.Matches(status) {
+			add(fmt.Sprintf("receive[%d].topic", i),
+				fmt.Sprintf("can be our own status topic %s, so a datagram can take the place of online and offline", status))
 		}
 	}
-	all.sort()
 	return all
 }

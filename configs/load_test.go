@@ -48,6 +48,10 @@ broker:
   tls: {server_name: c}
 queue: {size: 1GB}
 log: {level: debug}
+loops: {guard: false, hold: 0s, breaker: 0x10}
+receive:
+  - {name: "ü", group: [239.1.2.3:5000, "239.1.2.8-239.1.2.9:5001"], interface: eth0, source: [192.0.2.7, 198.51.100.0/24], topic: "a/{source}", retain: true, payload: json, every: 1500ms, on_change: true}
+  - {group: "[ff15::1]:5000", interface: "fd00::1", source: "fd00::/64", topic: b, qos: 0}
 send:
   - {name: "é\U0001F600/", filter: "a/{x}", group: "239.1.2.{x}:5000", source: 10.0.0.0/8, ttl: 0x10, loopback: false, dscp: 0x2e}
   - {filter: b, group: "[ff15::1]:5000", interface: eth0, dscp: 46, source_port: 7, qos: 2, retained: never, payload: "json:/a|hex", oversize: drop}
@@ -61,6 +65,29 @@ broker.tls.server_name = """c"""
 size = "1GB" # ten to the nine
 [log]
 level = "debug"
+[loops]
+guard = false
+hold = "0s"
+breaker = 16
+[[receive]]
+name = "ü"
+group = [
+  "239.1.2.3:5000", # one
+  "239.1.2.8-239.1.2.9:5001",
+]
+interface = "eth0"
+source = ["192.0.2.7", "198.51.100.0/24"]
+topic = "a/{source}"
+retain = true
+payload = "json"
+every = "1.5s"
+on_change = true
+[[receive]]
+group = "[ff15::1]:5000"
+interface = "fd00::1"
+source = ["fd00::/64"]
+topic = "b"
+qos = 0
 [[send]]
 name = "\u00e9\U0001F600/"
 filter = "a/{x}"
@@ -84,6 +111,11 @@ oversize = "drop"
 	"broker": {"url": ["mqtt:\/\/a", "wss://b/mqtt"], "username": "1234", "keep_alive": "90s", "tls": {"server_name": "c"}},
 	"queue": {"size": "1GB"},
 	"log": {"level": "debug"},
+	"loops": {"guard": false, "hold": "0s", "breaker": 16},
+	"receive": [
+		{"name": "\u00fc", "group": ["239.1.2.3:5000", "239.1.2.8-239.1.2.9:5001"], "interface": "eth0", "source": ["192.0.2.7", "198.51.100.0/24"], "topic": "a/{source}", "retain": true, "payload": "json", "every": "1500ms", "on_change": true},
+		{"group": ["[ff15::1]:5000"], "interface": "fd00::1", "source": "fd00::/64", "topic": "b", "qos": 0}
+	],
 	"send": [
 		{"name": "\u00e9\ud83d\ude00\/", "filter": "a/{x}", "group": "239.1.2.{x}:5000", "source": "10.0.0.0/8", "ttl": 16, "loopback": false, "dscp": "EF"},
 		{"filter": "b", "group": "[ff15::1]:5000", "interface": "eth0", "dscp": 46, "source_port": 7, "qos": 2, "retained": "never", "payload": "json:/a|hex", "oversize": "drop"}
@@ -97,16 +129,21 @@ oversize = "drop"
 			t.Fatal(err)
 		}
 		var b strings.Builder
-		fmt.Fprintf(&b, "%v %v %v %v\n", c.Broker, c.Queue, c.Web, c.Log)
+		fmt.Fprintf(&b, "%v %v %v %v %v\n", c.Broker, c.Queue, c.Loops, c.Web, c.Log)
 		for _, r := range c.Table.Send() {
 			fmt.Fprintf(&b, "%s|%s|%d|%s|%v|%v|%s\n", r.Name, r.Filter, r.QoS, r.Group, r.Binding, r.Retained, r.Payload)
+		}
+		for _, r := range c.Table.Receive() {
+			fmt.Fprintf(&b, "%s|%v|%s|%v|%s|%d|%v|%s|%v|%v\n", r.Name, r.Groups, r.Interface, r.Sources, r.Topic, r.QoS, r.Retain, r.Encoding, r.Every, r.OnChange)
 		}
 		shown[file] = b.String()
 	}
 	host, _ := os.Hostname()
-	want := fmt.Sprintf(`{[mqtt://a:1883 wss://b:443/mqtt] topicast-%[1]s 1234 (secret)  {   c} 1m30s persistent topicast/topicast-%[1]s/status} {1GB} {127.0.0.1:9479} {DEBUG text}
+	want := fmt.Sprintf(`{[mqtt://a:1883 wss://b:443/mqtt] topicast-%[1]s 1234 (secret)  {   c} 1m30s persistent topicast/topicast-%[1]s/status 1000} {1GB} {false 65536 10s 0s 16} {127.0.0.1:9479} {DEBUG text}
 é😀/|a/{x}|1|239.1.2.{x}:5000|{ 10.0.0.0/8 0 16 false 46 false true}|once|raw
 b|b|2|[ff15::1]:5000|{eth0 invalid Prefix 7 1 true 46 true false}|never|json:/a|hex
+ü|[239.1.2.3:5000 239.1.2.8-239.1.2.9:5001]|eth0|[192.0.2.7/32 198.51.100.0/24]|a/{source}|1|true|json|1.5s|true
+[ff15::1]:5000|[[ff15::1]:5000]|fd00::1|[fd00::/64]|b|0|false|raw|0s|false
 `, host)
 	for file, got := range shown {
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -180,6 +217,10 @@ func two(t *testing.T, f *field, typ reflect.Type) [2]string {
 		candidates = []string{"6s", "7s"}
 	case reflect.TypeFor[Size]():
 		candidates = []string{"1MiB", "2MiB"}
+	case reflect.TypeFor[int]():
+		candidates = []string{"7", "8"}
+	case reflect.TypeFor[bool]():
+		candidates = []string{"true", "false"}
 	default:
 		candidates = f.oneof
 		if candidates == nil && typ.Kind() == reflect.String {
@@ -262,7 +303,7 @@ func inSection(path, value string) string {
 		return ""
 	}
 	keys := strings.Split(path, ".")
-	return strings.Join(keys, ": {") + fmt.Sprintf(": %q", value) + strings.Repeat("}", len(keys)-1)
+	return strings.Join(keys, ": {") + ": " + value + strings.Repeat("}", len(keys)-1)
 }
 
 // at finds the value of a path in a document.

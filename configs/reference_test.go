@@ -12,9 +12,25 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// sample has the keys of reference.yaml whose value there is an example, since
+// ruleLists has the lists of rules, with a rule of each.
+var ruleLists = map[string]any{"send": new(send), "receive": new(receive)}
+
+// samples has the keys of rules whose value in reference.yaml is an example, since
 // they have no default or an empty one.
-var sample = []string{"name", "filter", "group", "source"}
+var samples = map[string][]string{
+	"send":    {"name", "filter", "group", "source"},
+	"receive": {"name", "group", "interface", "source", "topic"},
+}
+
+// eachRuleKey visits the keys of the rules, with their place in a rule.
+func eachRuleKey(visit func(list string, f *field, v reflect.Value)) {
+	for list, rule := range ruleLists {
+		s := schema().field(list).section
+		for i := range s.fields {
+			visit(list, &s.fields[i], reflect.ValueOf(rule).Elem().Field(s.fields[i].index))
+		}
+	}
+}
 
 func referenceTree(t *testing.T) node {
 	t.Helper()
@@ -43,7 +59,7 @@ func TestReferenceHasEveryKeyAndNoOther(t *testing.T) {
 			reference = append(reference, prefix+e.key)
 			value := &e.value
 			if value.kind == list {
-				value = &value.entries[0].value
+				value = &value.entries[0].value // a rule, or an address, which has no keys
 			}
 			walkTree(value, prefix+e.key+".")
 		}
@@ -59,9 +75,6 @@ func TestReferenceHasEveryKeyAndNoOther(t *testing.T) {
 func TestReferenceGivesTheDefaults(t *testing.T) {
 	root := referenceTree(t)
 	compare := func(f *field, v reflect.Value, n *node) {
-		if slices.Contains(sample, f.path) {
-			return
-		}
 		byDefault, byReference := reflect.New(v.Type()).Elem(), reflect.New(v.Type()).Elem()
 		if f.fallback != "" {
 			f.mustSet(byDefault)
@@ -80,12 +93,11 @@ func TestReferenceGivesTheDefaults(t *testing.T) {
 		}
 		compare(f, v, n)
 	})
-	rule := &root.entry("send").value.entries[0].value
-	s := schema().field("send").section
-	for i := range s.fields {
-		f := &s.fields[i]
-		compare(f, reflect.ValueOf(&send{}).Elem().Field(f.index), &rule.entry(f.key).value)
-	}
+	eachRuleKey(func(list string, f *field, v reflect.Value) {
+		if !slices.Contains(samples[list], f.key) {
+			compare(f, v, &root.entry(list).value.entries[0].value.entry(f.key).value)
+		}
+	})
 }
 
 // The comment above a key says what the help of its flag says, its bounds, and
@@ -126,10 +138,9 @@ func TestReferenceSaysWhatAKeyIs(t *testing.T) {
 		}
 		check(f, n.entry(f.key))
 	})
-	s := schema().field("send").section
-	for i := range s.fields {
-		check(&s.fields[i], root.entry("send").value.entries[0].value.entry(s.fields[i].key))
-	}
+	eachRuleKey(func(list string, f *field, _ reflect.Value) {
+		check(f, root.entry(list).value.entries[0].value.entry(f.key))
+	})
 }
 
 func lowerFirst(s string) string {
@@ -155,8 +166,5 @@ func TestEveryAllowedWordIsAccepted(t *testing.T) {
 		}
 	}
 	schema().scalars(reflect.ValueOf(&document{}).Elem(), try)
-	s := schema().field("send").section
-	for i := range s.fields {
-		try(&s.fields[i], reflect.ValueOf(&send{}).Elem().Field(s.fields[i].index))
-	}
+	eachRuleKey(func(_ string, f *field, v reflect.Value) { try(f, v) })
 }

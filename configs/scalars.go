@@ -22,7 +22,9 @@ type scalars struct {
 	viper   *viper.Viper
 	flags   *pflag.FlagSet
 	origins map[string]origin // by path
-	errs    Errors            // of flags and variables
+
+	errs     Errors // of flags and variables
+	warnings Errors // of them and of the file
 }
 
 // origin is where a value comes from.
@@ -111,4 +113,14 @@ func (s *scalars) report(path string, err error) {
 		return
 	}
 	s.errs = append(s.errs, &Error{Origin: from.name, Path: path, Err: err, Hint: detailsOf(err).hint})
+}
+
+// warn warns of a key where its value comes from.
+func (s *scalars) warn(path string, err error) {
+	from := s.origins[path]
+	e := &Error{Origin: from.name, Path: path, Err: err, Hint: detailsOf(err).hint}
+	if from.name == "" {
+		e.Origin, e.Line, e.Column = s.decoder.file, int(from.at.line), int(from.at.column)
+	}
+	s.warnings = append(s.warnings, e)
 }

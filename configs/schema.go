@@ -60,7 +60,7 @@ func sectionOf(t reflect.Type, prefix string) *section {
 			f.limits = limitsOf(sf.Type, span)
 		}
 		switch {
-		case f.usage != "": // a scalar
+		case f.usage != "": // a scalar, or a list of them
 		case sf.Type.Kind() == reflect.Slice:
 			f.list = true
 			f.section = sectionOf(sf.Type.Elem(), "")

@@ -90,14 +90,15 @@ func (n *node) locate(path string) place {
 			break
 		}
 		n = &e.value
+		at = n.at
 		if indexed {
 			i, err := strconv.Atoi(index)
 			if err != nil || i < 0 || i >= len(n.entries) {
 				break
 			}
 			n = &n.entries[i].value
+			at = n.at
 		}
-		at = n.at
 	}
 	return at
 }

@@ -162,6 +162,11 @@ func parseSource(written string) (netip.Prefix, error) {
 	if written == "" {
 		return netip.Prefix{}, nil
 	}
+	return parsePrefix(written)
+}
+
+// parsePrefix reads an address, which is the prefix of all its bits, or a prefix.
+func parsePrefix(written string) (netip.Prefix, error) {
 	if strings.Contains(written, "%") {
 		return netip.Prefix{}, withHint("name the interface by the key interface", fmt.Errorf("%q: a source has no zone", written))
 	}

@@ -158,6 +158,12 @@ func (p *plainYAML) scalar(s []byte, at place) node {
 	if bytes.Contains(s, []byte(": ")) || s[len(s)-1] == ':' {
 		return p.fail()
 	}
-	plain := yaml.Node{Kind: yaml.ScalarNode, Value: string(s)}
-	return node{kind: yamlKind(plain.ShortTag()), at: at, text: plain.Value}
+	plain := string(s)
+	return node{kind: yamlPlainKind(plain), at: at, text: plain}
+}
+
+// yamlPlainKind is what YAML takes a text for that is not in quotes.
+func yamlPlainKind(s string) kind {
+	plain := yaml.Node{Kind: yaml.ScalarNode, Value: s}
+	return yamlKind(plain.ShortTag())
 }

@@ -1,8 +1,10 @@
 package mapping_test
 
 import (
+	"bytes"
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 
 	"topicast/mapping"
@@ -122,4 +124,70 @@ func BenchmarkDecode(b *testing.B) {
 			}
 		})
 	}
+}
+
+func BenchmarkTopicAppend(b *testing.B) {
+	a := envelopeArrival()
+	for _, text := range []string{"meters/{source}/raw", "dmx/{group&65535}/from/{source}", "in/{interface}/{name}"} {
+		b.Run(text, func(b *testing.B) {
+			to, dst := topic(b, text), make([]byte, 0, 256)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := to.Append(dst, a, "meters"); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkEncodingAppend(b *testing.B) {
+	a := envelopeArrival()
+	text := []byte(strings.Repeat(`{"power":1234.5}`, 8))
+	binary := bytes.Repeat([]byte{0, 1, 2, 0xff}, 32)
+	for _, e := range []mapping.Encoding{mapping.EncodingHex, mapping.EncodingBase64, mapping.EncodingJSON} {
+		for name, src := range map[string][]byte{"text": text, "binary": binary} {
+			b.Run(e.String()+"/"+name, func(b *testing.B) {
+				dst := make([]byte, 0, 1024)
+				b.SetBytes(int64(len(src)))
+				b.ReportAllocs()
+				for b.Loop() {
+					e.Append(dst, src, a)
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkCompileBoth is 10,000 send rules and 1,000 receive rules.
+func BenchmarkCompileBoth(b *testing.B) {
+	const sends, receives = 10_000, 1_000
+	for name, tt := range map[string]struct{ filter, group, from, to string }{
+		"apart":     {"dev/%d/{id}", "239.1.%d.{id}:5000", "239.2.%d.%d:5000", "dev/%d/state"},
+		"captures":  {"dev/%d/{id}", "239.{id}.%d.{id}:{30000+id}", "239.2.%d.%d:5000", "dev/%d/{group&255}/state"},
+		"on cycles": {"dev/%d/{id}", "239.2.%d.{id}:5000", "239.2.%d.%d:5000", "dev/%d/{source}"},
+		"one group": {"dev/%d/{id}", "239.2.0.0:5000", "239.2.0.0:5000", "dev/%d/{source}"},
+	} {
+		b.Run(name, func(b *testing.B) {
+			var send []mapping.SendRule
+			var receive []mapping.ReceiveRule
+			for i := range sends {
+				send = append(send, rule(b, fill(tt.filter, i), fill(tt.group, i%250)))
+			}
+			for i := range receives {
+				r := receiveRule(b, fill(tt.from, i/250, i%250), fill(tt.to, i))
+				r.Name = fmt.Sprint("rule ", i)
+				receive = append(receive, r)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				compileBoth(b, send, receive)
+			}
+		})
+	}
+}
+
+// fill is Sprintf for as many verbs as there are.
+func fill(format string, values ...any) string {
+	return fmt.Sprintf(format, values[:strings.Count(format, "%d")]...)
 }

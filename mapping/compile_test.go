@@ -93,7 +93,7 @@ func TestCompileRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bad := rule(t, "a/{id}/{floor}", "239.1.1.1:1")
 			tt.change(&bad)
-			table, err := mapping.Compile([]mapping.SendRule{rule(t, "good", "239.1.1.1:1"), bad})
+			table, err := mapping.Compile([]mapping.SendRule{rule(t, "good", "239.1.1.1:1"), bad}, nil)
 			if diff := cmp.Diff([]string{"send[1]." + tt.want}, faults(t, err)); diff != "" || table != nil {
 				t.Errorf("table %v, (-want +got):\n%s", table, diff)
 			}
@@ -123,7 +123,7 @@ func TestCompileTakes(t *testing.T) {
 		if tt.source != "" {
 			r.Binding.Source = prefix(tt.source)
 		}
-		if _, err := mapping.Compile([]mapping.SendRule{r}); err != nil {
+		if _, err := mapping.Compile([]mapping.SendRule{r}, nil); err != nil {
 			t.Errorf("%+v: %v", tt, err)
 		}
 	}
@@ -140,7 +140,7 @@ func TestCompileReportsEveryFaultAtOnce(t *testing.T) {
 		named(rule(t, "d", "239.1.1.1:1"), "lamps"),
 		{},
 	}
-	_, err := mapping.Compile(rules)
+	_, err := mapping.Compile(rules, nil)
 	want := []string{
 		"send[0].qos",
 		"send[0].ttl",
@@ -235,7 +235,7 @@ func TestOneFixedSourcePortIsOneSocket(t *testing.T) {
 		"any port":          {with("b", ttl, func(b *mapping.Binding) { b.SourcePort = 0 }), nil},
 		"another source":    {with("b", ttl, func(b *mapping.Binding) { b.Source = prefix("172.17.0.2/32") }), nil},
 	} {
-		_, err := mapping.Compile([]mapping.SendRule{with("a"), test.second})
+		_, err := mapping.Compile([]mapping.SendRule{with("a"), test.second}, nil)
 		if diff := cmp.Diff(test.want, faults(t, err)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}

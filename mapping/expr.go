@@ -7,27 +7,34 @@ import (
 	"strings"
 )
 
-// An expression is integer arithmetic on captures, as in {30000 + id}: Go's
-// operators + - * / % << >> & | ^ with Go's precedence, parentheses, and
-// integers in decimal or 0x. Its values are int64 and whatever does not fit is
+// An expression is integer arithmetic on names, as in {30000 + id}: the captures
+// of a filter, or what is known of a datagram. It has Go's operators
+// + - * / % << >> & | ^ with Go's precedence, parentheses, and integers in
+// decimal or 0x. Its values are int64 and whatever does not fit is
 // an error, never a wrapped number: a datagram goes to the right group or to none.
 //
 // An expression is compiled once to a program for a stack machine, so that a
 // message costs a few steps and no allocation.
 type program []step
 
-// A step pushes a constant, pushes a capture, or replaces the two values on top
+// A step pushes a constant, pushes an operand, or replaces the two values on top
 // of the stack by the result of an operator.
 type step struct {
 	op  opcode
-	arg int64 // the constant, or the index of the capture
+	arg int64 // the constant, or the index of the operand
+}
+
+// An operand is the value that a name has for one message or datagram.
+type operand struct {
+	value  int64
+	number bool // else it is a text that is none
 }
 
 type opcode uint8
 
 const (
 	opConst opcode = iota
-	opCapture
+	opOperand
 	opAdd
 	opSub
 	opMul
@@ -54,8 +61,8 @@ var operators = []struct {
 // of nesting keeps at most one value waiting for its right-hand side.
 const maxDepth = 15
 
-// compileExpr compiles the text between { and }. Captures are pushed by their
-// index in names, which grows by those that are new.
+// compileExpr compiles the text between { and }. Operands are known by the
+// index of their names in names, which grows by those that are new.
 func compileExpr(text string, names *[]string) (program, error) {
 	c := compiler{rest: text, names: names}
 	err := c.expression(0, 1)
@@ -108,7 +115,7 @@ func (c *compiler) operator() (text string, precedence int, op opcode) {
 	return "", 0, 0
 }
 
-// operand compiles a capture, a number or an expression in parentheses.
+// operand compiles a name, a number or an expression in parentheses.
 func (c *compiler) operand(depth int) error {
 	c.skip(0)
 	if strings.HasPrefix(c.rest, "(") {
@@ -123,7 +130,7 @@ func (c *compiler) operand(depth int) error {
 		return nil
 	}
 	if n := nameLength(c.rest); n > 0 {
-		c.code = append(c.code, step{opCapture, int64(intern(c.names, c.rest[:n]))})
+		c.code = append(c.code, step{opOperand, int64(intern(c.names, c.rest[:n]))})
 		c.skip(n)
 		return nil
 	}
@@ -137,7 +144,7 @@ func (c *compiler) number() error {
 	}
 	text := c.rest[:n]
 	if n == 0 {
-		return c.unexpected("a capture, a number or (")
+		return c.unexpected("a name, a number or (")
 	}
 	digits, base := text, 10
 	if hex, ok := strings.CutPrefix(text, "0x"); ok {
@@ -175,27 +182,27 @@ func intern(names *[]string, name string) int {
 	return len(*names) - 1
 }
 
-// capture returns the index of the capture that is the whole program, if so.
-func (p program) capture() (index int, ok bool) {
-	if len(p) == 1 && p[0].op == opCapture {
+// bare returns the index of the operand that is the whole program, if so.
+func (p program) bare() (index int, ok bool) {
+	if len(p) == 1 && p[0].op == opOperand {
 		return int(p[0].arg), true
 	}
 	return 0, false
 }
 
-// constant tells whether the program uses no captures.
+// constant tells whether the program uses no operands.
 func (p program) constant() bool {
 	for _, s := range p {
-		if s.op == opCapture {
+		if s.op == opOperand {
 			return false
 		}
 	}
 	return true
 }
 
-// run returns the program's value for these captures. If there is none, it
-// returns what is the matter, and the capture to blame for it or -1.
-func (p program) run(captures []string) (value int64, blame int, trouble string) {
+// run returns the program's value for these operands. If there is none, it
+// returns what is the matter, and the operand to blame for it or -1.
+func (p program) run(operands []operand) (value int64, blame int, trouble string) {
 	var stack [maxDepth]int64
 	top := -1
 	for _, s := range p {
@@ -203,13 +210,12 @@ func (p program) run(captures []string) (value int64, blame int, trouble string)
 		case opConst:
 			top++
 			stack[top] = s.arg
-		case opCapture:
-			v, ok := number(captures[s.arg])
-			if !ok {
+		case opOperand:
+			if !operands[s.arg].number {
 				return 0, int(s.arg), "a decimal number"
 			}
 			top++
-			stack[top] = v
+			stack[top] = operands[s.arg].value
 		default:
 			v, trouble := apply(s.op, stack[top-1], stack[top])
 			if trouble != "" {
@@ -220,6 +226,15 @@ func (p program) run(captures []string) (value int64, blame int, trouble string)
 		}
 	}
 	return stack[0], -1, ""
+}
+
+// numbers appends to dst the operands that captures are.
+func numbers(dst []operand, captures []string) []operand {
+	for _, c := range captures {
+		value, ok := number(c)
+		dst = append(dst, operand{value, ok})
+	}
+	return dst
 }
 
 // number reads a capture: decimal digits, leading zeros allowed, no sign and no

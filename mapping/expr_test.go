@@ -18,7 +18,7 @@ func evaluate(t testing.TB, text string, captures map[string]string) (int64, str
 	for _, name := range names {
 		values = append(values, captures[name])
 	}
-	value, _, trouble := code.run(values)
+	value, _, trouble := code.run(numbers(nil, values))
 	return value, trouble
 }
 
@@ -64,13 +64,13 @@ func TestExpressionFollowsGo(t *testing.T) {
 
 func TestExpressionRefuses(t *testing.T) {
 	tests := map[string]string{
-		"":                      "ends where a capture, a number or ( should follow",
-		"  ":                    "ends where a capture",
-		"a+":                    "ends where a capture",
+		"":                      "ends where a name, a number or ( should follow",
+		"  ":                    "ends where a name",
+		"a+":                    "ends where a name",
 		"(a":                    "ends where an operator or ) should follow",
 		"(a b)":                 `an operator or ) should stand in place of "b)"`,
 		"a)":                    `an operator should stand in place of ")"`,
-		"+a":                    `a capture, a number or ( should stand in place of "+a"`,
+		"+a":                    `a name, a number or ( should stand in place of "+a"`,
 		"-1":                    `should stand in place of "-1"`,
 		"a**b":                  `should stand in place of "*b"`,
 		"a&&b":                  `should stand in place of "&b"`,
@@ -111,7 +111,7 @@ func TestExpressionAtTheLimitOfNesting(t *testing.T) {
 			}
 			return
 		}
-		if got, _, trouble := code.run([]string{"1"}); got != int64(depth)+1 || trouble != "" {
+		if got, _, trouble := code.run([]operand{{1, true}}); got != int64(depth)+1 || trouble != "" {
 			t.Errorf("{%s} is %d %s", text, got, trouble)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"testing"
 	"unicode"
@@ -51,7 +52,7 @@ func FuzzMatch(f *testing.F) {
 		if got, want := filter.Match(topic), naiveMatch(filter.MQTT(), topic); got != want {
 			t.Errorf("%q matches %q: %t, naively %t", filterText, topic, got, want)
 		}
-		table, err := mapping.Compile([]mapping.SendRule{rule(t, filterText, "239.1.1.1:1")})
+		table, err := mapping.Compile([]mapping.SendRule{rule(t, filterText, "239.1.1.1:1")}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -207,7 +208,7 @@ func FuzzGroup(f *testing.F) {
 			if source != "" {
 				r.Binding.Source = prefix(source)
 			}
-			table, err := mapping.Compile([]mapping.SendRule{r})
+			table, err := mapping.Compile([]mapping.SendRule{r}, nil)
 			if err != nil {
 				continue
 			}
@@ -335,4 +336,89 @@ func walk(v any, pointer string, yield func(pointer string, value any)) {
 			walk(element, fmt.Sprint(pointer, "/", i), yield)
 		}
 	}
+}
+
+// Whatever template, name and interface: a topic comes out that a broker takes,
+// and that the topic says it matches, or an error.
+func FuzzTopic(f *testing.F) {
+	for _, s := range [][3]string{
+		{"meters/{source}/raw", "", "iso0"}, {"{interface}/{name}", "a/b", "$SYS"}, {"{group&65535}{port}", "", ""}, {"{1/0}", "+", "#"},
+		{"{group>>(port&63)}/{source_port*source}", "\xff", "é"}, {"{name}{name}", "$share", "\x00"}, {"{(source-group)%port}", "", ""},
+	} {
+		f.Add(s[0], s[1], s[2], []byte{192, 0, 2, 7}, uint16(5000))
+		f.Add(s[0], s[1], s[2], []byte("\xfd\x17\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"), uint16(1))
+	}
+	f.Fuzz(func(t *testing.T, text, name, iface string, source []byte, port uint16) {
+		to, err := mapping.ParseTopic(text)
+		if err != nil {
+			return
+		}
+		if again, err := mapping.ParseTopic(to.String()); err != nil || !again.Equal(to) {
+			t.Errorf("%q became %q, %v", text, again, err)
+		}
+		from, _ := netip.AddrFromSlice(source)
+		a := &mapping.Arrival{Source: netip.AddrPortFrom(from, port), Group: netip.AddrPortFrom(netip.AddrFrom4([4]byte{239, 1, byte(port)}), port), Interface: iface}
+		for _, list := range []string{"", name} {
+			r := mapping.ReceiveRule{Name: name, Groups: []mapping.GroupRange{groupRange(t, "239.1.1.1:1")}, Interface: iface, Topic: to}
+			if list == "" {
+				r.Interface = "192.0.2.1"
+			}
+			table, err := mapping.Compile(nil, []mapping.ReceiveRule{r})
+			if err != nil {
+				continue
+			}
+			compiled := table.Receive()[0]
+			got, err := compiled.Topic.Append(nil, a, compiled.Name)
+			if err != nil {
+				if len(got) != 0 {
+					t.Errorf("%q gave %q and %v", text, got, err)
+				}
+				continue
+			}
+			if err := mapping.CheckTopic(string(got)); err != nil || got[0] == '$' {
+				t.Errorf("%q gave %q: %v", text, got, err)
+			}
+			if !compiled.Topic.Matches(string(got)) {
+				t.Errorf("%q gave %q, which it does not match", text, got)
+			}
+			if plain, err := to.Append(nil, a, compiled.Name); err != nil || string(plain) != string(got) {
+				t.Errorf("%q gives %q, %v, but in a table %q", text, plain, err, got)
+			}
+		}
+	})
+}
+
+func FuzzGroupRange(f *testing.F) {
+	for _, s := range []string{"239.1.2.3:5000", "239.1.2.3-239.1.2.9:1", "[ff18::1]:2", "[ff18::1-ff18::f]:65535", "[ff02::1%1]:1", "-:1", "[]:1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		g, err := mapping.ParseGroupRange(s)
+		if err != nil {
+			return
+		}
+		if again, err := mapping.ParseGroupRange(g.String()); err != nil || again != g {
+			t.Errorf("%q became %s, %v", s, g, err)
+		}
+		n, last := 0, netip.AddrPort{}
+		for group := range g.All() {
+			if n++; n > 5000 {
+				break
+			}
+			if !group.Addr().IsMulticast() || group.Addr().Zone() != "" || group.Port() == 0 || last.IsValid() && !last.Addr().Less(group.Addr()) {
+				t.Errorf("%q yields %s after %s", s, group, last)
+			}
+			last = group
+		}
+		if n <= 5000 && (n != g.Len() || last.Addr() != g.Last) || g.Len() < 1 {
+			t.Errorf("%q yields %d up to %s, Len says %d", s, n, last, g.Len())
+		}
+	})
+}
+
+func FuzzEnvelope(f *testing.F) {
+	for _, s := range []string{"", "text", "\"\\/\u2028", "\x00", "\xff", "é\n", "\x7f"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(roundTrip)
 }

@@ -120,9 +120,11 @@ func (e *GroupError) reason() string { return e.Part + " is " + e.Value + ", not
 // It leaves the error's Group and Topic to the caller.
 func (t *template) expand(captures []string, ipv6 bool) (netip.AddrPort, *GroupError) {
 	address, port := t.address, t.port
+	var buffer [8]operand
+	operands := numbers(buffer[:0], captures)
 	for i := range t.fields {
 		f := &t.fields[i]
-		value, err := f.value(captures, t.names)
+		value, err := f.value(operands, captures, t.names)
 		if err != nil {
 			return netip.AddrPort{}, err
 		}
@@ -141,9 +143,10 @@ func (t *template) expand(captures []string, ipv6 bool) (netip.AddrPort, *GroupE
 	return netip.AddrPortFrom(host, port), nil
 }
 
-// value runs the field's expression and holds it to its bounds.
-func (f *field) value(captures, names []string) (int64, *GroupError) {
-	value, blame, trouble := f.code.run(captures)
+// value runs the field's expression on the captures as operands, and holds it to
+// its bounds.
+func (f *field) value(operands []operand, captures, names []string) (int64, *GroupError) {
+	value, blame, trouble := f.code.run(operands)
 	switch {
 	case trouble != "" && blame >= 0:
 		return 0, &GroupError{Part: "{" + names[blame] + "}", Value: quote(captures[blame]), Want: trouble}

@@ -36,7 +36,7 @@ func rule(t testing.TB, filterText, groupText string) mapping.SendRule {
 
 func compile(t testing.TB, rules ...mapping.SendRule) *mapping.Table {
 	t.Helper()
-	table, err := mapping.Compile(rules)
+	table, err := mapping.Compile(rules, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 
 // SendRule is one entry of send: it carries the messages of a filter to a group.
 type SendRule struct {
-	Name     string   // unique among the send rules; Compile makes "" the filter's text
+	Name     string   // unique among all rules; Compile makes "" the filter's text
 	Filter   Filter   // which topics
 	QoS      byte     // 0, 1 or 2: the quality of service to subscribe with
 	Group    Group    // where to; may depend on the filter's captures

@@ -10,9 +10,11 @@ import (
 // A Table is all rules compiled. It never changes, so any number of goroutines
 // may use it.
 type Table struct {
-	send   []SendRule
-	routes []route // by rule
-	trie   *trie   // of the rules' filters; the id is the rule
+	send    []SendRule
+	receive []ReceiveRule
+	routes  []route // by rule
+	trie    *trie   // of the rules' filters; the id is the rule
+	loops   loops
 }
 
 // A route is what Lookup needs of a rule, in one place.
@@ -33,6 +35,10 @@ type Target struct {
 // Send returns the rules in the order they were given, each with its Name and
 // its Binding.IPv6 filled in. They are not to be changed.
 func (t *Table) Send() []SendRule { return t.send }
+
+// Receive returns the receive rules in the order they were given, each with its
+// Name filled in, which its Topic knows. They are not to be changed.
+func (t *Table) Receive() []ReceiveRule { return t.receive }
 
 // Lookup appends to dst the targets of a topic, in the order of their rules.
 //

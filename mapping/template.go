@@ -42,6 +42,8 @@ func parseTemplate(s string) (*template, error) {
 	return t, nil
 }
 
+var errZone = errors.New("a group has no zone; name the interface with interface")
+
 func splitHostPort(s string) (host, port string, ipv6 bool, err error) {
 	i := strings.LastIndexByte(s, ':')
 	if i < 0 || strings.HasSuffix(s, "]") {
@@ -68,7 +70,7 @@ func (t *template) parseHost(s string) error {
 		return err
 	}
 	if t.whole = len(h.code) == 1 && h.literal[0] == "" && h.literal[1] == ""; t.whole {
-		if _, bare := h.code[0].capture(); !bare {
+		if _, bare := h.code[0].bare(); !bare {
 			return fmt.Errorf("%s is a number, not an address; only a capture alone can be the whole address", s)
 		}
 		t.known = t.ipv6
@@ -76,7 +78,7 @@ func (t *template) parseHost(s string) error {
 	}
 	t.known = true
 	if strings.Contains(strings.Join(h.literal, ""), "%") {
-		return errors.New("a group has no zone; name the interface with interface")
+		return errZone
 	}
 	base, ok := t.parseAddr(h.fill(-1))
 	if !ok {
@@ -141,7 +143,7 @@ func (t *template) fold() error {
 			dynamic = append(dynamic, f)
 			continue
 		}
-		value, err := f.value(nil, nil)
+		value, err := f.value(nil, nil, nil)
 		if err != nil {
 			return errors.New(err.reason())
 		}

@@ -1,6 +1,9 @@
 package mapping
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // A Warning is something legal that is probably not what was meant.
 type Warning struct {
@@ -17,25 +20,33 @@ const (
 )
 
 // Warnings returns what is worth a second look: filters that overlap in part,
-// datagrams that leave twice, and groups that reach less far than their ttl says.
+// datagrams that leave or are published twice, groups that reach less far than
+// their ttl says or are heard less often than it seems, and rules that may feed
+// each other.
 func (t *Table) Warnings() []Warning {
 	kept, _ := t.covering()
-	warnings := t.overlaps("filters that overlap", [][]int{kept}, t.partialOverlap)
-	warnings = append(warnings, t.overlaps("rules that send the same", t.sameOutcome(), t.duplicate)...)
-	return append(warnings, t.reach()...)
+	return slices.Concat(
+		t.overlaps("filters that overlap", [][]int{kept}, t.partialOverlap),
+		t.overlaps("rules that send the same", t.sameOutcome(), t.duplicate),
+		t.reach(),
+		t.sourceSpecific(),
+		t.heardTwice(),
+		t.manyTopics(),
+		t.cycles(),
+	)
 }
 
 // partialOverlap warns of two subscriptions. Neither covers the other, else
 // one would not be subscribed to.
 func (t *Table) partialOverlap(earlier, later int) Warning {
-	return Warning{path(later, "filter"), fmt.Sprintf(
+	return Warning{place{"send", later}.path("filter"), fmt.Sprintf(
 		"%s overlaps %s of send[%d], and neither covers the other: a broker may deliver a message that matches both once for each [MQTT-3.3.5-1], and then it leaves twice",
 		t.send[later].Filter, t.send[earlier].Filter, earlier)}
 }
 
 // duplicate warns of two rules with the same outcome and overlapping filters.
 func (t *Table) duplicate(earlier, later int) Warning {
-	return Warning{path(later, "group"), fmt.Sprintf(
+	return Warning{place{"send", later}.path("group"), fmt.Sprintf(
 		"send[%d] sends to %s from the same binding too: a message that matches both %s and %s leaves twice",
 		earlier, t.send[later].Group, t.send[earlier].Filter, t.send[later].Filter)}
 }
@@ -111,9 +122,9 @@ func (t *Table) reach() []Warning {
 		case !r.Group.linkLocal():
 			continue
 		case r.Group.ipv6 && scope(toAddr(r.Group.address, true)) == 1:
-			w = Warning{path(i, "group"), fmt.Sprintf("%s has scope 1, which never leaves this host (RFC 4291 2.7)", r.Group)}
+			w = Warning{place{"send", i}.path("group"), fmt.Sprintf("%s has scope 1, which never leaves this host (RFC 4291 2.7)", r.Group)}
 		case r.Binding.TTL > 1:
-			w = Warning{path(i, "ttl"), fmt.Sprintf("routers never forward %s (%s), so a ttl of %d reaches no further than 1", r.Group, linkLocalRange(r.Binding.IPv6), r.Binding.TTL)}
+			w = Warning{place{"send", i}.path("ttl"), fmt.Sprintf("routers never forward %s (%s), so a ttl of %d reaches no further than 1", r.Group, linkLocalRange(r.Binding.IPv6), r.Binding.TTL)}
 		default:
 			continue
 		}

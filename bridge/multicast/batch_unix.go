@@ -13,12 +13,6 @@ func (s *Sender) writer() func([]ipv4.Message) (int, error) {
 	return func(ms []ipv4.Message) (int, error) { return s.ip.WriteBatch(ms, unix.MSG_DONTWAIT) }
 }
 
-// reader returns how messages are taken from the kernel: recvmmsg(2) on Linux,
-// one message a call elsewhere; never waiting.
-func (r *Receiver) reader() func([]ipv4.Message) (int, error) {
-	return func(ms []ipv4.Message) (int, error) { return r.ip.ReadBatch(ms, unix.MSG_DONTWAIT) }
-}
-
 // writable waits until the send buffer has room.
 func (s *Sender) writable() error {
 	raw, err := s.conn.SyscallConn()
@@ -26,15 +20,6 @@ func (s *Sender) writable() error {
 		return err
 	}
 	return raw.Write(ready(unix.POLLOUT))
-}
-
-// readable waits until a datagram is there.
-func (r *Receiver) readable() error {
-	raw, err := r.conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	return raw.Read(ready(unix.POLLIN))
 }
 
 // ready returns a condition for syscall.RawConn to wait for. What else poll(2)

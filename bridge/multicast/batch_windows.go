@@ -1,6 +1,10 @@
 package multicast
 
-import "golang.org/x/net/ipv4"
+import (
+	"syscall"
+
+	"golang.org/x/net/ipv4"
+)
 
 // x/net has no WriteBatch and ReadBatch for Windows, so here datagrams go one a
 // call, and calls wait: for room in the send buffer, and for a datagram.
@@ -14,7 +18,7 @@ func (s *Sender) writer() func([]ipv4.Message) (int, error) {
 	}
 }
 
-func (r *Receiver) reader() func([]ipv4.Message) (int, error) {
+func (r *Receiver) reader(packetConn) func([]ipv4.Message) (int, error) {
 	return func(ms []ipv4.Message) (int, error) {
 		n, from, err := r.conn.ReadFromUDP(ms[0].Buffers[0])
 		if err != nil {
@@ -25,8 +29,8 @@ func (r *Receiver) reader() func([]ipv4.Message) (int, error) {
 	}
 }
 
-func (s *Sender) writable() error   { return nil }
-func (r *Receiver) readable() error { return nil }
+func (s *Sender) writable() error    { return nil }
+func readable(syscall.RawConn) error { return nil }
 
 // canMark: nor has x/net control messages for Windows.
 const canMark = false

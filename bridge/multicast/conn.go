@@ -19,6 +19,7 @@ type packetConn interface {
 	SetBPF([]bpf.RawInstruction) error
 	JoinGroup(*net.Interface, net.Addr) error
 	JoinSourceSpecificGroup(on *net.Interface, group, source net.Addr) error
+	LeaveGroup(*net.Interface, net.Addr) error
 	WriteBatch([]ipv4.Message, int) (int, error)
 	ReadBatch([]ipv4.Message, int) (int, error)
 

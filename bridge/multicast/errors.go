@@ -14,6 +14,10 @@ var (
 	// still arrive (DHCP), but before a start it is a mistake more likely than not.
 	ErrMisplaced = errors.New("the source is not on the interface")
 
+	// ErrAmbiguous: several interfaces have the address that was to name one. It
+	// comes with ErrPending, since an address can still go.
+	ErrAmbiguous = errors.New("several interfaces have the address")
+
 	// ErrWouldBlock: the socket's send buffer is full. See Sender.Wait.
 	ErrWouldBlock = errors.New("the send buffer is full")
 

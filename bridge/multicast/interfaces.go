@@ -1,6 +1,7 @@
 package multicast
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -90,6 +91,42 @@ func findInterface(ifs []Interface, name string) *Interface {
 		}
 	}
 	return nil
+}
+
+// ResolveInterface finds the interface that text names among those of this host,
+// by its name or by an address that it has: "iso0", "172.17.0.1", "fd17::1",
+// "fe80::1%iso0". What is both is a name.
+//
+// Errors wrap ErrPending: no interface has the name or the address now, or several
+// have the address; then they wrap ErrAmbiguous too.
+func ResolveInterface(text string, interfaces []Interface) (Interface, error) {
+	if i := findInterface(interfaces, text); i != nil {
+		return *i, nil
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return Interface{}, pending(fmt.Sprintf("there is no interface %s (there are %s)", text, interfaceNames(interfaces)))
+	}
+	addr = addr.Unmap()
+	among := interfaces
+	if zone := addr.Zone(); zone != "" {
+		on := findInterface(interfaces, zone)
+		if on == nil {
+			return Interface{}, pending(fmt.Sprintf("there is no interface %s (there are %s)", zone, interfaceNames(interfaces)))
+		}
+		among, addr = []Interface{*on}, addr.WithZone("")
+	}
+	found := having(addr, among, Interface.owns)
+	if len(found) == 0 {
+		found = having(addr, among, Interface.covers)
+	}
+	switch len(found) {
+	case 0:
+		return Interface{}, pending(fmt.Sprintf("no interface has %s (there is %s)", text, list(anyOf(interfaces, addr.Is6()))))
+	case 1:
+		return *found[0].on, nil
+	}
+	return Interface{}, pending(fmt.Sprintf("%s is ambiguous, there is %s: name the interface instead", text, list(found)), ErrAmbiguous)
 }
 
 func interfaceNames(ifs []Interface) string {

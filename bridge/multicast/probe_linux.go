@@ -87,6 +87,7 @@ func (s *Sender) sendProbe(d Datagram) (err error) {
 func (r *Receiver) awaitProbe(ctx context.Context, mark string) (netip.AddrPort, error) {
 	stop := context.AfterFunc(ctx, func() { r.Close() })
 	defer stop()
+	defer r.release()
 	batch := make([]Datagram, 1)
 	for {
 		_, err := r.Receive(batch)

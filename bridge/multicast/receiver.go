@@ -6,20 +6,29 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
-
-	"golang.org/x/net/ipv4"
+	"sync"
+	"syscall"
 )
 
-// receiveBuffer is what is asked for as SO_RCVBUF by default, in bytes. The
-// usual 208 KiB hold 256 datagrams, however small.
-const receiveBuffer = 4 << 20
+const (
+	// ReceiveBuffer is what a receiver asks for as SO_RCVBUF by default, in bytes. The
+	// usual 208 KiB hold 256 datagrams, however small.
+	ReceiveBuffer = 4 << 20
+
+	// MaxReceive is how many datagrams one Receive returns at most.
+	MaxReceive = 64
+
+	// maxArrival is the longest payload that can arrive, an IPv6 datagram's
+	// (RFC 8200, 65,535 less 8 for UDP's header). With buffers of this size
+	// nothing is ever cut.
+	maxArrival = 65527
+)
 
 // ReceiverOptions says which datagrams to receive.
 type ReceiverOptions struct {
 	Group     netip.AddrPort // the group, with its port
-	Interface string         // name of the interface to join on
-	Sources   []netip.Addr   // only from these (RFC 4607); none: from anybody
+	Interface string         // the interface to join on: its name, or one of its addresses (see ResolveInterface)
+	Sources   []netip.Addr   // only from these (RFC 4607), of any number; none: from anybody
 	Buffer    int            // receive buffer in bytes; 0: 4 MiB
 }
 
@@ -31,48 +40,61 @@ type ReceiverOptions struct {
 // program on the host has joined them, and sources are filtered here only.
 type Receiver struct {
 	group  netip.AddrPort
-	index  int
+	on     net.Interface
 	buffer int
 	conn   *net.UDPConn
-	ip     packetConn
+	raw    syscall.RawConn     // of conn
+	only   map[netip.Addr]bool // sources; nil: anybody
+	intake                     // how datagrams are read
 
-	read    func([]ipv4.Message) (int, error)
-	sources []netip.Addr
-	lent    *inbox // what the payloads of the last Receive lie in
+	lent *inbox // what the payloads of the last Receive lie in
+
+	mu    sync.Mutex
+	seats []seat // what holds the memberships
 }
 
 // Listen joins a group. The error wraps ErrPending if the interface is absent.
-// Joining works on an interface that is down or has no address.
+// Joining works on an interface that is down or has no address. See ListenOn for
+// many groups.
 func Listen(o ReceiverOptions) (*Receiver, error) {
+	if o.Interface == "" {
+		return nil, fmt.Errorf("listen to %s: no interface: name the one to join on, it is never guessed", o.Group)
+	}
 	if err := o.check(); err != nil {
-		return nil, fmt.Errorf("listen to %s: %w", o.Group, err)
+		return nil, err
 	}
 	ifs, err := Interfaces()
 	if err != nil {
 		return nil, err
 	}
-	on := findInterface(ifs, o.Interface)
-	if on == nil {
-		return nil, pending(fmt.Sprintf("listen to %s: there is no interface %s (there are %s)", o.Group, o.Interface, interfaceNames(ifs)))
+	on, err := ResolveInterface(o.Interface, ifs)
+	if err != nil {
+		return nil, fmt.Errorf("listen to %s: %w", o.Group, err)
+	}
+	return ListenOn(o, on)
+}
+
+// ListenOn is Listen on an interface that is known already, whatever o says of
+// it. The error wraps ErrPending if no interface has its index any more.
+func ListenOn(o ReceiverOptions, on Interface) (*Receiver, error) {
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	r, err := listen(o, &net.Interface{Index: on.Index, Name: on.Name})
 	if err != nil {
-		return nil, fmt.Errorf("listen to %s on %s: %w", o.Group, o.Interface, explainListen(o, err))
+		return nil, fmt.Errorf("listen to %s on %s: %w", o.Group, on.Name, explainListen(o, on.Name, err))
 	}
 	return r, nil
 }
 
 func (o ReceiverOptions) check() error {
 	g := o.Group.Addr()
-	switch {
-	case !g.IsMulticast(), g.Is4In6(), g.Zone() != "", o.Group.Port() == 0:
-		return fmt.Errorf("%w with a port", ErrBadGroup)
-	case o.Interface == "":
-		return errors.New("no interface: name the one to join on, it is never guessed")
+	if !g.IsMulticast() || g.Is4In6() || g.Zone() != "" || o.Group.Port() == 0 {
+		return fmt.Errorf("listen to %s: %w with a port", o.Group, ErrBadGroup)
 	}
 	for _, s := range o.Sources {
 		if s.Is4() != g.Is4() || s.Is4In6() || s.IsMulticast() || s.IsUnspecified() {
-			return fmt.Errorf("source %s is not an %s address to receive from", s, family(g.Is6()))
+			return fmt.Errorf("listen to %s: source %s is not an %s address to receive from", o.Group, s, family(g.Is6()))
 		}
 	}
 	return nil
@@ -80,79 +102,73 @@ func (o ReceiverOptions) check() error {
 
 // listen does the work of Listen; port 0 lets the kernel choose one.
 func listen(o ReceiverOptions, on *net.Interface) (*Receiver, error) {
-	conn, buffer, err := openReceiver(o.Group, on.Index, cmp.Or(o.Buffer, receiveBuffer))
+	conn, buffer, err := openReceiver(o.Group, on.Index, cmp.Or(o.Buffer, ReceiveBuffer))
 	if err != nil {
 		return nil, err
 	}
 	r := &Receiver{
-		group:   netip.AddrPortFrom(o.Group.Addr(), addrPort(conn.LocalAddr()).Port()),
-		index:   on.Index,
-		buffer:  buffer,
-		conn:    conn,
-		ip:      newPacketConn(conn, o.Group.Addr().Is6()),
-		sources: o.Sources,
+		group:  netip.AddrPortFrom(o.Group.Addr(), addrPort(conn.LocalAddr()).Port()),
+		on:     *on,
+		buffer: buffer,
+		conn:   conn,
 	}
-	r.read = r.reader()
-	if err := r.join(on, o.Sources); err != nil {
-		conn.Close()
+	if err := r.open(o.Sources); err != nil {
+		r.Close()
 		return nil, err
 	}
 	return r, nil
 }
 
-// join joins by the interface's index; by address it would be ambiguous, and
-// without either the routes would choose.
-func (r *Receiver) join(on *net.Interface, sources []netip.Addr) error {
-	if err := r.ip.markArrivals(); err != nil && canMark {
+// open prepares the socket for reading, and joins.
+func (r *Receiver) open(sources []netip.Addr) (err error) {
+	if r.raw, err = r.conn.SyscallConn(); err != nil {
+		return err
+	}
+	ip := newPacketConn(r.conn, r.group.Addr().Is6())
+	if err := ip.markArrivals(); err != nil && canMark {
 		return option("PKTINFO", err)
 	}
-	group := &net.UDPAddr{IP: r.group.Addr().AsSlice()}
-	if len(sources) == 0 {
-		return option("membership", r.ip.JoinGroup(on, group))
-	}
-	sources = slices.Clone(sources)
-	slices.SortFunc(sources, netip.Addr.Compare)
-	for _, s := range slices.Compact(sources) {
-		if err := r.ip.JoinSourceSpecificGroup(on, group, &net.UDPAddr{IP: s.AsSlice()}); err != nil {
-			return option("membership from "+s.String(), err)
+	for _, s := range sources {
+		if r.only == nil {
+			r.only = make(map[netip.Addr]bool)
 		}
+		r.only[s] = true
 	}
-	return nil
+	r.init(r, ip)
+	return r.join(ip, sources)
 }
 
 // explainListen says in words what the system's errors mean for a receiver.
-func explainListen(o ReceiverOptions, err error) error {
+func explainListen(o ReceiverOptions, on string, err error) error {
 	switch {
 	case inUse(err):
 		return fmt.Errorf("port %d is taken by a program that does not share it (no SO_REUSEADDR): %w", o.Group.Port(), err)
 	case queueFull(err) && len(o.Sources) > 0:
-		return fmt.Errorf("the system allows fewer sources than %d (net.ipv4.igmp_max_msf): %w", len(o.Sources), err)
+		return fmt.Errorf("the system allows a socket no sources at all (net.ipv4.igmp_max_msf, net.ipv6.mld_max_msf): %w", err)
 	case unreachable(err):
-		return pending(fmt.Sprintf("interface %s is gone: %v", o.Interface, err), err)
+		return pending(fmt.Sprintf("interface %s is gone: %v", on, err), err)
 	}
 	return err
 }
 
 // Receive waits for a datagram and returns it and those behind it, as many as
-// batch holds, 32 at the most, each whole. It returns net.ErrClosed after Close.
+// batch holds, MaxReceive at the most, each whole. Of what is in batch beyond
+// these it makes no promise. It returns net.ErrClosed after Close.
 //
 // Payloads are valid until the next Receive, which only one goroutine may call
-// at a time.
+// at a time. It does not allocate.
 func (r *Receiver) Receive(batch []Datagram) (int, error) {
 	if len(batch) == 0 {
 		return 0, nil
 	}
 	for {
-		ms, err := r.take(min(len(batch), maxReceive))
+		taken, err := r.take(min(len(batch), MaxReceive))
 		if err != nil {
-			return 0, err
+			return 0, fmt.Errorf("receive %s: %w", r.group, err)
 		}
 		n := 0
-		for i := range ms {
-			m := &ms[i]
-			d := Datagram{Group: r.group, Source: addrPort(m.Addr), Payload: m.Buffers[0][:m.N], Interface: r.index}
-			if r.meant(m, d.Source.Addr()) {
-				batch[n] = d
+		for i := range taken {
+			if r.unpack(i, &batch[n]) {
 				n++
 			}
 		}
@@ -162,26 +178,17 @@ func (r *Receiver) Receive(batch []Datagram) (int, error) {
 	}
 }
 
-// take reads up to most datagrams. While there are none it holds no inbox.
-func (r *Receiver) take(most int) ([]ipv4.Message, error) {
-	for {
-		if r.lent == nil {
-			r.lent = inboxes.Get().(*inbox)
-		}
-		n, err := r.read(r.lent.messages[:most])
-		if err == nil {
-			return r.lent.messages[:n], nil
-		}
-		inboxes.Put(r.lent)
+// release gives back the inbox, if there is one.
+func (r *Receiver) release() {
+	if r.lent != nil {
+		r.lent.giveBack()
 		r.lent = nil
-		if blocked(err) {
-			err = r.readable()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("receive %s: %w", r.group, err)
-		}
 	}
 }
+
+// wants tells whether a source is one of the receiver's. Mostly the system sees to
+// that, but not everywhere (spread).
+func (r *Receiver) wants(source netip.Addr) bool { return r.only == nil || r.only[source] }
 
 // Group returns the group with its port.
 func (r *Receiver) Group() netip.AddrPort { return r.group }
@@ -192,8 +199,9 @@ func (r *Receiver) Buffer() int { return r.buffer }
 // Close leaves the group and closes the socket. A Receive under way returns
 // net.ErrClosed. Closing again does nothing.
 func (r *Receiver) Close() error {
-	if err := r.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return err
+	err := r.conn.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
 	}
-	return nil
+	return errors.Join(err, r.closeSpares())
 }

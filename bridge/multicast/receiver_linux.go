@@ -1,20 +1,15 @@
 package multicast
 
 import (
-	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"unsafe"
 
-	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
-
-// arrivalSpace has room for the control message that says on which interface a
-// datagram arrived.
-var arrivalSpace = max(unix.CmsgSpace(unix.SizeofInet4Pktinfo), unix.CmsgSpace(unix.SizeofInet6Pktinfo))
 
 // openReceiver makes a socket that is bound to the group and hears nothing but
 // what it will join itself.
@@ -24,7 +19,7 @@ func openReceiver(group netip.AddrPort, index, wish int) (c *net.UDPConn, buffer
 		if err := option("SO_REUSEADDR", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)); err != nil {
 			return err
 		}
-		if err := option("MULTICAST_ALL", ownMemberships(fd, group.Addr().Is6())); err != nil {
+		if err := hearAll(fd, group.Addr().Is6(), false); err != nil {
 			return err
 		}
 		buffer, err = grow(fd, unix.SO_RCVBUF, wish)
@@ -33,56 +28,133 @@ func openReceiver(group netip.AddrPort, index, wish int) (c *net.UDPConn, buffer
 	return c, buffer, err
 }
 
-// ownMemberships turns off Linux's default of delivering what any program on
-// the host has joined, on any interface (ip(7), IP_MULTICAST_ALL).
-func ownMemberships(fd int, ipv6 bool) error {
+// hearAll says whether a socket is to hear what other sockets have joined, on any
+// interface, where it has joined nothing itself. Linux's default is that it does
+// (ip(7), IP_MULTICAST_ALL).
+func hearAll(fd int, ipv6, all bool) error {
+	value := 0
+	if all {
+		value = 1
+	}
 	if !ipv6 {
-		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)
+		return option("IP_MULTICAST_ALL", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, value))
 	}
-	err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, 0)
+	err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, value)
 	if errors.Is(err, unix.ENOPROTOOPT) {
-		return nil // before Linux 4.20; the bound group and meant do its work
+		return nil // before Linux 4.20; the bound group and unpack do its work
 	}
-	return err
+	return option("IPV6_MULTICAST_ALL", err)
 }
 
-// meant tells whether a datagram arrived on the receiver's interface. IPv6 needs
-// this: a socket bound to a group of more than link-local scope gets it from
-// every interface that anybody joined it on.
-func (r *Receiver) meant(m *ipv4.Message, _ netip.Addr) bool {
-	for oob := m.OOB[:m.NN]; len(oob) > 0; {
-		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
-		switch {
-		case err != nil:
-			return false
-		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
-			return int(binary.NativeEndian.Uint32(data)) == r.index // in_pktinfo.ipi_ifindex
-		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
-			return int(binary.NativeEndian.Uint32(data[16:])) == r.index // in6_pktinfo.ipi6_ifindex
+// spread names sources on spare sockets, as many on each as the system allows
+// (net.ipv4.igmp_max_msf, 10; net.ipv6.mld_max_msf, 64). The spare ones have no
+// port and hear nothing, but the kernel reports all of their sources, and takes in
+// what these send. The receiver's own socket hears that, having joined nothing
+// itself, and unpack keeps out what other programs have joined.
+//
+// Joining from anybody instead would be simpler, and wrong: in the source-specific
+// ranges routers give nothing to those who do not name sources (RFC 4607, 4.1).
+func (r *Receiver) spread(own seat) error {
+	r.rise(own)
+	var err error
+	six := r.group.Addr().Is6()
+	if e := r.raw.Control(func(fd uintptr) { err = hearAll(int(fd), six, true) }); e != nil || err != nil {
+		return errors.Join(e, err)
+	}
+	for left := own.sources; len(left) > 0; {
+		conn, err := newUDP(six, func(int) error { return nil })
+		if err != nil {
+			return err
 		}
-		oob = rest
+		s := seat{ip: newPacketConn(conn, six), sources: left, spare: conn}
+		named, err := r.sit(s)
+		if named > 0 && queueFull(err) {
+			err = nil
+		}
+		s.sources = left[:named]
+		r.seats = append(r.seats, s) // with an error too, to be closed
+		if err != nil {
+			return err
+		}
+		left = left[named:]
 	}
-	return false
+	return nil
 }
 
-// KernelDrops returns how many datagrams the kernel has dropped because the
-// receive buffer was full, since Listen. It counts up to 2³² and starts again.
-func (r *Receiver) KernelDrops() (uint64, error) {
-	raw, err := r.conn.SyscallConn()
+// intake is the state of one reading, and belongs to the goroutine that does it.
+type intake struct {
+	attempt func(fd uintptr) (done bool) // r.read, made once: one made per call would be an allocation per call
+	most    int
+	errno   unix.Errno
+	cut     atomic.Uint64 // datagrams that were longer than any can be
+}
+
+func (n *intake) init(r *Receiver, _ packetConn) { n.attempt = r.read }
+
+// take waits for datagrams and returns how many, most at the most, lie in r.lent.
+func (r *Receiver) take(most int) (int, error) {
+	r.most = most
+	err := r.raw.Read(r.attempt)
+	if err == nil && r.errno != 0 {
+		err = os.NewSyscallError("recvmmsg", r.errno)
+	}
 	if err != nil {
+		r.release()
 		return 0, err
 	}
+	return r.lent.used, nil
+}
+
+// read is called by r.raw.Read when there may be datagrams, and again after it
+// said that there are none. It holds no inbox then.
+func (r *Receiver) read(fd uintptr) (done bool) {
+	if r.lent == nil {
+		r.lent = borrowInbox()
+	}
+	for {
+		if r.errno = r.lent.receive(fd, r.most); r.errno != unix.EINTR {
+			break
+		}
+	}
+	if r.errno == unix.EAGAIN {
+		r.release()
+		return false
+	}
+	return true
+}
+
+// unpack makes d of a datagram in r.lent, and tells whether it is one for us: it
+// arrived on the receiver's interface, and whole. IPv6 needs the former: a socket
+// bound to a group of more than link-local scope gets it from every interface that
+// anybody joined it on.
+func (r *Receiver) unpack(i int, d *Datagram) bool {
+	in := r.lent
+	switch {
+	case in.index(i) != r.on.Index:
+		return false
+	case in.cut(i): // no datagram is as long, but half a one is not to be passed off as one
+		r.cut.Add(1)
+		return false
+	}
+	d.Group, d.Source, d.Payload, d.Interface = r.group, in.source(i), in.payload(i), r.on.Index
+	return r.wants(d.Source.Addr())
+}
+
+// KernelDrops returns how many datagrams the kernel has dropped since Listen, for
+// want of room in the receive buffer. It counts up to 2³² and starts again. Any
+// goroutine may ask.
+func (r *Receiver) KernelDrops() (uint64, error) {
 	// SO_MEMINFO is an array of which SK_MEMINFO_DROPS, 8, is the last
 	// (linux/sock_diag.h). x/sys has no call that reads it.
 	var info [9]uint32
 	size := uint32(unsafe.Sizeof(info))
 	var errno unix.Errno
-	err = raw.Control(func(fd uintptr) {
+	err := r.raw.Control(func(fd uintptr) {
 		_, _, errno = unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
 			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 	})
 	if err == nil && errno != 0 {
 		err = os.NewSyscallError("getsockopt", errno)
 	}
-	return uint64(info[8]), err
+	return uint64(info[8]) + r.cut.Load(), err
 }

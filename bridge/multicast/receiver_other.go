@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"syscall"
 
@@ -15,12 +14,8 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// arrivalSpace has room for the control message that says on which interface a
-// datagram arrived.
-const arrivalSpace = 64
-
 // openReceiver makes a socket for the group's port. Here it is bound to the
-// wildcard: meant sorts out what belongs to other groups.
+// wildcard: unpack sorts out what belongs to other groups.
 func openReceiver(group netip.AddrPort, _, wish int) (c *net.UDPConn, buffer int, err error) {
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var err error
@@ -38,16 +33,57 @@ func openReceiver(group netip.AddrPort, _, wish int) (c *net.UDPConn, buffer int
 	return c, wish, nil
 }
 
-// meant tells whether a datagram is for the receiver's group, arrived on its
-// interface and comes from one of its sources. Windows says neither group nor
-// interface, so there datagrams of other groups with the same port come
-// through, if a program on the host has joined them.
-func (r *Receiver) meant(m *ipv4.Message, source netip.Addr) bool {
-	if len(r.sources) > 0 && !slices.Contains(r.sources, source) {
-		return false
+// spread joins from anybody, for the sources are more than the system lets a
+// socket name; wants keeps out the others.
+func (r *Receiver) spread(own seat) error {
+	r.rise(own)
+	own.sources = nil
+	r.seats = []seat{own}
+	_, err := r.sit(own)
+	return err
+}
+
+// intake is how datagrams are taken from the kernel, one a call.
+type intake struct {
+	read func([]ipv4.Message) (int, error)
+}
+
+func (n *intake) init(r *Receiver, ip packetConn) { n.read = r.reader(ip) }
+
+// take waits for a datagram and reads it into r.lent. While there is none it
+// holds no inbox, unless the call itself waits, as on Windows.
+func (r *Receiver) take(int) (int, error) {
+	for {
+		if r.lent == nil {
+			r.lent = borrowInbox()
+		}
+		n, err := r.read(r.lent.messages[:])
+		if err == nil {
+			return n, nil
+		}
+		r.release()
+		if blocked(err) {
+			err = readable(r.raw)
+		}
+		if err != nil {
+			return 0, err
+		}
 	}
+}
+
+// unpack makes d of the datagram in r.lent, and tells whether it is for the
+// receiver's group, arrived on its interface and comes from one of its sources.
+// Windows says neither group nor interface, so there datagrams of other groups
+// with the same port come through, if a program on the host has joined them.
+func (r *Receiver) unpack(i int, d *Datagram) bool {
+	m := &r.lent.messages[i]
+	*d = Datagram{Group: r.group, Source: addrPort(m.Addr), Payload: m.Buffers[0][:m.N:m.N], Interface: r.on.Index}
+	return r.wants(d.Source.Addr()) && r.meant(m)
+}
+
+func (r *Receiver) meant(m *ipv4.Message) bool {
 	if m.NN == 0 {
-		return true
+		return !canMark
 	}
 	var index int
 	var dst net.IP
@@ -63,7 +99,7 @@ func (r *Receiver) meant(m *ipv4.Message, source netip.Addr) bool {
 		}
 	}
 	group, _ := netip.AddrFromSlice(dst)
-	return index == r.index && group.Unmap() == r.group.Addr()
+	return index == r.on.Index && group.Unmap() == r.group.Addr()
 }
 
 // KernelDrops is not known here.

@@ -456,7 +456,7 @@ func waitResolve(t *testing.T, h *netlab.Host, b Binding, what string, change fu
 	ctx, cancel := contextFor(t)
 	go func() {
 		ended <- h.Do(func() error {
-			return Watch(ctx, func() {
+			return Watch(ctx, func(Change) {
 				select {
 				case changed <- struct{}{}:
 				default:

@@ -15,8 +15,19 @@ import (
 // bind the wildcard instead (golang/go#73484). index is the interface, for the
 // addresses that mean nothing without one (RFC 4007).
 func openUDP(addr netip.AddrPort, index int, prepare func(fd int) error) (*net.UDPConn, error) {
+	return newUDP(addr.Addr().Is6(), func(fd int) error {
+		if err := prepare(fd); err != nil {
+			return err
+		}
+		return os.NewSyscallError("bind", unix.Bind(fd, sockaddr(addr, index)))
+	})
+}
+
+// newUDP makes a socket that prepare may bind; unbound it has no port, and hears
+// nothing.
+func newUDP(ipv6 bool, prepare func(fd int) error) (*net.UDPConn, error) {
 	domain := unix.AF_INET
-	if addr.Addr().Is6() {
+	if ipv6 {
 		domain = unix.AF_INET6
 	}
 	fd, err := unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -27,9 +38,6 @@ func openUDP(addr netip.AddrPort, index int, prepare func(fd int) error) (*net.U
 	defer f.Close() // FilePacketConn makes a duplicate
 	if err := prepare(fd); err != nil {
 		return nil, err
-	}
-	if err := unix.Bind(fd, sockaddr(addr, index)); err != nil {
-		return nil, os.NewSyscallError("bind", err)
 	}
 	c, err := net.FilePacketConn(f)
 	if err != nil {

@@ -2,6 +2,7 @@ package multicast
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"syscall"
@@ -10,28 +11,101 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// watchBuffer is what is asked for as SO_RCVBUF, in bytes. A message about a link
+// takes some 4 KiB of it, and hundreds come at once where containers start.
+const watchBuffer = 1 << 20
+
 // Watch calls changed after changes of interfaces and addresses, carrier
-// included, until ctx ends; then it returns ctx's error. It also calls it once
-// when it has begun to watch, so that nothing is missed between that and an
-// earlier look. A change of many addresses may be one call or many.
-func Watch(ctx context.Context, changed func()) error {
+// included, until ctx ends; then it returns ctx's error. The calls come one at a
+// time; a change of many addresses may be one call or many.
+//
+// The first call says that it has begun to watch. Of what was before it knows
+// nothing, so Overflow is set: join after that call rather than before.
+func Watch(ctx context.Context, changed func(Change)) error {
+	if err := watch(ctx, watchBuffer, changed); ctx.Err() == nil {
+		return fmt.Errorf("watch the interfaces: %w", err)
+	}
+	return ctx.Err()
+}
+
+func watch(ctx context.Context, buffer int, changed func(Change)) error {
 	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
 	if err != nil {
-		return fmt.Errorf("watch the interfaces: %w", err)
+		return err
 	}
 	defer s.Close()
 	defer context.AfterFunc(ctx, s.Close)()
-	changed()
-	for {
-		_, _, err := s.Receive()
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, syscall.EINTR):
-			continue
-		case err != nil && !errors.Is(err, unix.ENOBUFS): // ENOBUFS: there was more than the socket could hold
-			return fmt.Errorf("watch the interfaces: %w", err)
-		}
-		changed()
+	if err := s.SetReceiveBufferSize(buffer, false); err != nil {
+		return err
 	}
+	known := make(links)
+	c := Change{Overflow: true}
+	for {
+		if c.Overflow {
+			if err := known.look(); err != nil {
+				return err
+			}
+		}
+		changed(c)
+		messages, _, err := s.Receive()
+		switch {
+		case errors.Is(err, unix.ENOBUFS): // there was more than the socket could hold
+			c = Change{Overflow: true}
+		case errors.Is(err, syscall.EINTR):
+			c = Change{}
+		case err != nil:
+			return err
+		default:
+			c = known.read(messages)
+		}
+	}
+}
+
+// look notes all interfaces as they are now.
+func (ls links) look() error {
+	messages, err := dump(func() ([][]byte, error) {
+		request := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+		request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+		return request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	})
+	if err != nil {
+		return err
+	}
+	clear(ls)
+	for _, m := range messages {
+		ls.readLink(unix.RTM_NEWLINK, m, &Change{})
+	}
+	return nil
+}
+
+func (ls links) read(messages []syscall.NetlinkMessage) (c Change) {
+	for _, m := range messages {
+		ls.readLink(m.Header.Type, m.Data, &c)
+	}
+	return c
+}
+
+// readLink takes in what a message says of a link, if it is about one.
+func (ls links) readLink(kind uint16, message []byte, c *Change) {
+	// AF_BRIDGE: a deleted one has only left its bridge (rtnetlink(7), ifinfomsg).
+	if kind != unix.RTM_NEWLINK && kind != unix.RTM_DELLINK || len(message) < unix.SizeofIfInfomsg || message[0] != unix.AF_UNSPEC {
+		return
+	}
+	info := nl.DeserializeIfInfomsg(message)
+	if kind == unix.RTM_DELLINK {
+		ls.lose(int(info.Index), c)
+		return
+	}
+	now := link{works: info.Flags&unix.IFF_UP != 0 && carrier(info.Flags)}
+	attributes, err := nl.ParseRouteAttr(message[unix.SizeofIfInfomsg:])
+	if err != nil {
+		attributes = nil
+	}
+	for _, a := range attributes {
+		// Since Linux 4.16. A carrier that was away for a moment shows in nothing else.
+		if a.Attr.Type == unix.IFLA_CARRIER_UP_COUNT && len(a.Value) == 4 {
+			now.ups = binary.NativeEndian.Uint32(a.Value)
+		}
+	}
+	ls.see(int(info.Index), now, c)
 }

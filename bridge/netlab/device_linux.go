@@ -99,7 +99,9 @@ func openDevice(six bool, port uint16, index int, groups []netip.Addr) (*os.File
 		return nil, os.NewSyscallError("socket", err)
 	}
 	file := os.NewFile(uintptr(fd), "device")
-	if six {
+	// As nearly all programs do, so that others can listen to the port as well.
+	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	if err == nil && six {
 		err = unix.SetsockoptInt(fd, level, unix.IPV6_V6ONLY, 1)
 	}
 	if err == nil {

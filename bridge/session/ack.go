@@ -14,7 +14,7 @@ type Ack struct {
 // connection are done too. Once that connection is over Done does nothing: the
 // broker sends the message again.
 func (a Ack) Done() {
-	if a.acks != nil && a.acks.release(a.seq) {
+	if a.acks != nil && a.acks.free(a.seq) {
 		a.acks.ring()
 	}
 }
@@ -22,6 +22,10 @@ func (a Ack) Done() {
 // maxInFlight is how many messages can await an acknowledgement: as many as
 // there are packet identifiers [MQTT-2.3.1-1].
 const maxInFlight = 65535
+
+// maxReplies bounds the bytes of replies that wait for a broker which asks without
+// reading: one of each kind for each packet identifier, of four bytes.
+const maxReplies = 2 * 4 * maxInFlight
 
 // acks orders the acknowledgements of one connection: PUBACKs leave in the
 // order in which their messages came [MQTT-4.6.0-2], and so do PUBRECs
@@ -33,6 +37,7 @@ type acks struct {
 	slots      []slot // of message n: slots[n % len(slots)]; the length is a power of two
 	head, tail uint64
 	done       *packetIDs
+	replies    []byte // PUBREL and PUBCOMP, each in the order of what it answers [MQTT-4.6.0-4]
 
 	wake chan struct{} // something may leave
 }
@@ -102,8 +107,8 @@ func (a *acks) inFlight(m *Message, end uint64) bool {
 	return false
 }
 
-// settle marks what Handle did not hold as done. It says whether something may leave.
-func (a *acks) settle(batch []Message) bool {
+// settle marks what Handle did not hold as done.
+func (a *acks) settle(batch []Message) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range batch {
@@ -111,11 +116,17 @@ func (a *acks) settle(batch []Message) bool {
 			a.at(m.Ack.seq).done = true
 		}
 	}
-	return a.ready()
 }
 
-// release marks one message as done. It says whether that lets something leave.
-func (a *acks) release(seq uint64) bool {
+// due says whether something may leave.
+func (a *acks) due() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ready() || len(a.replies) > 0
+}
+
+// free marks one message as done. It says whether that lets something leave.
+func (a *acks) free(seq uint64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if seq < a.head {
@@ -129,6 +140,8 @@ func (a *acks) release(seq uint64) bool {
 func (a *acks) take(b []byte) []byte {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	b = append(b, a.replies...)
+	a.replies = a.replies[:0]
 	for a.ready() {
 		s := a.at(a.head)
 		kind := byte(typePuback)
@@ -142,11 +155,29 @@ func (a *acks) take(b []byte) []byte {
 	return b
 }
 
-// complete ends the flow of a QoS 2 message: its PUBREL is here.
-func (a *acks) complete(id uint16) {
+// complete ends the flow of a QoS 2 message: its PUBREL is here. It is answered
+// whether the message is known or not, for the answer to an earlier one may be
+// what was lost [MQTT-4.3.3-2].
+func (a *acks) complete(id uint16) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.done.remove(id)
+	if len(a.replies) > maxReplies {
+		return violation("MQTT-2.3.1-2", "more PUBRELs than there are packet identifiers", []byte{byte(id >> 8), byte(id)})
+	}
+	a.reply(typePubcomp<<4, id)
+	return nil
+}
+
+// release lets the broker's PUBREC be answered.
+func (a *acks) release(id uint16) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.reply(typePubrel<<4|2, id) // [MQTT-3.6.1-1]
+}
+
+func (a *acks) reply(first byte, id uint16) {
+	a.replies = append(a.replies, first, 2, byte(id>>8), byte(id))
 }
 
 // forget ends the flow of all of them: the broker has lost the session.

@@ -2,8 +2,10 @@ package session
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -42,7 +44,7 @@ func newFlood(flags byte) *flood {
 
 // floodLane is a lane over a flood, past its CONNACK.
 func floodLane(tb testing.TB, f *flood, handle func([]Message)) *lane {
-	l := newLane(f, &inbox{handle: handle})
+	l := newLane(f, &inbox{handle: handle}, newOutbox(100))
 	l.greeted = true
 	tb.Cleanup(func() { _ = l.Close(); <-l.idle })
 	return l
@@ -83,6 +85,137 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		pingresp(t, l)
 		if n := testing.AllocsPerRun(5, func() { pingresp(t, l) }); n != 0 {
 			t.Errorf("QoS %d: %v allocations for %d messages", flags>>1, n, floodMessages)
+		}
+	}
+}
+
+// counter is an Origin that counts.
+type counter struct{ published, lost int }
+
+func (c *counter) Published(n, _ int)     { c.published += n }
+func (c *counter) Lost(n, _ int, _ error) { c.lost += n }
+
+// publishing is a session that publishes over a connection in memory, and whose
+// broker answers when it is told to.
+type publishing struct {
+	*Session
+	lane *lane
+	conn *mouth
+	next uint64 // number of the first publication without an answer
+}
+
+func newPublishing(tb testing.TB) *publishing {
+	s, err := New(Options{URLs: []string{"mqtt://memory"}, Clean: true, Handle: func([]Message) {}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	p := &publishing{Session: s, conn: &mouth{}, next: s.out.ring.head}
+	p.lane = newLane(p.conn, &s.in, s.out)
+	p.lane.greeted = true
+	s.out.attach(p.lane, false)
+	tb.Cleanup(func() { _ = p.lane.Close(); <-p.lane.idle })
+	return p
+}
+
+// mouth is a connection that takes all that is written, and says what it is told.
+type mouth struct {
+	memConn
+	words []byte
+}
+
+func (m *mouth) Read(p []byte) (int, error)  { return copy(p, m.words), nil }
+func (m *mouth) Write(p []byte) (int, error) { return len(p), nil }
+
+// answers lets the broker answer the next n publications.
+func (p *publishing) answers(tb testing.TB, n int, kinds ...byte) {
+	for _, kind := range kinds {
+		b := p.conn.words[:0]
+		for i := range n {
+			id := publicationID(p.next + uint64(i))
+			b = append(b, kind<<4, 2, byte(id>>8), byte(id))
+		}
+		p.conn.words = b
+		if err := p.lane.fill(); err != nil {
+			tb.Fatal(err)
+		}
+		if more, err := p.lane.parse(); err != nil || !more {
+			tb.Fatal(more, err)
+		}
+		if err := p.lane.deliver(); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	p.next += uint64(n)
+}
+
+func publications(n int, qos byte, origin Origin) []Publication {
+	batch := make([]Publication, n)
+	topic, payload := []byte("meters/192.0.2.77/raw"), bytes.Repeat([]byte{'x'}, 128)
+	for i := range batch {
+		batch[i] = Publication{Topic: topic, Payload: payload, QoS: qos, Origin: origin}
+	}
+	return batch
+}
+
+var answersOf = [3][]byte{nil, {typePuback}, {typePubrec, typePubcomp}}
+
+// One op is one message of 128 bytes, written and, where it has a QoS, acknowledged.
+func BenchmarkPublish(b *testing.B) {
+	for qos := range byte(3) {
+		for _, size := range []int{1, 8, 32, 64} {
+			b.Run(fmt.Sprintf("QoS=%d/batch=%d", qos, size), func(b *testing.B) {
+				p, origin := newPublishing(b), &counter{}
+				batch := publications(size, qos, origin)
+				b.ReportAllocs()
+				b.ResetTimer()
+				for n := 0; n < b.N; n += size {
+					p.PublishBatch(batch)
+					if qos > 0 {
+						p.answers(b, size, answersOf[qos]...)
+					}
+				}
+				b.StopTimer()
+				if origin.published < b.N || origin.lost > 0 || p.Outstanding() > 0 {
+					b.Fatalf("published %d of %d, lost %d, outstanding %d", origin.published, b.N, origin.lost, p.Outstanding())
+				}
+			})
+		}
+	}
+}
+
+// What many publishers do to each other.
+func BenchmarkPublishFromManySockets(b *testing.B) {
+	p := newPublishing(b)
+	var origins []*counter
+	var mu sync.Mutex
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		origin := &counter{}
+		mu.Lock()
+		origins = append(origins, origin)
+		mu.Unlock()
+		batch := publications(1, 0, origin)
+		for pb.Next() {
+			p.PublishBatch(batch)
+		}
+	})
+}
+
+func TestPublishingAllocatesOncePerBatchAtMost(t *testing.T) {
+	for qos := range byte(3) {
+		p, origin := newPublishing(t), &counter{}
+		batch := publications(64, qos, origin)
+		publish := func() {
+			p.PublishBatch(batch)
+			p.answers(t, 64, answersOf[qos]...)
+		}
+		publish()
+		want := 0.0
+		if qos > 0 {
+			want = 1
+		}
+		if n := testing.AllocsPerRun(100, publish); n != want {
+			t.Errorf("QoS %d: %v allocations, want %v", qos, n, want)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 // Control packet types, MQTT 3.1.1 section 2.2.1.
 const (
+	typeConnect    = 1
 	typeConnack    = 2
 	typePublish    = 3
 	typePuback     = 4
@@ -19,6 +20,12 @@ const (
 	typePingreq    = 12
 	typePingresp   = 13
 	typeDisconnect = 14
+)
+
+// Flags of the first byte of a PUBLISH, section 3.3.1.
+const (
+	retainFlag = 0x01
+	dupFlag    = 0x08
 )
 
 // fixedHeader reads the two to five bytes that open a frame: head is their

@@ -12,17 +12,17 @@ import (
 // All of it runs on the goroutine on which paho reads its connection:
 //
 //	1. Read    paho asks for bytes: steps 2 to 5, until there is a frame for it
-//	2. parse   takes the frames off the buffer: PUBLISH to the batch, any other to paho
-//	3. deliver hands the batch to Handle,
+//	2. parse   takes the frames off the buffer: PUBLISH to the batch, PUBACK, PUBREC
+//	           and PUBCOMP to the answers, PUBREL to its own answer, others to paho
+//	3. deliver hands the batch to Handle, and the answers to the outbox (outbox.go),
 //	4.         then acknowledges what Handle did not hold, in one write (ack.go)
 //	5. fill    waits for more bytes
 //
-// So a message meets no queue, no other goroutine and no allocation, and every
-// other frame reaches paho untouched and in its place in the stream.
-//
-// paho is left without the PUBLISH of QoS 2 as well: it would hand them on by
-// another goroutine, past the order of the stream, and twice when the broker
-// repeats itself. It still answers PUBREL, which needs no memory of the PUBLISH.
+// So a message meets no queue, no other goroutine and no allocation. What is left
+// for paho is CONNACK, SUBACK and PINGRESP, each in its place in the stream. paho
+// could not do the rest: it hands QoS 2 on by another goroutine, past the order of
+// the stream and twice when the broker repeats itself, and a client of one
+// connection cannot publish again, with the same identifier, on the next.
 
 // maxBatch bounds the memory of a batch, and with it how long an acknowledgement
 // waits for other messages when the broker floods.
@@ -50,12 +50,14 @@ func (in *inbox) close() {
 type lane struct {
 	conn net.Conn
 	in   *inbox
+	out  *outbox
 
 	// Of the reading goroutine.
 	buf     []byte
 	r, w    int       // buf[r:w] is read, and not yet parsed
 	pass    []byte    // a frame on its way to paho; lies in buf
 	batch   []Message // lies in buf as well
+	answers []answer  // to what was published
 	big     Message   // an oversized message whose payload is being skipped
 	passing int       // bytes of it still to come; 0: there is none
 	greeted bool      // CONNACK was seen
@@ -64,12 +66,21 @@ type lane struct {
 
 	pinged atomic.Bool // paho waits for an answer to its PINGREQ
 
-	subMu sync.Mutex
-	subs  map[uint16]int // filters asked for, by packet identifier of the SUBSCRIBE
+	subMu  sync.Mutex
+	subs   map[uint16]asked // by packet identifier of the SUBSCRIBE
+	subBuf []byte
 
-	writing chan struct{} // a lock, held for whole frames; see write.go
-	ackBuf  []byte        // under that lock
-	leaving atomic.Bool   // DISCONNECT was written
+	heard [2]chan struct{} // the broker has the message with onlineID, offlineID
+
+	writing   chan struct{} // a lock, held for whole frames; see write.go
+	todo      atomic.Bool   // something was left to whoever holds that lock
+	leaving   atomic.Bool   // DISCONNECT was written
+	resumable bool          // a write that timed out can be continued
+
+	// Under the lock for writing.
+	buffer []byte
+	runs   []run
+	ackBuf []byte
 
 	once  sync.Once
 	done  chan struct{} // closed when the lane is over
@@ -77,19 +88,23 @@ type lane struct {
 	idle  chan struct{} // closed when its own goroutine has ended
 }
 
-func newLane(conn net.Conn, in *inbox) *lane {
+func newLane(conn net.Conn, in *inbox, out *outbox) *lane {
 	l := &lane{
 		conn:    conn,
 		in:      in,
+		out:     out,
 		buf:     make([]byte, MaxMessage),
 		batch:   make([]Message, 0, maxBatch),
 		acks:    newAcks(&in.done),
-		subs:    make(map[uint16]int),
+		answers: make([]answer, 0, maxBatch),
+		subs:    make(map[uint16]asked),
+		heard:   [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)},
 		writing: make(chan struct{}, 1),
 		done:    make(chan struct{}),
 		idle:    make(chan struct{}),
 	}
-	go l.writeAcks()
+	_, l.resumable = conn.(*net.TCPConn) // neither TLS nor WebSocket is (crypto/tls, Conn.SetDeadline)
+	go l.serve()
 	return l
 }
 
@@ -119,17 +134,21 @@ func (l *lane) parse() (more bool, err error) {
 	if !l.skip() {
 		return true, nil
 	}
-	for len(l.batch) < maxBatch {
+	for len(l.batch) < maxBatch && len(l.answers) < maxBatch {
 		b := l.buf[l.r:l.w]
 		head, rest, err := fixedHeader(b)
 		if err != nil || head == 0 {
 			return true, err
 		}
-		if b[0]>>4 != typePublish || !l.greeted {
-			if len(l.batch) > 0 {
+		if kind := b[0] >> 4; kind != typePublish || !l.greeted {
+			ours := l.greeted && (kind == typePuback || kind == typePubrec || kind == typePubcomp)
+			if !ours && len(l.batch)+len(l.answers) > 0 {
 				return false, nil // what came before goes before
 			}
-			return l.parseControl(b, head, rest)
+			if more, err := l.parseControl(b, head, rest); more || err != nil || len(l.pass) > 0 {
+				return more, err
+			}
+			continue
 		}
 		if err := publishFlags(b); err != nil {
 			return false, err
@@ -151,7 +170,8 @@ func (l *lane) parse() (more bool, err error) {
 	return false, nil
 }
 
-// parseControl makes a frame that is not a message the next that paho reads.
+// parseControl reads a frame that is not a message, and makes it the next that
+// paho reads unless it is ours to deal with.
 func (l *lane) parseControl(b []byte, head, rest int) (more bool, err error) {
 	kind := b[0] >> 4
 	if (kind == typeConnack) == l.greeted {
@@ -170,7 +190,7 @@ func (l *lane) parseControl(b []byte, head, rest int) (more bool, err error) {
 		if !ok {
 			return false, violation("MQTT-3.8.4-2", "SUBACK for a SUBSCRIBE that was not sent", b)
 		}
-		if rest != 2+asked {
+		if rest != 2+asked.filters {
 			return false, violation("MQTT-3.8.4-5", "SUBACK with more or fewer return codes than filters were asked for", b)
 		}
 	}
@@ -181,14 +201,16 @@ func (l *lane) parseControl(b []byte, head, rest int) (more bool, err error) {
 	if err := controlBody(b[0], b[head:end], b); err != nil {
 		return false, err
 	}
-	l.note(kind, b[head:end])
-	l.pass = b[:end]
 	l.r += end
-	return false, nil
+	toPaho, err := l.note(kind, b[head:end])
+	if toPaho {
+		l.pass = b[:end]
+	}
+	return false, err
 }
 
-// note keeps what the lane itself must know of a frame that goes to paho.
-func (l *lane) note(kind byte, body []byte) {
+// note does what is to be done about a frame that is not a message.
+func (l *lane) note(kind byte, body []byte) (toPaho bool, err error) {
 	switch kind {
 	case typeConnack:
 		l.greeted = true
@@ -196,10 +218,14 @@ func (l *lane) note(kind byte, body []byte) {
 			l.acks.forget() // no session: the broker remembers nothing of us [MQTT-3.2.2-3]
 		}
 	case typeSuback:
-		l.answered(binary.BigEndian.Uint16(body))
+		l.answered(body)
 	case typePubrel:
-		l.acks.complete(binary.BigEndian.Uint16(body))
+		return false, l.acks.complete(binary.BigEndian.Uint16(body))
+	case typePuback, typePubrec, typePubcomp:
+		l.answers = append(l.answers, answer{kind, binary.BigEndian.Uint16(body)})
+		return false, nil
 	}
+	return true, nil
 }
 
 // parseOversize begins to skip a PUBLISH that is larger than the buffer. The
@@ -232,34 +258,59 @@ func (l *lane) skip() bool {
 	return true
 }
 
-// deliver hands the batch on and acknowledges what was not held.
+// deliver hands on what was parsed and acknowledges what was not held.
 func (l *lane) deliver() error {
+	l.settle()
+	if err := l.hand(); err != nil {
+		return err
+	}
+	if !l.acks.due() {
+		return nil
+	}
+	return l.answer()
+}
+
+// settle hands the answers on. What they make room for is written by the lane's
+// own goroutine: should the broker not read it, the reader must go on.
+func (l *lane) settle() {
+	if len(l.answers) == 0 {
+		return
+	}
+	for _, a := range l.answers {
+		if a.kind == typePuback && (a.id == onlineID || a.id == offlineID) {
+			select {
+			case l.heard[a.id-onlineID] <- struct{}{}:
+			default:
+			}
+		}
+	}
+	if l.out.acknowledge(l.answers, l.acks.release) {
+		l.acks.ring()
+	}
+	l.answers = l.answers[:0]
+}
+
+// hand hands the batch on.
+func (l *lane) hand() (err error) {
 	batch := l.batch
 	l.batch = l.batch[:0]
 	if len(batch) == 0 {
 		return nil
 	}
-	if ready, err := l.hand(batch); err != nil || !ready {
-		return err
-	}
-	return l.flush()
-}
-
-// hand is what deliver does until acknowledgements are ready to be written.
-func (l *lane) hand(batch []Message) (ready bool, err error) {
 	l.in.mu.Lock()
 	defer l.in.mu.Unlock()
 	if l.in.shut {
-		return false, nil
+		return nil
 	}
 	if batch, err = l.acks.admit(batch); err != nil {
-		return false, err
+		return err
 	}
 	if len(batch) > 0 {
 		l.in.received.Add(uint64(len(batch)))
 		l.in.handle(batch)
 	}
-	return l.acks.settle(batch), nil
+	l.acks.settle(batch)
+	return nil
 }
 
 // pingResponse is a PINGRESP frame.

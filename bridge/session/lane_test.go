@@ -53,8 +53,8 @@ func carry(chunks ...[]byte) (outcome, error) {
 	var o outcome
 	conn := &memConn{chunks: slices.Clone(chunks)}
 	in := &inbox{handle: func(batch []Message) { o.Messages = append(o.Messages, summaries(batch)...) }}
-	l := newLane(conn, in)
-	l.asks([]byte{0, 7, 0, 1, 'a', 0, 0, 1, 'b', 0}) // SUBSCRIBE 7 for two filters
+	l := newLane(conn, in, newOutbox(100))
+	l.asks(frame(0x82, 0, 7, 0, 1, 'a', 0, 0, 1, 'b', 0), 2) // SUBSCRIBE 7 for two filters
 	var err error
 	o.Paho, err = io.ReadAll(onlyReader{l})
 	<-l.idle
@@ -78,7 +78,7 @@ func (r onlyReader) Read(p []byte) (int, error) {
 
 var hello = connack(false, 0)
 
-func TestOnlyMessagesAreTakenOutOfTheStream(t *testing.T) {
+func TestMessagesAndWhatAnswersThemAreTakenOutOfTheStream(t *testing.T) {
 	stream := slices.Concat(hello,
 		publish(qos1, "a", 1, "x"),
 		suback(7, 0, 1),
@@ -89,9 +89,8 @@ func TestOnlyMessagesAreTakenOutOfTheStream(t *testing.T) {
 	)
 	want := outcome{
 		Messages: []summary{{Topic: "a", Payload: "x", QoS: 1, Size: 1}, {Topic: "b"}, {Topic: "c", Payload: strings.Repeat("y", 300), QoS: 2, Size: 300}},
-		Paho: slices.Concat(hello, suback(7, 0, 1), frame(0xd0),
-			frame(0x40, 0, 9), frame(0x50, 0, 9), frame(0x62, 0, 9), frame(0x70, 0, 9), frame(0xb0, 0, 9)),
-		Written: slices.Concat(frame(0x40, 0, 1), frame(0x50, 0, 2)),
+		Paho:     slices.Concat(hello, suback(7, 0, 1), frame(0xd0), frame(0xb0, 0, 9)),
+		Written:  slices.Concat(frame(0x40, 0, 1), frame(0x62, 0, 9), frame(0x70, 0, 9), frame(0x50, 0, 2)),
 	}
 	t.Run("in one piece", func(t *testing.T) {
 		got, _ := carry(stream)
@@ -119,7 +118,7 @@ func TestABatchIsAcknowledgedInOneWrite(t *testing.T) {
 		stream = append(stream, publish(qos1, "t", uint16(i+1), "x")...)
 	}
 	conn := &memConn{chunks: [][]byte{stream}}
-	l := newLane(conn, &inbox{handle: func([]Message) { batches++ }})
+	l := newLane(conn, &inbox{handle: func([]Message) { batches++ }}, newOutbox(100))
 	_, _ = io.ReadAll(onlyReader{l})
 	<-l.idle
 	if batches != 3 || conn.writes != 3 || conn.written.Len() != 4*(2*maxBatch+1) {
@@ -132,7 +131,7 @@ func TestWhatIsParsedIsDeliveredBeforeWaiting(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
 	got := make(chan string, 1)
-	l := newLane(ours, &inbox{handle: func(batch []Message) { got <- string(batch[0].Topic) }})
+	l := newLane(ours, &inbox{handle: func(batch []Message) { got <- string(batch[0].Topic) }}, newOutbox(100))
 	go io.Copy(io.Discard, theirs)
 	read := make(chan error, 1)
 	go func() { _, err := io.Copy(io.Discard, l); read <- err }()
@@ -307,7 +306,7 @@ func TestQoS2IsHandedOnOnce(t *testing.T) {
 	}}
 	over := func(frames ...[]byte) []byte {
 		conn := &memConn{chunks: [][]byte{slices.Concat(frames...)}}
-		l := newLane(conn, in)
+		l := newLane(conn, in, newOutbox(100))
 		_, _ = io.ReadAll(onlyReader{l})
 		<-l.idle
 		return conn.written.Bytes()
@@ -322,19 +321,20 @@ func TestQoS2IsHandedOnOnce(t *testing.T) {
 	if diff := cmp.Diff([]string{"first", "after PUBREL", "identifier reused", "new session"}, got); diff != "" {
 		t.Error(diff)
 	}
-	if want := bytes.Repeat(frame(0x50, 0, 1), 7); !bytes.Equal(want, written) {
-		t.Errorf("written % x, want seven PUBRECs", written)
+	rec, comp := frame(0x50, 0, 1), frame(0x70, 0, 1)
+	if want := slices.Concat(bytes.Repeat(rec, 4), comp, bytes.Repeat(rec, 3)); !bytes.Equal(want, written) {
+		t.Errorf("written % x, want seven PUBRECs, and a PUBCOMP after the fourth", written)
 	}
 }
 
 func TestPahoWritesWholeFrames(t *testing.T) {
 	conn := &memConn{}
-	l := newLane(conn, &inbox{})
+	l := newLane(conn, &inbox{}, newOutbox(100))
 	if _, err := l.Write(frame(0xc0)); err != nil {
 		t.Error(err)
 	}
 	for _, bad := range [][]byte{{}, {0x30}, {0x30, 2, 0}, {0x30, 0, 0}} {
-		l := newLane(conn, &inbox{})
+		l := newLane(conn, &inbox{}, newOutbox(100))
 		if _, err := l.Write(bad); err == nil {
 			t.Errorf("% x taken for a frame", bad)
 		}
@@ -363,7 +363,7 @@ func TestAMessageOfAnyLengthFormIsRead(t *testing.T) {
 func TestTheLastBytesCount(t *testing.T) {
 	var got []summary
 	conn := readConn{&memConn{}, iotest.DataErrReader(bytes.NewReader(slices.Concat(hello, publish(qos0, "t", 0, "x"))))}
-	l := newLane(conn, &inbox{handle: func(batch []Message) { got = summaries(batch) }})
+	l := newLane(conn, &inbox{handle: func(batch []Message) { got = summaries(batch) }}, newOutbox(100))
 	_, _ = io.ReadAll(onlyReader{l})
 	<-l.idle
 	if len(got) != 1 {

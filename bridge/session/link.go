@@ -21,9 +21,8 @@ const (
 	// take a packet: they do at once, or have ended without saying so.
 	handOver = time.Second
 
-	// pubackTimeout is how long the broker may take to acknowledge a message of
-	// ours, and farewellTimeout the last one, the offline status.
-	pubackTimeout   = 10 * time.Second
+	// farewellTimeout is how long the broker may take to acknowledge the last
+	// message, the offline status.
 	farewellTimeout = 2 * time.Second
 
 	// leaveTimeout bounds the whole of an orderly end, when the broker reads
@@ -69,7 +68,7 @@ func (s *Session) connectTo(ctx context.Context, u *url.URL) (*link, error) {
 			dialErr = dialError(ctx, err)
 			return nil, err
 		}
-		l.lane = newLane(conn, &s.in)
+		l.lane = newLane(conn, &s.in, s.out)
 		stop = context.AfterFunc(ctx, func() { _ = l.lane.fail(context.Cause(ctx)) })
 		return l.lane, nil
 	})
@@ -152,7 +151,7 @@ func (l *link) await(ctx context.Context, t mqtt.Token, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-timer.C:
-		return fmt.Errorf("no acknowledgement within %v", d)
+		return errNoAnswer(d)
 	}
 }
 
@@ -175,9 +174,23 @@ func (l *link) settle(ctx context.Context) {
 	}
 }
 
-// publish publishes a retained message with QoS 1 and waits until the broker has it.
-func (l *link) publish(ctx context.Context, topic, payload string) error {
-	return l.await(ctx, l.client.Publish(topic, 1, true, payload), pubackTimeout)
+// say publishes a status message, retained and with QoS 1, and waits until the
+// broker has it. It is not kept for later: each connection says it anew.
+func (l *link) say(ctx context.Context, id uint16, topic, payload string) error {
+	p := Publication{Topic: []byte(topic), Payload: []byte(payload), QoS: 1, Retain: true}
+	if err := l.lane.say(p.appendTo(nil, id)); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, pubackTimeout, errNoAnswer(pubackTimeout))
+	defer cancel()
+	select {
+	case <-l.lane.heard[id-onlineID]:
+		return nil
+	case <-l.lost:
+		return l.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // disconnect writes what is acknowledged, then DISCONNECT, and waits until
@@ -190,21 +203,20 @@ func (l *link) disconnect() {
 	// write, which this ends. Then the second call waits for the first.
 	_ = l.lane.fail(net.ErrClosed)
 	l.client.Disconnect(limit)
-	<-l.lane.idle
+	l.lane.finish()
 }
 
 // ended waits for the remains of a lost connection, and says what ended it.
 func (l *link) ended() error {
 	cause := l.lane.fail(net.ErrClosed)
-	<-l.lane.idle
+	l.lane.finish()
 	if cause == net.ErrClosed {
 		return l.err // paho's own judgement: no answer to PINGREQ
 	}
 	return cause
 }
 
-// noStore keeps nothing. What we publish is the status, which every connect
-// says anew; what the broker sends is acknowledged by the lane.
+// noStore keeps nothing: paho neither publishes nor acknowledges.
 type noStore struct{}
 
 func (noStore) Open()                             {}

@@ -40,6 +40,10 @@ type Options struct {
 	// is published meanwhile is then lost.
 	Clean bool
 
+	// MaxInFlight is how many publications of QoS 1 and 2 may await the broker's
+	// acknowledgement, 1 to 32767; 0: 1000.
+	MaxInFlight int
+
 	// Status, where not nil, keeps a retained message at the broker that says
 	// whether this session is there.
 	Status *Status
@@ -85,6 +89,7 @@ func (o *Options) check() error {
 	fault(!encodable(o.Username), "username %q: want UTF-8 without NUL, at most 65535 bytes", o.Username)
 	fault(o.KeepAlive < 0 || o.KeepAlive > math.MaxUint16*time.Second || o.KeepAlive%time.Second != 0,
 		"keep_alive %v: want whole seconds, 1s to 65535s", o.KeepAlive)
+	fault(o.MaxInFlight < 0 || o.MaxInFlight > maxWindow, "max_in_flight %d: want 1 to %d", o.MaxInFlight, maxWindow)
 	if o.Status != nil {
 		fault(!validTopic(o.Status.Topic), "status_topic %q: not a topic name", o.Status.Topic)
 	}

@@ -28,6 +28,7 @@ type Session struct {
 	log  *slog.Logger
 	open func(context.Context, *url.URL) (net.Conn, error) // dial, but for tests
 	in   inbox
+	out  *outbox
 	ran  atomic.Bool
 	up   atomic.Pointer[link] // the connection, while there is one
 
@@ -37,7 +38,8 @@ type Session struct {
 	// Of Run's goroutine.
 	backoff backoff
 	asking  asking
-	kicks   int // connections in a row that the broker ended soon and for no visible reason
+	apart   bool // publications wait until all subscriptions are answered; see lost
+	kicks   int  // connections in a row that the broker ended soon and for no visible reason
 }
 
 // New checks the options. The error lists all that is wrong with them.
@@ -58,7 +60,11 @@ func New(o Options) (*Session, error) {
 	if s.o.KeepAlive == 0 {
 		s.o.KeepAlive = 30 * time.Second
 	}
+	if s.o.MaxInFlight == 0 {
+		s.o.MaxInFlight = 1000
+	}
 	s.open = s.dial
+	s.out = newOutbox(s.o.MaxInFlight)
 	s.in.handle = o.Handle
 	s.asking.chunk = maxChunk
 	s.state.Since = time.Now()
@@ -69,13 +75,16 @@ func New(o Options) (*Session, error) {
 }
 
 // Run connects and keeps connected until ctx ends. Then it hands on no more
-// messages, publishes the offline status, waits up to 2 s for the broker to have
-// it, and disconnects; acknowledgements that Ack.Done released until then are
-// written. No failure of the broker makes it return. It may be called once.
+// messages, writes the acknowledgements that Ack.Done released until then and the
+// publications that may be written, publishes the offline status, waits up to 2 s
+// for the broker to have it, and disconnects. Publications that are not
+// acknowledged by then, and all later ones, are lost with ErrStopped. No failure
+// of the broker makes it return. It may be called once.
 func (s *Session) Run(ctx context.Context) error {
 	if s.ran.Swap(true) {
 		return errors.New("session: Run called twice")
 	}
+	defer s.out.stop()
 	for {
 		l, err := s.connect(ctx)
 		if err == nil {
@@ -134,8 +143,15 @@ func (s *Session) keep(ctx context.Context, l *link) error {
 		state.Connects++
 		state.LastErr = ""
 	})
+	apart := s.apart
+	if !apart {
+		s.out.attach(l.lane, l.present)
+	}
 	s.subscribe(ctx, l)
 	s.announce(ctx, l)
+	if apart {
+		s.out.attach(l.lane, l.present)
+	}
 	retry := time.NewTicker(retryRefused)
 	defer retry.Stop()
 	for {
@@ -157,7 +173,7 @@ func (s *Session) announce(ctx context.Context, l *link) {
 		return
 	}
 	l.announcing = true
-	err := l.publish(ctx, s.o.Status.Topic, statusOnline)
+	err := l.say(ctx, onlineID, s.o.Status.Topic, statusOnline)
 	if l.over(ctx) {
 		return
 	}
@@ -168,38 +184,51 @@ func (s *Session) announce(ctx context.Context, l *link) {
 }
 
 // leave ends a connection in good order. DISCONNECT makes the broker discard
-// the will [MQTT-3.1.2-10], so that offline is to be said before.
+// the will [MQTT-3.1.2-10], so that offline is to be said before. Should the
+// broker be too slow for that, it is left without DISCONNECT, and the will says it.
 func (s *Session) leave(l *link) {
 	s.in.close()
 	cut := time.AfterFunc(leaveTimeout, func() { _ = l.lane.fail(net.ErrClosed) })
 	defer cut.Stop()
+	_ = l.lane.flush()
 	if s.o.Status != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), farewellTimeout)
-		if err := l.publish(ctx, s.o.Status.Topic, statusOffline); err != nil {
+		if err := l.say(ctx, offlineID, s.o.Status.Topic, statusOffline); err != nil {
 			s.log.Warn("status not published", "topic", s.o.Status.Topic, "broker", l.broker, "err", err)
 		}
 		cancel()
 	}
 	l.disconnect()
+	s.out.detach(l.lane, ErrStopped)
 	s.log.Info("disconnected", "broker", l.broker)
 }
 
-// lost clears up after a connection, and judges its end.
+// lost clears up after a connection, and judges its end: whether the broker had a
+// reason, and which.
 func (s *Session) lost(l *link, life time.Duration) error {
 	err := l.ended()
+	s.out.detach(l.lane, ErrNotConnected)
+	suspected := s.out.suspected()
 	defer func() { s.asking.current = nil }()
 	if life >= stable {
 		s.backoff.reset()
-		s.kicks = 0
+		s.kicks, s.apart = 0, false
 		return err
 	}
 	switch {
 	case !errors.Is(err, errBrokerClosed) && !errors.Is(err, errBrokerReset):
 		return err
+	case suspected && (len(s.asking.current) > 0 || l.announcing):
+		s.apart = true // it may have been this or that: one after the other the next time
+		return err
 	case len(s.asking.current) > 0:
 		return s.blame(err)
 	case l.announcing:
 		return fmt.Errorf("%w when told the status; check whether it allows publishing to %q", err, s.o.Status.Topic)
+	case suspected:
+		if topic := s.out.convict(); topic != "" {
+			return fmt.Errorf("%w when given a message on topic %q, time and again; the message is dropped: check what the broker allows this user to publish, and how much at a time", err, topic)
+		}
 	}
 	s.kicks++
 	if s.kicks < maxKicks {

@@ -15,6 +15,8 @@ type State struct {
 	LastErr        string    // why the last connect failed or the last connection ended; "" if neither happened since
 	Subscriptions  []SubscriptionState
 	Received       uint64 // messages handed on
+	Published      uint64 // messages that the broker has: written (QoS 0), or acknowledged (QoS 1, 2)
+	Outstanding    int    // messages that are on their way to it
 }
 
 // SubscriptionState is what became of a subscription.
@@ -32,6 +34,8 @@ func (s *Session) State() State {
 	state := s.state
 	state.Subscriptions = slices.Clone(state.Subscriptions)
 	state.Received = s.in.received.Load()
+	state.Published = s.out.published.Load()
+	state.Outstanding = s.Outstanding()
 	return state
 }
 

@@ -7,8 +7,18 @@ import (
 	"time"
 )
 
-// The writing half of a lane. paho writes each of its frames with one call, so
-// that acknowledgements of ours fit between any two calls.
+// The writing half of a lane. Whoever has something to write does it, and takes
+// along what others have: one call writes publications and acknowledgements,
+// often many of them. Nobody waits for its turn who need not:
+//
+//	push    a publisher, with publications; finds the lock taken: leaves them
+//	answer  the reader, with acknowledgements; finds the lock taken: leaves them
+//	serve   the goroutine of the lane: what Ack.Done releases, what the broker's
+//	        acknowledgements make room for, and what others have left
+//	Write   paho, with a frame of its own, for which it waits
+//
+// Nothing is ever left for good: who finds the lock taken sets todo and tries
+// again; who has held it looks at todo when it has let go.
 
 const (
 	// writeTimeout is how long the broker may read nothing before it is taken
@@ -18,37 +28,47 @@ const (
 	// drainTimeout is how long the broker may take to close the connection
 	// after our DISCONNECT.
 	drainTimeout = time.Second
+
+	// piece is how much is written at a time where a write that timed out cannot
+	// be continued: one record of TLS (RFC 8446, 5.1). It is also the least that
+	// is taken from the ring for one write.
+	piece = 16 << 10
+
+	// maxTurns is how often a publisher writes before it leaves the writing to
+	// the lane's goroutine: it has a socket of its own to read.
+	maxTurns = 4
 )
 
-// Write writes one frame of paho's.
-func (l *lane) Write(p []byte) (int, error) {
-	head, rest, err := fixedHeader(p)
-	if err != nil || head == 0 || head+rest != len(p) {
-		return 0, l.fail(errors.New("the MQTT library wrote something other than one frame"))
+// push writes what publishers have, if nobody else does.
+func (l *lane) push() {
+	for range maxTurns {
+		if !l.tryLock() {
+			return
+		}
+		err := l.writeAll()
+		l.unlock()
+		if err != nil || !l.todo.Load() {
+			return
+		}
 	}
-	switch p[0] >> 4 {
-	case typeSubscribe:
-		l.asks(p[head:])
-	case typePingreq:
-		l.pinged.Store(true)
-	}
-	l.lock()
-	defer l.unlock()
-	if l.leaving.Load() {
-		return 0, net.ErrClosed
-	}
-	if err := l.write(p); err != nil {
-		return 0, err
-	}
-	if p[0]>>4 == typeDisconnect {
-		l.leaving.Store(true) // nothing may follow [MQTT-3.14.4-2]
-	}
-	return len(p), nil
+	l.acks.ring()
 }
 
-// writeAcks writes the acknowledgements that Ack.Done lets go. While one write
-// lasts, those that come gather for the next.
-func (l *lane) writeAcks() {
+// answer writes the acknowledgements that may leave, if nobody is writing. It
+// writes nothing else: what the broker does not read must not keep the reader
+// from reading.
+func (l *lane) answer() error {
+	if !l.tryLock() {
+		return nil
+	}
+	err := l.writeAcks()
+	l.unlock()
+	l.left()
+	return err
+}
+
+// serve is the goroutine of the lane.
+func (l *lane) serve() {
 	defer close(l.idle)
 	for {
 		select {
@@ -62,11 +82,95 @@ func (l *lane) writeAcks() {
 	}
 }
 
-// flush writes the acknowledgements that may leave. They are taken under the
-// lock, for otherwise two goroutines could write theirs in the wrong order.
+// flush writes all that may be written.
 func (l *lane) flush() error {
+	for {
+		l.lock()
+		err := l.writeAll()
+		l.unlock()
+		if err != nil || !l.todo.Load() {
+			return err
+		}
+	}
+}
+
+// Write writes one frame of paho's, which writes each with one call.
+func (l *lane) Write(p []byte) (int, error) {
+	head, rest, err := fixedHeader(p)
+	if err != nil || head == 0 || head+rest != len(p) {
+		return 0, l.fail(errors.New("the MQTT library wrote something other than one frame"))
+	}
+	kind := p[0] >> 4
+	if kind == typePingreq {
+		l.pinged.Store(true)
+	}
 	l.lock()
+	defer l.left()
 	defer l.unlock()
+	if l.leaving.Load() {
+		return 0, net.ErrClosed
+	}
+	frame := p
+	switch kind {
+	case typeSubscribe:
+		frame = l.asks(p, head)
+	case typeConnect, typePingreq, typeDisconnect:
+	default: // all others are ours to write
+		return 0, l.fail(errors.New("the MQTT library wrote a frame that it should not"))
+	}
+	if _, err := l.write(frame); err != nil {
+		return 0, err
+	}
+	if kind == typeDisconnect {
+		l.leaving.Store(true) // nothing may follow [MQTT-3.14.4-2]
+	}
+	return len(p), nil
+}
+
+// say writes a frame of ours as it is.
+func (l *lane) say(frame []byte) error {
+	l.lock()
+	defer l.left()
+	defer l.unlock()
+	if l.leaving.Load() {
+		return net.ErrClosed
+	}
+	_, err := l.write(frame)
+	return err
+}
+
+// writeAll writes what waits, as much as one call should. It sets todo if there is
+// more. Callers hold the lock.
+func (l *lane) writeAll() error {
+	l.todo.Store(false)
+	select {
+	case <-l.done:
+		return l.cause // what is in the ring has not been tried on this connection
+	default:
+	}
+	if l.leaving.Load() {
+		return nil
+	}
+	b, runs, more := l.out.take(l.buffer[:0], l.runs[:0])
+	b = l.acks.take(b)
+	if more {
+		l.todo.Store(true)
+	}
+	sent, err := 0, error(nil)
+	if len(b) > 0 {
+		sent, err = l.write(b)
+	}
+	l.out.wrote(runs, b, sent, err)
+	clear(runs) // what is kept for the next time must keep no Origin alive
+	if l.buffer, l.runs = b, runs; cap(b) > maxPending {
+		l.buffer = nil
+	}
+	return err
+}
+
+// writeAcks writes acknowledgements only. Callers hold the lock, under which they
+// are also taken: otherwise two goroutines could write theirs in the wrong order.
+func (l *lane) writeAcks() error {
 	if l.leaving.Load() {
 		return nil
 	}
@@ -74,26 +178,56 @@ func (l *lane) flush() error {
 	if len(l.ackBuf) == 0 {
 		return nil
 	}
-	return l.write(l.ackBuf)
+	_, err := l.write(l.ackBuf)
+	return err
 }
 
-// The lock is a channel, because a write can last as long as writeTimeout, and
-// synctest knows who waits for a channel, but not who waits for a Mutex.
+// The lock is a channel, because a write can last for long, and synctest knows
+// who waits for a channel, but not who waits for a Mutex.
 func (l *lane) lock()   { l.writing <- struct{}{} }
 func (l *lane) unlock() { <-l.writing }
 
-// write writes all of b or ends the lane.
-func (l *lane) write(b []byte) error {
-	if err := l.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return l.fail(err)
-	}
-	if _, err := l.conn.Write(b); err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			err = errStalled
+// tryLock takes the lock unless somebody has it: then that one will see todo.
+func (l *lane) tryLock() bool {
+	for range 2 {
+		select {
+		case l.writing <- struct{}{}:
+			return true
+		default:
+			l.todo.Store(true) // before the second try, lest the holder has looked between
 		}
-		return l.fail(err)
 	}
-	return nil
+	return false
+}
+
+// left looks, after the lock was let go, whether something was left meanwhile.
+func (l *lane) left() {
+	if l.todo.Load() {
+		l.acks.ring()
+	}
+}
+
+// write writes all of b or ends the lane. A broker on a slow line is not taken for
+// dead as long as it reads something.
+func (l *lane) write(b []byte) (sent int, err error) {
+	for sent < len(b) {
+		part := b[sent:]
+		if !l.resumable && len(part) > piece {
+			part = part[:piece]
+		}
+		if err := l.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+			return sent, l.fail(err)
+		}
+		n, err := l.conn.Write(part)
+		sent += n
+		if err != nil && (n == 0 || !l.resumable || !errors.Is(err, os.ErrDeadlineExceeded)) {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				err = errStalled
+			}
+			return sent, l.fail(err)
+		}
+	}
+	return sent, nil
 }
 
 // fail ends the lane, and with it whatever waits on its connection. The first
@@ -110,6 +244,14 @@ func (l *lane) fail(err error) error {
 	return l.cause
 }
 
+// finish waits, after the lane has failed, until nobody is writing any more.
+// Nobody begins to: see writeAll.
+func (l *lane) finish() {
+	<-l.idle
+	l.lock()
+	l.unlock()
+}
+
 // Close is called by paho: because it has written DISCONNECT, or given up.
 //
 // After a DISCONNECT the reading goroutine goes on until the broker has closed
@@ -124,29 +266,6 @@ func (l *lane) Close() error {
 		_ = c.CloseWrite()
 	}
 	return l.conn.SetReadDeadline(time.Now().Add(drainTimeout))
-}
-
-// asks remembers how many filters a SUBSCRIBE of ours has.
-func (l *lane) asks(body []byte) {
-	id, n := subscribeFilters(body)
-	l.subMu.Lock()
-	defer l.subMu.Unlock()
-	l.subs[id] = n
-}
-
-// asked says how many filters the SUBSCRIBE with that identifier had.
-func (l *lane) asked(id uint16) (n int, ok bool) {
-	l.subMu.Lock()
-	defer l.subMu.Unlock()
-	n, ok = l.subs[id]
-	return n, ok
-}
-
-// answered forgets a SUBSCRIBE.
-func (l *lane) answered(id uint16) {
-	l.subMu.Lock()
-	defer l.subMu.Unlock()
-	delete(l.subs, id)
 }
 
 func (l *lane) LocalAddr() net.Addr  { return l.conn.LocalAddr() }

@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,10 +107,12 @@ func ready(w http.ResponseWriter, s bridge.Status) {
 var pageText string
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"ago":   ago,
-	"bytes": bytes,
-	"rows":  rows,
-	"more":  func(s bridge.Status) int { return max(0, len(s.Rules)-maxRows) },
+	"ago":     ago,
+	"bytes":   bytes[int64],
+	"size":    bytes[int],
+	"few":     few,
+	"send":    sendRules,
+	"receive": receiveRules,
 }).Parse(pageText))
 
 // maxRows is how many rules the page shows: a browser is not made for a table of
@@ -125,18 +128,42 @@ func page(w http.ResponseWriter, s bridge.Status) {
 	pageTemplate.Execute(w, s)
 }
 
-// rows is what the page shows of the rules: those in trouble first.
-func rows(s bridge.Status) []bridge.RuleStatus {
-	var well, ill []bridge.RuleStatus
-	for _, r := range s.Rules {
-		if r.State == bridge.StateUp {
+// shown is what the page shows of some rules, and how many more there are.
+type shown[T any] struct {
+	Rows []T
+	More int
+}
+
+func sendRules(s bridge.Status) shown[bridge.RuleStatus] {
+	return show(s.Rules, func(r bridge.RuleStatus) bool { return r.State == bridge.StateUp })
+}
+
+func receiveRules(s bridge.Status) shown[bridge.ReceiveStatus] {
+	return show(s.Receive, func(r bridge.ReceiveStatus) bool { return r.State == bridge.StateUp })
+}
+
+// show puts rules in trouble first.
+func show[T any](rules []T, up func(T) bool) shown[T] {
+	var well, ill []T
+	for _, r := range rules {
+		if up(r) {
 			well = append(well, r)
 		} else {
 			ill = append(ill, r)
 		}
 	}
 	all := append(ill, well...)
-	return all[:min(len(all), maxRows)]
+	n := min(len(all), maxRows)
+	return shown[T]{all[:n], len(all) - n}
+}
+
+// few are the first of a long list.
+func few(all []string) []string {
+	const most = 8
+	if len(all) <= most {
+		return all
+	}
+	return append(slices.Clone(all[:most]), fmt.Sprintf("and %d more", len(all)-most))
 }
 
 // ago says how long ago in the two largest units: a person reads 3d4h, not 76h12m3s.
@@ -157,7 +184,7 @@ func ago(t time.Time) string {
 	}
 }
 
-func bytes(n int64) string {
+func bytes[N int | int64](n N) string {
 	switch {
 	case n < 1<<10:
 		return fmt.Sprintf("%d B", n)

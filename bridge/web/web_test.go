@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,13 @@ var busy = bridge.Status{
 		{Name: "well", Filter: "a/b", Group: "239.1.1.1:5000", State: bridge.StateUp, Sent: 7},
 		{Name: "lamps", Filter: "<script>alert(1)</script>", Group: "239.1.1.2:5000", State: bridge.StatePending,
 			Reason: "interface iso0 is down", Drops: map[string]uint64{"pending": 12}, FirstDrops: map[string]string{"pending": "topic t: late"}, SelfTest: bridge.SelfTest{Result: "rewritten"}},
+	},
+	Receive: []bridge.ReceiveStatus{
+		{Name: "quiet", Groups: []string{"239.2.1.1:5000"}, Interface: "iso0", Topic: "quiet/t", State: bridge.StateUp, Sockets: 1, Joined: 1},
+		{Name: "meters", Groups: []string{"239.2.1.2:5000", "239.2.1.3-239.2.1.9:5000"}, Interface: "iso1", Sources: []string{"192.0.2.0/24"},
+			Topic: "<script>{source}</script>", State: bridge.StateDegraded, Reason: "1 of 8 groups are not joined: no room",
+			Sockets: 8, Joined: 7, Buffer: 212992, Received: 1234, Published: 1200,
+			Drops: map[string]uint64{"source": 34}},
 	},
 }
 
@@ -94,7 +102,9 @@ func TestThePageShowsTroubleFirstAndRunsNobodysScript(t *testing.T) {
 	if code != http.StatusOK {
 		t.Fatalf("code %d:\n%s", code, body)
 	}
-	for _, want := range []string{"not ready", "interface iso0 is down", "12 pending", "the first: topic t: late", "5.0 MiB of 64.0 MiB", "4d4h", "gateway-7", "self-test: rewritten"} {
+	for _, want := range []string{"not ready", "interface iso0 is down", "12 pending", "the first: topic t: late", "5.0 MiB of 64.0 MiB", "4d4h", "gateway-7", "self-test: rewritten",
+		"239.2.1.3-239.2.1.9:5000", "on iso1", "192.0.2.0/24", "anybody", "7 of 8 joined", "receive buffer: 208.0 KiB",
+		"1 of 8 groups are not joined", ">1234\n", ">1200\n", `<span class="why">34 source</span>`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page does not say %q", want)
 		}
@@ -102,16 +112,39 @@ func TestThePageShowsTroubleFirstAndRunsNobodysScript(t *testing.T) {
 	if strings.Contains(body, "<script>") || !strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Error("a topic could run a script")
 	}
-	if strings.Index(body, "239.1.1.2:5000") > strings.Index(body, "239.1.1.1:5000") {
-		t.Error("the rule in trouble does not come first")
+	for _, c := range []struct{ trouble, well string }{{"239.1.1.2:5000", "239.1.1.1:5000"}, {"239.2.1.2:5000", "239.2.1.1:5000"}} {
+		if strings.Index(body, c.trouble) > strings.Index(body, c.well) {
+			t.Errorf("the rule of %s, in trouble, does not come first", c.trouble)
+		}
 	}
 }
 
 func TestThePageOfManyRulesStaysReadable(t *testing.T) {
-	s := bridge.Status{Rules: make([]bridge.RuleStatus, 100_000)}
+	many := bridge.ReceiveStatus{Groups: make([]string, 1000)}
+	s := bridge.Status{Rules: make([]bridge.RuleStatus, 100_000), Receive: slices.Repeat([]bridge.ReceiveStatus{many}, 1_000)}
 	_, _, body := get(t, newFake(s), "/")
-	if len(body) > 1<<20 || !strings.Contains(body, "and 99500 more rules") {
+	for _, want := range []string{"and 99500 more rules", "and 500 more rules", "and 992 more"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if len(body) > 1<<20 {
 		t.Errorf("the page has %d bytes", len(body))
+	}
+}
+
+func TestThePageOfOneDirectionDoesNotSpeakOfTheOther(t *testing.T) {
+	for _, c := range []struct {
+		status     bridge.Status
+		has, hasNo string
+	}{
+		{bridge.Status{Rules: busy.Rules}, "MQTT to multicast", "multicast to MQTT"},
+		{bridge.Status{Receive: busy.Receive}, "multicast to MQTT", "MQTT to multicast"},
+	} {
+		_, _, body := get(t, newFake(c.status), "/")
+		if !strings.Contains(body, c.has) || strings.Contains(body, c.hasNo) {
+			t.Errorf("the page with %q alone has %q too, or has neither", c.has, c.hasNo)
+		}
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,10 +28,10 @@ func newDemoCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the bridge at work, on this machine alone",
-		Long: `Show the bridge at work: an MQTT broker, a backend that publishes, a device that
-listens to multicast groups, and the bridge between them, all in this one
-process. Everything stays on the loopback interface; nothing needs to be
-installed or set up, and no privilege is needed.
+		Long: `Show the bridge at work, both ways: an MQTT broker, a backend that publishes, a
+device that listens to multicast groups and answers to others, and the bridge
+between them, all in this one process. Everything stays on the loopback
+interface; nothing needs to be installed or set up, and no privilege is needed.
 
 Ctrl-C ends it, as does the end of --for.`,
 		Example: `  topicast demo
@@ -62,20 +61,6 @@ var demoLamps = []struct {
 	{"demo/2/lamp/300/set", ""},
 }
 
-// demo is the show: what was published, what was heard, and the line for each.
-type demo struct {
-	out    io.Writer
-	began  time.Time
-	source netip.Addr
-
-	mu        sync.Mutex
-	published int
-	doomed    int                  // published to no group, on purpose
-	awaited   map[string]time.Time // payloads on their way, by when they were published
-	delays    []time.Duration
-	foreign   int // heard from another source than asked for
-}
-
 func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
 	if o.every <= 0 || o.length < 0 {
 		return usageError(errors.New("--every must be more than 0s, and --for not less"))
@@ -85,48 +70,46 @@ func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
 		ctx, cancel = context.WithTimeout(ctx, o.length)
 		defer cancel()
 	}
-	d := &demo{out: out, awaited: make(map[string]time.Time)}
+	d := &demo{out: out, down: newCrossing(), up: newCrossing()}
 	b, err := broker.Start(broker.Options{})
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	lo, source, err := loopback()
+	lo, source, lamps, err := loopback()
 	if err != nil {
 		return err
 	}
 	d.source = source
-	cfg, text, err := demoConfig(b.URL(), lo, source)
+	cfg, text, err := demoConfig(b.URL(), lo.Name, source)
 	if err != nil {
 		return err
 	}
 	d.introduce(b.URL(), text)
 
-	devices, err := d.listen(lo)
+	device, err := d.plug(lo, lamps)
 	if err != nil {
 		return err
 	}
-	defer devices.stop()
+	defer d.device.Close()
+	defer device.stop()
 	// Bridge and backend outlive ctx until the last datagram has been heard.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	defer stop()
 	log := slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelError}))
 	bridged, err := newBridge(cfg, log)
 	if err != nil {
-		stop()
 		return err
 	}
 	backend, err := session.New(session.Options{URLs: []string{b.URL()}, ClientID: "backend", Clean: true, Logger: log,
-		Handle: func([]session.Message) {}})
+		Subscriptions: []session.Subscription{{Filter: "demo/+/lamp/+/state", QoS: 1}}, Handle: d.told})
 	if err != nil {
-		stop()
 		return err
 	}
-	var parts sync.WaitGroup
 	parts.Go(func() { bridged.Run(running) })
 	parts.Go(func() { backend.Run(running) })
-	defer parts.Wait()
-	defer stop()
-
 	if err := d.ready(ctx, bridged, backend); err != nil {
 		return err
 	}
@@ -137,23 +120,25 @@ func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
 	return d.summarize(bridged.Status())
 }
 
-// loopback is the loopback interface and the address on it to send from: one
-// that nothing would choose by itself, where the system has more than one.
-func loopback() (name string, source netip.Addr, err error) {
+// loopback is the loopback interface and two addresses on it, of the bridge and of
+// the device: some that nothing would choose by itself, where the system has more
+// than one.
+func loopback() (lo multicast.Interface, source, device netip.Addr, err error) {
 	interfaces, err := multicast.Interfaces()
 	if err != nil {
-		return "", netip.Addr{}, err
+		return lo, source, device, err
 	}
 	source = netip.MustParseAddr("127.0.0.1")
+	device = source
 	if runtime.GOOS == "linux" { // there, all of 127.0.0.0/8 is local
-		source = netip.MustParseAddr("127.0.0.2")
+		source, device = netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")
 	}
 	for _, i := range interfaces {
 		if i.Loopback && i.Up {
-			return i.Name, source, nil
+			return i, source, device, nil
 		}
 	}
-	return "", netip.Addr{}, errors.New("no loopback interface is up; the demo needs one (ip link set lo up)")
+	return lo, source, device, errors.New("no loopback interface is up; the demo needs one (ip link set lo up)")
 }
 
 // demoConfig is a configuration as a user would write it, read as a user's is.
@@ -166,6 +151,11 @@ send:
     group: 239.255.{floor}.{id}:30000
     source: %s
     interface: %s
+receive:
+  - name: states
+    group: [239.255.1.1-239.255.1.9:30001, 239.255.2.1-239.255.2.9:30001]
+    interface: %[3]s
+    topic: demo/{(group>>8)&255}/lamp/{group&255}/state
 `, url, source, lo)
 	dir, err := os.MkdirTemp("", "topicast-demo-")
 	if err != nil {
@@ -180,62 +170,33 @@ send:
 	return cfg, text, err
 }
 
-func (d *demo) introduce(url, config string) {
-	fmt.Fprintf(d.out, `topicast demo: everything in this one process, over the loopback interface
-
-  backend ──▶ MQTT broker      ──▶ topicast       ──▶ multicast groups ──▶ device
-              %-15s      from %s
-
-The configuration:
-
-%s
-`, strings.TrimPrefix(url, "mqtt://"), d.source, indent(config))
-}
-
-func indent(text string) string {
-	return "    " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n    ") + "\n"
-}
-
-// listeners are the device's ears, one a group.
-type listeners struct {
-	receivers []*multicast.Receiver
-	done      sync.WaitGroup
-}
-
-func (l *listeners) stop() {
-	for _, r := range l.receivers {
-		r.Close()
+// plug makes the device: it joins the lamps' groups and answers from an address of
+// its own.
+func (d *demo) plug(lo multicast.Interface, address netip.Addr) (*ears, error) {
+	source, err := multicast.Binding{
+		Source: netip.PrefixFrom(address, address.BitLen()), Interface: lo.Name, TTL: 1, Loopback: true, Fragment: true,
+	}.ResolveIn([]multicast.Interface{lo})
+	if err != nil {
+		return nil, err
 	}
-	l.done.Wait()
-}
-
-// listen joins the lamps' groups and tells what arrives.
-func (d *demo) listen(lo string) (*listeners, error) {
-	l := &listeners{}
+	if d.device, err = multicast.Open(source); err != nil {
+		return nil, err
+	}
+	var groups []netip.AddrPort
 	for _, lamp := range demoLamps {
-		if lamp.group == "" {
-			continue
+		if lamp.group != "" {
+			groups = append(groups, netip.MustParseAddrPort(lamp.group))
 		}
-		r, err := multicast.Listen(multicast.ReceiverOptions{Group: netip.MustParseAddrPort(lamp.group), Interface: lo})
-		if err != nil {
-			l.stop()
-			return nil, err
-		}
-		l.receivers = append(l.receivers, r)
-		l.done.Go(func() {
-			batch := make([]multicast.Datagram, 16)
-			for {
-				n, err := r.Receive(batch)
-				if err != nil {
-					return // closed
-				}
-				for _, got := range batch[:n] {
-					d.heard(got, lo)
-				}
-			}
-		})
 	}
-	return l, nil
+	e, err := openEars(groups, lo, nil, func(batch []multicast.Datagram) {
+		for _, got := range batch {
+			d.heard(got, lo.Name)
+		}
+	})
+	if err != nil {
+		d.device.Close()
+	}
+	return e, err
 }
 
 // ready waits until messages can flow.
@@ -265,13 +226,12 @@ func (d *demo) publish(ctx context.Context, backend *session.Session, every time
 		lamp := demoLamps[i%len(demoLamps)]
 		payload := fmt.Sprintf("#%d brightness %d%%", i+1, i*10%110)
 		d.mu.Lock()
-		d.published++
 		note := ""
 		if lamp.group == "" {
 			d.doomed++
 			note = "a mistake: an octet ends at 255"
 		} else {
-			d.awaited[payload] = time.Now()
+			d.down.leave(payload)
 		}
 		d.line("message", lamp.topic, payload, note)
 		d.mu.Unlock()
@@ -286,63 +246,14 @@ func (d *demo) publish(ctx context.Context, backend *session.Session, every time
 	return nil
 }
 
-// heard tells of a datagram at the device.
-func (d *demo) heard(got multicast.Datagram, lo string) {
-	now := time.Now()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	sent, ours := d.awaited[string(got.Payload)]
-	if !ours {
-		return // another demo's, on the same machine
-	}
-	delete(d.awaited, string(got.Payload))
-	delay := now.Sub(sent)
-	d.delays = append(d.delays, delay)
-	if got.Source.Addr() != d.source {
-		d.foreign++
-	}
-	d.line("datagram", got.Group.String(), string(got.Payload),
-		fmt.Sprintf("from %s on %s, %.1f ms later", got.Source, lo, delay.Seconds()*1000))
-}
-
-// line tells of one thing that happened. Callers hold mu.
-func (d *demo) line(what, where, payload, rest string) {
-	text := fmt.Sprintf("%7.3fs  %-8s  %-20s  %-20s  %s", time.Since(d.began).Seconds(), what, where, payload, rest)
-	fmt.Fprintln(d.out, strings.TrimRight(text, " "))
-}
-
 // settle waits for what is on its way, if not for long.
 func (d *demo) settle() {
 	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		d.mu.Lock()
-		left := len(d.awaited)
+		left := len(d.down.awaited) + len(d.up.awaited)
 		d.mu.Unlock()
 		if left == 0 {
 			return
 		}
 	}
-}
-
-// summarize closes the show, and fails where it did not show what it promises.
-func (d *demo) summarize(s bridge.Status) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	fmt.Fprintf(d.out, "\n%s published, %s heard: %d from %s, %d from elsewhere, %d lost\n",
-		count(d.published, "message"), count(len(d.delays), "datagram"), len(d.delays)-d.foreign, d.source, d.foreign, len(d.awaited))
-	if d.doomed > 0 {
-		dropped := uint64(0)
-		for _, r := range s.Rules {
-			dropped += r.Drops[bridge.DropBadGroup.String()]
-		}
-		fmt.Fprintf(d.out, "%s with the mistake went nowhere; drops counted as bad_group: %d\n", count(d.doomed, "message"), dropped)
-	}
-	if n := len(d.delays); n > 0 {
-		slices.Sort(d.delays)
-		fmt.Fprintf(d.out, "median time from the backend to the device: %.1f ms\n", d.delays[n/2].Seconds()*1000)
-	}
-	fmt.Fprintf(d.out, "\nnext: topicast config > topicast.yaml, edit it, topicast check, topicast run\n")
-	if d.foreign > 0 || len(d.awaited) > 0 {
-		return fmt.Errorf("%d datagrams lost and %d from a wrong source; topicast listen 239.255.1.7:30000 shows what arrives", len(d.awaited), d.foreign)
-	}
-	return nil
 }

@@ -20,6 +20,8 @@ broker: {username: gateway}
 web: {listen: ""}
 send:
   - {filter: "site/{floor}/lamp/{id}/set", group: "239.255.{floor}.{id}:30000", source: 127.0.0.1}
+receive:
+  - {group: "239.255.3.7:30001", interface: 127.0.0.1, source: 127.0.0.0/8, topic: "lamps/{source}/state"}
 `
 	// These go on until they are stopped, which is no failure.
 	endless := map[string]bool{"run": true, "demo": true, "listen": true}

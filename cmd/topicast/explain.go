@@ -14,30 +14,39 @@ import (
 )
 
 func newExplainCommand() *cobra.Command {
-	var file string
+	var file, from string
 	c := &cobra.Command{
-		Use:   "explain TOPIC",
-		Short: "Tell where the messages of a topic go, and why",
-		Long: `Tell which rules a topic matches, and what each makes of its messages: the exact
-group, source, interface and ttl, what becomes of the payload and of retained
-messages; or why a rule drops them. Of a topic that no rule matches, tell which
-filters come nearest. Nothing is opened and nothing is sent.
+		Use:   "explain TOPIC|GROUP:PORT",
+		Short: "Tell where a topic's messages or a group's datagrams go, and why",
+		Long: `Of a topic, tell which send rules it matches, and what each makes of its messages:
+the exact group, source, interface and ttl, what becomes of the payload and of
+retained messages; or why a rule drops them. Tell too which receive rules can
+publish on it. Of a topic that no rule knows, tell which filters come nearest.
 
-Exit status: 0 the messages go to a group at least; 1 they go nowhere, or the
-configuration has faults; 2 wrong usage.`,
+Of a group, tell which receive rules listen to it, and on which topic each
+publishes its datagrams; --from says from whom they are, for rules that go by it.
+
+Nothing is opened and nothing is sent.
+
+Exit status: 0 the messages go to a group at least or come from one, or the
+datagrams go to a topic; 1 they go nowhere, or the configuration has faults; 2
+wrong usage.`,
 		Example: `  topicast explain site/3/lamp/7/set
-  topicast explain site/3/lamp/7/set --config gateway.yaml`,
+  topicast explain site/3/lamp/7/set --config gateway.yaml
+  topicast explain 239.255.3.7:30001 --from 127.0.0.3:40000`,
 		RunE: func(c *cobra.Command, args []string) error {
-			return runExplain(args[0], file, c.OutOrStdout(), c.ErrOrStderr())
+			return runExplain(args[0], from, file, c.OutOrStdout())
 		},
 	}
 	c.Flags().StringVarP(&file, "config", "c", "", "the configuration `file`")
+	c.Flags().StringVar(&from, "from", "", "the sender of a group's datagrams: an `address`, or one with its port")
 	return c
 }
 
-func runExplain(topic, file string, out, errOut io.Writer) error {
-	if err := mapping.CheckTopic(topic); err != nil {
-		return usageError(err)
+func runExplain(what, from, file string, out io.Writer) error {
+	q, isGroup, err := parseQuestion(what, from)
+	if err != nil {
+		return err
 	}
 	cfg, err := configs.Load(file, nil)
 	if err != nil {
@@ -47,22 +56,46 @@ func runExplain(topic, file string, out, errOut io.Writer) error {
 	if err != nil {
 		return err
 	}
-	rules := cfg.Table.Send()
-	targets := cfg.Table.Lookup(topic, nil)
-	if len(targets) == 0 {
-		explainNone(out, topic, rules)
-		return errSaid
+	if isGroup {
+		return explainGroup(out, q, cfg.Table, h)
 	}
-	fmt.Fprintf(out, "%s matches %d of %s\n", printable(topic), len(targets), count(len(rules), "rule"))
+	return explainTopic(out, what, cfg.Table, h)
+}
+
+// explainTopic tells what becomes of the messages of a topic, and where they may
+// come from.
+func explainTopic(out io.Writer, topic string, t *mapping.Table, h *host) error {
+	send := t.Send()
+	targets := t.Lookup(topic, nil)
+	publishers := t.Receive()
+	var from []int
+	for i, r := range publishers {
+		if r.Topic.Matches(topic) {
+			from = append(from, i)
+		}
+	}
+	switch {
+	case len(targets) > 0:
+		fmt.Fprintf(out, "%s matches %d of %s\n", printable(topic), len(targets), count(len(send), "send rule"))
+	case len(from) == 0:
+		explainNone(out, topic, send)
+		return errSaid
+	default:
+		fmt.Fprintf(out, "%s matches none of %s\n", printable(topic), count(len(send), "send rule"))
+	}
 	lost := 0
 	for _, target := range targets {
 		fmt.Fprintln(out)
-		explainTarget(out, target, rules[target.Rule], h)
+		explainTarget(out, target, send[target.Rule], h)
 		if target.Err != nil {
 			lost++
 		}
 	}
-	if lost == len(targets) {
+	for _, i := range from {
+		fmt.Fprintln(out)
+		explainPublisher(out, i, publishers[i], t.ReceiveLoops(i), h)
+	}
+	if lost == len(targets) && len(from) == 0 {
 		return errSaid
 	}
 	return nil
@@ -70,10 +103,8 @@ func runExplain(topic, file string, out, errOut io.Writer) error {
 
 // explainTarget tells what one rule makes of the topic's messages.
 func explainTarget(out io.Writer, target mapping.Target, r mapping.SendRule, h *host) {
-	fmt.Fprintf(out, "%s: filter %s, qos %d\n", ruleTitle(target.Rule, r), r.Filter, r.QoS)
-	line := func(key, format string, args ...any) {
-		fmt.Fprintf(out, "  %-11s %s\n", key, printable(fmt.Sprintf(format, args...)))
-	}
+	fmt.Fprintf(out, "%s: filter %s, qos %d\n", ruleTitle("send", target.Rule, r.Name, r.Filter.String()), r.Filter, r.QoS)
+	line := lines(out)
 	if target.Err != nil {
 		line("drop", "bad_group: %v", target.Err)
 		return
@@ -98,13 +129,20 @@ func explainTarget(out io.Writer, target mapping.Target, r mapping.SendRule, h *
 	line("oversize", "%s", oversizeText(b.Fragment, p))
 }
 
-// ruleTitle is "rule lamps (send[0])", or "rule send[0]" where the name is only
-// the filter again.
-func ruleTitle(i int, r mapping.SendRule) string {
-	if r.Name == r.Filter.String() {
-		return fmt.Sprintf("rule send[%d]", i)
+// lines returns what prints the lines about a rule, a key in front of each.
+func lines(out io.Writer) func(key, format string, args ...any) {
+	return func(key, format string, args ...any) {
+		fmt.Fprintf(out, "  %-11s %s\n", key, printable(fmt.Sprintf(format, args...)))
 	}
-	return fmt.Sprintf("rule %s (send[%d])", printable(r.Name), i)
+}
+
+// ruleTitle is "rule lamps (send[0])", or "rule send[0]" where the name is the one
+// that a rule has by itself.
+func ruleTitle(list string, i int, name, byItself string) string {
+	if name == byItself {
+		return fmt.Sprintf("rule %s[%d]", list, i)
+	}
+	return fmt.Sprintf("rule %s (%s[%d])", printable(name), list, i)
 }
 
 func wantedSource(b mapping.Binding) string {
@@ -158,7 +196,7 @@ func oversizeText(fragment bool, p place) string {
 
 // explainNone tells what a topic that no rule matches comes near to.
 func explainNone(out io.Writer, topic string, rules []mapping.SendRule) {
-	fmt.Fprintf(out, "%s matches none of %s: drop no_rule\n", printable(topic), count(len(rules), "rule"))
+	fmt.Fprintf(out, "%s matches none of %s: drop no_rule\n", printable(topic), count(len(rules), "send rule"))
 	near := nearest(topic, rules)
 	if len(near) == 0 {
 		return

@@ -16,12 +16,9 @@ A group of scope link-local may carry its interface: [ff02::7%eth0]:5000.`
 // parseGroup reads GROUP:PORT. A zone of the address is the name of an
 // interface, and comes back as such.
 func parseGroup(text string) (group mapping.Group, zone string, err error) {
-	if host, rest, ok := strings.Cut(text, "%"); ok {
-		end := strings.LastIndex(rest, "]:")
-		if end < 1 {
-			return mapping.Group{}, "", usageError(fmt.Errorf("group %q: a zone stands before the bracket, as in [ff02::7%%eth0]:5000", text))
-		}
-		text, zone = host+rest[end:], rest[:end]
+	text, zone, err = cutZone(text)
+	if err != nil {
+		return mapping.Group{}, "", err
 	}
 	group, err = mapping.ParseGroup(text)
 	if err != nil {
@@ -31,6 +28,31 @@ func parseGroup(text string) (group mapping.Group, zone string, err error) {
 		return mapping.Group{}, "", usageError(fmt.Errorf("group %q: captures in braces are for rules", text))
 	}
 	return group, zone, nil
+}
+
+// parseGroups reads GROUP:PORT where it may also be a range.
+func parseGroups(text string) (groups mapping.GroupRange, zone string, err error) {
+	text, zone, err = cutZone(text)
+	if err != nil {
+		return groups, "", err
+	}
+	if groups, err = mapping.ParseGroupRange(text); err != nil {
+		return groups, "", usageError(err)
+	}
+	return groups, zone, nil
+}
+
+// cutZone takes the zone out of [ff02::7%eth0]:5000.
+func cutZone(text string) (without, zone string, err error) {
+	host, rest, ok := strings.Cut(text, "%")
+	if !ok {
+		return text, "", nil
+	}
+	end := strings.LastIndex(rest, "]:")
+	if end < 1 {
+		return "", "", usageError(fmt.Errorf("group %q: a zone stands before the bracket, as in [ff02::7%%eth0]:5000", text))
+	}
+	return host + rest[end:], rest[:end], nil
 }
 
 // joinZone is the one interface that a flag and a zone name.
@@ -67,7 +89,7 @@ func compileOne(group mapping.Group, b mapping.Binding) (mapping.Binding, error)
 	if err != nil {
 		return b, err
 	}
-	t, err := mapping.Compile([]mapping.SendRule{{Filter: everything, Group: group, Binding: b}})
+	t, err := mapping.Compile([]mapping.SendRule{{Filter: everything, Group: group, Binding: b}}, nil)
 	if err == nil {
 		return t.Send()[0].Binding, nil
 	}

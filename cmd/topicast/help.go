@@ -11,7 +11,7 @@ import (
 // printWelcome is what topicast alone prints: what a newcomer needs first.
 func printWelcome(w io.Writer) {
 	fmt.Fprint(w, `topicast carries MQTT messages to IP multicast groups, from exactly the source
-address and the interface you ask for.
+address and the interface you ask for, and the datagrams of groups back to MQTT.
 
   topicast demo                    see it work, on this machine alone
   topicast interfaces              see what can be named as source and interface

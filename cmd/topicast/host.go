@@ -14,6 +14,7 @@ import (
 type host struct {
 	interfaces []multicast.Interface
 	places     map[mapping.Binding]place // every binding is resolved once
+	limits     limits
 }
 
 // place is where a binding's datagrams leave from on this host, or why from
@@ -28,7 +29,7 @@ func newHost() (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &host{interfaces, make(map[mapping.Binding]place)}, nil
+	return &host{interfaces, make(map[mapping.Binding]place), newLimits()}, nil
 }
 
 func (h *host) place(b mapping.Binding) place {
@@ -48,12 +49,12 @@ func (p place) pending() bool {
 
 // finding is something about a rule that only this host can tell.
 type finding struct {
-	path string // of the key: send[3].source
+	path string // of the key: send[3].source, receive[0].interface
 	err  error
 	hint string
 }
 
-// examine holds rules against this host. A binding that many rules share is
+// examine holds send rules against this host. A binding that many rules share is
 // reported with the first of them.
 func (h *host) examine(rules []mapping.SendRule) (faults, warnings []finding) {
 	share := make(map[mapping.Binding]int)

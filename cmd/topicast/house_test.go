@@ -19,15 +19,16 @@ var rooms = map[string]struct {
 	sentence string
 	imports  []string
 }{
-	"cmd/topicast":     {"Command topicast carries MQTT messages to IP multicast groups and back.", []string{"mapping", "configs", "bridge", "bridge/multicast", "bridge/session", "bridge/web", "bridge/broker"}},
-	"mapping":          {"Package mapping decides which messages go to which groups and which datagrams become which topics; it does no I/O.", nil},
-	"configs":          {"Package configs defines the configuration file, loads it, and holds its commented reference.", []string{"mapping"}},
-	"bridge":           {"Package bridge runs a compiled table between one broker and the network.", []string{"mapping", "bridge/session", "bridge/multicast"}},
-	"bridge/session":   {"Package session keeps one MQTT session with a broker.", nil},
-	"bridge/multicast": {"Package multicast sends and receives datagrams in batches on sockets bound to a source, and watches the interfaces they use.", nil},
-	"bridge/web":       {"Package web serves the status page, metrics and health checks.", []string{"bridge"}},
-	"bridge/broker":    {"Package broker is a small in-process MQTT broker for the demo and the tests.", nil},
-	"bridge/netlab":    {"Package netlab builds throw-away networks of namespaces for the tests.", nil},
+	"cmd/topicast":       {"Command topicast carries MQTT messages to IP multicast groups and back.", []string{"mapping", "configs", "bridge", "bridge/multicast", "bridge/session", "bridge/web", "bridge/broker"}},
+	"cmd/topicast-bench": {"Command topicast-bench measures topicast beside its peers.", []string{"bridge/netlab"}},
+	"mapping":            {"Package mapping decides which messages go to which groups and which datagrams become which topics; it does no I/O.", nil},
+	"configs":            {"Package configs defines the configuration file, loads it, and holds its commented reference.", []string{"mapping"}},
+	"bridge":             {"Package bridge runs a compiled table between one broker and the network.", []string{"mapping", "bridge/session", "bridge/multicast"}},
+	"bridge/session":     {"Package session keeps one MQTT session with a broker.", nil},
+	"bridge/multicast":   {"Package multicast sends and receives datagrams in batches on sockets bound to a source, and watches the interfaces they use.", nil},
+	"bridge/web":         {"Package web serves the status page, metrics and health checks.", []string{"bridge"}},
+	"bridge/broker":      {"Package broker is a small in-process MQTT broker for the demo and the tests.", nil},
+	"bridge/netlab":      {"Package netlab builds throw-away networks of namespaces for the tests.", nil},
 }
 
 // doors says which packages may import what the standard library does not have.
@@ -38,10 +39,10 @@ var doors = map[string][]string{
 	"github.com/spf13/viper":              {"configs"},
 	"go.yaml.in/yaml/v3":                  {"configs"},
 	"github.com/pelletier/go-toml/v2":     {"configs"},
-	"github.com/eclipse/paho.mqtt.golang": {"bridge/session"},
+	"github.com/eclipse/paho.mqtt.golang": {"bridge/session", "cmd/topicast-bench"}, // there it is one of the peers
 	"golang.org/x/net":                    {"bridge/multicast"},
-	"golang.org/x/sys":                    {"bridge/multicast", "bridge/netlab"}, // netlab, the tests' own, is an independent witness
-	"github.com/vishvananda/netlink":      {"bridge/multicast", "bridge/netlab"},
+	"golang.org/x/sys":                    {"bridge/multicast", "bridge/netlab", "cmd/topicast-bench"}, // beside multicast, independent witnesses
+	"github.com/vishvananda/netlink":      {"bridge/multicast", "bridge/netlab", "cmd/topicast-bench"},
 	"github.com/prometheus/client_golang": {"bridge", "bridge/web"}, // the collector; its page
 	"golang.org/x/sync":                   {"bridge", "cmd/topicast"},
 	"github.com/nats-io/nats-server/v2":   {"bridge/broker"},

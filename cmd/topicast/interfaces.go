@@ -18,11 +18,16 @@ func newInterfacesCommand() *cobra.Command {
 		Short: "List the interfaces and addresses that a rule can name",
 		Long: `List the interfaces of this host and their addresses, and the state they are in.
 
-A rule names an interface, a source, or both:
+A send rule names an interface, a source, or both:
 
   interface: eth1           its primary address is the source
   source: 192.0.2.7         the interface that has this address
   source: 192.0.2.0/24      the address that lies in this network
+
+A receive rule names the interface to join on, or an address that it has:
+
+  interface: eth1
+  interface: 192.0.2.7
 
 State: up, down (set so by somebody), or no carrier (the cable or the peer is
 missing; what is sent then is lost without an error).

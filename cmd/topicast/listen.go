@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -19,12 +18,14 @@ import (
 func newListenCommand() *cobra.Command {
 	o := listenOptions{format: formatText}
 	c := &cobra.Command{
-		Use:   "listen GROUP:PORT",
-		Short: "Join a group and print the datagrams that arrive",
-		Long: `Join a group on an interface and print each datagram that arrives: the time, the
-sender's address and port, the interface, the size and the payload.
+		Use:   "listen GROUP:PORT [GROUP:PORT]...",
+		Short: "Join groups and print the datagrams that arrive",
+		Long: `Join groups on an interface and print each datagram that arrives: the time, the
+sender's address and port, the group if there are several, the interface, the
+size and the payload.
 
 ` + groupUsage + `
+A range stands for all groups in it: 239.255.0.1-239.255.0.63:5568.
 
 Without --interface it is the one interface that is up and not the loopback; of
 several, none is guessed.
@@ -33,13 +34,14 @@ Formats: text escapes what is not printable; hex is for bytes; json prints one
 object a line, with payload where it is UTF-8 and payload_base64 where not.
 
 Exit status: 0 when --count is reached, --for has passed (with no --count) or
-Ctrl-C was pressed; 1 when --for has passed before --count was reached, or the
+Ctrl-C was pressed; 1 when --for has passed before --count was reached, or a
 group cannot be joined; 2 wrong usage.`,
 		Example: `  topicast listen 239.1.2.3:5000 --interface lo
-  topicast listen 239.1.2.3:5000 --interface lo --format json
+  topicast listen 239.1.2.3:5000 --interface 127.0.0.1 --format json
+  topicast listen 239.255.0.1-239.255.0.63:5568 239.1.2.3:5000 --interface lo
   topicast listen 239.1.2.3:5000 --interface lo --source 127.0.0.1 --for 1s`,
 		RunE: func(c *cobra.Command, args []string) error {
-			return runListen(c.Context(), o, args[0], c.OutOrStdout(), c.ErrOrStderr())
+			return runListen(c.Context(), o, args, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
 	o.addFlags(c)
@@ -57,7 +59,7 @@ type listenOptions struct {
 func (o *listenOptions) addFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.SortFlags = false
-	f.StringVar(&o.on, "interface", "", "the `name` of the interface to join on")
+	f.StringVar(&o.on, "interface", "", "the `name` of the interface to join on, or an address of it")
 	f.Func("source", "only what this `address` sends (a source-specific join); may be repeated", func(s string) error {
 		a, err := netip.ParseAddr(s)
 		if err != nil || a.Zone() != "" {
@@ -71,8 +73,8 @@ func (o *listenOptions) addFlags(c *cobra.Command) {
 	f.StringVar(&o.format, "format", o.format, "how to print payloads: `text|hex|json`")
 }
 
-func runListen(ctx context.Context, o listenOptions, text string, out, errOut io.Writer) error {
-	join, printer, err := o.prepare(text, out)
+func runListen(ctx context.Context, o listenOptions, texts []string, out, errOut io.Writer) error {
+	j, err := o.prepare(texts)
 	if err != nil {
 		return err
 	}
@@ -81,57 +83,80 @@ func runListen(ctx context.Context, o listenOptions, text string, out, errOut io
 		ctx, cancel = context.WithTimeout(ctx, o.length)
 		defer cancel()
 	}
-	r, err := multicast.Listen(join)
+	ctx, enough := context.WithCancel(ctx)
+	defer enough()
+	p := &printer{out: out, format: o.format, on: j.on.Name, several: len(j.groups) > 1}
+	t := &tally{printer: p, count: o.count, enough: enough}
+	e, err := openEars(j.groups, j.on, o.sources, t.heard)
 	if err != nil {
 		if errors.Is(err, multicast.ErrPending) {
 			err = withHint(err, "topicast interfaces lists what there is")
 		}
 		return err
 	}
-	defer r.Close()
-	fmt.Fprintf(errOut, "listening on %s, interface %s%s%s\n", r.Group(), join.Interface, indexText(join.Interface), fromText(join.Sources))
-	if needsSource(join) {
-		printWarning(errOut, fmt.Sprintf("%s is for source-specific multicast, and routers may deliver nothing without --source", join.Group.Addr()))
+	fmt.Fprintf(errOut, "listening on %s, interface %s (index %d)%s\n", strings.Join(j.texts, ", "), j.on.Name, j.on.Index, fromText(o.sources))
+	if g, needed := j.needsSource(o.sources); needed {
+		printWarning(errOut, fmt.Sprintf("%s is for source-specific multicast, and routers may deliver nothing without --source", g))
 	}
-	defer context.AfterFunc(ctx, func() { r.Close() })()
-	heard, err := o.receive(r, printer)
+	defer context.AfterFunc(ctx, e.close)()
+	lost, err := e.wait()
+	if lost > 0 {
+		printWarning(errOut, fmt.Sprintf("%s came faster than they could be read, and are lost", count(lost, "more datagram")))
+	}
 	switch {
-	case err != nil && !errors.Is(err, net.ErrClosed):
-		return err
-	case o.count > 0 && heard < o.count && errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return withHint(fmt.Errorf("%d of %s arrived in %v", heard, count(o.count, "datagram"), o.length),
+	case err != nil || t.err != nil:
+		return errors.Join(err, t.err)
+	case o.count > 0 && t.printed < o.count && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return withHint(fmt.Errorf("%d of %s arrived in %v", t.printed, count(o.count, "datagram"), o.length),
 			"topicast send to this group, on this host and on others, shows how far datagrams come")
 	}
 	return nil
 }
 
+// listening is what to join, and on which interface.
+type listening struct {
+	groups []netip.AddrPort
+	texts  []string // the groups and ranges, as they are written best
+	on     multicast.Interface
+}
+
 // prepare checks what was asked for, and finds the interface.
-func (o *listenOptions) prepare(text string, out io.Writer) (join multicast.ReceiverOptions, p *printer, err error) {
-	group, zone, err := parseGroup(text)
-	if err != nil {
-		return join, nil, err
+func (o *listenOptions) prepare(texts []string) (j listening, err error) {
+	on := o.on
+	for _, text := range texts {
+		groups, zone, err := parseGroups(text)
+		if err != nil {
+			return j, err
+		}
+		if on, err = joinZone(on, zone); err != nil {
+			return j, err
+		}
+		j.texts = append(j.texts, groups.String())
+		for g := range groups.All() {
+			if !slices.Contains(j.groups, g) {
+				j.groups = append(j.groups, g)
+			}
+		}
 	}
 	if o.count < 0 || o.length < 0 {
-		return join, nil, usageError(errors.New("--count and --for are not negative"))
+		return j, usageError(errors.New("--count and --for are not negative"))
 	}
 	if !slices.Contains(formats, o.format) {
-		return join, nil, usageError(fmt.Errorf("--format %q: it is one of %s", o.format, strings.Join(formats, ", ")))
+		return j, usageError(fmt.Errorf("--format %q: it is one of %s", o.format, strings.Join(formats, ", ")))
 	}
-	join = multicast.ReceiverOptions{Sources: o.sources}
-	join.Group, _ = group.Fixed()
-	if join.Interface, err = joinZone(o.on, zone); err != nil {
-		return join, nil, err
+	interfaces, err := multicast.Interfaces()
+	if err != nil {
+		return j, err
 	}
-	if join.Interface == "" {
-		interfaces, err := multicast.Interfaces()
-		if err != nil {
-			return join, nil, err
-		}
-		if join.Interface, err = onlyInterface(interfaces); err != nil {
-			return join, nil, err
+	if on == "" {
+		if on, err = onlyInterface(interfaces); err != nil {
+			return j, err
 		}
 	}
-	return join, &printer{out: out, format: o.format, on: join.Interface}, nil
+	if j.on, err = multicast.ResolveInterface(on, interfaces); err != nil {
+		return j, withHint(err, "topicast interfaces lists what there is")
+	}
+	return j, nil
 }
 
 // onlyInterface is the interface to listen on where there is no other.
@@ -153,15 +178,6 @@ func onlyInterface(interfaces []multicast.Interface) (string, error) {
 	return "", usageError(withHint(err, "name one with --interface: "+strings.Join(names, ", ")))
 }
 
-// indexText is " (index 3)", or nothing where the interface has just gone.
-func indexText(name string) string {
-	i, err := net.InterfaceByName(name)
-	if err != nil {
-		return ""
-	}
-	return fmt.Sprintf(" (index %d)", i.Index)
-}
-
 func fromText(sources []netip.Addr) string {
 	var words []string
 	for _, s := range sources {
@@ -173,13 +189,18 @@ func fromText(sources []netip.Addr) string {
 	return ", only from " + strings.Join(words, ", ")
 }
 
-// needsSource tells whether the group is one of source-specific multicast and
-// no source is named.
-func needsSource(o multicast.ReceiverOptions) bool {
-	if len(o.Sources) > 0 {
-		return false
+// needsSource tells whether a group is one of source-specific multicast and no
+// source is named, and which.
+func (j *listening) needsSource(sources []netip.Addr) (group netip.Addr, needed bool) {
+	for _, g := range j.groups {
+		if len(sources) == 0 && sourceSpecific(g.Addr()) {
+			return g.Addr(), true
+		}
 	}
-	a := o.Group.Addr()
+	return netip.Addr{}, false
+}
+
+func sourceSpecific(a netip.Addr) bool {
 	if a.Is4() {
 		return a.As4()[0] == 232 // 232.0.0.0/8, RFC 4607 section 1
 	}
@@ -187,29 +208,30 @@ func needsSource(o multicast.ReceiverOptions) bool {
 	return b[1]>>4 == 3 && b[2] == 0 && b[3] == 0 // ff3x::/32, RFC 4607 section 1
 }
 
-// receiver is what receive needs of a multicast.Receiver.
-type receiver interface {
-	Receive(batch []multicast.Datagram) (int, error)
+// tally prints datagrams until there are enough.
+type tally struct {
+	*printer
+	count   int // 0: there are never enough
+	enough  func()
+	printed int
+	err     error
 }
 
-// receive prints datagrams until there are enough or r is closed.
-func (o *listenOptions) receive(r receiver, p *printer) (heard int, err error) {
-	batch := make([]multicast.Datagram, 64)
-	for o.count == 0 || heard < o.count {
-		n, err := r.Receive(batch)
-		if err != nil {
-			return heard, err
+// heard prints what arrived together. It may be called once more after there were
+// enough: closing takes a moment.
+func (t *tally) heard(batch []multicast.Datagram) {
+	now := time.Now()
+	for _, d := range batch {
+		if t.over() {
+			break
 		}
-		now := time.Now()
-		if o.count > 0 {
-			n = min(n, o.count-heard)
+		if t.err = t.print(d, now); t.err == nil {
+			t.printed++
 		}
-		for _, d := range batch[:n] {
-			if err := p.print(d, now); err != nil {
-				return heard, err
-			}
-		}
-		heard += n
 	}
-	return heard, nil
+	if t.over() {
+		t.enough()
+	}
 }
+
+func (t *tally) over() bool { return t.err != nil || t.count > 0 && t.printed == t.count }

@@ -42,51 +42,67 @@ func TestListenTakesTheOnlyInterfaceAndGuessesNone(t *testing.T) {
 func TestGroupsOfSourceSpecificMulticastNeedASource(t *testing.T) {
 	source := []netip.Addr{netip.MustParseAddr("192.0.2.1")}
 	for _, c := range []struct {
-		group   string
+		groups  string
 		sources []netip.Addr
-		want    bool
+		want    string // the group it is about; "": none
 	}{
-		{"232.1.2.3:5000", nil, true},
-		{"232.1.2.3:5000", source, false},
-		{"231.255.255.255:5000", nil, false},
-		{"233.0.0.1:5000", nil, false},
-		{"[ff35::7]:5000", nil, true},
-		{"[ff15::7]:5000", nil, false},
-		{"[ff35:1::7]:5000", nil, false}, // embeds a unicast prefix (RFC 3306)
+		{"232.1.2.3:5000", nil, "232.1.2.3"},
+		{"232.1.2.3:5000", source, ""},
+		{"231.255.255.255:5000", nil, ""},
+		{"233.0.0.1:5000", nil, ""},
+		{"239.1.2.3:5000 232.1.2.4:5000", nil, "232.1.2.4"},
+		{"[ff35::7]:5000", nil, "ff35::7"},
+		{"[ff15::7]:5000", nil, ""},
+		{"[ff35:1::7]:5000", nil, ""}, // embeds a unicast prefix (RFC 3306)
 	} {
-		o := multicast.ReceiverOptions{Group: netip.MustParseAddrPort(c.group), Sources: c.sources}
-		if got := needsSource(o); got != c.want {
-			t.Errorf("%s from %v: %t, want %t", c.group, c.sources, got, c.want)
+		var j listening
+		for text := range strings.FieldsSeq(c.groups) {
+			j.groups = append(j.groups, netip.MustParseAddrPort(text))
+		}
+		group, needed := j.needsSource(c.sources)
+		if needed != (c.want != "") || needed && group.String() != c.want {
+			t.Errorf("%s from %v: %t, %s, want %q", c.groups, c.sources, needed, group, c.want)
 		}
 	}
 }
 
-// bursts is a receiver that hears this many datagrams at a time.
-type bursts []int
-
-func (b *bursts) Receive(batch []multicast.Datagram) (int, error) {
-	if len(*b) == 0 {
-		return 0, io.EOF
-	}
-	n := (*b)[0]
-	*b = (*b)[1:]
-	for i := range n {
-		batch[i] = multicast.Datagram{Payload: []byte("x")}
-	}
-	return n, nil
+// failingAfter writes so many lines, and then fails.
+type failingAfter struct {
+	strings.Builder
+	lines int
 }
 
-func TestListenPrintsAsManyAsAskedFor(t *testing.T) {
+func (f *failingAfter) Write(p []byte) (int, error) {
+	if f.lines--; f.lines < 0 {
+		return 0, io.ErrShortWrite
+	}
+	return f.Builder.Write(p)
+}
+
+func TestListenPrintsAsManyAsAskedForOrAsCanBeWritten(t *testing.T) {
 	for _, c := range []struct {
-		count int
-		want  int
-		err   error
-	}{{0, 6, io.EOF}, {1, 1, nil}, {2, 2, nil}, {3, 3, nil}, {6, 6, nil}, {7, 6, io.EOF}} {
-		var out strings.Builder
-		o := listenOptions{count: c.count}
-		heard, err := o.receive(&bursts{1, 3, 2}, &printer{out: &out, format: formatText})
-		if heard != c.want || strings.Count(out.String(), "\n") != c.want || !errors.Is(err, c.err) {
-			t.Errorf("--count %d: %d heard, %v, printed\n%s", c.count, heard, err, out.String())
+		count    int
+		writable int
+		want     int
+		enough   bool
+		err      error
+	}{
+		{0, 9, 6, false, nil}, {1, 9, 1, true, nil}, {2, 9, 2, true, nil}, {4, 9, 4, true, nil},
+		{6, 9, 6, true, nil}, {7, 9, 6, false, nil}, {0, 2, 2, true, io.ErrShortWrite},
+	} {
+		out := &failingAfter{lines: c.writable}
+		enough := false
+		l := &tally{printer: &printer{out: out, format: formatText}, count: c.count, enough: func() { enough = true }}
+		for _, burst := range []int{1, 3, 2} {
+			batch := make([]multicast.Datagram, burst)
+			for i := range batch {
+				batch[i].Payload = []byte("x")
+			}
+			l.heard(batch)
+		}
+		lines := strings.Count(out.String(), "\n")
+		if l.printed != c.want || lines != c.want || enough != c.enough || !errors.Is(l.err, c.err) {
+			t.Errorf("--count %d: %d printed (%d lines), enough: %t, %v; want %+v", c.count, l.printed, lines, enough, l.err, c)
 		}
 	}
 }

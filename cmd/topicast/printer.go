@@ -24,9 +24,10 @@ var formats = []string{formatText, formatHex, formatJSON}
 
 // printer prints datagrams, one a line.
 type printer struct {
-	out    io.Writer
-	format string
-	on     string // the interface they arrive on
+	out     io.Writer
+	format  string
+	on      string // the interface they arrive on
+	several bool   // they are of several groups, so each line names its own
 }
 
 func (p *printer) print(d multicast.Datagram, at time.Time) error {
@@ -37,8 +38,11 @@ func (p *printer) print(d multicast.Datagram, at time.Time) error {
 	if p.format == formatHex {
 		payload = fmt.Sprintf("% x", d.Payload)
 	}
-	line := fmt.Sprintf("%s  %-21s  %s  %9s  %s", at.Format("15:04:05.000000"), d.Source, p.on,
-		count(len(d.Payload), "byte"), payload)
+	whose := fmt.Sprintf("%-21s", d.Source)
+	if p.several {
+		whose += fmt.Sprintf("  %-21s", d.Group)
+	}
+	line := fmt.Sprintf("%s  %s  %s  %9s  %s", at.Format("15:04:05.000000"), whose, p.on, count(len(d.Payload), "byte"), payload)
 	_, err := fmt.Fprintln(p.out, strings.TrimRight(line, " "))
 	return err
 }

@@ -140,7 +140,7 @@ func TestTheReadmesTroublesAreMessagesOfTheProgram(t *testing.T) {
 	}
 	for _, h := range headings {
 		heading := h[1] + h[2]
-		if heading != "Nothing is wrong, and still the device is dark" && !strings.Contains(source.String(), varying.Replace(heading)) {
+		if !strings.HasPrefix(heading, "Nothing is wrong, and still ") && !strings.Contains(source.String(), varying.Replace(heading)) {
 			t.Errorf("no message of the program reads %q", fmt.Sprint(varying.Replace(heading)))
 		}
 	}

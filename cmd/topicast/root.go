@@ -61,9 +61,9 @@ func (w *watched) Write(p []byte) (int, error) {
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "topicast",
-		Short: "Carry MQTT messages to IP multicast groups",
+		Short: "Carry MQTT messages to IP multicast groups and back",
 		Long: `topicast carries MQTT messages to IP multicast groups, from exactly the source
-address and the interface you ask for.
+address and the interface you ask for, and the datagrams of groups back to MQTT.
 
 Exit status, of every command: 0 done, 1 failed, 2 wrong usage.`,
 		Example: `  topicast demo

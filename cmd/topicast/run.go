@@ -55,7 +55,8 @@ func runBridge(ctx context.Context, cfg *configs.Config, log *slog.Logger) error
 	if err != nil {
 		return err
 	}
-	log.Info("topicast starts", "version", buildVersion(), "config", cfg.File, "rules", len(cfg.Table.Send()))
+	log.Info("topicast starts", "version", buildVersion(), "config", cfg.File,
+		"send_rules", len(cfg.Table.Send()), "receive_rules", len(cfg.Table.Receive()))
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Error())
 	}
@@ -83,6 +84,7 @@ func newBridge(cfg *configs.Config, log *slog.Logger) (*bridge.Bridge, error) {
 		Version:   buildVersion(),
 		Table:     cfg.Table,
 		QueueSize: int64(cfg.Queue.Size),
+		Loops:     bridge.Loops(cfg.Loops),
 		Session:   sessionOptions(cfg.Broker, log),
 		Logger:    log,
 	})
@@ -91,14 +93,15 @@ func newBridge(cfg *configs.Config, log *slog.Logger) (*bridge.Bridge, error) {
 // sessionOptions is the section broker in the words of package session.
 func sessionOptions(b configs.Broker, log *slog.Logger) session.Options {
 	o := session.Options{
-		URLs:      b.URLs,
-		ClientID:  b.ClientID,
-		Username:  b.Username,
-		Password:  b.Password,
-		TLS:       b.TLSConfig,
-		KeepAlive: b.KeepAlive,
-		Clean:     b.Session == configs.SessionClean,
-		Logger:    log,
+		URLs:        b.URLs,
+		ClientID:    b.ClientID,
+		Username:    b.Username,
+		Password:    b.Password,
+		TLS:         b.TLSConfig,
+		KeepAlive:   b.KeepAlive,
+		Clean:       b.Session == configs.SessionClean,
+		MaxInFlight: b.MaxInFlight,
+		Logger:      log,
 	}
 	if b.StatusTopic != "" {
 		o.Status = &session.Status{Topic: b.StatusTopic}

@@ -68,8 +68,13 @@ type system struct {
 // The rules are the list under send:, without indentation.
 func newSystem(t *testing.T, rules string) *system {
 	t.Helper()
-	rig := netlab.NewRig(t)
-	config := fmt.Sprintf("broker:\n  url: mqtt://%s\n  client_id: %s\nweb:\n  listen: %s\nsend:\n%s", brokerAddress, gatewayID, webAddress, rules)
+	return newSystemOn(t, netlab.NewRig(t), gatewayID, rules)
+}
+
+// newSystemOn is newSystem for the gateway of any rig.
+func newSystemOn(t *testing.T, rig *netlab.Rig, clientID, rules string) *system {
+	t.Helper()
+	config := fmt.Sprintf("broker:\n  url: mqtt://%s\n  client_id: %s\nweb:\n  listen: %s\nsend:\n%s", brokerAddress, clientID, webAddress, rules)
 	file := filepath.Join(t.TempDir(), "topicast.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,151 @@
+package multicast
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"runtime"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// slotSpace is how far apart payloads lie. The 64 bytes beyond a power of two
+// put the beginnings of neighbours into different cache sets, and yet what is
+// shorter than a page mostly touches one.
+const slotSpace = 1<<16 + 64
+
+// inbox is the memory of one recvmmsg(2), prepared once. Its payloads are address
+// space of which the kernel fills, and so makes real, only what datagrams need.
+type inbox struct {
+	headers  []unix.Mmsghdr
+	slots    []slot
+	payloads []byte
+	used     int // headers that the last call has written to
+}
+
+// slot is what a header of the same index points to.
+type slot struct {
+	payload unix.Iovec
+	source  unix.RawSockaddrInet6 // has room for IPv4's too
+	arrival arrival
+}
+
+// arrival is the one control message that is asked for, PKTINFO. It is laid out
+// as cmsg(3) has it: there is no padding between the two.
+type arrival struct {
+	header unix.Cmsghdr
+	info   [unix.SizeofInet6Pktinfo]byte // longer than IPv4's
+}
+
+func newInbox(slots int) *inbox {
+	in := &inbox{
+		headers:  make([]unix.Mmsghdr, slots),
+		slots:    make([]slot, slots),
+		payloads: make([]byte, slots*slotSpace),
+		used:     slots,
+	}
+	for i := range in.headers {
+		h, s := &in.headers[i].Hdr, &in.slots[i]
+		s.payload.Base = &in.payloads[i*slotSpace]
+		s.payload.SetLen(maxArrival)
+		h.Iov = &s.payload
+		h.SetIovlen(1)
+		h.Name = (*byte)(unsafe.Pointer(&s.source))
+		h.Control = (*byte)(unsafe.Pointer(&s.arrival))
+	}
+	return in
+}
+
+// receive takes up to most datagrams that have arrived, and never waits.
+func (in *inbox) receive(fd uintptr, most int) unix.Errno {
+	for i := range in.headers[:in.used] { // the kernel has written what it used of these
+		h := &in.headers[i].Hdr
+		h.Namelen = uint32(unsafe.Sizeof(unix.RawSockaddrInet6{}))
+		h.SetControllen(int(unsafe.Sizeof(arrival{})))
+	}
+	in.used = 0
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&in.headers[0])),
+		uintptr(min(most, len(in.headers))), unix.MSG_DONTWAIT, 0, 0)
+	if errno == 0 {
+		in.used = int(n)
+	}
+	return errno
+}
+
+func (in *inbox) payload(i int) []byte {
+	n := int(in.headers[i].Len)
+	return in.payloads[i*slotSpace:][:n:n]
+}
+
+// cut tells whether a payload was longer than its slot.
+func (in *inbox) cut(i int) bool { return in.headers[i].Hdr.Flags&unix.MSG_TRUNC != 0 }
+
+// source returns who sent a datagram, without a zone.
+func (in *inbox) source(i int) netip.AddrPort {
+	sa := &in.slots[i].source
+	port := (*[2]byte)(unsafe.Pointer(&sa.Port)) // at the same place in both families
+	addr := netip.AddrFrom16(sa.Addr)
+	if sa.Family == unix.AF_INET {
+		addr = netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(sa)).Addr)
+	}
+	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(port[:]))
+}
+
+// index returns the interface that a datagram arrived on, 0 if that is not known.
+func (in *inbox) index(i int) int {
+	a, given := &in.slots[i].arrival, int(in.headers[i].Hdr.Controllen)
+	switch h := &a.header; {
+	case given >= unix.CmsgLen(unix.SizeofInet4Pktinfo) && h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO:
+		return int(binary.NativeEndian.Uint32(a.info[:])) // in_pktinfo.ipi_ifindex
+	case given >= unix.CmsgLen(unix.SizeofInet6Pktinfo) && h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO:
+		return int(binary.NativeEndian.Uint32(a.info[16:])) // in6_pktinfo.ipi6_ifindex
+	}
+	return 0
+}
+
+// A receiver has an inbox while it has datagrams to hand out, and none while it
+// waits: thousands of quiet sockets share a few. Of large ones there are only as
+// many as keep the processors busy. When all are lent, because those that have
+// them wait for something themselves, a small one does, so that thousands of
+// receivers held up at once do not take gigabytes.
+const (
+	smallSlots        = 4 // 256 KiB
+	largePerProcessor = 2 // 4 MiB each
+)
+
+var (
+	largeInboxes = inboxesToMake(largePerProcessor * runtime.GOMAXPROCS(0))
+	smallInboxes = sync.Pool{New: func() any { return newInbox(smallSlots) }}
+)
+
+// inboxesToMake returns a shelf for n. A nil on it stands for one not made yet.
+func inboxesToMake(n int) chan *inbox {
+	shelf := make(chan *inbox, n)
+	for range n {
+		shelf <- nil
+	}
+	return shelf
+}
+
+func borrowInbox() *inbox {
+	select {
+	case in := <-largeInboxes:
+		if in == nil {
+			in = newInbox(MaxReceive)
+			// A receiver may be forgotten with what it was lent.
+			runtime.AddCleanup(in, func(shelf chan *inbox) { shelf <- nil }, largeInboxes)
+		}
+		return in
+	default:
+		return smallInboxes.Get().(*inbox)
+	}
+}
+
+func (in *inbox) giveBack() {
+	if len(in.slots) == MaxReceive {
+		largeInboxes <- in
+	} else {
+		smallInboxes.Put(in)
+	}
+}

@@ -1,0 +1,101 @@
+package multicast
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+)
+
+// seat is a socket that holds memberships in the receiver's group. Mostly there
+// is one, the receiver's own.
+type seat struct {
+	ip      packetConn
+	sources []netip.Addr // none: anybody
+	spare   *net.UDPConn // nil: it is the receiver's own
+}
+
+// join joins the group on the receiver's own socket, or, where the sources are
+// more than one socket may name, as the system allows (spread).
+func (r *Receiver) join(own packetConn, sources []netip.Addr) error {
+	sources = slices.Clone(sources)
+	slices.SortFunc(sources, netip.Addr.Compare)
+	s := seat{ip: own, sources: slices.Compact(sources)}
+	named, err := r.sit(s)
+	if named > 0 && queueFull(err) {
+		return r.spread(s)
+	}
+	r.seats = []seat{s}
+	return err
+}
+
+// sit joins for one seat, and returns how many sources it got to name. Joining
+// goes by the interface's index: by address it would be ambiguous, and without
+// either the routes would choose.
+func (r *Receiver) sit(s seat) (named int, err error) {
+	group := r.groupAddr()
+	if len(s.sources) == 0 {
+		return 0, option("membership", s.ip.JoinGroup(&r.on, group))
+	}
+	for i, source := range s.sources {
+		if err := s.ip.JoinSourceSpecificGroup(&r.on, group, &net.UDPAddr{IP: source.AsSlice()}); err != nil {
+			return i, option("membership from "+source.String(), err)
+		}
+	}
+	return len(s.sources), nil
+}
+
+// rise leaves for one seat, from all its sources at once. There may be nothing to
+// leave, and if there is and it fails, the next sit will say so.
+func (r *Receiver) rise(s seat) { _ = s.ip.LeaveGroup(&r.on, r.groupAddr()) }
+
+func (r *Receiver) groupAddr() *net.UDPAddr { return &net.UDPAddr{IP: r.group.Addr().AsSlice()} }
+
+// Rejoin leaves the group and joins it again, on the same socket, so that the
+// network gets a fresh report: after the carrier has been away, IPv4 sends none by
+// itself, and a switch may have forgotten who listens. What has arrived already is
+// kept, what arrives between the two is lost. If another socket of the host has
+// joined the same group on the interface, the kernel sends no report.
+//
+// It may be called while Receive waits. The error wraps ErrPending if the
+// interface is gone; then nothing is joined until a later Rejoin succeeds. It is
+// net.ErrClosed after Close.
+//
+// It also works after the interface was deleted and made anew with the same index.
+// But where several receivers have one group, close them all first and listen
+// anew: the leaving of one that joined before the deletion undoes the joining of
+// one that did after, since the kernel counts both as one.
+func (r *Receiver) Rejoin() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.seats {
+		r.rise(s)
+	}
+	for _, s := range r.seats {
+		_, err := r.sit(s)
+		if unreachable(err) {
+			err = pending(fmt.Sprintf("interface %s is gone: %v", r.on.Name, err), err)
+		}
+		if err != nil {
+			return fmt.Errorf("join %s again on %s: %w", r.group, r.on.Name, err)
+		}
+	}
+	return nil
+}
+
+// closeSpares closes the sockets that only hold memberships.
+func (r *Receiver) closeSpares() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for _, s := range r.seats {
+		if s.spare == nil {
+			continue
+		}
+		if err := s.spare.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

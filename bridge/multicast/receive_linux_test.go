@@ -1,0 +1,259 @@
+package multicast
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The tests of this file need no privilege: IPv4 multicast works over lo.
+
+// A receiver that is asked for few datagrams at a time leaves the rest to the
+// next call, and one that is asked for many gets no more than there are.
+func TestReceiveTakesNoMoreThanItIsAskedFor(t *testing.T) {
+	r, s := hear(t, "239.1.1.1:0", ReceiverOptions{}), openAt(t, at127(2))
+	var want []string
+	for i := range 3 * MaxReceive {
+		want = append(want, fmt.Sprint("datagram ", i))
+	}
+	for _, size := range []int{1, 3, MaxReceive, 10 * MaxReceive} {
+		send(t, s, r.Group(), want...)
+		var got []string
+		for batch := make([]Datagram, size); len(got) < len(want); {
+			n, err := r.Receive(batch)
+			if err != nil || n > min(size, MaxReceive) {
+				t.Fatalf("batch of %d: %d received, %v", size, n, err)
+			}
+			got = append(got, payloads(batch[:n])...)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("batch of %d: want -, got +:\n%s", size, d)
+		}
+	}
+	if n, err := r.Receive(nil); n != 0 || err != nil {
+		t.Errorf("no batch: %d, %v", n, err)
+	}
+}
+
+// settleInboxes waits until no receiver, forgotten ones among them, has a large
+// inbox.
+func settleInboxes(t *testing.T) {
+	t.Helper()
+	for range 1000 {
+		if len(largeInboxes) == cap(largeInboxes) {
+			return
+		}
+		runtime.GC()
+		runtime.Gosched()
+	}
+	t.Fatalf("%d of %d large inboxes came back", len(largeInboxes), cap(largeInboxes))
+}
+
+// Receivers that wait hold no memory for datagrams, those that are all busy at
+// once hold little, and those that are forgotten take none with them.
+func TestInboxesAreBounded(t *testing.T) {
+	settleInboxes(t)
+	s := openAt(t, at127(2))
+	var rs []*Receiver
+	large := 0
+	for i := range cap(largeInboxes) + 3 {
+		r := hear(t, fmt.Sprintf("239.1.2.%d:0", i), ReceiverOptions{})
+		send(t, s, r.Group(), "one", "two", "three", "four", "five")
+		n, err := r.Receive(make([]Datagram, MaxReceive))
+		if err != nil || n != min(5, len(r.lent.slots)) {
+			t.Fatalf("%d received, %v", n, err)
+		}
+		if len(r.lent.slots) == MaxReceive {
+			large++
+		}
+		next(t, r, 5-n)
+		rs = append(rs, r)
+	}
+	if large != cap(largeInboxes) {
+		t.Errorf("%d large inboxes are lent, of %d", large, cap(largeInboxes))
+	}
+	for _, r := range rs[1:] {
+		r.Close()
+		if _, err := r.Receive(make([]Datagram, 1)); !errors.Is(err, net.ErrClosed) || r.lent != nil {
+			t.Errorf("closed: %v, has an inbox: %t", err, r.lent != nil)
+		}
+	}
+	rs[0].lent = nil // as if it had been forgotten
+	settleInboxes(t)
+
+	r := hear(t, "239.1.3.1:0", ReceiverOptions{})
+	handed := make(chan int)
+	go func() {
+		for batch := make([]Datagram, 1); ; {
+			if _, err := r.Receive(batch); err != nil {
+				return
+			}
+			handed <- len(largeInboxes)
+		}
+	}()
+	send(t, s, r.Group(), "one")
+	if left := <-handed; left != cap(largeInboxes)-1 {
+		t.Errorf("%d large inboxes are left", left)
+	}
+	settleInboxes(t) // it waits again
+}
+
+// It cannot happen, so it is made to: half a datagram is not passed off as one.
+func TestADatagramThatWasCutIsADrop(t *testing.T) {
+	r, s := hear(t, "239.1.1.1:0", ReceiverOptions{}), openAt(t, at127(2))
+	r.lent = newInbox(4)
+	for i := range r.lent.slots {
+		r.lent.slots[i].payload.SetLen(10)
+	}
+	send(t, s, r.Group(), "as it should", "too long for it", "fits")
+	// lent stays in use for as long as there are datagrams.
+	var batch [8]Datagram
+	n, err := r.Receive(batch[:])
+	if d := cmp.Diff([]string{"fits"}, payloads(batch[:n])); d != "" || err != nil {
+		t.Errorf("%v; want -, got +:\n%s", err, d)
+	}
+	r.lent = nil // not for others
+	if drops, err := r.KernelDrops(); drops != 2 || err != nil {
+		t.Errorf("%d drops, %v", drops, err)
+	}
+}
+
+// What was in a slot before does not say where the next datagram arrived.
+func TestADatagramWithoutItsInterfaceIsNotOurs(t *testing.T) {
+	in := newInbox(1)
+	a := &in.slots[0].arrival
+	mark := func(level, kind int32, given int) int {
+		a.header.Level, a.header.Type = level, kind
+		a.info[0], a.info[16] = 4, 6
+		in.headers[0].Hdr.SetControllen(given)
+		return in.index(0)
+	}
+	for _, tt := range []struct {
+		level, kind int32
+		given, want int
+	}{
+		{0, 8, 28, 4},   // IP_PKTINFO
+		{41, 50, 36, 6}, // IPV6_PKTINFO
+		{0, 8, 0, 0},    // none came
+		{41, 50, 28, 0}, // too short
+		{1, 29, 32, 0},  // something else
+	} {
+		if got := mark(tt.level, tt.kind, tt.given); got != tt.want {
+			t.Errorf("%+v: index %d", tt, got)
+		}
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// The system lets a socket name 10 sources (net.ipv4.igmp_max_msf).
+func TestAnyNumberOfSourcesCanBeNamed(t *testing.T) {
+	before := openFiles(t)
+	var sources []netip.Addr
+	for i := range 50 {
+		sources = append(sources, netip.AddrFrom4([4]byte{127, 0, 0, byte(10 + i)}))
+	}
+	r := hear(t, "232.1.1.1:0", ReceiverOptions{Sources: sources})
+	// With an any-source member on the host the kernel takes in what anybody sends.
+	anybody := hear(t, r.Group().String(), ReceiverOptions{})
+	stranger, first, last := openAt(t, at127(9)), openAt(t, at127(10)), openAt(t, at127(59))
+	check := func(when string) {
+		t.Helper()
+		send(t, stranger, r.Group(), "no")
+		send(t, first, r.Group(), "first")
+		send(t, last, r.Group(), "last")
+		send(t, stranger, r.Group(), "no")
+		if d := cmp.Diff([]string{"first", "last"}, payloads(next(t, r, 2))); d != "" {
+			t.Errorf("%s: want -, got +:\n%s", when, d)
+		}
+		if d := cmp.Diff([]string{"no", "first", "last", "no"}, payloads(next(t, anybody, 4))); d != "" {
+			t.Errorf("%s: from anybody: want -, got +:\n%s", when, d)
+		}
+	}
+	check("at first")
+	if err := r.Rejoin(); err != nil {
+		t.Fatal(err)
+	}
+	check("joined again")
+	quiet(t, r, first)
+	for _, c := range []interface{ Close() error }{r, anybody, stranger, first, last} {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if after := openFiles(t); after > before+1 { // the poller's may have come
+		t.Errorf("%d files are open after Close, %d before", after, before)
+	}
+}
+
+func TestRejoinAfterCloseIsRefused(t *testing.T) {
+	for _, sources := range [][]netip.Addr{nil, {netip.MustParseAddr("127.0.0.2")}} {
+		r := hear(t, "239.1.1.1:0", ReceiverOptions{Sources: sources})
+		r.Close()
+		if err := r.Rejoin(); !errors.Is(err, net.ErrClosed) || errors.Is(err, ErrPending) {
+			t.Errorf("from %v: %v", sources, err)
+		}
+		if _, err := r.KernelDrops(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("drops: %v", err)
+		}
+	}
+}
+
+// What has arrived is not lost by it, and what arrives afterwards is heard.
+func TestRejoinKeepsWhatHasArrived(t *testing.T) {
+	r, s := hear(t, "239.1.1.1:0", ReceiverOptions{}), openAt(t, at127(2))
+	send(t, s, r.Group(), "before")
+	for range 3 {
+		if err := r.Rejoin(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(t, s, r.Group(), "after")
+	if d := cmp.Diff([]string{"before", "after"}, payloads(next(t, r, 2))); d != "" {
+		t.Errorf("want -, got +:\n%s", d)
+	}
+}
+
+// An interface may be named by an address of it, and one that is known already is
+// not looked for again.
+func TestListenFindsTheInterfaceByAddress(t *testing.T) {
+	group := netip.MustParseAddrPort("239.1.1.7:45999")
+	s := openAt(t, at127(2))
+	for name, listen := range map[string]func() (*Receiver, error){
+		"an address": func() (*Receiver, error) { return Listen(ReceiverOptions{Group: group, Interface: "127.0.0.1"}) },
+		"known": func() (*Receiver, error) {
+			return ListenOn(ReceiverOptions{Group: group, Interface: "no such"}, Interface{Name: "lo", Index: 1})
+		},
+	} {
+		r, err := listen()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		send(t, s, group, name)
+		if got := next(t, r, 1)[0]; string(got.Payload) != name || got.Interface != 1 {
+			t.Errorf("%s: %+v", name, got)
+		}
+		r.Close()
+	}
+	_, err := ListenOn(ReceiverOptions{Group: group}, Interface{Name: "iso0", Index: 1 << 30})
+	if want := "listen to 239.1.1.7:45999 on iso0: interface iso0 is gone: "; !errors.Is(err, ErrPending) || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("an interface that is gone: %v", err)
+	}
+	if _, err := ListenOn(ReceiverOptions{Group: netip.MustParseAddrPort("239.1.1.7:0")}, Interface{Name: "lo", Index: 1}); !errors.Is(err, ErrBadGroup) {
+		t.Errorf("no port: %v", err)
+	}
+}

@@ -1,0 +1,192 @@
+package multicast
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"topicast/bridge/netlab"
+)
+
+// watcher gathers what Watch tells on a host, as a caller would.
+type watcher struct {
+	t    *testing.T
+	hold sync.Mutex // held: the caller is busy, and messages pile up
+
+	mu    sync.Mutex
+	all   Change
+	news  chan struct{}
+	ended chan error
+	stop  func()
+}
+
+func watchOn(t *testing.T, h *netlab.Host, buffer int) *watcher {
+	t.Helper()
+	w := &watcher{t: t, news: make(chan struct{}, 1), ended: make(chan error, 1)}
+	ctx, cancel := contextFor(t)
+	go func() {
+		w.ended <- h.Do(func() error { return watch(ctx, buffer, w.changed) })
+	}()
+	w.stop = func() {
+		cancel()
+		if err := <-w.ended; errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(w.stop)
+	if first := w.await("the beginning", func(c Change) bool { return c.Overflow }); len(first.Deleted)+len(first.Returned) > 0 {
+		t.Errorf("the first change is %+v", first)
+	}
+	w.forget()
+	return w
+}
+
+func (w *watcher) changed(c Change) {
+	w.hold.Lock()
+	defer w.hold.Unlock()
+	w.mu.Lock()
+	w.all.Deleted = append(w.all.Deleted, c.Deleted...)
+	w.all.Returned = append(w.all.Returned, c.Returned...)
+	w.all.Overflow = w.all.Overflow || c.Overflow
+	w.mu.Unlock()
+	select {
+	case w.news <- struct{}{}:
+	default:
+	}
+}
+
+// await waits until what has been told since forget satisfies done.
+func (w *watcher) await(what string, done func(Change) bool) Change {
+	w.t.Helper()
+	ctx, cancel := contextFor(w.t)
+	defer cancel()
+	for {
+		w.mu.Lock()
+		c := w.all
+		w.mu.Unlock()
+		if done(c) {
+			return c
+		}
+		select {
+		case <-w.news:
+		case err := <-w.ended:
+			w.ended <- err
+			w.t.Fatalf("%s: Watch ended: %v", what, err)
+		case <-ctx.Done():
+			w.t.Fatalf("%s: told %+v", what, c)
+		}
+	}
+}
+
+func (w *watcher) forget() {
+	w.mu.Lock()
+	w.all = Change{}
+	w.mu.Unlock()
+}
+
+// sync waits for a deletion made now, and so for all that was before it.
+func (w *watcher) sync(h *netlab.Host) Change {
+	w.t.Helper()
+	var index int
+	if err := h.Do(func() error {
+		mark := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "mark"}}
+		if err := netlink.LinkAdd(mark); err != nil {
+			return err
+		}
+		index = mark.Index
+		return netlink.LinkDel(mark)
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+	c := w.await("sync", func(c Change) bool { return slices.Contains(c.Deleted, index) })
+	c.Deleted = slices.DeleteFunc(slices.Clone(c.Deleted), func(i int) bool { return i == index })
+	return c
+}
+
+func TestWatchTellsOfWhatTheInterfacesNoLongerShow(t *testing.T) {
+	rig := netlab.NewRig(t)
+	w := watchOn(t, rig.GW, watchBuffer)
+	index := rig.GW.Index("iso0")
+
+	for _, busy := range []bool{false, true} {
+		name := fmt.Sprintf("the caller is busy: %t", busy)
+		during := func(change func()) {
+			if busy {
+				w.hold.Lock()
+				defer w.hold.Unlock()
+			}
+			change()
+		}
+		w.forget()
+		during(func() { rig.Dev.Down("eth0"); rig.Dev.Up("eth0") })
+		w.await(name+": carrier returns", func(c Change) bool { return slices.Contains(c.Returned, index) })
+		w.forget()
+		during(func() { rig.GW.Down("iso0"); rig.GW.Up("iso0") })
+		w.await(name+": set up again", func(c Change) bool { return slices.Contains(c.Returned, index) })
+		w.forget()
+		during(func() { rig.GW.Delete("iso0"); remake(t, rig.GW, "iso0", index, rig.Dev) })
+		if c := w.sync(rig.GW); !slices.Equal(c.Deleted, []int{index}) || c.Overflow {
+			t.Errorf("%s: recreated: %+v", name, c)
+		}
+	}
+
+	// What is none of it: other changes, and a port that leaves its bridge, of
+	// which the kernel says RTM_DELLINK too.
+	priv := rig.GW.Index("priv0")
+	w.sync(rig.GW)
+	w.forget()
+	rig.GW.Addr("priv0", "10.0.0.77/24")
+	rig.GW.DelAddr("priv0", "10.0.0.77/24")
+	rig.GW.MTU("priv0", 1400)
+	rig.GW.Rename("priv0", "priv1")
+	if err := rig.GW.Do(func() error {
+		br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
+		link, err := netlink.LinkByName("priv1")
+		return errors.Join(err, netlink.LinkAdd(br), netlink.LinkSetMaster(link, br), netlink.LinkSetNoMaster(link))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if c := w.sync(rig.GW); slices.Contains(c.Deleted, priv) || slices.Contains(c.Returned, priv) || c.Overflow {
+		t.Errorf("nothing to tell of %d: %+v", priv, c)
+	}
+}
+
+// More than its socket can hold is said, not lost; and it goes on.
+func TestWatchTellsWhenItMissedSomething(t *testing.T) {
+	rig := netlab.NewRig(t)
+	w := watchOn(t, rig.GW, 4096)
+	index := rig.GW.Index("iso0")
+	w.hold.Lock()
+	for range 50 {
+		rig.GW.Addr("priv0", "10.0.0.77/24")
+		rig.GW.DelAddr("priv0", "10.0.0.77/24")
+	}
+	w.hold.Unlock()
+	w.await("a flood", func(c Change) bool { return c.Overflow })
+	w.forget()
+	rig.Dev.Down("eth0")
+	rig.Dev.Up("eth0")
+	w.await("after it", func(c Change) bool { return slices.Contains(c.Returned, index) })
+	rig.GW.Delete("iso0")
+	w.await("after it", func(c Change) bool { return slices.Contains(c.Deleted, index) || c.Overflow })
+}
+
+func TestWatchEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	calls := 0
+	err := Watch(ctx, func(c Change) {
+		calls++
+		if !c.Overflow {
+			t.Errorf("the first change is %+v", c)
+		}
+		cancel()
+	})
+	if !errors.Is(err, context.Canceled) || calls != 1 {
+		t.Errorf("%d calls, %v", calls, err)
+	}
+}

@@ -1,0 +1,102 @@
+package session
+
+import "math/rand/v2"
+
+// A parcel is a publication of QoS 1 or 2 that is kept until it is acknowledged.
+type parcel struct {
+	frame   []byte // as it is written; nil once the broker needs it no more
+	origin  Origin
+	payload int // bytes
+	qos     byte
+	state   state
+}
+
+// state is how far the broker has answered.
+type state byte
+
+const (
+	unanswered state = iota
+	released         // QoS 2: PUBREC came, so that PUBREL is ours to send [MQTT-4.3.3-1]
+	delivered        // PUBACK came, or PUBCOMP
+)
+
+// ring keeps parcels in their order. They are numbered; a number is never used
+// again, and says which packet identifier the parcel has:
+//
+//	head        next                       written       tail
+//	 │ in flight │ of an earlier connection │ never written│
+//	 │           │ to be written again      │              │
+//
+// On a connection that is not catching up, next and written are one.
+type ring struct {
+	parcels                   []parcel // of number n: parcels[n % len(parcels)]; the length is a power of two
+	head, next, written, tail uint64
+}
+
+// minRing is the smallest length of a ring.
+const minRing = 64
+
+// newRing numbers from a random start. Identifiers repeat after 32,768 messages,
+// and a persistent session may still hold, from a process before this one, a
+// QoS 2 message between PUBREC and PUBREL: the broker would take a new message
+// with its identifier for a repetition [MQTT-4.3.3-2]. A process that always
+// began with the same number, and was restarted again and again, would always
+// meet what it had left behind.
+func newRing() ring {
+	start := rand.Uint64N(publicationIDs)
+	return ring{parcels: make([]parcel, minRing), head: start, next: start, written: start, tail: start}
+}
+
+func (r *ring) at(n uint64) *parcel { return &r.parcels[n&uint64(len(r.parcels)-1)] }
+
+// push appends a parcel.
+func (r *ring) push(p parcel) {
+	if r.tail-r.head == uint64(len(r.parcels)) {
+		r.resize(2 * len(r.parcels))
+	}
+	*r.at(r.tail) = p
+	r.tail++
+}
+
+// pop takes the parcel at the head. A ring that an outage made large gets small
+// again.
+func (r *ring) pop() (p parcel) {
+	p, *r.at(r.head) = *r.at(r.head), parcel{}
+	r.head++
+	r.next = max(r.next, r.head)
+	r.written = max(r.written, r.head)
+	if n := uint64(len(r.parcels)); n > minRing && r.tail-r.head < n/8 {
+		r.resize(len(r.parcels) / 4)
+	}
+	return p
+}
+
+func (r *ring) resize(size int) {
+	old := r.parcels
+	r.parcels = make([]parcel, size)
+	for n := r.head; n < r.tail; n++ {
+		*r.at(n) = old[n&uint64(len(old)-1)]
+	}
+}
+
+// find gives the parcel that an acknowledgement is for: one that was written, on
+// this connection or another, and is not done with.
+func (r *ring) find(id uint16) (n uint64, ok bool) {
+	if id < firstPublicationID {
+		return 0, false
+	}
+	n = r.head + uint64((id-uint16(r.head))%publicationIDs)
+	return n, n < r.written
+}
+
+// rewind begins a new connection: all that was written before is to be written
+// again, in the same order and with the same identifiers [MQTT-4.4.0-1], and
+// marked as a repetition [MQTT-3.3.1-1].
+func (r *ring) rewind() {
+	for n := r.head; n < r.written; n++ {
+		if p := r.at(n); p.frame != nil {
+			p.frame[0] |= dupFlag
+		}
+	}
+	r.next = r.head
+}

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"topicast/mapping"
+)
+
+// question is what is asked about the datagrams of a group.
+type question struct {
+	group  netip.AddrPort
+	source netip.AddrPort // not valid: from anybody
+	port   bool           // the source's port is known
+}
+
+// parseQuestion tells a group from a topic. A topic that looks like a group is one
+// that nobody has.
+func parseQuestion(what, from string) (q question, isGroup bool, err error) {
+	template, zone, err := parseGroup(what)
+	if err != nil {
+		if from != "" {
+			return q, false, usageError(fmt.Errorf("--from is for the datagrams of a group, and %q is none", what))
+		}
+		if err := mapping.CheckTopic(what); err != nil {
+			return q, false, usageError(err)
+		}
+		return q, false, nil
+	}
+	if zone != "" {
+		return q, true, usageError(fmt.Errorf("each rule says on which interface it listens; leave out %%%s", zone))
+	}
+	q.group, _ = template.Fixed()
+	if from == "" {
+		return q, true, nil
+	}
+	if q.source, q.port, err = parseFrom(from); err != nil {
+		return q, true, usageError(err)
+	}
+	if q.source.Addr().Is4() != q.group.Addr().Is4() {
+		return q, true, usageError(fmt.Errorf("--from %s is not of the address family of %s", from, q.group))
+	}
+	return q, true, nil
+}
+
+// parseFrom reads the address of a sender, with or without its port.
+func parseFrom(text string) (source netip.AddrPort, port bool, err error) {
+	if source, err = netip.ParseAddrPort(text); err == nil {
+		port = true
+	} else if a, plain := netip.ParseAddr(text); plain == nil {
+		source = netip.AddrPortFrom(a, 0)
+	} else {
+		return source, false, fmt.Errorf("--from %q: it is an address such as 192.0.2.7, or one with a port such as 192.0.2.7:1234", text)
+	}
+	if a := source.Addr(); a.Zone() != "" || a.Is4In6() || a.IsMulticast() || a.IsUnspecified() {
+		return source, false, fmt.Errorf("--from %s: that is no address of a sender", text)
+	}
+	return source, port, nil
+}
+
+// explainGroup tells what becomes of the datagrams of a group.
+func explainGroup(out io.Writer, q question, t *mapping.Table, h *host) error {
+	rules := t.Receive()
+	var heard []int
+	for i, r := range rules {
+		if slices.ContainsFunc(r.Groups, func(g mapping.GroupRange) bool { return inRange(g, q.group) }) {
+			heard = append(heard, i)
+		}
+	}
+	if len(heard) == 0 {
+		explainUnheard(out, q.group, rules)
+		return errSaid
+	}
+	whose := ""
+	if q.source.IsValid() {
+		whose = " from " + q.senderText()
+	}
+	fmt.Fprintf(out, "%s%s is heard by %d of %s\n", q.group, whose, len(heard), count(len(rules), "receive rule"))
+	lost := 0
+	for _, i := range heard {
+		fmt.Fprintln(out)
+		if !explainHeard(out, q, i, rules[i], t.ReceiveLoops(i), h) {
+			lost++
+		}
+	}
+	if lost == len(heard) {
+		return errSaid
+	}
+	return nil
+}
+
+func inRange(g mapping.GroupRange, group netip.AddrPort) bool {
+	a := group.Addr()
+	return g.Port == group.Port() && g.First.Compare(a) <= 0 && a.Compare(g.Last) <= 0
+}
+
+func (q question) senderText() string {
+	if q.port {
+		return q.source.String()
+	}
+	return q.source.Addr().String()
+}
+
+// explainHeard tells what one rule makes of the datagrams, and whether any.
+func explainHeard(out io.Writer, q question, i int, r mapping.ReceiveRule, loops bool, h *host) bool {
+	fmt.Fprintf(out, "%s: groups %s\n", ruleTitle("receive", i, r.Name, groupList(r.Groups)), groupList(r.Groups))
+	line := lines(out)
+	e := h.ear(r)
+	explainEar(line, r, e)
+	if q.source.IsValid() && len(r.Sources) > 0 {
+		a := q.source.Addr()
+		if !slices.ContainsFunc(r.Sources, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			line("drop", "source: %s is none of them", a)
+			return false
+		}
+	}
+	topic, err := q.topic(r, cmp.Or(e.on.Name, r.Interface))
+	if err != nil {
+		line("drop", "bad_topic: %v", err)
+		return false
+	}
+	line("topic", "%s", topic)
+	explainMessage(line, r, loops)
+	return true
+}
+
+// explainPublisher tells where a rule hears what it may publish on a topic.
+func explainPublisher(out io.Writer, i int, r mapping.ReceiveRule, loops bool, h *host) {
+	fmt.Fprintf(out, "%s can publish it: topic %s\n", ruleTitle("receive", i, r.Name, groupList(r.Groups)), r.Topic)
+	line := lines(out)
+	line("groups", "%s", groupList(r.Groups))
+	explainEar(line, r, h.ear(r))
+	explainMessage(line, r, loops)
+}
+
+func explainEar(line func(key, format string, args ...any), r mapping.ReceiveRule, e ear) {
+	if e.on.Index > 0 {
+		line("interface", "%s (index %d)", e.on.Name, e.on.Index)
+	} else {
+		line("interface", "%s", r.Interface)
+	}
+	if e.err != nil {
+		line("pending", "%v", e.err)
+	}
+	switch {
+	case len(r.Sources) == 0:
+		line("sources", "anybody")
+	case joinsSources(r):
+		line("sources", "%s: the network is asked for these alone", sourceList(r.Sources))
+	default:
+		line("sources", "%s: all datagrams arrive, the others are dropped here", sourceList(r.Sources))
+	}
+}
+
+// explainMessage tells how a rule publishes.
+func explainMessage(line func(key, format string, args ...any), r mapping.ReceiveRule, loops bool) {
+	line("qos", "%d", r.QoS)
+	line("retain", "%s", retainText(r.Retain))
+	line("payload", "%s", encodingText(r.Encoding))
+	if r.Every > 0 {
+		line("every", "%v: one message of a topic in this time, the latest", r.Every)
+	}
+	if r.OnChange {
+		line("on_change", "true: only what differs from the last on its topic")
+	}
+	if loops {
+		line("loops", "what it publishes can come back to it by a send rule: see loops in the configuration")
+	}
+}
+
+func retainText(on bool) string {
+	if on {
+		return "true: the broker keeps the last message of each topic"
+	}
+	return "false: the broker keeps nothing"
+}
+
+func encodingText(e mapping.Encoding) string {
+	switch e {
+	case mapping.EncodingRaw:
+		return "raw: the same bytes"
+	case mapping.EncodingJSON:
+		return "json: an envelope around the payload"
+	}
+	return e.String() + ": encoded before publishing"
+}
+
+// topic is where a rule publishes the datagrams, or its template as far as that
+// depends on a sender who was not named.
+func (q question) topic(r mapping.ReceiveRule, on string) (string, error) {
+	give := func(source netip.AddrPort) (string, error) {
+		a := mapping.Arrival{Group: q.group, Source: source, Interface: on, At: time.Now()}
+		topic, err := r.Topic.Append(nil, &a, r.Name)
+		return string(topic), err
+	}
+	if q.port {
+		return give(q.source)
+	}
+	// What two senders would give alike does not depend on them.
+	one, other := netip.AddrPortFrom(q.source.Addr(), 1), netip.AddrPortFrom(q.source.Addr(), 2)
+	missing := "--from ADDRESS:PORT tells the rest"
+	if !q.source.IsValid() {
+		one, other = strangers(q.group.Addr().Is6())
+		missing = "--from ADDRESS tells the rest"
+	}
+	topic, err := give(one)
+	if second, e := give(other); err != nil || e != nil || topic != second {
+		if err != nil && e != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%s (%s)", r.Topic, missing), nil
+	}
+	return topic, nil
+}
+
+// strangers are two senders that have nothing in common.
+func strangers(ipv6 bool) (one, other netip.AddrPort) {
+	if ipv6 {
+		return netip.MustParseAddrPort("[2001:db8::1]:1"), netip.MustParseAddrPort("[fe80::ffff:2]:2")
+	}
+	return netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("198.51.100.254:2")
+}
+
+// explainUnheard tells what a group that no rule listens to comes near to.
+func explainUnheard(out io.Writer, group netip.AddrPort, rules []mapping.ReceiveRule) {
+	fmt.Fprintf(out, "%s is heard by none of %s\n", group, count(len(rules), "receive rule"))
+	const most = 5
+	t := &table{}
+	for _, port := range []bool{true, false} { // first those with the same address
+		for i, r := range rules {
+			for _, g := range r.Groups {
+				why, near := misses(g, group)
+				if near && strings.HasPrefix(why, "the port") == port && len(*t) < most {
+					t.row(fmt.Sprintf("  receive[%d]", i), g, why)
+				}
+			}
+		}
+	}
+	if len(*t) == 0 {
+		return
+	}
+	fmt.Fprint(out, "\nnearest:\n")
+	_ = t.print(out) // the output is watched
+}
+
+// misses says where a group parts from a range, if only in one thing.
+func misses(g mapping.GroupRange, group netip.AddrPort) (why string, near bool) {
+	switch a := group.Addr(); {
+	case inRange(mapping.GroupRange{First: g.First, Last: g.Last, Port: group.Port()}, group):
+		return fmt.Sprintf("the port is %d, not %d", g.Port, group.Port()), true
+	case g.Port != group.Port() || g.First.Is4() != a.Is4():
+		return "", false
+	case g.First == g.Last:
+		return fmt.Sprintf("the address is %s, not %s", g.First, a), true
+	}
+	return fmt.Sprintf("%s is not between %s and %s", group.Addr(), g.First, g.Last), true
+}

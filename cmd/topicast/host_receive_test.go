@@ -1,0 +1,149 @@
+package main
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"topicast/mapping"
+)
+
+func testGroups(t *testing.T, texts string) (groups []mapping.GroupRange) {
+	t.Helper()
+	for text := range strings.FieldsSeq(texts) {
+		g, err := mapping.ParseGroupRange(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		groups = append(groups, g)
+	}
+	return groups
+}
+
+func testSources(t *testing.T, texts string) (sources []netip.Prefix) {
+	t.Helper()
+	for text := range strings.FieldsSeq(texts) {
+		p, err := parseSource(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources = append(sources, p)
+	}
+	return sources
+}
+
+func TestWhatOnlyTheHostCanTellOfReceiving(t *testing.T) {
+	for _, c := range []struct {
+		on      string
+		fault   string // part of its text; "" is none
+		warning string
+		name    string // of the interface, where it is known
+	}{
+		{"iso0", "", "", "iso0"},
+		{"172.17.0.9", "", "", "iso0"},
+		{"fd17::1", "", "", "iso0"},
+		{"bare0", "", "", "bare0"}, // joining needs no address
+		{"wlan0", "", "receive[0].interface: there is no interface wlan0", ""},
+		{"192.0.2.77", "", "192.0.2.77", ""},
+		{"off0", "", "receive[0].interface: interface off0 is down; pending until that changes", "off0"},
+		{"192.0.2.5", "", "receive[0].interface: interface cut0 has no carrier; pending until that changes", "cut0"},
+		{"fe80::3", "receive[0].interface: ", "", ""}, // of two interfaces
+	} {
+		t.Run(c.on, func(t *testing.T) {
+			h, r := testHost(), mapping.ReceiveRule{Interface: c.on}
+			faults, warnings := h.examineReceive([]mapping.ReceiveRule{r})
+			expectOne(t, "faults", faults, c.fault)
+			expectOne(t, "warnings", warnings, c.warning)
+			if e := h.ear(r); e.on.Name != c.name || e.pending() != (c.warning != "") {
+				t.Errorf("interface %q, pending: %t, %v", e.on.Name, e.pending(), e.err)
+			}
+		})
+	}
+}
+
+func TestAnAbsentInterfaceThatReceiveRulesShareIsToldOnce(t *testing.T) {
+	_, warnings := testHost().examineReceive([]mapping.ReceiveRule{{Interface: "iso0"}, {Interface: "wlan0"}, {Interface: "wlan0"}, {Interface: "wlan0"}})
+	expectOne(t, "warnings", warnings, "receive[1].interface: there is no interface wlan0")
+	expectOne(t, "warnings", warnings, "(and so for 2 rules more)")
+}
+
+func TestSocketsAreOneForEachJoin(t *testing.T) {
+	rule := func(groups, on, sources string) mapping.ReceiveRule {
+		return mapping.ReceiveRule{Groups: testGroups(t, groups), Interface: on, Sources: testSources(t, sources)}
+	}
+	for _, c := range []struct {
+		name  string
+		rules []mapping.ReceiveRule
+		want  int
+	}{
+		{"none", nil, 0},
+		{"a range and a group of it", []mapping.ReceiveRule{rule("239.1.1.1-239.1.1.9:5000 239.1.1.4:5000", "a", "")}, 9},
+		{"another port", []mapping.ReceiveRule{rule("239.1.1.1:5000 239.1.1.1:5001", "a", "")}, 2},
+		{"rules that ask for the same", []mapping.ReceiveRule{rule("239.1.1.1:5000", "a", ""), rule("239.1.1.1:5000", "a", "")}, 1},
+		{"another interface", []mapping.ReceiveRule{rule("239.1.1.1:5000", "a", ""), rule("239.1.1.1:5000", "b", "")}, 2},
+		{"the same senders in another order", []mapping.ReceiveRule{rule("239.1.1.1:5000", "a", "192.0.2.1 192.0.2.2"), rule("239.1.1.1:5000", "a", "192.0.2.2 192.0.2.1")}, 1},
+		{"other senders", []mapping.ReceiveRule{rule("239.1.1.1:5000", "a", "192.0.2.1"), rule("239.1.1.1:5000", "a", "192.0.2.2")}, 2},
+		{"prefixes, which are sorted out here", []mapping.ReceiveRule{rule("239.1.1.1:5000", "a", "192.0.2.0/24"), rule("239.1.1.1:5000", "a", "198.51.100.0/24 192.0.2.1")}, 1},
+		{"many senders", []mapping.ReceiveRule{
+			rule("239.1.1.1:5000", "a", "192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4"), rule("239.1.1.1:5000", "a", "192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.5"),
+		}, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := sockets(c.rules); got != c.want {
+				t.Errorf("%d sockets, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+func TestLimitsThatAreTooLowForTheGroupsAreWarnedOf(t *testing.T) {
+	topic, err := mapping.ParseTopic("t/{group}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := mapping.Compile(nil, []mapping.ReceiveRule{{Groups: testGroups(t, "239.1.0.1-239.1.1.0:5000"), Interface: "iso0", Topic: topic}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		limits limits
+		want   string
+	}{
+		{"unknown", limits{}, ""},
+		{"enough", limits{files: 320, receiveBuffer: 4 << 20}, ""},
+		{"files", limits{files: 319}, "receive: 256 groups need a socket each, and a process of this session may have 319 files open: raise that to 320 at least"},
+		{"receive buffers", limits{receiveBuffer: 212992}, "receive: a receive buffer gets 212992 bytes here, not 4194304, and what comes in faster bursts is lost (reason receive_buffer): sysctl -w net.core.rmem_max=4194304"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := testHost()
+			h.limits = c.limits
+			expectOne(t, "warnings", h.examineLimits(table), c.want)
+		})
+	}
+	empty, err := mapping.Compile(nil, nil)
+	if err != nil {
+		t.Skip("a table without rules is refused")
+	}
+	h := testHost()
+	h.limits = limits{files: 1, receiveBuffer: 1}
+	expectOne(t, "warnings", h.examineLimits(empty), "")
+}
+
+func TestTheLargestReceiveBufferIsThatOfTheKernel(t *testing.T) {
+	dir := t.TempDir()
+	for text, want := range map[string]int{"212992\n": 212992, "": 0, "x": 0} {
+		file := filepath.Join(dir, "rmem_max")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := mostReceiveBuffer(file); got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+	if got := mostReceiveBuffer(filepath.Join(dir, "absent")); got != 0 {
+		t.Errorf("absent: %d", got)
+	}
+}

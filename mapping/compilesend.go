@@ -1,0 +1,152 @@
+package mapping
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// checkSend gathers the faults of a send rule, and fills in what follows from
+// its other fields.
+func (c *compilation) checkSend(r *SendRule) {
+	if r.Filter.IsZero() {
+		c.fault("filter", "name the topics to carry, # for all", "missing")
+	}
+	c.checkQoS(r.QoS)
+	if int(r.Retained) >= len(retainedNames) {
+		c.fault("retained", "", "%d is not once, always or never", uint8(r.Retained))
+	}
+	hint := ""
+	if r.Name == "" {
+		r.Name = r.Filter.String()
+		hint = "a rule without a name has its filter for one; name one of the two"
+	}
+	c.checkName(r.Name, hint)
+	c.checkBinding(&r.Binding)
+	c.checkLocal(r.Binding.Source, r.Binding.Interface)
+	if r.Group.IsZero() {
+		c.fault("group", "name a multicast address and port, as in 239.1.2.3:5000", "missing")
+		return
+	}
+	c.checkFamily(r)
+	c.checkScope(r)
+	c.checkPort(&r.Binding)
+}
+
+// localEnd is what only one socket can be bound to.
+type localEnd struct {
+	source netip.Prefix
+	iface  string // where there is no source
+	ipv6   bool
+	port   uint16
+}
+
+// checkPort refuses two sockets on one fixed port: the second could not be
+// opened, and only at run time would that show.
+func (c *compilation) checkPort(b *Binding) {
+	if b.SourcePort == 0 {
+		return
+	}
+	end := localEnd{source: b.Source, ipv6: b.IPv6, port: b.SourcePort}
+	if !b.Source.IsValid() {
+		end.iface = b.Interface
+	}
+	other, taken := c.ports[end]
+	if !taken {
+		c.ports[end] = c.at.rule
+		return
+	}
+	if *b != c.send[other].Binding {
+		c.fault("source_port", "let both have the same interface, ttl, loopback, dscp and oversize, or another port",
+			"%d is the port of send[%d] too, whose datagrams leave in another way, and one port is one socket", b.SourcePort, other)
+	}
+}
+
+func (c *compilation) checkBinding(b *Binding) {
+	if b.Interface == "" && !b.Source.IsValid() {
+		c.fault("source", "name a source, an interface or both; topicast interfaces lists those of this host",
+			"neither source nor interface: where datagrams leave from is never guessed")
+	}
+	if b.TTL == 0 {
+		c.fault("ttl", "1 reaches the link the interface is on", "0 would keep the datagrams on this host; it is 1 to 255")
+	}
+	if b.DSCP > maxDSCP {
+		c.fault("dscp", "", "%d is not 0 to %d", b.DSCP, maxDSCP)
+	}
+}
+
+// checkLocal looks at a source of ours. bind(2) takes each that is refused here
+// without a word, and another address is then the source.
+func (c *compilation) checkLocal(p netip.Prefix, iface string) {
+	if !p.IsValid() {
+		return
+	}
+	c.checkSource("source", p, "a source is an address of this host",
+		"name an address of this host, or leave source out and name the interface")
+	if p == p.Masked() && p.Bits() == 0 && iface == "" {
+		c.fault("source", "name a network of this host, or an interface", "every address lies in %s, so it picks none", p)
+	}
+}
+
+// checkFamily finds out whether the rule is IPv4 or IPv6 and whether all its
+// parts agree.
+func (c *compilation) checkFamily(r *SendRule) {
+	ipv6, known := r.Group.Family()
+	source := r.Binding.Source
+	switch {
+	case !known && !source.IsValid():
+		c.fault("group", "name a source, which tells IPv4 from IPv6; or write [{"+r.Group.names[0]+"}]:port for IPv6",
+			"%s may be IPv4 or IPv6, and no source tells which", r.Group)
+	case !known:
+		ipv6 = source.Addr().Is6()
+	case source.IsValid() && !source.Addr().Is4In6() && source.Addr().Is6() != ipv6:
+		c.fault("source", "source and group are of one family", "%s is %s, but the group %s is %s",
+			prefixText(source), family(!ipv6), r.Group, family(ipv6))
+	}
+	r.Binding.IPv6 = ipv6
+}
+
+// checkScope asks for an interface where every interface has the group of this
+// name: scope 1 and 2 of IPv6 (RFC 4007 section 4).
+func (c *compilation) checkScope(r *SendRule) {
+	if r.Group.ipv6 && r.Group.linkLocal() && r.Binding.Interface == "" {
+		c.fault("interface", "", "the group %s is another one on each interface, so the rule must name the interface", r.Group)
+	}
+}
+
+// route compiles what Lookup needs. The rule may have faults.
+func (c *compilation) route(r *SendRule) route {
+	if r.Group.IsZero() || r.Filter.IsZero() {
+		return route{}
+	}
+	if group, fixed := r.Group.Fixed(); fixed {
+		return route{group: group}
+	}
+	if known := c.templates[r.Group.text]; known != nil {
+		r.Group.template = known
+	} else {
+		c.templates[r.Group.text] = r.Group.template
+	}
+	rt := route{template: r.Group.template, ipv6: r.Binding.IPv6}
+	has := r.Filter.captures()
+	for _, name := range r.Group.names {
+		i := slices.IndexFunc(has, func(c capture) bool { return c.name == name })
+		if i < 0 {
+			c.missingCapture(r.Filter, name)
+			continue
+		}
+		rt.captures = append(rt.captures, has[i])
+	}
+	return rt
+}
+
+func (c *compilation) missingCapture(f Filter, name string) {
+	names := f.Captures()
+	hint := "captures of the filter: {" + strings.Join(names, "}, {") + "}"
+	if len(names) == 0 {
+		hint = "write {" + name + "} in place of a level of the filter"
+	} else if meant := near(name, names); meant != "" {
+		hint = "did you mean {" + meant + "}"
+	}
+	c.fault("group", hint, "{%s} is not a capture of the filter %s", name, f)
+}

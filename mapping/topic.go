@@ -1,0 +1,174 @@
+package mapping
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// A Topic is a topic template: a topic name in which {…} stands for what is known
+// of a datagram, or for an expression over it:
+//
+//	meters/{source}/raw
+//	dmx/{group&65535}      of 239.255.1.2 it is 258
+//	site/{(group>>8)&255}/{group&255}
+//
+// The names are group and source, addresses without port and zone; port and
+// source_port; interface, the name of the interface the datagram arrived on; and
+// name, that of the rule. In an expression an address is a number, its 32 bits
+// or, with IPv6, its last 32; interface and name are no numbers.
+//
+// The zero Topic is no topic. An immutable value.
+type Topic struct {
+	text  string
+	parts []part
+}
+
+// A part is a piece of the topic: of the text as it stands, or one {…}.
+type part struct {
+	kind datum
+	text string // as written; a {…} with its braces
+	code program
+}
+
+// A datum is what is known of a datagram; of the names, the index in datumNames
+// and the operand of expressions.
+type datum uint8
+
+const (
+	datumGroup datum = iota
+	datumPort
+	datumSource
+	datumSourcePort
+	datumInterface
+	datumName
+	datumNumber // what an expression comes to
+	datumText   // as written
+)
+
+var datumNames = []string{"group", "port", "source", "source_port", "interface", "name"}
+
+// ParseTopic reads a topic template. What can never be a topic is an error here;
+// what depends on the rule is left to Compile, what depends on datagrams to Append.
+func ParseTopic(s string) (Topic, error) {
+	t, err := parseTopic(s)
+	if err != nil {
+		return Topic{}, fmt.Errorf("topic %s: %w", quote(s), err)
+	}
+	return t, nil
+}
+
+// String returns the template as written.
+func (t Topic) String() string { return t.text }
+
+// IsZero tells whether t is the zero Topic.
+func (t Topic) IsZero() bool { return t.text == "" }
+
+// Equal tells whether two templates are written alike.
+func (t Topic) Equal(other Topic) bool { return t.text == other.text }
+
+// MarshalText returns the template as written.
+func (t Topic) MarshalText() ([]byte, error) { return []byte(t.text), nil }
+
+// UnmarshalText is ParseTopic.
+func (t *Topic) UnmarshalText(text []byte) (err error) {
+	*t, err = ParseTopic(string(text))
+	return err
+}
+
+// A TopicError says why a datagram gives no topic: a value does not fit into a
+// topic name, or an expression has none.
+type TopicError struct {
+	Topic string // the rule's template
+	Part  string // the part of the template it is about, "" for all of it
+	Value string // what that came to
+	Want  string // what it may be
+}
+
+func (e *TopicError) Error() string {
+	part := e.Part
+	if part == "" {
+		part = "it"
+	}
+	return fmt.Sprintf("topic %s: %s is %s, not %s", quote(e.Topic), part, e.Value, e.Want)
+}
+
+// Append appends to dst the topic that a datagram is published on by the rule of
+// this name, which the topics of a Table know already. It allocates nothing unless dst grows or there is an error, and
+// keeps nothing of a. The error is a *TopicError, drop(bad_topic), and then dst
+// is returned as it was.
+func (t Topic) Append(dst []byte, a *Arrival, name string) ([]byte, error) {
+	start := len(dst)
+	for i := range t.parts {
+		p := &t.parts[i]
+		var err *TopicError
+		if dst, err = p.append(dst, a, name); err != nil {
+			err.Topic = t.text
+			return dst[:start], err
+		}
+	}
+	topic := dst[start:]
+	switch {
+	case len(topic) == 0:
+		return dst[:start], &TopicError{Topic: t.text, Value: "empty", Want: "a topic [MQTT-4.7.3-1]"}
+	case len(topic) > maxTopic:
+		return dst[:start], &TopicError{Topic: t.text, Value: fmt.Sprintf("%d bytes long", len(topic)),
+			Want: fmt.Sprintf("at most %d [MQTT-4.7.3-3]", maxTopic)}
+	case topic[0] == '$':
+		return dst[:start], &TopicError{Topic: t.text, Value: quote(string(topic)), Want: "a topic that begins without $, as those are the broker's"}
+	}
+	return dst, nil
+}
+
+func (p *part) append(dst []byte, a *Arrival, name string) ([]byte, *TopicError) {
+	switch p.kind {
+	case datumText:
+		return append(dst, p.text...), nil
+	case datumGroup:
+		return a.Group.Addr().WithZone("").AppendTo(dst), nil
+	case datumPort:
+		return strconv.AppendUint(dst, uint64(a.Group.Port()), 10), nil
+	case datumSource:
+		return a.Source.Addr().WithZone("").AppendTo(dst), nil
+	case datumSourcePort:
+		return strconv.AppendUint(dst, uint64(a.Source.Port()), 10), nil
+	case datumInterface:
+		// A / would move the levels behind it, and Compile counts on these.
+		return appendText(dst, p.text, a.Interface, "+#/")
+	case datumName:
+		return appendText(dst, p.text, name, "+#")
+	}
+	operands := a.operands()
+	value, _, trouble := p.code.run(operands[:])
+	if trouble != "" {
+		return dst, &TopicError{Part: p.text, Value: trouble, Want: "a number"}
+	}
+	return strconv.AppendInt(dst, value, 10), nil
+}
+
+// appendText appends a value that somebody else wrote.
+func appendText(dst []byte, part, value, without string) ([]byte, *TopicError) {
+	if value != "" && (strings.ContainsAny(value, without) || checkText(value) != nil) {
+		return dst, &TopicError{Part: part, Value: quote(strings.Clone(value)),
+			Want: "UTF-8 without control characters and any of " + without}
+	}
+	return append(dst, value...), nil
+}
+
+// operands are the numbers that expressions know by their index.
+func (a *Arrival) operands() [datumSourcePort + 1]operand {
+	return [...]operand{
+		datumGroup:      {addressNumber(a.Group.Addr()), true},
+		datumPort:       {int64(a.Group.Port()), true},
+		datumSource:     {addressNumber(a.Source.Addr()), true},
+		datumSourcePort: {int64(a.Source.Port()), true},
+	}
+}
+
+// addressNumber returns the last 32 bits of an address, which are all of IPv4.
+func addressNumber(a netip.Addr) int64 {
+	bytes := a.As16()
+	return int64(binary.BigEndian.Uint32(bytes[12:]))
+}

@@ -1,0 +1,85 @@
+package mapping
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+func parseTopic(s string) (Topic, error) {
+	if err := checkText(s); err != nil {
+		return Topic{}, err
+	}
+	names := append([]string(nil), datumNames...)
+	h, err := parseHoles(s, &names)
+	if err != nil {
+		return Topic{}, err
+	}
+	if len(names) > len(datumNames) {
+		return Topic{}, unknownDatum(names[len(datumNames)])
+	}
+	t := Topic{text: s}
+	t.add(part{kind: datumText, text: h.literal[0]})
+	for i, code := range h.code {
+		p, err := newPart(h.text[i], code)
+		if err != nil {
+			return Topic{}, err
+		}
+		t.add(p)
+		t.add(part{kind: datumText, text: h.literal[i+1]})
+	}
+	if err := checkFilled(t.fill("")); err != nil {
+		return Topic{}, err
+	}
+	return t, nil
+}
+
+func unknownDatum(name string) error {
+	err := fmt.Errorf("{%s} is none of {%s}", name, strings.Join(datumNames, "}, {"))
+	if meant := near(name, datumNames); meant != "" {
+		err = fmt.Errorf("%w; did you mean {%s}", err, meant)
+	}
+	return err
+}
+
+// newPart makes a part of an expression; of one without names, the text that it
+// always comes to.
+func newPart(text string, code program) (part, error) {
+	if i, bare := code.bare(); bare {
+		return part{kind: datum(i), text: text}, nil
+	}
+	if code.uses(datumInterface) || code.uses(datumName) {
+		return part{}, fmt.Errorf("%s: interface and name are texts, with which there is no arithmetic; write them alone, as in {name}", text)
+	}
+	if !code.constant() {
+		return part{kind: datumNumber, text: text, code: code}, nil
+	}
+	value, _, trouble := code.run(nil)
+	if trouble != "" {
+		return part{}, fmt.Errorf("%s is %s, not a number", text, trouble)
+	}
+	return part{kind: datumText, text: strconv.FormatInt(value, 10)}, nil
+}
+
+// add adds a part. Text joins the text before it.
+func (t *Topic) add(p part) {
+	last := len(t.parts) - 1
+	switch {
+	case p.kind != datumText:
+		t.parts = append(t.parts, p)
+	case last >= 0 && t.parts[last].kind == datumText:
+		t.parts[last].text += p.text
+	case p.text != "":
+		t.parts = append(t.parts, p)
+	}
+}
+
+// uses tells whether an expression has this operand.
+func (p program) uses(d datum) bool {
+	for _, s := range p {
+		if s.op == opOperand && datum(s.arg) == d {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,147 @@
+package mapping
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// limited gathers warnings of one kind, of which only the first are spelt out.
+type limited struct {
+	list  []Warning
+	count int
+}
+
+func (l *limited) add(path, format string, args ...any) {
+	if l.count++; l.count <= maxWarnings {
+		l.list = append(l.list, Warning{path, fmt.Sprintf(format, args...)})
+	}
+}
+
+// warnings returns those spelt out, and one for the rest.
+func (l *limited) warnings(what string) []Warning {
+	if l.count > maxWarnings {
+		l.list = append(l.list, Warning{"receive", fmt.Sprintf("%d more %s", l.count-maxWarnings, what)})
+	}
+	return l.list
+}
+
+// sourceSpecific are the groups of RFC 4607 section 1: 232.0.0.0/8 and ff3x::/32.
+func sourceSpecific(g GroupRange) bool {
+	if g.First.Is4() {
+		return touches(g, netip.AddrFrom4([4]byte{232}), 8)
+	}
+	for scope := range byte(16) {
+		if touches(g, netip.AddrFrom16([16]byte{0xff, 0x30 | scope}), 32) {
+			return true
+		}
+	}
+	return false
+}
+
+// touches tells whether a group of the range lies in a prefix.
+func touches(g GroupRange, a netip.Addr, bits int) bool {
+	p := netip.PrefixFrom(a, bits)
+	return p.Contains(g.First) || p.Contains(g.Last) || g.First.Less(a) && a.Less(g.Last)
+}
+
+// sourceSpecific warns of such groups where the network is not told whom to
+// listen to.
+func (t *Table) sourceSpecific() []Warning {
+	var found limited
+	for i := range t.receive {
+		r := &t.receive[i]
+		if len(r.Sources) > 0 && !slices.ContainsFunc(r.Sources, func(p netip.Prefix) bool { return !p.IsSingleIP() }) {
+			continue
+		}
+		for n, g := range r.Groups {
+			if sourceSpecific(g) {
+				found.add(place{"receive", i}.path(item("group", n, len(r.Groups))),
+					"%s is source-specific (RFC 4607): routers carry it only to those that name the senders, so list these in source, as addresses and not as networks", g)
+			}
+		}
+	}
+	return found.warnings("groups that are source-specific")
+}
+
+// manyTopics warns of topics that the broker keeps for ever and nobody uses again.
+func (t *Table) manyTopics() []Warning {
+	var found limited
+	for i, r := range t.receive {
+		if r.Retain && r.Topic.uses(datumSourcePort) {
+			found.add(place{"receive", i}.path("retain"),
+				"%s has {source_port} in it: a sender has another port after each restart, often for each datagram, and the broker keeps the last message of every topic there was", r.Topic)
+		}
+	}
+	return found.warnings("retained topics with {source_port}")
+}
+
+// A listing is a range of groups at its place in the rules.
+type listing struct {
+	GroupRange
+	rule, item int
+}
+
+// heardTwice warns of groups listed twice in a rule, and of datagrams that two
+// rules publish on one topic.
+func (t *Table) heardTwice() []Warning {
+	type outcome struct{ topic, iface string }
+	listings := make(map[outcome][]listing)
+	var outcomes []outcome // in the order of the rules
+	for i := range t.receive {
+		r := &t.receive[i]
+		o := outcome{r.Topic.key(), r.Interface}
+		if listings[o] == nil {
+			outcomes = append(outcomes, o)
+		}
+		for n, g := range r.Groups {
+			listings[o] = append(listings[o], listing{g, i, n})
+		}
+	}
+	var found limited
+	steps := maxSteps
+	for _, o := range outcomes {
+		t.heardTwiceOf(listings[o], &steps, &found)
+	}
+	warnings := found.warnings("groups that are heard twice for one topic")
+	if steps <= 0 {
+		warnings = append(warnings, Warning{"receive", "the search for groups that are heard twice was cut short"})
+	}
+	return warnings
+}
+
+// heardTwiceOf looks at groups whose datagrams go to one topic.
+func (t *Table) heardTwiceOf(list []listing, steps *int, found *limited) {
+	slices.SortStableFunc(list, func(a, b listing) int { return cmp.Or(cmp.Compare(a.Port, b.Port), a.First.Compare(b.First)) })
+	for i, a := range list {
+		for _, b := range list[i+1:] {
+			if *steps--; *steps <= 0 || !a.overlaps(b.GroupRange) {
+				break // nor do those that follow, as they begin later
+			}
+			earlier, later := a, b
+			if cmp.Or(cmp.Compare(a.rule, b.rule), cmp.Compare(a.item, b.item)) > 0 {
+				earlier, later = b, a
+			}
+			t.warnTwice(earlier, later, found)
+		}
+	}
+}
+
+func (t *Table) warnTwice(earlier, later listing, found *limited) {
+	r, other := &t.receive[later.rule], &t.receive[earlier.rule]
+	path := place{"receive", later.rule}.path(item("group", later.item, len(r.Groups)))
+	switch {
+	case earlier.rule == later.rule:
+		found.add(path, "%s is listed twice: it overlaps %s", later, earlier)
+	case anyOverlap(r.Sources, other.Sources):
+		found.add(path, "receive[%d] publishes datagrams to %s on %s too: what both hear is published twice", earlier.rule, earlier, r.Topic)
+	}
+}
+
+// anyOverlap tells whether a datagram can come from both; none are all.
+func anyOverlap(a, b []netip.Prefix) bool {
+	return len(a) == 0 || len(b) == 0 || slices.ContainsFunc(a, func(p netip.Prefix) bool {
+		return slices.ContainsFunc(b, p.Overlaps)
+	})
+}

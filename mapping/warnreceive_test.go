@@ -1,0 +1,134 @@
+package mapping_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"topicast/mapping"
+)
+
+// receiveWarnings are the warnings of receive rules, which it names.
+func receiveWarnings(t *testing.T, rules ...mapping.ReceiveRule) []string {
+	for i := range rules {
+		rules[i].Name = fmt.Sprint("rule ", i)
+	}
+	var texts []string
+	for _, w := range compileBoth(t, nil, rules).Warnings() {
+		texts = append(texts, w.Path+": "+w.Text)
+	}
+	return texts
+}
+
+func TestSourceSpecificGroupsNeedTheirSources(t *testing.T) {
+	const text = " is source-specific (RFC 4607): routers carry it only to those that name the senders, so list these in source, as addresses and not as networks"
+	for _, tt := range []struct {
+		groups  []string
+		sources []string
+		want    []string
+	}{
+		{[]string{"232.1.1.1:1"}, nil, []string{"receive[0].group: 232.1.1.1:1" + text}},
+		{[]string{"232.0.0.0:1"}, []string{"192.0.2.0/24"}, []string{"receive[0].group: 232.0.0.0:1" + text}},
+		{[]string{"232.255.255.255:1"}, []string{"192.0.2.7/32", "198.51.100.0/24"}, []string{"receive[0].group: 232.255.255.255:1" + text}},
+		{[]string{"232.1.1.1:1"}, []string{"192.0.2.7/32", "192.0.2.8/32"}, nil},
+		{[]string{"231.255.255.255:1", "233.0.0.0:1", "239.1.1.1:1"}, nil, nil},
+		{[]string{"239.1.1.1:1", "231.255.255.255-232.0.0.0:1"}, nil, []string{"receive[0].group[1]: 231.255.255.255-232.0.0.0:1" + text}},
+		{[]string{"232.255.255.255-233.0.0.0:1"}, nil, []string{"receive[0].group: 232.255.255.255-233.0.0.0:1" + text}},
+		{[]string{"[ff3e::1]:1", "[ff35::1]:1"}, nil, []string{"receive[0].group[0]: [ff3e::1]:1" + text, "receive[0].group[1]: [ff35::1]:1" + text}},
+		{[]string{"[ff3e::1]:1"}, []string{"fd17::7/128"}, nil},
+		{[]string{"[ff3e:1::1]:1", "[ff35:40::1]:1", "[ff15::1]:1", "[ff2e::1]:1"}, nil, nil}, // RFC 3306 prefixes
+	} {
+		r := receiveRule(t, "239.1.1.1:1", "a", groups(t, tt.groups...), sources(tt.sources...))
+		if diff := cmp.Diff(tt.want, receiveWarnings(t, r)); diff != "" {
+			t.Errorf("%q from %q (-want +got):\n%s", tt.groups, tt.sources, diff)
+		}
+	}
+}
+
+func TestRetainedTopicsOfSourcePortsAreWarnedOf(t *testing.T) {
+	const text = " has {source_port} in it: a sender has another port after each restart, often for each datagram, and the broker keeps the last message of every topic there was"
+	retain := func(r *mapping.ReceiveRule) { r.Retain = true }
+	for _, tt := range []struct {
+		topic  string
+		change receiveChange
+		want   []string
+	}{
+		{"a/{source_port}", retain, []string{"receive[0].retain: a/{source_port}" + text}},
+		{"a/{source_port&1}", retain, []string{"receive[0].retain: a/{source_port&1}" + text}},
+		{"a/{source_port}", func(*mapping.ReceiveRule) {}, nil},
+		{"a/{source}/{port}", retain, nil},
+	} {
+		if diff := cmp.Diff(tt.want, receiveWarnings(t, receiveRule(t, "239.1.1.1:1", tt.topic, tt.change))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.topic, diff)
+		}
+	}
+}
+
+func TestDatagramsThatArePublishedTwiceAreWarnedOf(t *testing.T) {
+	in := func(to string, change ...receiveChange) mapping.ReceiveRule {
+		return receiveRule(t, "239.1.1.1:1", to, change...)
+	}
+	for name, tt := range map[string]struct {
+		rules []mapping.ReceiveRule
+		want  []string
+	}{
+		"listed twice": {[]mapping.ReceiveRule{in("a", groups(t, "239.1.1.9:1", "239.1.1.1-239.1.1.9:1"))},
+			[]string{"receive[0].group[1]: 239.1.1.1-239.1.1.9:1 is listed twice: it overlaps 239.1.1.9:1"}},
+		"two rules": {[]mapping.ReceiveRule{in("a/{source}"), in("b"), in("a/{source}", groups(t, "239.7.7.7:1", "239.1.1.0-239.1.1.2:1"))},
+			[]string{"receive[2].group[1]: receive[0] publishes datagrams to 239.1.1.1:1 on a/{source} too: what both hear is published twice"}},
+		"three": {[]mapping.ReceiveRule{in("a"), in("a"), in("a")},
+			[]string{
+				"receive[1].group: receive[0] publishes datagrams to 239.1.1.1:1 on a too: what both hear is published twice",
+				"receive[2].group: receive[0] publishes datagrams to 239.1.1.1:1 on a too: what both hear is published twice",
+				"receive[2].group: receive[1] publishes datagrams to 239.1.1.1:1 on a too: what both hear is published twice"}},
+		"a range over all": {[]mapping.ReceiveRule{in("a", groups(t, "239.1.1.0-239.1.1.9:1")), in("a", groups(t, "239.1.1.2:1")), in("a", groups(t, "239.1.1.8:1"))},
+			[]string{
+				"receive[1].group: receive[0] publishes datagrams to 239.1.1.0-239.1.1.9:1 on a too: what both hear is published twice",
+				"receive[2].group: receive[0] publishes datagrams to 239.1.1.0-239.1.1.9:1 on a too: what both hear is published twice"}},
+		"a name that is a text": {[]mapping.ReceiveRule{in("{name}"), in("rule 0")},
+			[]string{"receive[1].group: receive[0] publishes datagrams to 239.1.1.1:1 on rule 0 too: what both hear is published twice"}},
+		"names":              {[]mapping.ReceiveRule{in("{name}"), in("{name}")}, nil},
+		"other topics":       {[]mapping.ReceiveRule{in("a/{source}"), in("a/{port}")}, nil},
+		"other ports":        {[]mapping.ReceiveRule{in("a"), in("a", groups(t, "239.1.1.1:2"))}, nil},
+		"other groups":       {[]mapping.ReceiveRule{in("a"), in("a", groups(t, "239.1.1.2-239.1.1.9:1"))}, nil},
+		"other families":     {[]mapping.ReceiveRule{in("a"), in("a", groups(t, "[ff18::1]:1"))}, nil},
+		"other interfaces":   {[]mapping.ReceiveRule{in("a"), in("a", onInterface("priv0"))}, nil},
+		"other senders":      {[]mapping.ReceiveRule{in("a", sources("192.0.2.7/32")), in("a", sources("192.0.2.8/32", "198.51.100.0/24"))}, nil},
+		"some equal senders": {[]mapping.ReceiveRule{in("a", sources("192.0.2.7/32", "198.51.100.7/32")), in("a", sources("192.0.2.8/32", "198.51.100.0/24"))}, []string{"receive[1].group: receive[0] publishes datagrams to 239.1.1.1:1 on a too: what both hear is published twice"}},
+		"some and any":       {[]mapping.ReceiveRule{in("a", sources("192.0.2.7/32")), in("a")}, []string{"receive[1].group: receive[0] publishes datagrams to 239.1.1.1:1 on a too: what both hear is published twice"}},
+	} {
+		if diff := cmp.Diff(tt.want, receiveWarnings(t, tt.rules...)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// However many there are, the log is not flooded and the search ends.
+func TestReceiveWarningsAreLimited(t *testing.T) {
+	same := make([]mapping.ReceiveRule, 30)
+	for i := range same {
+		same[i] = receiveRule(t, "232.1.1.1:1", "a/{source_port}", func(r *mapping.ReceiveRule) { r.Retain = true })
+	}
+	got := receiveWarnings(t, same...)
+	want := map[int]string{
+		20: "receive: 10 more groups that are source-specific",
+		41: "receive: 415 more groups that are heard twice for one topic",
+		62: "receive: 10 more retained topics with {source_port}",
+	}
+	if len(got) != 63 {
+		t.Fatalf("%d warnings", len(got))
+	}
+	for i, text := range want {
+		if got[i] != text {
+			t.Errorf("warning %d: %s, want %s", i, got[i], text)
+		}
+	}
+	many := make([]mapping.ReceiveRule, 3000)
+	for i := range many {
+		many[i] = receiveRule(t, "239.1.1.1:1", "a", sources(fmt.Sprintf("10.0.%d.%d/32", i/256, i%256)))
+	}
+	if diff := cmp.Diff([]string{"receive: the search for groups that are heard twice was cut short"}, receiveWarnings(t, many...)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
