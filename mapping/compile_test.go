@@ -76,6 +76,8 @@ func TestCompileRefuses(t *testing.T) {
 		"source IPv4 as IPv6":   {source("::ffff:172.17.0.1/128"), "source: ::ffff:172.17.0.1 is an IPv4 address written as IPv6 (write 172.17.0.1)"},
 		"source address and net": {source("172.17.0.1/16"),
 			"source: 172.17.0.1/16 is an address and a network at once (write 172.17.0.1 for this address, 172.17.0.0/16 for any address of the network)"},
+		"source address and any net, no interface": {sourceOnly("172.17.0.1/0"),
+			"source: 172.17.0.1/0 is an address and a network at once (write 172.17.0.1 for this address, 0.0.0.0/0 for any address of the network)"},
 		"source any, no interface": {sourceOnly("0.0.0.0/0"), "source: every address lies in 0.0.0.0/0, so it picks none (name a network of this host, or an interface)"},
 		"source IPv6, group IPv4":  {source("fd17::1/128"), "source: fd17::1 is IPv6, but the group 239.1.1.1:1 is IPv4 (source and group are of one family)"},
 		"source IPv4, group IPv6":  {toGroup("[ff15::1]:1", source("172.17.0.0/16")), "source: 172.17.0.0/16 is IPv4, but the group [ff15::1]:1 is IPv6 (source and group are of one family)"},

@@ -66,7 +66,9 @@ func TestCompileRefusesReceiveRules(t *testing.T) {
 		change receiveChange
 		want   string
 	}{
-		"no groups":          {rawGroups(), "group: missing (name a multicast address and port, as in 239.1.2.3:5000)"},
+		"no groups": {rawGroups(), "group: missing (name a multicast address and port, as in 239.1.2.3:5000)"},
+		"no groups, interface": {all(rawGroups(), onInterface("fd17::1"), sources("fd17::7/128")),
+			"group: missing (name a multicast address and port, as in 239.1.2.3:5000)"},
 		"the zero group":     {rawGroups(mapping.GroupRange{}), "group: has no address"},
 		"no last":            {rawGroups(mapping.GroupRange{First: netip.MustParseAddr("239.1.1.1"), Port: 1}), "group: has no address"},
 		"unicast":            {rawGroups(ends("10.1.1.1", "10.1.1.1", 1)), "group: 10.1.1.1 is not an IPv4 multicast address, 224.0.0.0 to 239.255.255.255"},

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -55,8 +56,9 @@ func TestEnvelopeIsJSONWhateverTheInterface(t *testing.T) {
 	for name, want := range map[string]string{"": "", "veth\"\\": "veth\"\\", "a\x01\x1f": "a\x01\x1f", "a\xffb": "a\ufffdb", "é": "é"} {
 		a := envelopeArrival()
 		a.Interface = name
+		envelope := mapping.EncodingJSON.Append(nil, nil, a)
 		var got struct{ Interface, Group, Source string }
-		if err := json.Unmarshal(mapping.EncodingJSON.Append(nil, nil, a), &got); err != nil || got.Interface != want {
+		if err := json.Unmarshal(envelope, &got); err != nil || got.Interface != want || !utf8.Valid(envelope) {
 			t.Errorf("%q: %q, %v", name, got.Interface, err)
 		}
 	}

@@ -44,8 +44,6 @@ func parseGroupRange(s string) (g GroupRange, err error) {
 		return g, err
 	case strings.Contains(host, "{"):
 		return g, errors.New("a group to receive from holds no {…}; write a range for several, as in 239.255.0.1-239.255.0.63:5568")
-	case strings.Contains(host, "%"):
-		return g, errZone
 	}
 	first, last, several := strings.Cut(host, "-")
 	if !several {
@@ -143,9 +141,4 @@ func (g GroupRange) All() iter.Seq[netip.AddrPort] {
 		for a := g.First; yield(netip.AddrPortFrom(a, g.Port)) && a != g.Last; a = a.Next() {
 		}
 	}
-}
-
-// overlaps tells whether a group lies in both ranges.
-func (g GroupRange) overlaps(other GroupRange) bool {
-	return g.Port == other.Port && g.First.Is6() == other.First.Is6() && !g.Last.Less(other.First) && !other.Last.Less(g.First)
 }

@@ -40,8 +40,7 @@ func (r *route) reach() *reach {
 	s := &reach{low: t.address, port: t.port, ipv6: r.ipv6}
 	for _, f := range t.fields {
 		if f.offset == atPort {
-			s.port = 0
-			continue
+			continue // where a template's port is 0
 		}
 		s.wild[f.offset] = true
 		if f.max > 255 {
@@ -60,22 +59,23 @@ func (r *route) reach() *reach {
 	s.high = s.low
 	for i, wild := range s.wild {
 		if wild {
-			s.low[i], s.high[i] = 0, 255
+			s.high[i] = 255 // a template's address is 0 there
 		}
 	}
 	return s
 }
 
-// meets tells whether a group of the set lies from first to last.
+// meets tells whether a group of the set lies from first to last. The highest of
+// the set is not below first.
 func (r *reach) meets(first, last *address) bool {
-	lowest, ok := r.from(first)
-	return ok && lowest.compare(last) <= 0
+	lowest := r.from(first)
+	return lowest.compare(last) <= 0
 }
 
 // from returns the lowest address of the set that is not below a.
-func (r *reach) from(a *address) (lowest address, ok bool) {
-	lowest = r.low
-	raise := -1 // the last wild byte that can be higher than a's
+func (r *reach) from(a *address) address {
+	lowest := r.low
+	raise := 0 // the last wild byte that can be higher than a's
 	for i, c := range a {
 		switch {
 		case r.wild[i]:
@@ -84,16 +84,14 @@ func (r *reach) from(a *address) (lowest address, ok bool) {
 				raise = i
 			}
 		case lowest[i] > c:
-			return lowest, true // so what follows may be as low as it can
-		case lowest[i] < c && raise < 0:
-			return lowest, false
+			return lowest // so what follows may be as low as it can
 		case lowest[i] < c:
 			lowest[raise]++
 			copy(lowest[raise+1:], r.low[raise+1:])
-			return lowest, true
+			return lowest
 		}
 	}
-	return lowest, true
+	return lowest
 }
 
 // hearers finds the receive rules that hear a group.

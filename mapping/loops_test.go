@@ -141,6 +141,10 @@ func TestLoopsAreFound(t *testing.T) {
 			a/{id} > 239.{id}.1.1:1
 			239.7.255.2-239.8.1.0:1 > a/1
 			239.7.255.2-239.8.1.1:1 > a/2`, "s0 r1"},
+		"captures that begin again": {`
+			a/{id} > 239.{id}.{id}.1:1
+			239.7.255.2-239.8.0.0:1 > a/1
+			239.7.255.2-239.8.0.1:1 > a/2`, "s0 r1"},
 		"captures that are at their highest": {`
 			a/{id} > 239.1.{id}.1:1
 			239.1.255.2-239.2.0.9:1 > a/{source}`, ""},
@@ -153,6 +157,10 @@ func TestLoopsAreFound(t *testing.T) {
 			239.1.1.1:5000 > a/{source}
 			239.1.1.1:5001 > a/{source}
 			[ff18::1]:5000 > a/{source}`, "s0 r0"},
+		"an address and a port of captures": {`
+			a/{x}/{p} > {x}:{p}
+			[ff18:101::]:1 > a/{source}/1
+			239.1.1.1:1 > a/{source}/1`, "s0 r1"},
 		"IPv6": {`
 			a/{x} > [ff18::{x}]:1
 			[ff18::1-ff18::9]:1 > a/1
@@ -200,6 +208,15 @@ func TestLoopsAreFound(t *testing.T) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// One template may give groups of either family, as the source has it.
+func TestLoopsOfATemplateOfBothFamilies(t *testing.T) {
+	send, receive := bothWays(t, "a/{x} > {x}:5000\nb/{x} > {x}:5000\n[ff18::1]:5000 > b/1\n239.1.1.1:5000 > b/2")
+	send[1].Binding.Source = prefix("fd17::1/128")
+	if got := onCycle(compileBoth(t, send, receive)); got != "s1 r0" {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -151,7 +151,7 @@ func (p *part) append(dst []byte, a *Arrival, name string) ([]byte, *TopicError)
 // appendText appends a value that somebody else wrote.
 func appendText(dst []byte, part, value, without string) ([]byte, *TopicError) {
 	if value != "" && (strings.ContainsAny(value, without) || checkText(value) != nil) {
-		return dst, &TopicError{Part: part, Value: quote(strings.Clone(value)),
+		return dst, &TopicError{Part: part, Value: quote(value),
 			Want: "UTF-8 without control characters and any of " + without}
 	}
 	return append(dst, value...), nil

@@ -19,14 +19,14 @@ func parseTopic(s string) (Topic, error) {
 		return Topic{}, unknownDatum(names[len(datumNames)])
 	}
 	t := Topic{text: s}
-	t.add(part{kind: datumText, text: h.literal[0]})
+	t.addText(h.literal[0])
 	for i, code := range h.code {
 		p, err := newPart(h.text[i], code)
 		if err != nil {
 			return Topic{}, err
 		}
-		t.add(p)
-		t.add(part{kind: datumText, text: h.literal[i+1]})
+		t.parts = append(t.parts, p)
+		t.addText(h.literal[i+1])
 	}
 	if err := checkFilled(t.fill("")); err != nil {
 		return Topic{}, err
@@ -61,16 +61,10 @@ func newPart(text string, code program) (part, error) {
 	return part{kind: datumText, text: strconv.FormatInt(value, 10)}, nil
 }
 
-// add adds a part. Text joins the text before it.
-func (t *Topic) add(p part) {
-	last := len(t.parts) - 1
-	switch {
-	case p.kind != datumText:
-		t.parts = append(t.parts, p)
-	case last >= 0 && t.parts[last].kind == datumText:
-		t.parts[last].text += p.text
-	case p.text != "":
-		t.parts = append(t.parts, p)
+// addText adds a text as it stands, if there is any.
+func (t *Topic) addText(text string) {
+	if text != "" {
+		t.parts = append(t.parts, part{kind: datumText, text: text})
 	}
 }
 

@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -24,14 +25,13 @@ func (t Topic) named(name string) Topic {
 	if !t.uses(datumName) {
 		return t
 	}
-	bound := Topic{text: t.text}
-	for _, p := range t.parts {
-		if p.kind == datumName {
-			p = part{kind: datumText, text: name}
+	parts := slices.Clone(t.parts)
+	for i := range parts {
+		if parts[i].kind == datumName {
+			parts[i] = part{kind: datumText, text: name}
 		}
-		bound.add(p)
 	}
-	return bound
+	return Topic{t.text, parts}
 }
 
 // key returns a text that only topics have which are always equal.
@@ -87,5 +87,5 @@ func pattern(filled string) string {
 // Matches tells whether a datagram may be published on this topic, whatever its
 // addresses and the interface it arrives on.
 func (t Topic) Matches(topic string) bool {
-	return !t.IsZero() && covers(pattern(t.fill("")), topic)
+	return covers(pattern(t.fill("")), topic)
 }

@@ -40,10 +40,11 @@ func sourceSpecific(g GroupRange) bool {
 	return false
 }
 
-// touches tells whether a group of the range lies in a prefix.
+// touches tells whether a group of the range lies in a prefix: then one end does,
+// as no rule has enough groups to reach beyond both ends of the prefix.
 func touches(g GroupRange, a netip.Addr, bits int) bool {
 	p := netip.PrefixFrom(a, bits)
-	return p.Contains(g.First) || p.Contains(g.Last) || g.First.Less(a) && a.Less(g.Last)
+	return p.Contains(g.First) || p.Contains(g.Last)
 }
 
 // sourceSpecific warns of such groups where the network is not told whom to
@@ -116,8 +117,8 @@ func (t *Table) heardTwiceOf(list []listing, steps *int, found *limited) {
 	slices.SortStableFunc(list, func(a, b listing) int { return cmp.Or(cmp.Compare(a.Port, b.Port), a.First.Compare(b.First)) })
 	for i, a := range list {
 		for _, b := range list[i+1:] {
-			if *steps--; *steps <= 0 || !a.overlaps(b.GroupRange) {
-				break // nor do those that follow, as they begin later
+			if *steps--; *steps <= 0 || a.Port != b.Port || a.Last.Less(b.First) {
+				break // as are those that follow: they begin later
 			}
 			earlier, later := a, b
 			if cmp.Or(cmp.Compare(a.rule, b.rule), cmp.Compare(a.item, b.item)) > 0 {

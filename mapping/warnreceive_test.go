@@ -82,6 +82,8 @@ func TestDatagramsThatArePublishedTwiceAreWarnedOf(t *testing.T) {
 				"receive[1].group: receive[0] publishes datagrams to 239.1.1.1:1 on a too: what both hear is published twice",
 				"receive[2].group: receive[0] publishes datagrams to 239.1.1.1:1 on a too: what both hear is published twice",
 				"receive[2].group: receive[1] publishes datagrams to 239.1.1.1:1 on a too: what both hear is published twice"}},
+		"with another port between": {[]mapping.ReceiveRule{in("a"), in("a", groups(t, "239.1.1.1:2")), in("a")},
+			[]string{"receive[2].group: receive[0] publishes datagrams to 239.1.1.1:1 on a too: what both hear is published twice"}},
 		"a range over all": {[]mapping.ReceiveRule{in("a", groups(t, "239.1.1.0-239.1.1.9:1")), in("a", groups(t, "239.1.1.2:1")), in("a", groups(t, "239.1.1.8:1"))},
 			[]string{
 				"receive[1].group: receive[0] publishes datagrams to 239.1.1.0-239.1.1.9:1 on a too: what both hear is published twice",

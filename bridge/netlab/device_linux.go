@@ -18,6 +18,7 @@ type Device struct {
 	t       testing.TB
 	name    string
 	sockets []deviceSocket
+	note    func(Received) // takes the datagrams instead of got; nil: got does
 
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -39,7 +40,20 @@ func (r Received) String() string {
 // end of the test. There can be thousands of groups.
 func (h *Host) Device(dev string, groups ...netip.AddrPort) *Device {
 	h.t.Helper()
-	d := &Device{t: h.t, name: h.name + ":" + dev}
+	return h.device(dev, nil, groups)
+}
+
+// Listener is a [Host.Device] that keeps nothing and calls note with each datagram
+// instead, from a goroutine for each family and port; the payload is note's only
+// until it returns. It is for streams without end.
+func (h *Host) Listener(dev string, note func(Received), groups ...netip.AddrPort) *Device {
+	h.t.Helper()
+	return h.device(dev, note, groups)
+}
+
+func (h *Host) device(dev string, note func(Received), groups []netip.AddrPort) *Device {
+	h.t.Helper()
+	d := &Device{t: h.t, name: h.name + ":" + dev, note: note}
 	d.changed = sync.NewCond(&d.mu)
 	// One socket takes all groups of a port, more than the 20 it may by default.
 	h.Sysctl("net.ipv4.igmp_max_memberships", "100000")
@@ -69,7 +83,7 @@ func (h *Host) Device(dev string, groups ...netip.AddrPort) *Device {
 		readers.Go(func() { d.read(s) })
 	}
 	h.t.Cleanup(func() {
-		if n := d.lost(); n > 0 {
+		if n := d.Lost(); n > 0 {
 			h.t.Errorf("netlab: the device %s itself lost %d datagrams and proves nothing", d.name, n)
 		}
 		for _, s := range d.sockets {
@@ -158,8 +172,13 @@ func (d *Device) read(s deviceSocket) {
 		r := Received{
 			Source:  addrPort(from),
 			Group:   netip.AddrPortFrom(destination(oob[:oobn]), s.port),
-			Payload: slices.Clone(buf[:n]),
+			Payload: buf[:n],
 		}
+		if d.note != nil {
+			d.note(r)
+			continue
+		}
+		r.Payload = slices.Clone(r.Payload)
 		d.mu.Lock()
 		d.got = append(d.got, r)
 		d.changed.Broadcast()
@@ -231,8 +250,8 @@ func (d *Device) Watch(note func(Received) (done bool)) {
 	}
 }
 
-// lost returns the number of datagrams that found no room in the sockets.
-func (d *Device) lost() (n uint32) {
+// Lost returns the number of datagrams that found no room in the sockets.
+func (d *Device) Lost() (n uint32) {
 	for _, s := range d.sockets {
 		raw, err := s.file.SyscallConn()
 		if err != nil {

@@ -98,6 +98,32 @@ func (h *Host) Down(dev string) {
 	h.must(h.rt.LinkSetDown(h.link(dev)), "set down", dev)
 }
 
+// PullCable takes the carrier from an interface that stays up, as a pulled cable
+// does: the cable's other end is set down. [Host.PushCable] puts it back.
+func (h *Host) PullCable(dev string) {
+	h.t.Helper()
+	far, link := h.farEnd(dev)
+	h.must(far.host.rt.LinkSetDown(link), "pull the cable of", dev)
+}
+
+// PushCable gives an interface its carrier back.
+func (h *Host) PushCable(dev string) {
+	h.t.Helper()
+	far, link := h.farEnd(dev)
+	h.must(far.host.rt.LinkSetUp(link), "push the cable into", dev)
+}
+
+func (h *Host) farEnd(dev string) (*end, netlink.Link) {
+	h.t.Helper()
+	far := h.lab.far(h, h.Index(dev))
+	if far == nil {
+		h.t.Fatalf("netlab: %s: %s has no cable", h.name, dev)
+	}
+	link, err := far.host.rt.LinkByIndex(far.index)
+	h.must(err, "find the other end of", dev)
+	return far, link
+}
+
 // Rename gives an interface a new name, up or down; its index stays.
 func (h *Host) Rename(dev, name string) {
 	h.t.Helper()

@@ -3,6 +3,7 @@ package netlab
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,9 +67,15 @@ func (l *Lab) Host(name string) *Host {
 // one end down and the other loses its carrier.
 func (l *Lab) Link(a *Host, aDev string, b *Host, bDev string) {
 	l.t.Helper()
+	l.link(a, aDev, 0, b, bDev)
+}
+
+// link is Link with the index that a's end is to have; 0: the next free one.
+func (l *Lab) link(a *Host, aDev string, index int, b *Host, bDev string) {
+	l.t.Helper()
 	what := fmt.Sprintf("link %s:%s to %s:%s", a.name, aDev, b.name, bDev)
 	l.must(a.rt.LinkAdd(&netlink.Veth{
-		LinkAttrs:     netlink.LinkAttrs{Name: aDev},
+		LinkAttrs:     netlink.LinkAttrs{Name: aDev, Index: index},
 		PeerName:      bDev,
 		PeerNamespace: netlink.NsFd(b.space.file.Fd()),
 	}), what)
@@ -99,12 +106,19 @@ func (l *Lab) Switch(name string) *Host {
 	return h
 }
 
-// Plug joins an interface of a host to a switch.
+// Plug joins a new interface of a host to a switch.
 func (l *Lab) Plug(h *Host, dev string, sw *Host) {
+	l.t.Helper()
+	l.PlugAs(h, dev, 0, sw)
+}
+
+// PlugAs is [Lab.Plug] with the index that the interface is to have, such as that
+// of one that was deleted; 0 takes the next that is free.
+func (l *Lab) PlugAs(h *Host, dev string, index int, sw *Host) {
 	l.t.Helper()
 	l.plugs++
 	port := fmt.Sprintf("port%d", l.plugs)
-	l.Link(h, dev, sw, port)
+	l.link(h, dev, index, sw, port)
 	link, err := sw.rt.LinkByName(port)
 	l.must(err, "find "+port)
 	br, err := sw.rt.LinkByName(sw.name)
@@ -112,9 +126,10 @@ func (l *Lab) Plug(h *Host, dev string, sw *Host) {
 	l.must(sw.rt.LinkSetMaster(link, br), "plug "+port+" into "+sw.name)
 }
 
-// far returns the other end of the cable in an interface.
+// far returns the other end of the cable in an interface. The last one plugged in
+// counts: an index may have belonged to an interface that is gone.
 func (l *Lab) far(h *Host, index int) *end {
-	for _, e := range l.ends {
+	for _, e := range slices.Backward(l.ends) {
 		if e.host == h && e.index == index {
 			return e.far
 		}

@@ -115,7 +115,7 @@ func findTools(dir string, say func(string, ...any)) (tooling, error) {
 
 // tool is the command of one of our own programs.
 func (t tooling) tool(name string, s scenario) command {
-	j := job{traffic: s.traffic, Broker: net.JoinHostPort(brokerHost, brokerPort), Mode: s.mode}
+	j := job{traffic: s.traffic, Broker: net.JoinHostPort(brokerHost, brokerPort), Mode: s.mode, Nap: s.kind == flood}
 	text, err := json.Marshal(j)
 	if err != nil {
 		panic(err) // numbers and strings

@@ -53,13 +53,25 @@ func receiveSocket(t traffic, addr netip.Addr, buffer int) (int, error) {
 	if err := unix.Bind(fd, local); err != nil {
 		return -1, os.NewSyscallError("bind", err)
 	}
+	return fd, join(t, addr)
+}
+
+// join joins the groups with a socket that hears nothing, and stays open until the
+// program ends. A socket hears what another has joined (ip(7), IP_MULTICAST_ALL).
+// Had it joined a thousand groups itself, the kernel would walk through them for
+// every datagram, and over a veth on the account of the one who sends it.
+func join(t traffic, addr netip.Addr) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
 	for i := range t.Groups {
 		m := &unix.IPMreq{Multiaddr: t.group(i).Addr().As4(), Interface: addr.As4()}
 		if err := unix.SetsockoptIPMreq(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, m); err != nil {
-			return -1, os.NewSyscallError("setsockopt IP_ADD_MEMBERSHIP", err)
+			return os.NewSyscallError("setsockopt IP_ADD_MEMBERSHIP", err)
 		}
 	}
-	return fd, nil
+	return nil
 }
 
 // socketDrops is how many datagrams found no room in a socket: SK_MEMINFO_DROPS,

@@ -24,6 +24,7 @@ type job struct {
 	traffic
 	Broker string // host:port
 	Mode   string // of the ceiling: see runCeiling
+	Nap    bool   // the device looks for datagrams now and then
 }
 
 // An event is something that happened in a tool.
