@@ -25,8 +25,9 @@ import (
 //	hold     the other bridge may be faster than our own broker connection: a
 //	         datagram of a rule on a cycle waits a little for its message (hold.go).
 //	breaker  a cycle that no table shows, as it goes through rules of another
-//	         program: the same payload for the same topic, over and over, stops
-//	         the rule. It cannot see a cycle that changes the payload each time.
+//	         program: the same payload for the same topic, over and over for three
+//	         seconds, stops the rule. It cannot see a cycle that changes the payload
+//	         each time, nor tell it from a device that says the same as often.
 
 // Loops says how far the guards go.
 type Loops struct {
@@ -34,7 +35,7 @@ type Loops struct {
 	Memory  int           // how many datagrams and messages are remembered
 	Time    time.Duration // and for how long
 	Hold    time.Duration // how long a datagram of a rule on a cycle waits
-	Breaker int           // how often a second a rule may publish the same on one topic; 0: any number
+	Breaker int           // how often a second, three seconds in a row, a rule may publish the same on one topic; 0: any number
 }
 
 // ownAddresses are the addresses and ports that our datagrams leave from.
@@ -302,10 +303,15 @@ type breaker struct {
 
 	mu    sync.Mutex
 	start time.Time     // of the second that is counted
+	over  bool          // the limit was passed within it
+	hot   int           // seconds in a row in which it was
 	votes *[64]vote     // nil until the first message
 	until time.Time     // the rule rests until then
 	rest  time.Duration // how long it rested last
 }
+
+// hotSeconds is how long a rule may pass its limit: a burst ends by itself.
+const hotSeconds = 3
 
 // A vote is the fingerprint that leads in its part of all fingerprints, and its
 // lead: one that makes up most of a storm wins, whatever comes between.
@@ -339,13 +345,7 @@ func (b *breaker) admit(print uint64, now time.Time) (ok, opens bool) {
 	if now.Before(b.until) {
 		return false, false
 	}
-	switch {
-	case b.votes == nil:
-		b.start, b.votes = now, new([64]vote)
-	case now.Sub(b.start) >= time.Second:
-		b.start = now
-		clear(b.votes[:])
-	}
+	b.tick(now)
 	v := &b.votes[print%uint64(len(b.votes))]
 	switch {
 	case v.print == print:
@@ -355,14 +355,38 @@ func (b *breaker) admit(print uint64, now time.Time) (ok, opens bool) {
 	default:
 		v.lead--
 	}
-	if int(v.lead) <= b.limit {
+	if int(v.lead) > b.limit && !b.over {
+		b.over = true
+		b.hot++
+	}
+	if b.hot < hotSeconds {
 		return true, false
 	}
+	b.open(now)
+	return false, true
+}
+
+// tick begins a new second.
+func (b *breaker) tick(now time.Time) {
+	switch gone := now.Sub(b.start); {
+	case b.votes == nil:
+		b.votes = new([64]vote)
+	case gone < time.Second:
+		return
+	case gone >= 2*time.Second || !b.over:
+		b.hot = 0
+	}
+	b.start, b.over = now, false
+	clear(b.votes[:])
+}
+
+// open has the rule rest.
+func (b *breaker) open(now time.Time) {
 	if now.Sub(b.until) > maxRest {
 		b.rest = 0
 	}
 	b.rest = min(max(minRest, 2*b.rest), maxRest)
 	b.until = now.Add(b.rest)
+	b.start, b.hot, b.over = now, 0, false
 	clear(b.votes[:])
-	return false, true
 }

@@ -234,16 +234,23 @@ func TestSpeakersRememberedAreBounded(t *testing.T) {
 	}
 }
 
-func TestTheBreakerOpensWhenOnePayloadComesTooOftenInASecond(t *testing.T) {
-	b := breaker{limit: 100}
-	for i := range 100 {
-		if ok, _ := b.admit(7, midday.Add(time.Duration(i)*time.Millisecond)); !ok {
-			t.Fatalf("message %d of 100 is stopped", i+1)
+// storm has the breaker admit the same message n times a second for some seconds,
+// or until it opens, and returns when it did.
+func (b *breaker) storm(print uint64, n, seconds int, from time.Time) (opened time.Time) {
+	for i := range n * seconds {
+		now := from.Add(time.Duration(i) * time.Second / time.Duration(n))
+		if _, opens := b.admit(print, now); opens {
+			return now
 		}
 	}
-	at := midday.Add(time.Second - 1)
-	if ok, opens := b.admit(7, at); ok || !opens {
-		t.Fatalf("message 101 within a second: passes %v, opens %v", ok, opens)
+	return time.Time{}
+}
+
+func TestTheBreakerOpensWhenOnePayloadComesTooOftenThreeSecondsInARow(t *testing.T) {
+	b := breaker{limit: 100}
+	at := b.storm(7, 200, 10, midday)
+	if after := at.Sub(midday); after < 2*time.Second || after > 3*time.Second {
+		t.Fatalf("opened after %v, want in the third second", after)
 	}
 	if ok, opens := b.admit(8, at); ok || opens {
 		t.Errorf("while the rule rests another message: passes %v, opens %v", ok, opens)
@@ -259,17 +266,39 @@ func TestTheBreakerOpensWhenOnePayloadComesTooOftenInASecond(t *testing.T) {
 	}
 }
 
-func TestTheBreakerStaysShutForOtherPayloadsAndSlowOnes(t *testing.T) {
-	b := breaker{limit: 100}
-	for i := range 10_000 {
-		now := midday.Add(time.Duration(i) * 10 * time.Microsecond)
-		if ok, _ := b.admit(fingerprint(fmt.Appendf(nil, "%d", i)), now); !ok {
-			t.Fatalf("a stream of different payloads is stopped at %d", i)
-		}
-	}
-	for i := range 1000 {
-		if ok, _ := b.admit(7, midday.Add(time.Minute+time.Duration(i)*11*time.Millisecond)); !ok {
-			t.Fatalf("91 a second are stopped after %d", i)
+func TestTheBreakerStaysShut(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		play func(*breaker) time.Time
+	}{
+		{"for the limit itself", func(b *breaker) time.Time { return b.storm(7, 100, 10, midday) }},
+		{"for a burst of two seconds", func(b *breaker) time.Time { return b.storm(7, 10_000, 2, midday) }},
+		{"for bursts with calm between", func(b *breaker) (opened time.Time) {
+			for i := range 10 {
+				opened = b.storm(7, 1000, 2, midday.Add(time.Duration(i)*4*time.Second))
+			}
+			return opened
+		}},
+		{"for bursts with a slow second between", func(b *breaker) (opened time.Time) {
+			for i := range 10 {
+				from := midday.Add(time.Duration(i) * 3 * time.Second)
+				opened = b.storm(7, 1000, 2, from)
+				b.storm(7, 50, 1, from.Add(2*time.Second))
+			}
+			return opened
+		}},
+		{"for a stream of different payloads", func(b *breaker) time.Time {
+			for i := range 100_000 {
+				now := midday.Add(time.Duration(i) * 100 * time.Microsecond)
+				if _, opens := b.admit(fingerprint(fmt.Appendf(nil, "%d", i)), now); opens {
+					return now
+				}
+			}
+			return time.Time{}
+		}},
+	} {
+		if at := c.play(&breaker{limit: 100}); !at.IsZero() {
+			t.Errorf("%s: opened after %v", c.name, at.Sub(midday))
 		}
 	}
 }
@@ -279,12 +308,12 @@ func TestTheBreakerSeesAStormAmongOtherTraffic(t *testing.T) {
 	for _, circling := range []int{1, 5, 20} {
 		b := breaker{limit: 100}
 		opened := false
-		for i := range 100 * circling * 4 {
+		for i := range 800 * circling * 4 { // 200 a second of each, for four seconds
 			print := fingerprint(fmt.Appendf(nil, "storm %d", i%circling))
 			if i%4 == 3 {
 				print = fingerprint(fmt.Appendf(nil, "other %d", i))
 			}
-			_, opens := b.admit(print, midday.Add(time.Duration(i)*time.Microsecond))
+			_, opens := b.admit(print, midday.Add(time.Duration(i)*time.Second/time.Duration(800*circling)))
 			opened = opened || opens
 		}
 		if !opened {
@@ -297,22 +326,20 @@ func TestTheRestGrowsWhileTheRuleMisbehaves(t *testing.T) {
 	b := breaker{limit: 1}
 	now := midday
 	var rests []time.Duration
-	for range 8 {
-		b.admit(7, now)
-		b.admit(7, now)
-		until := b.resting(now)
-		rests = append(rests, until.Sub(now))
+	misbehave := func() {
+		at := b.storm(7, 10, 5, now)
+		until := b.resting(at)
+		rests = append(rests, until.Sub(at))
 		now = until.Add(time.Second)
 	}
-	want := "[10s 20s 40s 1m20s 2m40s 5m20s 10m0s 10m0s]"
-	if got := fmt.Sprint(rests); got != want {
-		t.Errorf("rests %s, want %s", got, want)
+	for range 8 {
+		misbehave()
 	}
 	now = now.Add(maxRest)
-	b.admit(7, now)
-	b.admit(7, now)
-	if got := b.resting(now).Sub(now); got != minRest {
-		t.Errorf("after ten calm minutes it rests %v, want %v", got, minRest)
+	misbehave()
+	want := "[10s 20s 40s 1m20s 2m40s 5m20s 10m0s 10m0s 10s]" // the last after ten calm minutes
+	if got := fmt.Sprint(rests); got != want {
+		t.Errorf("rests %s, want %s", got, want)
 	}
 }
 

@@ -71,6 +71,8 @@ type receiveRule struct {
 	published atomic.Uint64 // messages that the broker has
 	failures  atomic.Uint64 // messages lost on the way to the broker, which on_change must not take for published
 
+	told State // of Run's look at the interfaces: what was logged last
+
 	mu      sync.Mutex
 	outlets map[string]*outlet
 }
@@ -343,6 +345,25 @@ func (r *receiveRule) flush() {
 func (r *receiveRule) drop(why Reason, a *arrival, err error) {
 	if r.lose(why, 1) {
 		r.tell(r.Name, why, "datagram", a.String(), err)
+	}
+}
+
+// tellState logs what has become of the rule's memberships, if that is news.
+func (r *receiveRule) tellState() {
+	var s ReceiveStatus
+	r.joined(&s)
+	if s.State == r.told {
+		return
+	}
+	r.told = s.State
+	attrs := []any{"rule", r.Name, "interface", s.Interface, "joined", s.Joined}
+	if s.Buffer > 0 {
+		attrs = append(attrs, "buffer", s.Buffer)
+	}
+	if s.State == StateUp {
+		r.log.Info("receiving", attrs...)
+	} else {
+		r.log.Warn("receive rule "+string(s.State)+"; it goes on by itself when it can", append(attrs, "groups", s.Sockets, "err", s.Reason)...)
 	}
 }
 

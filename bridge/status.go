@@ -71,7 +71,7 @@ type RuleStatus struct {
 type ReceiveStatus struct {
 	Name       string            `json:"name"`
 	Groups     []string          `json:"groups"`
-	Interface  string            `json:"interface"`
+	Interface  string            `json:"interface"`         // its name, once it is known
 	Sources    []string          `json:"sources,omitempty"` // none: anybody
 	Topic      string            `json:"topic"`
 	State      State             `json:"state"`
@@ -167,7 +167,7 @@ func (r *sendRule) status(refused, lowered []mapping.Filter) RuleStatus {
 
 func (r *receiveRule) status() ReceiveStatus {
 	s := ReceiveStatus{
-		Name: r.Name, Interface: r.Interface, Topic: r.Topic.String(),
+		Name: r.Name, Topic: r.Topic.String(),
 		Received: r.received.Load(), Published: r.published.Load(),
 	}
 	for _, g := range r.Groups {
@@ -181,17 +181,17 @@ func (r *receiveRule) status() ReceiveStatus {
 	return s
 }
 
-// describe fills in what the memberships say: one that is in trouble speaks for
+// joined fills in what the memberships say: one that is in trouble speaks for
 // the rule, which is up if none is and pending if all are.
-func (r *receiveRule) describe(s *ReceiveStatus) {
-	s.State = StateUp
+func (r *receiveRule) joined(s *ReceiveStatus) {
+	s.State, s.Interface = StateUp, r.Interface
 	pending := 0
 	for _, m := range r.memberships {
 		m.mu.Lock()
 		s.Sockets++
 		if m.ear != nil {
 			s.Joined++
-			s.Buffer = m.ear.socket.Buffer()
+			s.Buffer, s.Interface = m.ear.socket.Buffer(), m.ear.on.Name
 		}
 		if m.since.After(s.Since) {
 			s.Since = m.since
@@ -209,6 +209,11 @@ func (r *receiveRule) describe(s *ReceiveStatus) {
 	case pending > 0:
 		s.Reason = fmt.Sprintf("%d of %d groups are not joined: %s", pending, s.Sockets, s.Reason)
 	}
+}
+
+// describe adds what the breaker says.
+func (r *receiveRule) describe(s *ReceiveStatus) {
+	r.joined(s)
 	if until := r.breaker.resting(time.Now()); !until.IsZero() && s.State != StatePending {
 		s.State = StateDegraded
 		s.Reason = fmt.Sprintf("the rule ran away and rests until %s: one payload came more than %d times in a second",

@@ -128,4 +128,7 @@ func (b *Bridge) rejoin(interfaces []multicast.Interface, changes multicast.Chan
 	for _, m := range b.memberships {
 		m.refresh(byWant[m.want].on, byWant[m.want].err, changes)
 	}
+	for _, r := range b.receives {
+		r.tellState()
+	}
 }

@@ -24,9 +24,14 @@ import (
 // the stream and twice when the broker repeats itself, and a client of one
 // connection cannot publish again, with the same identifier, on the next.
 
-// maxBatch bounds the memory of a batch, and with it how long an acknowledgement
-// waits for other messages when the broker floods.
-const maxBatch = 1024
+// readBuffer is how much is read at once, and maxBatch how many messages of that
+// are handed on together. The more there are, the longer the runs of datagrams to
+// one group that leave in one call: with a hundred groups in turn this doubles the
+// rate, against a quarter of the size.
+const (
+	readBuffer = 2 * MaxMessage
+	maxBatch   = 4096
+)
 
 // inbox is where a lane puts what it reads. It outlives the lane, for the
 // session goes on over the next connection.
@@ -93,7 +98,7 @@ func newLane(conn net.Conn, in *inbox, out *outbox) *lane {
 		conn:    conn,
 		in:      in,
 		out:     out,
-		buf:     make([]byte, MaxMessage),
+		buf:     make([]byte, readBuffer),
 		batch:   make([]Message, 0, maxBatch),
 		acks:    newAcks(&in.done),
 		answers: make([]answer, 0, maxBatch),
@@ -154,10 +159,13 @@ func (l *lane) parse() (more bool, err error) {
 			return false, err
 		}
 		end := head + rest
-		if len(b) < end {
-			if end > len(l.buf) {
-				return true, l.parseOversize(b, head, rest)
+		if end > MaxMessage {
+			if whole, err := l.parseOversize(b, head, rest); !whole {
+				return true, err
 			}
+			continue
+		}
+		if len(b) < end {
 			return true, nil
 		}
 		topic, id, payload, err := publishHead(b[:end], head, rest)
@@ -228,19 +236,18 @@ func (l *lane) note(kind byte, body []byte) (toPaho bool, err error) {
 	return true, nil
 }
 
-// parseOversize begins to skip a PUBLISH that is larger than the buffer. The
+// parseOversize begins to skip a PUBLISH that is larger than MaxMessage. The
 // message is handed on when its last byte has passed, for until then it has not
-// arrived.
-func (l *lane) parseOversize(b []byte, head, rest int) error {
+// arrived; whole says that this is so already.
+func (l *lane) parseOversize(b []byte, head, rest int) (whole bool, err error) {
 	topic, id, payload, err := publishHead(b, head, rest)
 	if err != nil || payload == 0 {
-		return err
+		return false, err
 	}
 	l.big = message(b[0], bytes.Clone(topic), nil, id)
 	l.big.Size, l.big.Oversize = head+rest-payload, true
-	l.passing = head + rest - len(b) // all of the buffer is of this frame
-	l.r = l.w
-	return nil
+	l.passing = head + rest
+	return l.skip(), nil
 }
 
 // skip lets an oversized payload pass by. It is false while more is to come.
