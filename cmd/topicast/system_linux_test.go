@@ -95,8 +95,8 @@ func (s *system) startAll() *netlab.Process {
 }
 
 // startBroker starts a mosquitto with its default settings: the file says only
-// where to listen and that anybody may come in.
-func (s *system) startBroker() *netlab.Process {
+// where to listen and that anybody may come in, and what a test adds to that.
+func (s *system) startBroker(settings ...string) *netlab.Process {
 	s.t.Helper()
 	mosquitto, err := exec.LookPath("mosquitto")
 	if err != nil {
@@ -111,7 +111,7 @@ func (s *system) startBroker() *netlab.Process {
 	}
 	// "user root" keeps it from becoming the user mosquitto, which a user
 	// namespace does not have.
-	config := fmt.Sprintf("listener %s %s\nallow_anonymous true\nuser root\n", port, host)
+	config := fmt.Sprintf("listener %s %s\nallow_anonymous true\nuser root\n%s\n", port, host, strings.Join(settings, "\n"))
 	file := filepath.Join(s.t.TempDir(), "mosquitto.conf")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		s.t.Fatal(err)

@@ -283,7 +283,7 @@ receive:
 //	[gw]  172.17.0.1 iso0 ──┐            ┌── priv0 10.0.0.2  [gw]
 //	[gw2] 172.17.0.2 iso0 ──┼── [dev]    ├── priv0 10.0.0.3  [gw2]
 //	                        │            └── 10.0.0.1 broker [lan]
-func pair(t *testing.T, rules func(source string) string) (a, b *system) {
+func pair(t *testing.T, rules func(source string) string, broker ...string) (a, b *system) {
 	t.Helper()
 	lab := netlab.New(t)
 	iso, priv := lab.Switch("iso"), lab.Switch("priv")
@@ -302,7 +302,7 @@ func pair(t *testing.T, rules func(source string) string) (a, b *system) {
 	}
 	a = newSystemOn(t, &netlab.Rig{Lab: lab, GW: gw, Dev: dev, Lan: lan}, "gw", rules("172.17.0.1"))
 	b = newSystemOn(t, &netlab.Rig{Lab: lab, GW: gw2, Dev: dev, Lan: lan}, "gw2", rules("172.17.0.2"))
-	a.startBroker()
+	a.startBroker(broker...)
 	a.startBridge()
 	b.startBridge()
 	a.ready()
@@ -402,7 +402,7 @@ receive:
   - { name: in, group: '239.1.1.1:5000', interface: iso0, topic: %s }
 loops: %s
 `, out, source, in, c.loops)
-			})
+			}, "max_queued_messages 0") // or the broker would end it, by dropping
 			a.publish(a.client("backend"), "a", []byte("round and round"))
 			a.eventually("a breaker opens", func() error {
 				for _, s := range []*system{a, b} {
