@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -128,7 +129,10 @@ func (m *mouth) Write(p []byte) (int, error) { return len(p), nil }
 
 // answers lets the broker answer the next n publications.
 func (p *publishing) answers(tb testing.TB, n int, kinds ...byte) {
-	if p.out.ring.next < p.next+uint64(n) { // the lane's goroutine is at it
+	p.out.mu.Lock()
+	behind := p.out.ring.next < p.next+uint64(n)
+	p.out.mu.Unlock()
+	if behind { // the lane's goroutine is at it
 		_ = p.lane.flush()
 	}
 	for _, kind := range kinds {
@@ -220,5 +224,44 @@ func TestPublishingAllocatesOncePerBatchAtMost(t *testing.T) {
 		if n := testing.AllocsPerRun(100, publish); n != want {
 			t.Errorf("QoS %d: %v allocations, want %v", qos, n, want)
 		}
+	}
+}
+
+// The same over TCP, to a broker that only reads.
+func BenchmarkPublishOverTCP(b *testing.B) {
+	for _, size := range []int{1, 8, 32, 64} {
+		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer ln.Close()
+			go func() {
+				conn, err := ln.Accept()
+				if err == nil {
+					_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{conn}, make([]byte, 256<<10))
+				}
+			}()
+			conn, err := net.Dial("tcp", ln.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			tune(conn)
+			s, err := New(Options{URLs: []string{"mqtt://memory"}, Clean: true, Handle: func([]Message) {}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			l := newLane(conn, &s.in, s.out)
+			s.out.attach(l, false)
+			batch := publications(size, 0, nil)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for n := 0; n < b.N; n += size {
+				s.PublishBatch(batch)
+			}
+			b.StopTimer()
+			_ = l.Close()
+			<-l.idle
+		})
 	}
 }

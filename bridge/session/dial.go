@@ -22,6 +22,12 @@ const (
 	// acknowledgement before the kernel gives up the connection, where it can
 	// be told (RFC 5482, tcp(7) TCP_USER_TIMEOUT).
 	userTimeout = 20 * time.Second
+
+	// maxUnsent bounds the bytes that the kernel keeps and has not sent, where it
+	// can be told (tcp(7)). It would take up to 4 MiB (tcp_wmem): over a slow line
+	// minutes of QoS 0, behind which a PINGREQ waits as long, and is taken for
+	// unanswered. 128 KiB are 16 s at 64 kbit/s.
+	maxUnsent = 128 << 10
 )
 
 // keepAlive makes the kernel probe an idle connection: 10 s after the last
@@ -151,7 +157,7 @@ func tune(conn net.Conn) {
 	}
 	_ = tcp.SetKeepAliveConfig(keepAlive)
 	if raw, err := tcp.SyscallConn(); err == nil {
-		_ = setUserTimeout(raw, userTimeout)
+		_ = setTCP(raw, userTimeout, maxUnsent)
 	}
 }
 

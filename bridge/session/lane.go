@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 )
 
 // The way of a message from the broker, in the order of the functions below.
@@ -85,7 +86,13 @@ type lane struct {
 	// Under the lock for writing.
 	buffer []byte
 	runs   []run
-	ackBuf []byte
+
+	handed  chan part             // to serve, with the lock
+	raw     syscall.RawConn       // nil: the connection cannot write without waiting
+	sendNow func(fd uintptr) bool // writes now, once, and says that it is done
+	now     []byte
+	nowSent int
+	nowErr  error
 
 	once  sync.Once
 	done  chan struct{} // closed when the lane is over
@@ -105,10 +112,14 @@ func newLane(conn net.Conn, in *inbox, out *outbox) *lane {
 		subs:    make(map[uint16]asked),
 		heard:   [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)},
 		writing: make(chan struct{}, 1),
+		handed:  make(chan part, 1),
 		done:    make(chan struct{}),
 		idle:    make(chan struct{}),
 	}
-	_, l.resumable = conn.(*net.TCPConn) // neither TLS nor WebSocket is (crypto/tls, Conn.SetDeadline)
+	if tcp, ok := conn.(*net.TCPConn); ok { // neither TLS nor WebSocket can (crypto/tls, Conn.SetDeadline)
+		l.resumable = true
+		l.useRaw(tcp)
+	}
 	go l.serve()
 	return l
 }

@@ -31,6 +31,19 @@ func skip(t *testing.T, why string) {
 // port, and returns that port.
 func mosquitto(t *testing.T, config string) (port string) {
 	t.Helper()
+	return newMosquitto(t, "persistence false\n"+config).port
+}
+
+// A mosquittoBroker is a broker process, which can be ended and started again.
+type mosquittoBroker struct {
+	t          *testing.T
+	path       string
+	file, port string
+	stop       func(os.Signal)
+}
+
+func newMosquitto(t *testing.T, config string) *mosquittoBroker {
+	t.Helper()
 	path, err := exec.LookPath("mosquitto")
 	if err != nil {
 		path = "/usr/sbin/mosquitto" // not in the search path of users
@@ -38,19 +51,27 @@ func mosquitto(t *testing.T, config string) (port string) {
 	if _, err := os.Stat(path); err != nil {
 		skip(t, "mosquitto is not installed")
 	}
-	port = freePort(t)
-	file := filepath.Join(t.TempDir(), "mosquitto.conf")
-	config = "user root\npersistence false\n" + strings.ReplaceAll(config, "PORT", port)
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+	dir := t.TempDir()
+	b := &mosquittoBroker{t: t, path: path, file: filepath.Join(dir, "mosquitto.conf"), port: freePort(t)}
+	config = "user root\npersistence_location " + dir + "/\n" + strings.ReplaceAll(config, "PORT", b.port)
+	if err := os.WriteFile(b.file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(path, "-c", file)
+	b.start()
+	t.Cleanup(func() { b.stop(os.Kill) })
+	return b
+}
+
+// start starts the process and waits until it says that it runs.
+func (b *mosquittoBroker) start() {
+	b.t.Helper()
+	cmd := exec.Command(b.path, "-c", b.file)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	running := make(chan struct{})
 	ended := make(chan struct{})
@@ -64,22 +85,21 @@ func mosquitto(t *testing.T, config string) (port string) {
 			}
 		}
 	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
+	b.stop = func(signal os.Signal) {
+		_ = cmd.Process.Signal(signal)
 		<-ended
 		_ = cmd.Wait()
-		if t.Failed() {
-			t.Log(strings.Join(lines, "\n"))
+		if b.t.Failed() {
+			b.t.Log(strings.Join(lines, "\n"))
 		}
-	})
+	}
 	select {
 	case <-running:
 	case <-ended:
-		t.Fatal("mosquitto does not start")
+		b.t.Fatal("mosquitto does not start")
 	case <-time.After(patience):
-		t.Fatal("mosquitto does not say that it runs")
+		b.t.Fatal("mosquitto does not say that it runs")
 	}
-	return port
 }
 
 func freePort(t *testing.T) string {

@@ -161,8 +161,13 @@ func (o *outbox) take(b []byte, spare []run) (frames []byte, runs []run, more bo
 	}
 	r := &o.ring
 	end := min(r.tail, r.head+o.suspects.window)
-	for limit := len(b) + max(len(b), piece); r.next < end && len(b) < limit; r.next++ {
-		switch p := r.at(r.next); p.state {
+	from := len(b)
+	for limit := from + max(from, piece); r.next < end; r.next++ {
+		p := r.at(r.next)
+		if len(b) > from && len(b)+max(len(p.frame), 4) > limit {
+			break
+		}
+		switch p.state {
 		case unanswered:
 			b = append(b, p.frame...)
 		case released:
@@ -231,7 +236,6 @@ func (o *outbox) acknowledge(answers []answer, release func(id uint16)) (opened 
 	o.telling.Lock()
 	defer o.telling.Unlock()
 	o.mu.Lock()
-	head := o.ring.head
 	for _, a := range answers {
 		n, ok := o.ring.find(a.id)
 		var p *parcel
@@ -245,16 +249,15 @@ func (o *outbox) acknowledge(answers []answer, release func(id uint16)) (opened 
 		case a.kind == typePubrec:
 			if ok && p.qos == 2 && p.state == unanswered {
 				p.state, p.frame = released, nil
+				o.suspects.clear()
 			}
 		case !ok:
 		case a.kind == typePuback && p.qos == 1, a.kind == typePubcomp && p.state == released:
 			p.state, p.frame = delivered, nil
+			o.suspects.clear()
 		}
 	}
 	o.reap()
-	if o.ring.head > head {
-		o.suspects.clear()
-	}
 	opened = o.ring.next < min(o.ring.tail, o.ring.head+o.suspects.window)
 	o.mu.Unlock()
 	o.tell()
@@ -289,7 +292,7 @@ func (o *outbox) attach(l *lane, present bool) {
 		o.reap()
 	}
 	r.rewind()
-	o.suspects.begin(r.head)
+	o.suspects.on = true
 	o.lane = l
 	o.mu.Unlock()
 	o.tell()

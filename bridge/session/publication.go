@@ -48,9 +48,11 @@ var (
 // room or the connection is lost: what the caller reads from can take the burst.
 //
 // Messages of QoS 1 and 2 are kept until the broker has acknowledged them, over
-// as many connections as that takes, and never make PublishBatch block on their
-// own account. The caller bounds their memory: what it gave less what its Origins
+// as many connections as that takes, and never wait for room. The caller bounds their memory: what it gave less what its Origins
 // were told of.
+//
+// Over TLS and WebSocket the caller may also have to wait while the broker does not
+// read: whoever publishes also writes, and those cannot write a part.
 //
 // It may be called from any goroutine, and the order of each is kept; but not
 // from Handle, which must not block, nor by an Origin.

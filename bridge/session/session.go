@@ -136,6 +136,10 @@ func (s *Session) keep(ctx context.Context, l *link) error {
 	start := time.Now()
 	s.up.Store(l)
 	defer s.up.Store(nil)
+	apart := s.apart
+	if !apart {
+		s.out.attach(l.lane, l.present) // before anybody is told of the connection
+	}
 	s.log.Info("connected", "broker", l.broker, "session_present", l.present)
 	s.change(func(state *State) {
 		state.Connected, state.Broker, state.Since = true, l.broker, start
@@ -143,10 +147,6 @@ func (s *Session) keep(ctx context.Context, l *link) error {
 		state.Connects++
 		state.LastErr = ""
 	})
-	apart := s.apart
-	if !apart {
-		s.out.attach(l.lane, l.present)
-	}
 	s.subscribe(ctx, l)
 	s.announce(ctx, l)
 	if apart {

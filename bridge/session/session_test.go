@@ -130,15 +130,25 @@ func TestPublishWaitsForTheBroker(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		publish(1)
+		// A connection that is lost is waited for: the message goes over the next.
+		m = publish(1)
 		_ = p.Close()
+		p = b.greet(false, 0)
+		again := expect[*packets.PublishPacket](p)
+		if !again.Dup || again.MessageID != m.MessageID {
+			t.Errorf("got %v, want %v again", again, m)
+		}
+		p.send(frame(0x40, byte(m.MessageID>>8), byte(m.MessageID)))
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		publish(1)
 		if err := <-done; err == nil {
-			t.Error("the connection is lost, the message is not")
+			t.Error("no error without an answer")
 		}
 	})
 }
 
-// The broker's PUBREL is paho's to answer; nothing of the PUBLISH is needed for it.
 func TestQoS2RunsToItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)

@@ -15,27 +15,23 @@ const maxStrikes = 2
 type suspects struct {
 	window uint64 // how many publications may await an acknowledgement now
 	full   uint64 // and when there is no suspicion
-	start  uint64 // head of the ring when the connection began
-	on     bool   // publications were written on the connection, or could be
+	on     bool   // publications may be written on this connection, and none was acknowledged
 	count  int    // strikes
 }
 
 func newSuspects(window uint64) suspects { return suspects{window: window, full: window} }
 
-// begin is told of a connection.
-func (s *suspects) begin(head uint64) { s.start, s.on = head, true }
-
-// clear is told that the broker has acknowledged something.
-func (s *suspects) clear() { s.count, s.window = 0, s.full }
+// clear says that the broker has acknowledged something.
+func (s *suspects) clear() { s.count, s.window, s.on = 0, s.full, false }
 
 // suspected says whether the connection that ended just now may have ended
 // because of a message of ours: the broker had some, and has acknowledged none.
 func (o *outbox) suspected() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	r, on := &o.ring, o.suspects.on
+	on := o.suspects.on
 	o.suspects.on = false
-	return on && r.head == o.suspects.start && r.head < r.next
+	return on && o.ring.head < o.ring.next
 }
 
 // convict draws the lesson from a connection that the broker closed, and that was

@@ -19,6 +19,11 @@ import (
 //
 // Nothing is ever left for good: who finds the lock taken sets todo and tries
 // again; who has held it looks at todo when it has let go.
+//
+// A publisher has a socket to read, and the reader the broker. So over plain TCP
+// neither waits for a broker that does not read: they write what the kernel takes
+// at once, and hand the rest, with the lock, to serve. TLS and WebSocket cannot
+// write a part; there they wait.
 
 const (
 	// writeTimeout is how long the broker may read nothing before it is taken
@@ -45,9 +50,12 @@ func (l *lane) push() {
 		if !l.tryLock() {
 			return
 		}
-		err := l.writeAll()
+		more, err := l.writeAll(l.writeNow)
+		if err == errHanded {
+			return
+		}
 		l.unlock()
-		if err != nil || !l.todo.Load() {
+		if err != nil || !more && !l.todo.Load() {
 			return
 		}
 	}
@@ -55,13 +63,15 @@ func (l *lane) push() {
 }
 
 // answer writes the acknowledgements that may leave, if nobody is writing. It
-// writes nothing else: what the broker does not read must not keep the reader
-// from reading.
+// writes nothing else, which the reader has no part in.
 func (l *lane) answer() error {
 	if !l.tryLock() {
 		return nil
 	}
 	err := l.writeAcks()
+	if err == errHanded {
+		return nil
+	}
 	l.unlock()
 	l.left()
 	return err
@@ -72,23 +82,67 @@ func (l *lane) serve() {
 	defer close(l.idle)
 	for {
 		select {
+		case p := <-l.handed:
+			if l.finishPart(p) != nil || l.flush() != nil {
+				return
+			}
 		case <-l.acks.wake:
 			if l.flush() != nil {
 				return
 			}
 		case <-l.done:
+			l.takeBack()
 			return
 		}
 	}
 }
 
-// flush writes all that may be written.
+// part is what was taken to be written, and is not yet.
+type part struct {
+	b    []byte
+	sent int
+	runs []run
+}
+
+// errHanded says that a part was handed to serve, with the lock.
+var errHanded = errors.New("left to the goroutine of the lane")
+
+// hand gives a part and the lock to serve, or finds that serve has ended.
+func (l *lane) handOver(p part) error {
+	l.handed <- p
+	select {
+	case <-l.done:
+		l.takeBack()
+	default:
+	}
+	return errHanded
+}
+
+// takeBack ends what was handed over when the lane is over: serve does when it
+// ends, and who comes later does it itself.
+func (l *lane) takeBack() {
+	select {
+	case p := <-l.handed:
+		_ = l.finishPart(p)
+	default:
+	}
+}
+
+// finishPart writes the rest of a part, and lets the lock go.
+func (l *lane) finishPart(p part) error {
+	defer l.unlock()
+	n, err := l.write(p.b[p.sent:])
+	l.settled(p.b, p.runs, p.sent+n, err)
+	return err
+}
+
+// flush writes all that may be written. When it returns, that is written.
 func (l *lane) flush() error {
 	for {
 		l.lock()
-		err := l.writeAll()
+		more, err := l.writeAll(l.write)
 		l.unlock()
-		if err != nil || !l.todo.Load() {
+		if err != nil || !more && !l.todo.Load() {
 			return err
 		}
 	}
@@ -139,33 +193,39 @@ func (l *lane) say(frame []byte) error {
 	return err
 }
 
-// writeAll writes what waits, as much as one call should. It sets todo if there is
+// writeAll writes what waits, as much as one call should; more says that there is
 // more. Callers hold the lock.
-func (l *lane) writeAll() error {
+func (l *lane) writeAll(write func([]byte) (int, error)) (more bool, err error) {
 	l.todo.Store(false)
 	select {
 	case <-l.done:
-		return l.cause // what is in the ring has not been tried on this connection
+		return false, l.cause // what is in the ring has not been tried on this connection
 	default:
 	}
 	if l.leaving.Load() {
-		return nil
+		return false, nil
 	}
 	b, runs, more := l.out.take(l.buffer[:0], l.runs[:0])
 	b = l.acks.take(b)
-	if more {
-		l.todo.Store(true)
-	}
-	sent, err := 0, error(nil)
+	sent := 0
 	if len(b) > 0 {
-		sent, err = l.write(b)
+		sent, err = write(b)
 	}
+	if err == nil && sent < len(b) {
+		l.buffer, l.runs = nil, nil // until settled
+		return false, l.handOver(part{b, sent, runs})
+	}
+	l.settled(b, runs, sent, err)
+	return more, err
+}
+
+// settled ends what writeAll began.
+func (l *lane) settled(b []byte, runs []run, sent int, err error) {
 	l.out.wrote(runs, b, sent, err)
 	clear(runs) // what is kept for the next time must keep no Origin alive
-	if l.buffer, l.runs = b, runs; cap(b) > maxPending {
+	if l.buffer, l.runs = b, runs; cap(b) > 2*maxPending {
 		l.buffer = nil
 	}
-	return err
 }
 
 // writeAcks writes acknowledgements only. Callers hold the lock, under which they
@@ -174,11 +234,16 @@ func (l *lane) writeAcks() error {
 	if l.leaving.Load() {
 		return nil
 	}
-	l.ackBuf = l.acks.take(l.ackBuf[:0])
-	if len(l.ackBuf) == 0 {
+	b := l.acks.take(l.buffer[:0])
+	l.buffer = b
+	if len(b) == 0 {
 		return nil
 	}
-	_, err := l.write(l.ackBuf)
+	sent, err := l.writeNow(b)
+	if err == nil && sent < len(b) {
+		l.buffer = nil
+		return l.handOver(part{b, sent, l.runs[:0]})
+	}
 	return err
 }
 
@@ -227,7 +292,26 @@ func (l *lane) write(b []byte) (sent int, err error) {
 			return sent, l.fail(err)
 		}
 	}
+	if l.raw != nil {
+		_ = l.conn.SetWriteDeadline(time.Time{}) // writeNow has none
+	}
 	return sent, nil
+}
+
+// writeNow writes as much of b as there is room for without waiting, where the
+// connection can do that, and else all of it.
+func (l *lane) writeNow(b []byte) (sent int, err error) {
+	if l.raw == nil {
+		return l.write(b)
+	}
+	l.now = b
+	if err := l.raw.Write(l.sendNow); err != nil {
+		return 0, l.fail(err)
+	}
+	if l.nowErr != nil {
+		return l.nowSent, l.fail(os.NewSyscallError("write", l.nowErr))
+	}
+	return l.nowSent, nil
 }
 
 // fail ends the lane, and with it whatever waits on its connection. The first

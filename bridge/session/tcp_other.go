@@ -1,0 +1,11 @@
+//go:build !linux
+
+package session
+
+import (
+	"errors"
+	"syscall"
+	"time"
+)
+
+func setTCP(syscall.RawConn, time.Duration, int) error { return errors.ErrUnsupported }

@@ -1,0 +1,387 @@
+package session
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/google/go-cmp/cmp"
+)
+
+// A frame of QoS 0 is the broker's or lost, never both, wherever the writing ends.
+func TestQoS0IsCountedFrameByFrameWhenAWriteBreaks(t *testing.T) {
+	o, two := &teller{}, &teller{}
+	batch := append(batchOf(0, o, "aaaa", "b", strings.Repeat("c", 200)), batchOf(0, two, "d")...)
+	size := 0
+	for _, p := range batch {
+		size += p.size()
+	}
+	ends := []int{batch[0].size(), batch[0].size() + batch[1].size()}
+	for _, tt := range []struct {
+		sent        int
+		first, then []string
+	}{
+		{0, []string{"lost 3, 205 bytes: not connected to the broker"}, []string{"lost 1, 1 bytes: not connected to the broker"}},
+		{ends[0] - 1, []string{"lost 3, 205 bytes: not connected to the broker"}, []string{"lost 1, 1 bytes: not connected to the broker"}},
+		{ends[0], []string{"published 1, 4 bytes", "lost 2, 201 bytes: not connected to the broker"}, []string{"lost 1, 1 bytes: not connected to the broker"}},
+		{ends[1] + 3, []string{"published 2, 5 bytes", "lost 1, 200 bytes: not connected to the broker"}, []string{"lost 1, 1 bytes: not connected to the broker"}},
+		{size - 1, []string{"published 3, 205 bytes"}, []string{"lost 1, 1 bytes: not connected to the broker"}},
+	} {
+		s, _ := New(Options{URLs: []string{"mqtt://memory"}, Clean: true, Handle: func([]Message) {}})
+		l := newLane(&breaking{left: tt.sent}, &s.in, s.out)
+		s.out.attach(l, false)
+		s.PublishBatch(batch)
+		_ = l.fail(net.ErrClosed)
+		l.finish()
+		s.out.detach(l, ErrNotConnected)
+		if diff := cmp.Diff([][]string{tt.first, tt.then}, [][]string{o.told(), two.told()}); diff != "" {
+			t.Errorf("%d of %d bytes written: %s", tt.sent, size, diff)
+		}
+		if s.Outstanding() != 0 {
+			t.Errorf("%d outstanding", s.Outstanding())
+		}
+	}
+}
+
+// breaking is a connection that takes some bytes and then breaks.
+type breaking struct {
+	memConn
+	left int
+}
+
+func (c *breaking) Write(p []byte) (int, error) {
+	n := min(len(p), c.left)
+	c.left -= n
+	if n < len(p) {
+		return n, net.ErrClosed
+	}
+	return n, nil
+}
+
+func TestABrokerThatDoesNotReadIsStillReadFrom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		c := start(t, Options{URLs: []string{b.url()}}, b.use)
+		p := b.acceptSilent()
+		if _, err := packets.ReadPacket(p); err != nil {
+			t.Fatal(err)
+		}
+		p.send(connack(false, 0))
+		c.reached("connected", connected)
+		synctest.Wait()
+		go c.PublishBatch(batchOf(1, nil, "stands in the write"))
+		synctest.Wait()
+		for i := range 100 {
+			p.send(publish(qos1, "m", uint16(i+1), "x"))
+		}
+		begin := time.Now()
+		if n := len(c.messages(100)); n != 100 || time.Since(begin) > 0 {
+			t.Errorf("%d messages after %v", n, time.Since(begin))
+		}
+		go p.readAll()
+		p.published("t=stands in the write 1")
+		if got := p.puback(100); got[99] != 100 { // they were only left to the writer
+			t.Errorf("acknowledged %v", got)
+		}
+	})
+}
+
+func TestQoS0ThatFindsNoRoomWaitsAndIsLostWithTheConnection(t *testing.T) {
+	for _, reads := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newPipeBroker(t)
+			c := start(t, Options{URLs: []string{b.url()}}, b.use)
+			p := b.acceptSilent()
+			if _, err := packets.ReadPacket(p); err != nil {
+				t.Fatal(err)
+			}
+			p.send(connack(false, 0))
+			c.reached("connected", connected)
+			synctest.Wait()
+			o := &teller{}
+			done := make(chan struct{}, 64)
+			payload := strings.Repeat("x", 100<<10)
+			for range 64 {
+				go func() { c.PublishBatch(batchOf(0, o, payload)); done <- struct{}{} }()
+			}
+			synctest.Wait()
+			// One stands in the write, and ten others fit the bound.
+			if len(done) != maxPending/len(payload) {
+				t.Errorf("%d of 64 have returned", len(done))
+			}
+			c.out.mu.Lock()
+			if n := len(c.out.pending); n > maxPending {
+				t.Errorf("%d bytes wait", n)
+			}
+			c.out.mu.Unlock()
+			want := "published"
+			if reads {
+				go p.readAll()
+			} else {
+				want = "lost"
+				_ = p.Close()
+			}
+			for range 64 {
+				<-done
+			}
+			synctest.Wait()
+			if o.n != 64 || c.Outstanding() != 0 {
+				t.Errorf("told of %d, %d outstanding", o.n, c.Outstanding())
+			}
+			for _, line := range o.told() {
+				if !strings.HasPrefix(line, want) {
+					t.Error(line)
+				}
+			}
+		})
+	}
+}
+
+// line is a connection over a slow line, which takes a few bytes a second, and
+// knows deadlines as a socket does.
+type line struct {
+	memConn
+	rate     int // bytes a second
+	deadline time.Time
+	largest  int
+}
+
+func (l *line) SetWriteDeadline(t time.Time) error { l.deadline = t; return nil }
+func (l *line) Write(p []byte) (int, error) {
+	l.largest = max(l.largest, len(p))
+	for n := range p {
+		if n%l.rate == 0 && n > 0 {
+			time.Sleep(time.Second)
+		}
+		if !time.Now().Before(l.deadline) {
+			return n, os.ErrDeadlineExceeded
+		}
+	}
+	return len(p), nil
+}
+
+func TestASlowLineIsNotTakenForADeadBroker(t *testing.T) {
+	const size = 1 << 20
+	for _, resumable := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			conn := &line{rate: 8000} // 64 kbit/s
+			l := newLane(conn, &inbox{}, newOutbox(1))
+			l.resumable = resumable
+			begin := time.Now()
+			if n, err := l.write(make([]byte, size)); n != size || err != nil {
+				t.Errorf("wrote %d, %v", n, err)
+			}
+			if d := time.Since(begin); d < 100*time.Second {
+				t.Errorf("took %v", d)
+			}
+			if !resumable && conn.largest > piece {
+				t.Errorf("writes of %d bytes, which cannot be continued", conn.largest)
+			}
+			// A write that cannot be continued, and was cut, is the end.
+			conn.rate = 1
+			if _, err := l.write(make([]byte, 100)); (err == nil) != resumable {
+				t.Errorf("at a byte a second: %v", err)
+			}
+			_ = l.Close()
+			<-l.idle
+		})
+	}
+}
+
+func TestALargeBacklogOverTLSSizedPiecesArrivesWhole(t *testing.T) {
+	conn := &memConn{}
+	s, _ := New(Options{URLs: []string{"mqtt://memory"}, Clean: true, Handle: func([]Message) {}})
+	o := &teller{}
+	var want []byte
+	for i := range 300 {
+		p := batchOf(1, o, strings.Repeat(strconv.Itoa(i), 400))
+		s.PublishBatch(p)
+		want = p[0].appendTo(want, publicationID(s.out.ring.head+uint64(i)))
+	}
+	l := newLane(conn, &s.in, s.out)
+	l.greeted = true
+	s.out.attach(l, false)
+	if err := l.flush(); err != nil {
+		t.Fatal(err)
+	}
+	_ = l.fail(net.ErrClosed)
+	l.finish()
+	if string(want) != conn.written.String() {
+		t.Errorf("%d bytes written, want %d", conn.written.Len(), len(want))
+	}
+	if n := len(want)/piece + 2; conn.writes > n {
+		t.Errorf("%d writes", conn.writes)
+	}
+}
+
+// A connection that is lost in the middle of a frame: the rest never comes on the next.
+func TestNoFrameIsSplitBetweenConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		c := start(t, Options{URLs: []string{b.url()}}, b.use)
+		p := b.acceptSilent()
+		if _, err := packets.ReadPacket(p); err != nil {
+			t.Fatal(err)
+		}
+		p.send(connack(false, 0))
+		c.reached("connected", connected)
+		synctest.Wait()
+		o := &teller{}
+		done := make(chan struct{})
+		go func() { c.PublishBatch(batchOf(0, o, "zero")); c.PublishBatch(batchOf(1, o, "one")); close(done) }()
+		if _, err := io.ReadFull(p, make([]byte, 5)); err != nil {
+			t.Fatal(err)
+		}
+		_ = p.Close()
+		<-done
+		equal(t, "the first", o.told, "lost 1, 4 bytes: not connected to the broker")
+		p = b.greet(true, 0)
+		equal(t, "the next connection", p.seen, "t=one 1")
+	})
+}
+func TestPublishersKeepTheirOrder(t *testing.T) {
+	const publishers, each = 20, 500
+	b := newBroker(t)
+	c := start(t, Options{URLs: []string{b.url()}, MaxInFlight: 50})
+	p := b.greet(false, 0)
+	c.reached("connected", connected)
+	o := &teller{}
+	var wg sync.WaitGroup
+	for i := range publishers {
+		wg.Go(func() {
+			qos := byte(i % 3)
+			for n := 0; n < each; {
+				var batch []Publication
+				for range 1 + n%7 {
+					if n < each {
+						batch = append(batch, Publication{Topic: fmt.Append(nil, i), Payload: fmt.Append(nil, n), QoS: qos, Origin: o})
+						n++
+					}
+				}
+				c.PublishBatch(batch)
+			}
+		})
+	}
+	next := map[string]int{}
+	for range publishers * each {
+		var m *packets.PublishPacket
+		for m == nil {
+			switch cp := p.next().(type) {
+			case *packets.PublishPacket:
+				m = cp
+			case *packets.PubrelPacket:
+				p.reply(typePubcomp, cp.MessageID)
+			default:
+				t.Fatalf("got %T", cp)
+			}
+		}
+		if string(m.Payload) != fmt.Sprint(next[m.TopicName]) {
+			t.Fatalf("publisher %s: got %s, want %d", m.TopicName, m.Payload, next[m.TopicName])
+		}
+		next[m.TopicName]++
+		if m.Qos > 0 {
+			p.reply(typePuback+m.Qos-1, m.MessageID)
+		}
+	}
+	wg.Wait()
+	for c.Outstanding() > 0 {
+		select {
+		case cp := <-p.in:
+			p.reply(typePubcomp, cp.(*packets.PubrelPacket).MessageID)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func TestTheFarewellGoesBehindWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		c := start(t, Options{URLs: []string{b.url()}, Status: &Status{"s"}}, b.use)
+		p := b.acceptSilent()
+		hear := func() packets.ControlPacket {
+			cp, err := packets.ReadPacket(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return cp
+		}
+		hear()
+		p.send(connack(false, 0))
+		p.reply(typePuback, hear().(*packets.PublishPacket).MessageID)
+		c.reached("connected", connected)
+		synctest.Wait()
+		go c.PublishBatch(batchOf(0, nil, "first")) // stands in the write from now on
+		synctest.Wait()
+		c.PublishBatch(append(batchOf(1, nil, "a", "b"), batchOf(0, nil, "c")...))
+		go c.stop()
+		synctest.Wait()
+		var got []string
+		for {
+			cp := hear()
+			if m, ok := cp.(*packets.PublishPacket); ok {
+				got = append(got, show(m))
+				if m.MessageID == offlineID {
+					p.reply(typePuback, m.MessageID)
+				}
+				continue
+			}
+			got = append(got, fmt.Sprintf("%T", cp))
+			break
+		}
+		want := []string{"t=first 0", "t=c 0", "t=a 1", "t=b 1", "s=offline 1 retain", "*packets.DisconnectPacket"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		_ = p.Close()
+	})
+}
+
+// The will says what the broker was too slow to be told.
+func TestABrokerTooSlowForTheFarewellIsLeftToItsWill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		c := start(t, Options{URLs: []string{b.url()}, Status: &Status{"s"}}, b.use)
+		p := b.acceptSilent()
+		hear := func() packets.ControlPacket {
+			cp, err := packets.ReadPacket(p)
+			if err != nil {
+				return nil
+			}
+			return cp
+		}
+		hear()
+		p.send(connack(false, 0))
+		p.reply(typePuback, hear().(*packets.PublishPacket).MessageID)
+		c.reached("connected", connected)
+		synctest.Wait()
+		o := &teller{}
+		var long []string
+		for range 10 {
+			long = append(long, strings.Repeat("x", piece))
+		}
+		c.PublishBatch(batchOf(1, o, long...))
+		go c.stop()
+		for i := range 4 { // one in 1.5 s, where there are ten
+			time.Sleep(1500 * time.Millisecond)
+			cp := hear()
+			if m, ok := cp.(*packets.PublishPacket); i < 2 && !ok || ok && m.TopicName != "t" {
+				t.Errorf("got %v", cp)
+			}
+			if _, ok := cp.(*packets.DisconnectPacket); ok {
+				t.Error("DISCONNECT without a farewell: the will is discarded")
+			}
+		}
+		synctest.Wait()
+		if o.n != 10 {
+			t.Errorf("told of %d", o.n)
+		}
+	})
+}

@@ -1,0 +1,51 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"topicast/bridge/netlab"
+)
+
+// One fault in each direction, as --quick plays it. The carrier is away for less than
+// mosquitto's queue is long, so that nothing has to be lost with any build.
+func TestItPlays(t *testing.T) {
+	netlab.New(t) // where there can be none, nothing need be built
+	if _, err := findMosquitto(); err != nil {
+		netlab.Skip(t, "mosquitto is not installed: %v", err)
+	}
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	if err := compile(ctx, dir, ""); err != nil {
+		t.Fatal(err)
+	}
+	logs := t.TempDir()
+	o, err := readFlags([]string{"--quick", "--parallel", "2", "--rate", "500", "--only", "carrier,max-age", "--keep-logs", logs}, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.times.hold = 300 * time.Millisecond
+	b, err := newBuild(ctx, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := playAll(ctx, b, dir, o)
+	var table strings.Builder
+	printTable(&table, rows)
+	t.Log(table.String())
+	for _, r := range rows {
+		switch {
+		case r.absent != "":
+			if r.fault == "carrier" || b.knows["spool"] {
+				t.Errorf("%s: %s", r.fault, r.absent)
+			}
+		case r.verdict() != "ok" || r.in < 300 || r.heal <= 0:
+			t.Errorf("%s: %+v", r.fault, r)
+		}
+	}
+}
