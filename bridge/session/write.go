@@ -91,7 +91,6 @@ func (l *lane) serve() {
 				return
 			}
 		case <-l.done:
-			l.takeBack()
 			return
 		}
 	}
@@ -104,29 +103,8 @@ type part struct {
 	runs []run
 }
 
-// errHanded says that a part was handed to serve, with the lock.
+// errHanded says that a part was handed over, with the lock.
 var errHanded = errors.New("left to the goroutine of the lane")
-
-// hand gives a part and the lock to serve, or finds that serve has ended.
-func (l *lane) handOver(p part) error {
-	l.handed <- p
-	select {
-	case <-l.done:
-		l.takeBack()
-	default:
-	}
-	return errHanded
-}
-
-// takeBack ends what was handed over when the lane is over: serve does when it
-// ends, and who comes later does it itself.
-func (l *lane) takeBack() {
-	select {
-	case p := <-l.handed:
-		_ = l.finishPart(p)
-	default:
-	}
-}
 
 // finishPart writes the rest of a part, and lets the lock go.
 func (l *lane) finishPart(p part) error {
@@ -213,7 +191,8 @@ func (l *lane) writeAll(write func([]byte) (int, error)) (more bool, err error) 
 	}
 	if err == nil && sent < len(b) {
 		l.buffer, l.runs = nil, nil // until settled
-		return false, l.handOver(part{b, sent, runs})
+		l.handed <- part{b, sent, runs}
+		return false, errHanded
 	}
 	l.settled(b, runs, sent, err)
 	return more, err
@@ -242,15 +221,28 @@ func (l *lane) writeAcks() error {
 	sent, err := l.writeNow(b)
 	if err == nil && sent < len(b) {
 		l.buffer = nil
-		return l.handOver(part{b, sent, l.runs[:0]})
+		l.handed <- part{b, sent, nil}
+		return errHanded
 	}
 	return err
 }
 
 // The lock is a channel, because a write can last for long, and synctest knows
 // who waits for a channel, but not who waits for a Mutex.
-func (l *lane) lock()   { l.writing <- struct{}{} }
 func (l *lane) unlock() { <-l.writing }
+
+// lock waits for the lock, and finishes meanwhile what was handed over with it:
+// it may be serve that waits here.
+func (l *lane) lock() {
+	for {
+		select {
+		case l.writing <- struct{}{}:
+			return
+		case p := <-l.handed:
+			_ = l.finishPart(p)
+		}
+	}
+}
 
 // tryLock takes the lock unless somebody has it: then that one will see todo.
 func (l *lane) tryLock() bool {

@@ -367,7 +367,8 @@ func TestABrokerTooSlowForTheFarewellIsLeftToItsWill(t *testing.T) {
 		for range 10 {
 			long = append(long, strings.Repeat("x", piece))
 		}
-		c.PublishBatch(batchOf(1, o, long...))
+		go c.PublishBatch(batchOf(1, o, long...))
+		synctest.Wait()
 		go c.stop()
 		for i := range 4 { // one in 1.5 s, where there are ten
 			time.Sleep(1500 * time.Millisecond)
