@@ -239,6 +239,20 @@ func TestAnAckThatIsDoneTwiceReleasesNoLaterMessage(t *testing.T) {
 	}
 }
 
+func TestABrokerThatAsksWithoutReadingIsBounded(t *testing.T) {
+	var done packetIDs
+	a := newAcks(&done)
+	for id := range 10 * maxInFlight {
+		if a.complete(uint16(id|1)) != nil {
+			if len(a.replies) < maxReplies {
+				t.Errorf("refused after %d bytes", len(a.replies))
+			}
+			return
+		}
+	}
+	t.Errorf("%d bytes of replies wait", len(a.replies))
+}
+
 func TestDrainKeepsMessagesAtTheBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)

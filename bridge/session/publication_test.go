@@ -1,8 +1,6 @@
 package session
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -359,28 +357,6 @@ func TestASubscribeThatIsRetriedGoesBesidePublications(t *testing.T) {
 		}
 		if o.n != 5 {
 			t.Errorf("told of %d", o.n)
-		}
-	})
-}
-
-func TestTheEndTellsOfAllThatIsKept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newPipeBroker(t)
-		c := start(t, Options{URLs: []string{b.url()}, MaxInFlight: 3}, b.use)
-		o := &teller{}
-		c.PublishBatch(batchOf(1, o, "a", "b", "c", "d"))
-		p := b.greet(false, 0)
-		ids := p.published("t=a 1", "t=b 1", "t=c 1")
-		p.reply(typePuback, ids["b"]) // the broker has it, though not its turn
-		synctest.Wait()
-		c.stop()
-		equal(t, "at the end", o.told, "lost 1, 1 bytes: "+ErrStopped.Error(), "published 1, 1 bytes", "lost 2, 2 bytes: "+ErrStopped.Error())
-		c.PublishBatch(append(batchOf(0, o, "x"), batchOf(1, o, "y", "z")...))
-		if got := o.told(); len(got) != 3 || c.Outstanding() != 0 {
-			t.Errorf("after the end %v, %d outstanding", got, c.Outstanding())
-		}
-		if err := c.Publish(context.Background(), "t", nil, 0, false); !errors.Is(err, ErrNotConnected) {
-			t.Error(err)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -129,6 +130,39 @@ func TestAnAnswerThatComesBeforeItsRepetitionCounts(t *testing.T) {
 	b, _, _ := o.take(nil, nil)
 	if len(b) > 0 || origin.n != 2 {
 		t.Errorf("wrote % x again, told %v", b, origin.told())
+	}
+}
+
+// An identifier is a publication's from its first writing to its acknowledgement.
+func TestOnlyWhatWasWrittenCanBeAcknowledged(t *testing.T) {
+	o := newOutbox(1)
+	origin := &teller{}
+	o.add(batchOf(1, origin, "a", "b"))
+	o.take(nil, nil)
+	id := publicationID(o.ring.head)
+	o.acknowledge([]answer{{typePuback, publicationID(o.ring.head + 1)}, {typePuback, id &^ firstPublicationID}}, nil)
+	if origin.n != 0 {
+		t.Errorf("told %v", origin.told())
+	}
+	o.acknowledge([]answer{{typePuback, id}}, nil)
+	if b, _, _ := o.take(nil, nil); origin.n != 1 || len(b) == 0 {
+		t.Errorf("told %v, then wrote % x", origin.told(), b)
+	}
+}
+
+// What was given to a connection that was over by then was never sent.
+func TestWhatABrokenConnectionDidNotTakeIsNoRepetition(t *testing.T) {
+	s, _ := New(Options{URLs: []string{"mqtt://memory"}, Clean: true, Handle: func([]Message) {}})
+	l := newLane(&memConn{}, &s.in, s.out)
+	s.out.attach(l, false)
+	_ = l.fail(net.ErrClosed)
+	s.PublishBatch(batchOf(1, nil, "a"))
+	l.finish()
+	s.out.detach(l, ErrNotConnected)
+	s.out.ring.rewind()
+	b, _, _ := s.out.take(nil, nil)
+	if len(b) == 0 || b[0]&dupFlag != 0 {
+		t.Errorf("wrote % x", b)
 	}
 }
 

@@ -45,8 +45,7 @@ func (o *outbox) convict() (topic string) {
 		s.count = 0
 		if s.window > 1 {
 			s.window = 1
-		} else {
-			s.window = s.full
+		} else { // the next one is alone as well, until one is acknowledged
 			topic = o.ring.at(o.ring.head).topic()
 			o.giveUp(ErrRefused)
 			o.reap()

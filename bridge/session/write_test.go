@@ -145,6 +145,63 @@ func TestQoS0ThatFindsNoRoomWaitsAndIsLostWithTheConnection(t *testing.T) {
 	}
 }
 
+// One caller alone has to make its own room.
+func TestABatchLargerThanTheBoundIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		c := start(t, Options{URLs: []string{b.url()}}, b.use)
+		b.greet(false, 0)
+		c.reached("connected", connected)
+		synctest.Wait()
+		var payloads []string
+		for range 30 {
+			payloads = append(payloads, strings.Repeat("x", 100<<10))
+		}
+		o := &teller{}
+		c.PublishBatch(batchOf(0, o, append(payloads, strings.Repeat("y", 2*maxPending), "z")...))
+		if o.n != 32 {
+			t.Errorf("told of %d", o.n)
+		}
+	})
+}
+
+// The reader writes an acknowledgement while somebody publishes.
+func TestWhatIsLeftToTheReaderIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		c := start(t, Options{URLs: []string{b.url()}}, b.use)
+		p := b.acceptSilent()
+		if _, err := packets.ReadPacket(p); err != nil {
+			t.Fatal(err)
+		}
+		p.send(connack(false, 0), publish(qos1, "m", 1, "x"))
+		c.messages(1)
+		synctest.Wait() // the reader stands in the write of the PUBACK
+		c.PublishBatch(batchOf(0, nil, "left"))
+		go p.readAll()
+		p.puback(1)
+		p.published("t=left 0")
+	})
+}
+
+// The goroutine of the lane may wait for the lock that is handed to it.
+func TestWhatIsHandedOverIsFinishedByWhoeverWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := &memConn{}
+		l := newLane(conn, &inbox{}, newOutbox(1))
+		l.lock()
+		l.acks.ring()
+		synctest.Wait()
+		l.handed <- part{b: []byte("0123456789"), sent: 4}
+		synctest.Wait()
+		if got := conn.written.String(); got != "456789" || len(l.writing) > 0 {
+			t.Errorf("wrote %q, lock %d", got, len(l.writing))
+		}
+		_ = l.fail(net.ErrClosed)
+		l.finish()
+	})
+}
+
 // line is a connection over a slow line, which takes a few bytes a second, and
 // knows deadlines as a socket does.
 type line struct {
@@ -299,90 +356,4 @@ func TestPublishersKeepTheirOrder(t *testing.T) {
 		case <-time.After(time.Millisecond):
 		}
 	}
-}
-
-func TestTheFarewellGoesBehindWhatWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newPipeBroker(t)
-		c := start(t, Options{URLs: []string{b.url()}, Status: &Status{"s"}}, b.use)
-		p := b.acceptSilent()
-		hear := func() packets.ControlPacket {
-			cp, err := packets.ReadPacket(p)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return cp
-		}
-		hear()
-		p.send(connack(false, 0))
-		p.reply(typePuback, hear().(*packets.PublishPacket).MessageID)
-		c.reached("connected", connected)
-		synctest.Wait()
-		go c.PublishBatch(batchOf(0, nil, "first")) // stands in the write from now on
-		synctest.Wait()
-		c.PublishBatch(append(batchOf(1, nil, "a", "b"), batchOf(0, nil, "c")...))
-		go c.stop()
-		synctest.Wait()
-		var got []string
-		for {
-			cp := hear()
-			if m, ok := cp.(*packets.PublishPacket); ok {
-				got = append(got, show(m))
-				if m.MessageID == offlineID {
-					p.reply(typePuback, m.MessageID)
-				}
-				continue
-			}
-			got = append(got, fmt.Sprintf("%T", cp))
-			break
-		}
-		want := []string{"t=first 0", "t=c 0", "t=a 1", "t=b 1", "s=offline 1 retain", "*packets.DisconnectPacket"}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Error(diff)
-		}
-		_ = p.Close()
-	})
-}
-
-// The will says what the broker was too slow to be told.
-func TestABrokerTooSlowForTheFarewellIsLeftToItsWill(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newPipeBroker(t)
-		c := start(t, Options{URLs: []string{b.url()}, Status: &Status{"s"}}, b.use)
-		p := b.acceptSilent()
-		hear := func() packets.ControlPacket {
-			cp, err := packets.ReadPacket(p)
-			if err != nil {
-				return nil
-			}
-			return cp
-		}
-		hear()
-		p.send(connack(false, 0))
-		p.reply(typePuback, hear().(*packets.PublishPacket).MessageID)
-		c.reached("connected", connected)
-		synctest.Wait()
-		o := &teller{}
-		var long []string
-		for range 10 {
-			long = append(long, strings.Repeat("x", piece))
-		}
-		go c.PublishBatch(batchOf(1, o, long...))
-		synctest.Wait()
-		go c.stop()
-		for i := range 4 { // one in 1.5 s, where there are ten
-			time.Sleep(1500 * time.Millisecond)
-			cp := hear()
-			if m, ok := cp.(*packets.PublishPacket); i < 2 && !ok || ok && m.TopicName != "t" {
-				t.Errorf("got %v", cp)
-			}
-			if _, ok := cp.(*packets.DisconnectPacket); ok {
-				t.Error("DISCONNECT without a farewell: the will is discarded")
-			}
-		}
-		synctest.Wait()
-		if o.n != 10 {
-			t.Errorf("told of %d", o.n)
-		}
-	})
 }

@@ -11,8 +11,9 @@ import (
 	"topicast/bridge/netlab"
 )
 
-// One fault in each direction, as --quick plays it. The carrier is away for less than
-// mosquitto's queue is long, so that nothing has to be lost with any build.
+// One fault in each direction, as --quick plays it: one that must lose nothing on any
+// machine. (Where a carrier goes, what the kernel took a moment before may still be
+// on its way into the cable.)
 func TestItPlays(t *testing.T) {
 	netlab.New(t) // where there can be none, nothing need be built
 	if _, err := findMosquitto(); err != nil {
@@ -25,7 +26,7 @@ func TestItPlays(t *testing.T) {
 		t.Fatal(err)
 	}
 	logs := t.TempDir()
-	o, err := readFlags([]string{"--quick", "--parallel", "2", "--rate", "500", "--only", "carrier,max-age", "--keep-logs", logs}, t.Output())
+	o, err := readFlags([]string{"--quick", "--parallel", "2", "--rate", "500", "--only", "bridge-restart,max-age", "--keep-logs", logs}, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,7 @@ func TestItPlays(t *testing.T) {
 	for _, r := range rows {
 		switch {
 		case r.absent != "":
-			if r.fault == "carrier" || b.knows["spool"] {
+			if r.fault == "bridge-restart" || b.knows["spool"] {
 				t.Errorf("%s: %s", r.fault, r.absent)
 			}
 		case r.verdict() != "ok" || r.in < 300 || r.heal <= 0:
