@@ -50,7 +50,7 @@ func (f *field) set(v reflect.Value, n *node) error {
 		return f.setBool(v, n)
 	case reflect.String:
 		return f.setWord(n, text, func() error {
-			v.SetString(n.text)
+			v.SetString(strings.Clone(n.text)) // a part would keep the whole file in memory
 			return checkText(n.text)
 		})
 	default:

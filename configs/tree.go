@@ -15,11 +15,11 @@ import (
 
 // node is a value of the file.
 type node struct {
-	kind    kind
 	at      place
 	text    string  // a scalar, as written but for quotes and escapes
 	entries []entry // of a table, in the order of the file, equal keys included; of a list, without keys
-	header  bool    // TOML: the table has a [header] of its own, or may not have one
+	kind    kind
+	header  bool // TOML: the table has a [header] of its own, or may not have one
 }
 
 // entry is a key of a table and its value.

@@ -1,7 +1,7 @@
 package configs
 
 import (
-	"bytes"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -16,7 +16,8 @@ import (
 // start and every reload. What it reads, it reads as the library does:
 // FuzzPlainYAML holds the two together.
 func parsePlainYAML(data []byte) (root node, ok bool) {
-	p := plainYAML{rest: data, ok: true}
+	// One string, which all keys and values are parts of: none is copied.
+	p := plainYAML{rest: string(data), ok: true}
 	p.next()
 	if p.ok && !p.end {
 		root = p.block()
@@ -26,8 +27,8 @@ func parsePlainYAML(data []byte) (root node, ok bool) {
 
 // plainYAML stands at a line that is not blank.
 type plainYAML struct {
-	rest   []byte // behind the line
-	line   []byte // without indentation
+	rest   string // behind the line
+	line   string // without indentation
 	number int32
 	indent int32
 	depth  int
@@ -48,15 +49,15 @@ func (p *plainYAML) next() {
 			return
 		}
 		p.number++
-		var row []byte
-		row, p.rest, _ = bytes.Cut(p.rest, []byte("\n"))
-		for _, c := range row {
-			if c < ' ' || c > '~' { // tabs, returns, other alphabets
+		var row string
+		row, p.rest, _ = strings.Cut(p.rest, "\n")
+		for i := range len(row) {
+			if c := row[i]; c < ' ' || c > '~' { // tabs, returns, other alphabets
 				p.fail()
 				return
 			}
 		}
-		p.line = bytes.TrimLeft(row, " ")
+		p.line = strings.TrimLeft(row, " ")
 		if p.indent = int32(len(row) - len(p.line)); len(p.line) > 0 && p.line[0] != '#' {
 			return
 		}
@@ -73,15 +74,17 @@ func (p *plainYAML) block() node {
 	defer func() { p.depth-- }()
 	indent := p.indent
 	n := node{kind: table, at: p.place()}
-	each := p.entry
 	if p.dash() {
-		n.kind, each = list, p.item
+		n.kind = list
+	} else {
+		n.entries = make([]entry, 0, 6) // as many as a rule often has
 	}
 	for !p.end && p.indent == indent && p.dash() == (n.kind == list) {
-		if cap(n.entries) == 0 && n.kind == table {
-			n.entries = make([]entry, 0, 6) // as many as a rule often has
+		if n.kind == list {
+			n.entries = append(n.entries, p.item())
+		} else {
+			n.entries = append(n.entries, p.entry())
 		}
-		n.entries = append(n.entries, each())
 	}
 	return n // a line with an indentation that is no block's is left over, and the whole is not read
 }
@@ -90,7 +93,7 @@ func (p *plainYAML) dash() bool { return len(p.line) > 1 && p.line[0] == '-' && 
 
 // item reads "- value" or "- key: value" with the lines that belong to it.
 func (p *plainYAML) item() entry {
-	inner := bytes.TrimLeft(p.line[1:], " ")
+	inner := strings.TrimLeft(p.line[1:], " ")
 	p.indent += int32(len(p.line) - len(inner))
 	p.line = inner
 	if len(inner) == 0 || p.dash() {
@@ -126,40 +129,53 @@ func (p *plainYAML) entry() entry {
 }
 
 // key takes the line apart if it is "key:" or "key: value".
-func (p *plainYAML) key() (key string, value []byte, ok bool) {
+func (p *plainYAML) key() (key, value string, ok bool) {
 	n := 0
 	for n < len(p.line) && n < 64 && (p.line[n] == '_' || 'a' <= p.line[n] && p.line[n] <= 'z') {
 		n++
 	}
 	if n == 0 || n == len(p.line) || p.line[n] != ':' || n+1 < len(p.line) && p.line[n+1] != ' ' {
-		return "", nil, false
+		return "", "", false
 	}
-	return string(p.line[:n]), bytes.TrimLeft(p.line[n+1:], " "), true
+	return p.line[:n], strings.TrimLeft(p.line[n+1:], " "), true
 }
 
 // scalar reads a value that ends with its line.
-func (p *plainYAML) scalar(s []byte, at place) node {
+func (p *plainYAML) scalar(s string, at place) node {
 	if quote := s[0]; quote == '"' || quote == '\'' {
-		inner, behind, closed := bytes.Cut(s[1:], s[:1])
-		behind, comment := bytes.CutPrefix(behind, []byte(" "))
-		behind = bytes.TrimLeft(behind, " ")
-		if !closed || bytes.IndexByte(inner, '\\') >= 0 || len(behind) > 0 && !(comment && behind[0] == '#') {
+		inner, behind, closed := strings.Cut(s[1:], s[:1])
+		behind, comment := strings.CutPrefix(behind, " ")
+		behind = strings.TrimLeft(behind, " ")
+		if !closed || strings.Contains(inner, `\`) || len(behind) > 0 && !(comment && behind[0] == '#') {
 			return p.fail()
 		}
-		return node{kind: text, at: at, text: string(inner)}
+		return node{kind: text, at: at, text: inner}
 	}
 	if c := s[0]; !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '/' || c == '$' || c == '+') {
 		return p.fail() // perhaps an indicator
 	}
-	if i := bytes.Index(s, []byte(" #")); i >= 0 {
+	if i := strings.Index(s, " #"); i >= 0 {
 		s = s[:i]
 	}
-	s = bytes.TrimRight(s, " ")
-	if bytes.Contains(s, []byte(": ")) || s[len(s)-1] == ':' {
+	s = strings.TrimRight(s, " ")
+	if strings.Contains(s, ": ") || s[len(s)-1] == ':' {
 		return p.fail()
 	}
-	plain := string(s)
-	return node{kind: yamlPlainKind(plain), at: at, text: plain}
+	return node{kind: plainKind(s), at: at, text: s}
+}
+
+// plainKind is yamlPlainKind of a value that is not empty. Addresses, topics and
+// names are told here: the library would try many of them as a number first,
+// which takes longer than all the rest of the reading.
+func plainKind(s string) kind {
+	letter := 'a' <= s[0]|0x20 && s[0]|0x20 <= 'z'
+	switch {
+	case strings.Count(s, ".") > 1, strings.Contains(s, "/"):
+		return text // no number and no date has two points or a slash
+	case letter && (len(s) > len("false") || strings.IndexByte("tTfFnN", s[0]) < 0):
+		return text // of words, only true, false and null are anything else
+	}
+	return yamlPlainKind(s)
 }
 
 // yamlPlainKind is what YAML takes a text for that is not in quotes.
