@@ -32,7 +32,6 @@ func Compile(send []SendRule, receive []ReceiveRule) (*Table, error) {
 		send:    slices.Clone(send),
 		receive: slices.Clone(receive),
 		routes:  make([]route, len(send)),
-		trie:    newTrie(len(send)),
 	}
 	c := compilation{
 		send:      t.send,
@@ -52,10 +51,7 @@ func Compile(send []SendRule, receive []ReceiveRule) (*Table, error) {
 	if len(c.faults) > 0 {
 		return nil, errors.Join(c.faults...)
 	}
-	// Backwards, so that of equal filters the first rule comes first.
-	for i := len(t.send) - 1; i >= 0; i-- {
-		t.trie.insert(t.send[i].Filter.mqtt, int32(i))
-	}
+	t.trie = trieOf(t.send)
 	t.loops = findLoops(t)
 	return t, nil
 }

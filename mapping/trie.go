@@ -1,6 +1,9 @@
 package mapping
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A trie holds filters, each under an id, as a tree of their levels.
 //
@@ -10,8 +13,8 @@ import "strings"
 // first level that no filter has.
 type trie struct {
 	nodes []node
-	edges map[edge]int32 // the literal children of all nodes
-	next  []int32        // by id: the next id with the same filter, or none
+	edges edges   // the literal children that have siblings
+	next  []int32 // by id: the next id with the same filter, or none
 }
 
 // A node stands for the levels on the way to it. Its fields are ids of filters
@@ -22,12 +25,8 @@ type node struct {
 	plus    int32 // the child for +
 	child   int32 // the first literal child
 	sibling int32 // the next literal child of the parent
+	parent  int32
 	level   string
-}
-
-type edge struct {
-	parent int32
-	level  string
 }
 
 const none int32 = -1
@@ -41,14 +40,30 @@ const (
 
 // newTrie returns a trie for filters with ids from 0 to size-1.
 func newTrie(size int) *trie {
-	t := &trie{edges: make(map[edge]int32, size), next: make([]int32, size)}
-	t.add("") // plainRoot
-	t.add("") // dollarRoot
+	t := &trie{next: make([]int32, size)}
+	t.add(none, "") // plainRoot
+	t.add(none, "") // dollarRoot
 	return t
 }
 
-func (t *trie) add(level string) int32 {
-	t.nodes = append(t.nodes, node{none, none, none, none, none, level})
+// trieOf returns a trie of filters, whose ids are their indexes; of equal ones
+// the first comes first. It takes no more memory than it needs.
+func trieOf(filters []SendRule) *trie {
+	levels := 0
+	for i := range filters {
+		levels += 1 + strings.Count(filters[i].Filter.mqtt, "/")
+	}
+	t := newTrie(len(filters))
+	t.nodes = slices.Grow(t.nodes, levels) // if no two had a level in common
+	for i := len(filters) - 1; i >= 0; i-- {
+		t.insert(filters[i].Filter.mqtt, int32(i))
+	}
+	t.nodes = slices.Clone(t.nodes)
+	return t
+}
+
+func (t *trie) add(parent int32, level string) int32 {
+	t.nodes = append(t.nodes, node{none, none, none, none, none, parent, level})
 	return int32(len(t.nodes) - 1)
 }
 
@@ -79,16 +94,21 @@ func (t *trie) insert(filter string, id int32) {
 func (t *trie) childFor(parent int32, level string) int32 {
 	if level == "+" {
 		if t.nodes[parent].plus == none {
-			plus := t.add(level) // may move the nodes
+			plus := t.add(parent, level) // may move the nodes
 			t.nodes[parent].plus = plus
 		}
 		return t.nodes[parent].plus
 	}
-	child, ok := t.edges[edge{parent, level}]
-	if !ok {
-		child = t.add(level)
-		t.edges[edge{parent, level}] = child
-		t.nodes[child].sibling, t.nodes[parent].child = t.nodes[parent].child, child
+	if child := t.literal(parent, level); child != none {
+		return child
+	}
+	child, first := t.add(parent, level), t.nodes[parent].child
+	t.nodes[child].sibling, t.nodes[parent].child = first, child
+	if first != none {
+		if t.nodes[first].sibling == none {
+			t.edges.add(t.nodes, first) // no only child any more
+		}
+		t.edges.add(t.nodes, child)
 	}
 	return child
 }
@@ -105,10 +125,7 @@ func (t *trie) literal(parent int32, level string) int32 {
 		}
 		return none
 	}
-	if child, ok := t.edges[edge{parent, level}]; ok {
-		return child
-	}
-	return none
+	return t.edges.find(t.nodes, parent, level)
 }
 
 // match calls found for each filter that covers s, a topic or a filter, and of
