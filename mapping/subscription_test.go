@@ -134,6 +134,9 @@ func TestWarnings(t *testing.T) {
 			"send[2].group: send[0] sends to 239.1.1.{0+1}:1 from the same binding too: a message that matches both a/# and a/b leaves twice"}},
 		"the same datagram by the same captures": {[]mapping.SendRule{rule(t, "a/{x}/#", "239.1.1.{x}:1"), rule(t, "a/{x}/b", "239.1.1.{x}:1")}, []string{
 			"send[1].group: send[0] sends to 239.1.1.{x}:1 "}},
+		"two pairs, one within the other": {[]mapping.SendRule{rule(t, "a/#", "239.1.1.1:1"), rule(t, "b/#", "239.1.1.2:1"), rule(t, "a/b", "239.1.1.1:1"), rule(t, "b/b", "239.1.1.2:1")}, []string{
+			"send[2].group: send[0] sends to 239.1.1.1:1 ", "send[3].group: send[1] sends to 239.1.1.2:1 "}},
+		"another template is another":     {[]mapping.SendRule{rule(t, "a/{x}/#", "239.1.1.{x}:1"), rule(t, "a/{x}/b", "239.1.2.{x}:1")}, nil},
 		"other levels are other groups":   {[]mapping.SendRule{rule(t, "a/{x}/#", "239.1.1.{x}:1"), rule(t, "a/+/{x}", "239.1.1.{x}:1")}, nil},
 		"another port is another group":   {[]mapping.SendRule{rule(t, "a/#", "239.1.1.1:1"), rule(t, "a", "239.1.1.1:2")}, nil},
 		"another interface is another":    {[]mapping.SendRule{rule(t, "a/#", "239.1.1.1:1"), from(rule(t, "a", "239.1.1.1:1"), "iso1")}, nil},

@@ -2,7 +2,9 @@ package mapping
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 )
 
 // A Warning is something legal that is probably not what was meant.
@@ -24,9 +26,8 @@ const (
 // their ttl says or are heard less often than it seems, and rules that may feed
 // each other.
 func (t *Table) Warnings() []Warning {
-	kept, _ := t.covering()
 	return slices.Concat(
-		t.overlaps("filters that overlap", [][]int{kept}, t.partialOverlap),
+		t.overlaps("filters that overlap", [][]int{t.wildcardSubscriptions()}, t.partialOverlap),
 		t.overlaps("rules that send the same", t.sameOutcome(), t.duplicate),
 		t.reach(),
 		t.sourceSpecific(),
@@ -51,31 +52,46 @@ func (t *Table) duplicate(earlier, later int) Warning {
 		earlier, t.send[later].Group, t.send[earlier].Filter, t.send[later].Filter)}
 }
 
+// wildcardSubscriptions are the rules whose filters are subscribed to and have a
+// wildcard. Only those overlap each other: what overlaps a single topic covers it.
+func (t *Table) wildcardSubscriptions() []int {
+	kept, _ := t.covering()
+	return slices.DeleteFunc(kept, func(rule int) bool {
+		return !strings.ContainsAny(t.send[rule].Filter.mqtt, "+#")
+	})
+}
+
 // sameOutcome gathers the rules that make the same datagram of a message.
 func (t *Table) sameOutcome() [][]int {
 	type outcome struct {
-		binding  Binding
+		binding  int
 		payload  string
-		group    string
-		captures string // the levels that the group's captures take
+		group    netip.AddrPort // however it was written
+		template *template      // where it is none; of equal ones there is but one
+		captures string         // the levels that the group's captures take
 	}
+	bindings := make(map[Binding]int)
 	number := make(map[outcome]int, len(t.send))
-	var rules [][]int
-	for i, r := range t.send {
-		o := outcome{binding: r.Binding, payload: r.Payload.String(), group: r.Group.text}
-		if group, fixed := r.Group.Fixed(); fixed {
-			o.group = group.String() // however it was written
+	rules := make([][]int, 0, len(t.send))
+	single := make([]int, len(t.send)) // the memory of the many sets of one
+	for i := range t.send {
+		r, rt := &t.send[i], &t.routes[i]
+		binding, known := bindings[r.Binding]
+		if !known {
+			binding = len(bindings)
+			bindings[r.Binding] = binding
 		}
-		for _, c := range t.routes[i].captures {
+		o := outcome{binding: binding, payload: r.Payload.String(), group: rt.group, template: rt.template}
+		for _, c := range rt.captures {
 			o.captures += fmt.Sprint(c.level, c.multi, " ")
 		}
-		n, known := number[o]
-		if !known {
-			n = len(rules)
-			number[o] = n
-			rules = append(rules, nil)
+		if n, known := number[o]; known {
+			rules[n] = append(rules[n], i)
+			continue
 		}
-		rules[n] = append(rules[n], i)
+		number[o] = len(rules)
+		single[i] = i
+		rules = append(rules, single[i:i+1:i+1])
 	}
 	return rules
 }
@@ -86,7 +102,7 @@ func (t *Table) overlaps(what string, sets [][]int, warning func(earlier, later 
 	var warnings []Warning
 	count, steps := 0, maxSteps
 	for _, set := range sets {
-		if len(set) == 1 {
+		if len(set) <= 1 {
 			continue
 		}
 		seen := newTrie(len(set))
