@@ -3,6 +3,8 @@
 package mapping_test
 
 import (
+	"fmt"
+	"runtime"
 	"testing"
 
 	"topicast/mapping"
@@ -47,4 +49,41 @@ func TestReceivingAllocatesNothing(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestRulesWithoutCapturesCompileWithoutAllocatingByTheRule(t *testing.T) {
+	const rules = 5000
+	list := make([]mapping.SendRule, rules)
+	for i := range list {
+		list[i] = rule(t, fmt.Sprintf("site/%d/lamp/set", i), fmt.Sprintf("239.10.%d.%d:5000", i>>8, i&255))
+	}
+	var table *mapping.Table
+	for what, work := range map[string]func(){
+		"Compile":       func() { table = compile(t, list...) },
+		"Warnings":      func() { table.Warnings() },
+		"Subscriptions": func() { table.Subscriptions() },
+	} {
+		table = compile(t, list...)
+		if n := testing.AllocsPerRun(3, work); n > rules/10 {
+			t.Errorf("%s: %v allocations for %d rules", what, n, rules)
+		}
+	}
+}
+
+func TestAGroupWithoutExpressionsIsReadWithOneAllocation(t *testing.T) {
+	for _, text := range []string{"239.1.2.3:5000", "[ff15::1]:5000"} {
+		if n := testing.AllocsPerRun(100, func() { group(t, text) }); n > 1 {
+			t.Errorf("%s: %v allocations", text, n)
+		}
+	}
+}
+
+func TestARuleTakesLittleMemory(t *testing.T) {
+	const rules = 10_000
+	before := heap()
+	table := compile(t, devices(t, rules, "lamp/set", "239.1.1.1:5000")...)
+	if bytes := (heap() - before) / rules; bytes > 520 {
+		t.Errorf("%d bytes", bytes)
+	}
+	runtime.KeepAlive(table)
 }

@@ -133,7 +133,7 @@ func plainFilter(s string) (string, error) {
 	if s == "" {
 		return "", errors.New("a filter has at least one character [MQTT-4.7.3-1]; # takes every topic")
 	}
-	var levels, names []string
+	levels, names := make([]string, 0, 16), make([]string, 0, 4) // of that size they are on the stack
 	for rest, more := s, true; more; {
 		var level string
 		level, rest, more = strings.Cut(rest, "/")

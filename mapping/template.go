@@ -16,7 +16,14 @@ import (
 //  3. expressions to programs, and where in the address each value belongs;
 //  4. expressions without captures to the values they always have;
 //  5. the address, as far as it is then fixed, must be multicast.
+//
+// Most groups of a long list hold no expression, and are read in one step.
 func parseTemplate(s string) (*template, error) {
+	if group, err := netip.ParseAddrPort(s); err == nil && group.Addr().Zone() == "" && group.Port() != 0 && wantGroup(group.Addr()) == "" {
+		t := &template{port: group.Port(), ipv6: group.Addr().Is6(), known: true}
+		copy(t.address[:], group.Addr().AsSlice())
+		return t, nil
+	}
 	host, port, ipv6, err := splitHostPort(s)
 	if err != nil {
 		return nil, err
