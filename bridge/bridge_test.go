@@ -67,7 +67,7 @@ func TestSubscriptionsInTroubleShowInTheirRules(t *testing.T) {
 	}}
 	refused, lowered := troubled(state.Subscriptions)
 	for i, want := range []State{StatePending, StateDegraded, StateUp} {
-		if got := b.sends[i].status(refused, lowered); got.State != want {
+		if got := b.sends[i].status(b.describeBindings()[b.sends[i].binding], refused, lowered); got.State != want {
 			t.Errorf("rule %s is %s (%s), want %s", got.Name, got.State, got.Reason, want)
 		}
 	}
@@ -75,7 +75,7 @@ func TestSubscriptionsInTroubleShowInTheirRules(t *testing.T) {
 	if s.Broker.Subscriptions != 2 || len(s.Broker.Refused) != 1 || s.Broker.Unanswered != 1 {
 		t.Errorf("%+v, want 2 granted, 1 refused and 1 unanswered", s.Broker)
 	}
-	if got := strings.Join(s.waiting(), "; "); got != "the broker has not confirmed 1 subscriptions yet" {
+	if got := strings.Join(b.waiting(s.Broker, state), "; "); got != "rule refused is pending: the broker refuses the subscription to a/#; the broker has not confirmed 1 subscriptions yet" {
 		t.Errorf("waiting for %q", got)
 	}
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"io"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -13,14 +14,15 @@ import (
 // The metrics, all read from the running bridge when they are scraped: a message
 // costs an atomic addition and never a look-up by label.
 var (
-	descReceived  = desc("messages_received_total", "MQTT messages that matched the rule.", "rule")
-	descSent      = desc("datagrams_sent_total", "Datagrams the kernel took.", "rule")
-	descSentBytes = desc("sent_bytes_total", "Payload bytes of the datagrams the kernel took.", "rule")
-	descHeard     = desc("datagrams_received_total", "Datagrams that arrived for the rule.", "rule")
-	descPublished = desc("messages_published_total", "Messages that the broker has: acknowledged, or with QoS 0 written to the connection.", "rule")
-	descDrops     = desc("drops_total", "Messages or datagrams lost, by rule and reason; rule is empty where no rule matched.", "rule", "reason")
-	descState     = desc("rule_state", "1 for the state the rule is in: pending, up or degraded.", "rule", "state")
-	descVerified  = desc("rule_source_verified", "1 where the self-test saw the rule's datagrams leave from the configured source.", "rule")
+	metricReceived  = ofRules("counter", "messages_received_total", "MQTT messages that matched the rule.", "rule")
+	metricSent      = ofRules("counter", "datagrams_sent_total", "Datagrams the kernel took.", "rule")
+	metricSentBytes = ofRules("counter", "sent_bytes_total", "Payload bytes of the datagrams the kernel took.", "rule")
+	metricHeard     = ofRules("counter", "datagrams_received_total", "Datagrams that arrived for the rule.", "rule")
+	metricPublished = ofRules("counter", "messages_published_total", "Messages that the broker has: acknowledged, or with QoS 0 written to the connection.", "rule")
+	metricDrops     = ofRules("counter", "drops_total", "Messages or datagrams lost, by rule and reason; rule is empty where no rule matched.", "rule", "reason")
+	metricState     = ofRules("gauge", "rule_state", "1 for the state the rule is in: pending, up or degraded.", "rule", "state")
+	metricVerified  = ofRules("gauge", "rule_source_verified", "1 where the self-test saw the rule's datagrams leave from the configured source.", "rule")
+
 	descQueueN    = desc("queue_messages", "Datagrams that wait in memory.")
 	descQueueB    = desc("queue_bytes", "Memory that waiting datagrams take; queue.size is the limit.")
 	descConnected = desc("broker_connected", "1 while the session with the broker is up.")
@@ -28,7 +30,8 @@ var (
 	descLatency   = desc("send_seconds", "Time from a message parsed to its datagram taken by the kernel.")
 	descBuild     = desc("build_info", "Always 1; the labels say what is running.", "version", "goversion")
 
-	descs = []*prometheus.Desc{descReceived, descSent, descSentBytes, descHeard, descPublished, descDrops, descState, descVerified,
+	descs = []*prometheus.Desc{metricReceived.desc, metricSent.desc, metricSentBytes.desc, metricHeard.desc, metricPublished.desc,
+		metricDrops.desc, metricState.desc, metricVerified.desc,
 		descQueueN, descQueueB, descConnected, descConnects, descLatency, descBuild}
 )
 
@@ -36,53 +39,77 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("topicast_"+name, help, labels, nil)
 }
 
-// Describe implements prometheus.Collector.
+// Describe implements prometheus.Collector. It tells of the metrics of the rules
+// too, so that no other can take their names.
 func (b *Bridge) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range descs {
 		ch <- d
 	}
 }
 
-// Collect implements prometheus.Collector.
+// Collect implements prometheus.Collector, for all but the metrics of the rules:
+// those WriteRules writes.
 func (b *Bridge) Collect(ch chan<- prometheus.Metric) {
-	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-	}
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	common := func(name string, l *ledger, state State) {
-		for why, n := range l.drops() {
-			counter(descDrops, n, name, why.String())
-		}
-		for _, s := range []State{StatePending, StateUp, StateDegraded} {
-			gauge(descState, is(state == s), name, string(s))
-		}
-	}
-	status := b.Status()
-	for i, r := range b.sends {
-		counter(descReceived, r.received.Load(), r.Name)
-		counter(descSent, r.sent.Load(), r.Name)
-		counter(descSentBytes, r.sentBytes.Load(), r.Name)
-		common(r.Name, &r.ledger, status.Rules[i].State)
-		gauge(descVerified, is(status.Rules[i].SelfTest.Result == multicast.ProbeVerified.String()), r.Name)
-	}
-	for i, r := range b.receives {
-		counter(descHeard, r.received.Load(), r.Name)
-		counter(descPublished, r.published.Load(), r.Name)
-		common(r.Name, &r.ledger, status.Receive[i].State)
-	}
-	counter(descDrops, b.send.noRule.Load(), "", DropNoRule.String())
-	gauge(descQueueN, float64(status.Queue.Messages))
-	gauge(descQueueB, float64(status.Queue.Bytes))
-	gauge(descConnected, is(status.Broker.Connected))
-	counter(descConnects, uint64(status.Broker.Connects))
+	state := b.session.State()
+	gauge(descQueueN, float64(b.room.messages.Load()))
+	gauge(descQueueB, float64(b.room.bytes.Load()))
+	gauge(descConnected, float64(yes(state.Connected)))
+	ch <- prometheus.MustNewConstMetric(descConnects, prometheus.CounterValue, float64(state.Connects))
 	ch <- b.send.latency.metric(descLatency)
 	gauge(descBuild, 1, b.options.Version, runtime.Version())
 }
 
-func is(yes bool) float64 {
-	if yes {
+// WriteRules writes the metrics of the rules in the text format of Prometheus.
+func (b *Bridge) WriteRules(w io.Writer) error {
+	e := &exposition{w: w, buf: make([]byte, 0, pageful+1<<10)}
+	count(e, metricReceived, b.sends, func(r *sendRule) (string, *atomic.Uint64) { return r.Name, &r.received })
+	count(e, metricSent, b.sends, func(r *sendRule) (string, *atomic.Uint64) { return r.Name, &r.sent })
+	count(e, metricSentBytes, b.sends, func(r *sendRule) (string, *atomic.Uint64) { return r.Name, &r.sentBytes })
+	count(e, metricHeard, b.receives, func(r *receiveRule) (string, *atomic.Uint64) { return r.Name, &r.received })
+	count(e, metricPublished, b.receives, func(r *receiveRule) (string, *atomic.Uint64) { return r.Name, &r.published })
+	e.begin(metricDrops)
+	for _, r := range b.sends {
+		e.drops(r.Name, &r.ledger)
+	}
+	for _, r := range b.receives {
+		e.drops(r.Name, &r.ledger)
+	}
+	e.sample(b.send.noRule.Load(), "reason", DropNoRule.String(), "rule", "")
+	e.begin(metricState)
+	b.judge(b.session.State().Subscriptions, func(name string, is State, _ string) {
+		for _, state := range []State{StatePending, StateUp, StateDegraded} {
+			e.sample(yes(is == state), "rule", name, "state", string(state))
+		}
+	})
+	e.begin(metricVerified)
+	bindings := b.describeBindings()
+	for _, r := range b.sends {
+		e.sample(yes(bindings[r.binding].SelfTest.Result == multicast.ProbeVerified.String()), "rule", r.Name)
+	}
+	e.flush()
+	return e.err
+}
+
+// count writes one of the counters that rules of a kind have.
+func count[R any](e *exposition, m ruleMetric, rules []R, of func(R) (name string, n *atomic.Uint64)) {
+	e.begin(m)
+	for _, r := range rules {
+		name, n := of(r)
+		e.sample(n.Load(), "rule", name)
+	}
+}
+
+func (e *exposition) drops(rule string, l *ledger) {
+	for why, n := range l.drops() {
+		e.sample(n, "reason", why.String(), "rule", rule)
+	}
+}
+
+func yes(is bool) uint64 {
+	if is {
 		return 1
 	}
 	return 0

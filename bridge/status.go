@@ -104,13 +104,14 @@ func (b *Bridge) Status() Status {
 	state := b.session.State()
 	s.Broker = b.brokerStatus(state)
 	refused, lowered := troubled(state.Subscriptions)
+	bindings := b.describeBindings()
 	for _, r := range b.sends {
-		s.Rules = append(s.Rules, r.status(refused, lowered))
+		s.Rules = append(s.Rules, r.status(bindings[r.binding], refused, lowered))
 	}
 	for _, r := range b.receives {
 		s.Receive = append(s.Receive, r.status())
 	}
-	s.Waiting = s.waiting()
+	s.Waiting = b.waiting(s.Broker, state)
 	s.Ready = len(s.Waiting) == 0
 	return s
 }
@@ -134,35 +135,50 @@ func (b *Bridge) brokerStatus(state session.State) BrokerStatus {
 	return s
 }
 
+// A trouble is a subscription that the broker has not granted as asked.
+type trouble struct {
+	filter mapping.Filter
+	text   string
+}
+
 // troubled picks the subscriptions that were refused, or granted with less than
 // was asked for.
-func troubled(subs []session.SubscriptionState) (refused, lowered []mapping.Filter) {
+func troubled(subs []session.SubscriptionState) (refused, lowered []trouble) {
 	for _, s := range subs {
-		f, err := mapping.ParseFilter(s.Filter)
-		switch {
+		short := s.Active && s.Granted < s.QoS
+		if s.Active && !short || !s.Active && s.Err == "" {
+			continue // nearly all of them; they need not be parsed
+		}
+		switch f, err := mapping.ParseFilter(s.Filter); {
 		case err != nil:
-		case !s.Active && s.Err != "":
-			refused = append(refused, f)
-		case s.Active && s.Granted < s.QoS:
-			lowered = append(lowered, f)
+		case short:
+			lowered = append(lowered, trouble{f, fmt.Sprintf("the broker grants %s a lower quality of service than asked", f)})
+		default:
+			refused = append(refused, trouble{f, fmt.Sprintf("the broker refuses the subscription to %s", f)})
 		}
 	}
 	return refused, lowered
 }
 
-func (r *sendRule) status(refused, lowered []mapping.Filter) RuleStatus {
-	s := RuleStatus{
-		Name: r.Name, Direction: "send", Filter: r.Filter.String(), Group: r.Group.String(),
-		Received: r.received.Load(), Sent: r.sent.Load(), SentBytes: r.sentBytes.Load(),
-	}
-	r.binding.describe(&s)
-	if f, ok := covering(refused, r.Filter); ok {
-		s.State, s.Reason = StatePending, fmt.Sprintf("the broker refuses the subscription to %s", f)
-	} else if f, ok := covering(lowered, r.Filter); ok && s.State == StateUp {
-		s.State, s.Reason = StateDegraded, fmt.Sprintf("the broker grants %s a lower quality of service than asked", f)
-	}
+// status completes what is known of the rule's binding.
+func (r *sendRule) status(s RuleStatus, refused, lowered []trouble) RuleStatus {
+	s.Name, s.Direction, s.Filter, s.Group = r.Name, "send", r.Filter.String(), r.Group.String()
+	s.Received, s.Sent, s.SentBytes = r.received.Load(), r.sent.Load(), r.sentBytes.Load()
+	s.State, s.Reason = r.judge(&s, refused, lowered)
 	s.Drops, s.FirstDrops = r.ledger.describe()
 	return s
+}
+
+// judge says which state a rule is in whose binding is in that of s, by what the
+// broker says to its subscription.
+func (r *sendRule) judge(s *RuleStatus, refused, lowered []trouble) (State, string) {
+	if text, ok := covering(refused, r.Filter); ok {
+		return StatePending, text
+	}
+	if text, ok := covering(lowered, r.Filter); ok && s.State == StateUp {
+		return StateDegraded, text
+	}
+	return s.State, s.Reason
 }
 
 func (r *receiveRule) status() ReceiveStatus {
@@ -181,11 +197,10 @@ func (r *receiveRule) status() ReceiveStatus {
 	return s
 }
 
-// joined fills in what the memberships say: one that is in trouble speaks for
-// the rule, which is up if none is and pending if all are.
-func (r *receiveRule) joined(s *ReceiveStatus) {
+// ask fills in what the memberships say: one that is in trouble speaks for the
+// rule, which is up if none is and pending if all are. It returns how many are.
+func (r *receiveRule) ask(s *ReceiveStatus) (pending int) {
 	s.State, s.Interface = StateUp, r.Interface
-	pending := 0
 	for _, m := range r.memberships {
 		m.mu.Lock()
 		s.Sockets++
@@ -203,10 +218,26 @@ func (r *receiveRule) joined(s *ReceiveStatus) {
 		}
 		m.mu.Unlock()
 	}
-	switch {
-	case pending == len(r.memberships):
+	if pending == len(r.memberships) {
 		s.State = StatePending
-	case pending > 0:
+	}
+	return pending
+}
+
+// judge says which state the rule is in, and why it is pending if it is: of
+// describe, what many rules are asked for often, without its words.
+func (r *receiveRule) judge(now time.Time) (State, string) {
+	var s ReceiveStatus
+	r.ask(&s)
+	if s.State == StateUp && !r.breaker.resting(now).IsZero() {
+		s.State = StateDegraded
+	}
+	return s.State, s.Reason
+}
+
+// joined fills in what the memberships say, in words.
+func (r *receiveRule) joined(s *ReceiveStatus) {
+	if pending := r.ask(s); s.State == StateDegraded {
 		s.Reason = fmt.Sprintf("%d of %d groups are not joined: %s", pending, s.Sockets, s.Reason)
 	}
 }
@@ -221,13 +252,25 @@ func (r *receiveRule) describe(s *ReceiveStatus) {
 	}
 }
 
-func covering(filters []mapping.Filter, of mapping.Filter) (mapping.Filter, bool) {
-	for _, f := range filters {
-		if f.Covers(of) {
-			return f, true
+func covering(troubles []trouble, of mapping.Filter) (text string, ok bool) {
+	for i := range troubles {
+		if troubles[i].filter.Covers(of) {
+			return troubles[i].text, true
 		}
 	}
-	return mapping.Filter{}, false
+	return "", false
+}
+
+// describeBindings asks each binding once, however many rules it has: it takes the
+// lock that its messages need.
+func (b *Bridge) describeBindings() map[*binding]RuleStatus {
+	all := make(map[*binding]RuleStatus, len(b.bindings))
+	for _, o := range b.bindings {
+		var s RuleStatus
+		o.describe(&s)
+		all[o] = s
+	}
+	return all
 }
 
 // describe fills in the binding's part.
@@ -255,19 +298,25 @@ func sourceText(p netip.Prefix) string {
 	return p.String()
 }
 
-// waiting says what is missing for readiness; many rules with one trouble are
-// one sentence.
-func (s *Status) waiting() (why []string) {
-	if !s.Broker.Connected {
+// Waiting says what is missing for readiness, a sentence each; of a bridge that is
+// ready, nothing. It is for whoever asks often: a Status has every rule.
+func (b *Bridge) Waiting() []string {
+	state := b.session.State()
+	return b.waiting(b.brokerStatus(state), state)
+}
+
+// waiting makes one sentence of many rules with one trouble.
+func (b *Bridge) waiting(broker BrokerStatus, state session.State) (why []string) {
+	if !broker.Connected {
 		text := "no connection to the broker"
-		if s.Broker.Error != "" {
-			text += ": " + s.Broker.Error
+		if broker.Error != "" {
+			text += ": " + broker.Error
 		}
 		why = append(why, text)
 	}
 	first := make(map[string]int) // reason to its place in why
 	count := make(map[string]int)
-	pending := func(name string, state State, reason string) {
+	b.judge(state.Subscriptions, func(name string, state State, reason string) {
 		if state != StatePending {
 			return
 		}
@@ -275,20 +324,31 @@ func (s *Status) waiting() (why []string) {
 			first[reason] = len(why)
 			why = append(why, fmt.Sprintf("rule %s is pending: %s", name, reason))
 		}
-	}
-	for _, r := range s.Rules {
-		pending(r.Name, r.State, r.Reason)
-	}
-	for _, r := range s.Receive {
-		pending(r.Name, r.State, r.Reason)
-	}
+	})
 	for reason, i := range first {
 		if n := count[reason]; n > 1 {
 			why[i] = fmt.Sprintf("%d rules are pending: %s", n, reason)
 		}
 	}
-	if s.Broker.Connected && s.Broker.Unanswered > 0 {
-		why = append(why, fmt.Sprintf("the broker has not confirmed %d subscriptions yet", s.Broker.Unanswered))
+	if broker.Connected && broker.Unanswered > 0 {
+		why = append(why, fmt.Sprintf("the broker has not confirmed %d subscriptions yet", broker.Unanswered))
 	}
 	return why
+}
+
+// judge tells the state of each rule, those of send first, and why it is so where
+// it is pending. It makes no garbage by the rule.
+func (b *Bridge) judge(subs []session.SubscriptionState, tell func(name string, state State, reason string)) {
+	refused, lowered := troubled(subs)
+	bindings := b.describeBindings()
+	for _, r := range b.sends {
+		s := bindings[r.binding]
+		state, reason := r.judge(&s, refused, lowered)
+		tell(r.Name, state, reason)
+	}
+	now := time.Now()
+	for _, r := range b.receives {
+		state, reason := r.judge(now)
+		tell(r.Name, state, reason)
+	}
 }

@@ -1,21 +1,24 @@
 package web
 
 import (
+	"compress/gzip"
 	"context"
 	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
 
 	"topicast/bridge"
 )
@@ -23,7 +26,9 @@ import (
 // Bridge is what the pages show; *bridge.Bridge is one.
 type Bridge interface {
 	prometheus.Collector
+	WriteRules(io.Writer) error // the metrics that the Collector leaves out, as text
 	Status() bridge.Status
+	Waiting() []string
 }
 
 // Handler answers
@@ -41,9 +46,9 @@ func Handler(b Bridge) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { page(w, b.Status()) })
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { status(w, b.Status()) })
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", metrics(registry, b))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, b.Status()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, b.Waiting()) })
 	return mux
 }
 
@@ -85,6 +90,44 @@ func (s *Server) Serve(ctx context.Context) error {
 	return nil
 }
 
+// metrics writes what the registry gathers, and behind it the metrics of the
+// rules, which take no way over the registry. There may be 100,000 of those, so
+// the page is compressed for whom asks for that, as Prometheus does.
+func metrics(registry *prometheus.Registry, b Bridge) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		families, err := registry.Gather()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
+		out := io.Writer(w)
+		if takesGzip(r) {
+			w.Header().Set("Content-Encoding", "gzip")
+			z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // fails only for a level that is none
+			defer z.Close()
+			out = z
+		}
+		for _, f := range families {
+			expfmt.MetricFamilyToText(out, f)
+		}
+		b.WriteRules(out)
+	}
+}
+
+// takesGzip tells whether who asks can read gzip (RFC 9110 12.5.3).
+func takesGzip(r *http.Request) bool {
+	for coding := range strings.SplitSeq(strings.Join(r.Header.Values("Accept-Encoding"), ","), ",") {
+		name, weight, weighed := strings.Cut(coding, ";")
+		if !strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			continue
+		}
+		q, err := strconv.ParseFloat(strings.TrimPrefix(strings.TrimSpace(weight), "q="), 64)
+		return !weighed || err == nil && q > 0
+	}
+	return false
+}
+
 func status(w http.ResponseWriter, s bridge.Status) {
 	w.Header().Set("Content-Type", "application/json")
 	e := json.NewEncoder(w)
@@ -93,14 +136,14 @@ func status(w http.ResponseWriter, s bridge.Status) {
 	e.Encode(s)
 }
 
-func ready(w http.ResponseWriter, s bridge.Status) {
-	if s.Ready {
+func ready(w http.ResponseWriter, waiting []string) {
+	if len(waiting) == 0 {
 		fmt.Fprintln(w, "ready")
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(http.StatusServiceUnavailable)
-	fmt.Fprintln(w, strings.Join(s.Waiting, "\n"))
+	fmt.Fprintln(w, strings.Join(waiting, "\n"))
 }
 
 //go:embed page.html

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"io"
@@ -25,6 +26,12 @@ type fake struct {
 }
 
 func (f fake) Status() bridge.Status { return f.status }
+func (f fake) Waiting() []string     { return f.status.Waiting }
+
+func (f fake) WriteRules(w io.Writer) error {
+	_, err := io.WriteString(w, "topicast_rule_test{rule=\"r\"} 7\n")
+	return err
+}
 
 func newFake(s bridge.Status) fake {
 	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "topicast_test", Help: "There to be seen."})
@@ -90,9 +97,36 @@ func TestStatusIsTheSameDataAsJSON(t *testing.T) {
 
 func TestMetricsHoldTheBridgesTheRuntimesAndTheProcesss(t *testing.T) {
 	_, _, body := get(t, newFake(busy), "/metrics")
-	for _, want := range []string{"topicast_test 42", "go_goroutines", "process_open_fds"} {
+	for _, want := range []string{"topicast_test 42", "topicast_rule_test{rule=\"r\"} 7", "go_goroutines", "process_open_fds"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s", want)
+		}
+	}
+}
+
+func TestMetricsAreCompressedForWhomAsksForThat(t *testing.T) {
+	for accepted, compressed := range map[string]bool{
+		"gzip": true, "deflate, GZIP;q=0.5": true, "zstd;q=1, gzip; q=1": true,
+		"": false, "identity": false, "gzip;q=0": false, "xgzip": false,
+	} {
+		r := httptest.NewRequest("GET", "/metrics", nil)
+		r.Header.Set("Accept-Encoding", accepted)
+		w := httptest.NewRecorder()
+		Handler(newFake(busy)).ServeHTTP(w, r)
+		var body io.Reader = w.Body
+		if (w.Header().Get("Content-Encoding") == "gzip") != compressed {
+			t.Errorf("%s: %v", accepted, w.Header())
+			continue
+		}
+		if compressed {
+			var err error
+			if body, err = gzip.NewReader(body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text, err := io.ReadAll(body)
+		if err != nil || !strings.HasSuffix(string(text), "topicast_rule_test{rule=\"r\"} 7\n") {
+			t.Errorf("%s: %v, ends with %q", accepted, err, text[max(0, len(text)-100):])
 		}
 	}
 }

@@ -45,6 +45,7 @@ var doors = map[string][]string{
 	"golang.org/x/sys":                    {"bridge/multicast", "bridge/netlab", "cmd/topicast-bench"}, // beside multicast, independent witnesses
 	"github.com/vishvananda/netlink":      {"bridge/multicast", "bridge/netlab", "cmd/topicast-bench"},
 	"github.com/prometheus/client_golang": {"bridge", "bridge/web"}, // the collector; its page
+	"github.com/prometheus/common":        {"bridge/web"},           // the text format
 	"golang.org/x/sync":                   {"bridge", "cmd/topicast"},
 	"github.com/nats-io/nats-server/v2":   {"bridge/broker"},
 }
