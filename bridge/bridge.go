@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -66,9 +65,10 @@ func New(o Options) (*Bridge, error) {
 	b.compileSend()
 	s := o.Session
 	s.Handle = b.send.handle
-	s.Subscriptions = nil
-	for _, sub := range o.Table.Subscriptions() {
-		s.Subscriptions = append(s.Subscriptions, session.Subscription(sub))
+	wanted := o.Table.Subscriptions()
+	s.Subscriptions = make([]session.Subscription, len(wanted))
+	for i, sub := range wanted {
+		s.Subscriptions[i] = session.Subscription(sub)
 	}
 	var err error
 	if b.session, err = session.New(s); err != nil {
@@ -81,12 +81,15 @@ func New(o Options) (*Bridge, error) {
 // compileReceive gives each receive rule its counters and its memberships. Rules
 // that ask for the same share one.
 func (b *Bridge) compileReceive() {
-	table, rules := b.options.Table, b.options.Table.Receive()
+	table, specs := b.options.Table, b.options.Table.Receive()
+	rules := make([]receiveRule, len(specs))
+	b.receives = make([]*receiveRule, len(specs))
 	p := newReceivePath(b)
 	b.receive = p
 	byJoin := make(map[join]*membership)
-	for i := range rules {
-		r := &receiveRule{ReceiveRule: &rules[i], ledger: ledger{log: b.log}, path: p}
+	for i := range specs {
+		r := &rules[i]
+		r.ReceiveRule, r.log, r.path = &specs[i], b.log, p
 		r.breaker.limit = b.options.Loops.Breaker
 		if b.options.Loops.Guard && table.ReceiveLoops(i) {
 			if p.memory == nil {
@@ -101,12 +104,12 @@ func (b *Bridge) compileReceive() {
 				byJoin[j] = m
 				b.memberships = append(b.memberships, m)
 			}
-			if !slices.Contains(m.rules, r) { // it may name a group twice
+			if n := len(m.rules); n == 0 || m.rules[n-1] != r { // it may name a group twice
 				m.rules = append(m.rules, r)
 				r.memberships = append(r.memberships, m)
 			}
 		}
-		b.receives = append(b.receives, r)
+		b.receives[i] = r
 	}
 }
 
@@ -115,9 +118,11 @@ func (b *Bridge) compileReceive() {
 func (b *Bridge) compileSend() {
 	b.send = newSendPath(b.options.Table, b.log)
 	byWant := make(map[mapping.Binding]*binding)
-	rules := b.options.Table.Send()
-	for i := range rules {
-		spec := &rules[i]
+	specs := b.options.Table.Send()
+	rules := make([]sendRule, len(specs))
+	b.sends = make([]*sendRule, len(specs))
+	for i := range specs {
+		spec := &specs[i]
 		o := byWant[spec.Binding]
 		if o == nil {
 			o = newBinding(spec.Binding, b.options.network, b.room, &b.send.latency, &b.receive.own, b.kick, b.log)
@@ -125,11 +130,12 @@ func (b *Bridge) compileSend() {
 			b.bindings = append(b.bindings, o)
 		}
 		o.rules++
-		r := &sendRule{SendRule: spec, ledger: ledger{log: b.log}, binding: o}
+		r := &rules[i]
+		r.SendRule, r.log, r.binding = spec, b.log, o
 		if b.options.Table.SendLoops(i) {
 			r.guard = b.receive.memory
 		}
-		b.sends = append(b.sends, r)
+		b.sends[i] = r
 	}
 	b.send.rules = b.sends
 }

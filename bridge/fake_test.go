@@ -262,7 +262,7 @@ func iface(name string, index int, prefix string) multicast.Interface {
 }
 
 // rule is a send rule from 172.17.0.1 on iso0, or from what change makes of it.
-func rule(t *testing.T, name, filter, group string, change ...func(*mapping.SendRule)) mapping.SendRule {
+func rule(t testing.TB, name, filter, group string, change ...func(*mapping.SendRule)) mapping.SendRule {
 	t.Helper()
 	f, err := mapping.ParseFilter(filter)
 	if err != nil {
@@ -285,7 +285,7 @@ func rule(t *testing.T, name, filter, group string, change ...func(*mapping.Send
 }
 
 // listenRule is a receive rule on iso0, or what change makes of it.
-func listenRule(t *testing.T, name, group, topic string, change ...func(*mapping.ReceiveRule)) mapping.ReceiveRule {
+func listenRule(t testing.TB, name, group, topic string, change ...func(*mapping.ReceiveRule)) mapping.ReceiveRule {
 	t.Helper()
 	g, err := mapping.ParseGroupRange(group)
 	if err != nil {

@@ -68,9 +68,11 @@ func New(o Options) (*Session, error) {
 	s.in.handle = o.Handle
 	s.asking.chunk = maxChunk
 	s.state.Since = time.Now()
-	for _, sub := range o.Subscriptions {
-		s.state.Subscriptions = append(s.state.Subscriptions, SubscriptionState{Subscription: sub})
+	s.state.Subscriptions = make([]SubscriptionState, len(o.Subscriptions))
+	for i, sub := range o.Subscriptions {
+		s.state.Subscriptions[i].Subscription = sub
 	}
+	s.o.Subscriptions = nil // there may be 100,000, and the state has them
 	return s, nil
 }
 

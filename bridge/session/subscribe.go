@@ -71,7 +71,7 @@ func (s *Session) subscribe(ctx context.Context, l *link) {
 
 // inactive lists the subscriptions to ask for.
 func (s *Session) inactive(now time.Time) (todo []int) {
-	for i := range s.o.Subscriptions {
+	for i := range s.state.Subscriptions {
 		if !s.sub(i).Active && now.After(s.asking.until[i]) {
 			todo = append(todo, i)
 		}
