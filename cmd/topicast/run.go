@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -37,6 +39,7 @@ TOPICAST_BROKER_URL. A flag wins over a variable, and a variable over the file.`
   topicast run --log-level debug`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			defer hurry()()
 			cfg, err := configs.Load(file, c.Flags())
 			if err != nil {
 				return err
@@ -47,6 +50,28 @@ TOPICAST_BROKER_URL. A flag wins over a variable, and a variable over the file.`
 	c.Flags().StringVarP(&file, "config", "c", "", "the configuration `file`")
 	configs.AddFlags(c.Flags())
 	return c
+}
+
+// startTime is how long a start is given to be over: the list of rules read, and
+// subscribed to.
+const startTime = time.Second
+
+// hurry puts off the collecting of garbage until the start is over. Nearly all
+// that a start allocates is there to stay, so that going through it half a dozen
+// times on the way takes as long as the work itself. Then it collects, and gives
+// the memory back that reading a long list of rules has left, which would else
+// count as ours for as long as nothing more is allocated. stop ends it early.
+func hurry() (stop func()) {
+	percent := debug.SetGCPercent(400)
+	calm := sync.OnceFunc(func() { debug.SetGCPercent(percent) })
+	over := time.AfterFunc(startTime, func() {
+		calm()
+		debug.FreeOSMemory()
+	})
+	return func() {
+		over.Stop()
+		calm()
+	}
 }
 
 // runBridge runs what cfg asks for until ctx ends.
@@ -69,9 +94,6 @@ func runBridge(ctx context.Context, cfg *configs.Config, log *slog.Logger) error
 		log.Info("status page", "url", fmt.Sprintf("http://%s/", server.Addr()))
 		g.Go(func() error { return server.Serve(ctx) })
 	}
-	// Reading a long list of rules leaves several times its size behind, which
-	// would else count as ours for as long as nothing more is allocated.
-	debug.FreeOSMemory()
 	g.Go(func() error { return b.Run(ctx) })
 	err = g.Wait()
 	log.Info("topicast stopped")

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"runtime/debug"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"topicast/configs"
@@ -21,4 +23,34 @@ func TestTheSessionIsAsTheSectionBrokerSays(t *testing.T) {
 	if o := sessionOptions(b, nil); o.Clean || o.Status != nil {
 		t.Errorf("%+v", o)
 	}
+}
+
+func TestGarbageIsCollectedAsEverOnceTheStartIsOver(t *testing.T) {
+	const usual = 77
+	defer debug.SetGCPercent(debug.SetGCPercent(usual))
+	percent := func() int {
+		p := debug.SetGCPercent(usual)
+		debug.SetGCPercent(p)
+		return p
+	}
+	synctest.Test(t, func(t *testing.T) {
+		stop := hurry()
+		if got := percent(); got <= usual {
+			t.Errorf("%d%% during the start", got)
+		}
+		time.Sleep(startTime)
+		synctest.Wait()
+		if got := percent(); got != usual {
+			t.Errorf("%d%% after it", got)
+		}
+		stop()
+
+		stop = hurry()
+		stop()
+		if got := percent(); got != usual {
+			t.Errorf("%d%% after a start that failed", got)
+		}
+		time.Sleep(2 * startTime) // nothing comes of it later
+		synctest.Wait()
+	})
 }
