@@ -148,12 +148,16 @@ func (o *outbox) refuse(p *Publication, why error) {
 	o.mu.Lock()
 }
 
-// take appends to b what may be written: all that is pending of QoS 0, and from
-// the ring about as much, or a piece. b is empty; spare is the memory for what
-// will be pending next. more says that there is more to take at once.
-func (o *outbox) take(b []byte, spare []run) (frames []byte, runs []run, more bool) {
+// take gives the writer what may be written: all that is pending of QoS 0, and
+// from the ring about as much, or a piece. b and spare are the memory for what
+// will be pending next. more says that there is more to take at once. A lane that
+// is not attached gets nothing: it may still be at its handshake.
+func (o *outbox) take(l *lane, b []byte, spare []run) (frames []byte, runs []run, more bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.lane != l {
+		return b, spare, false
+	}
 	b, o.pending = o.pending, b
 	runs, o.runs = o.runs, spare
 	if len(runs) > 0 {

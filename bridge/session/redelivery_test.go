@@ -123,11 +123,11 @@ func TestAnAnswerThatComesBeforeItsRepetitionCounts(t *testing.T) {
 	origin := &teller{}
 	o.add(batchOf(1, origin, "a", "b"))
 	first := o.ring.head
-	o.take(nil, nil)
+	o.take(nil, nil, nil)
 	o.ring.rewind()
 	o.acknowledge([]answer{{typePuback, publicationID(first + 1)}}, nil)
 	o.acknowledge([]answer{{typePuback, publicationID(first)}}, nil)
-	b, _, _ := o.take(nil, nil)
+	b, _, _ := o.take(nil, nil, nil)
 	if len(b) > 0 || origin.n != 2 {
 		t.Errorf("wrote % x again, told %v", b, origin.told())
 	}
@@ -138,14 +138,14 @@ func TestOnlyWhatWasWrittenCanBeAcknowledged(t *testing.T) {
 	o := newOutbox(1)
 	origin := &teller{}
 	o.add(batchOf(1, origin, "a", "b"))
-	o.take(nil, nil)
+	o.take(nil, nil, nil)
 	id := publicationID(o.ring.head)
 	o.acknowledge([]answer{{typePuback, publicationID(o.ring.head + 1)}, {typePuback, id &^ firstPublicationID}}, nil)
 	if origin.n != 0 {
 		t.Errorf("told %v", origin.told())
 	}
 	o.acknowledge([]answer{{typePuback, id}}, nil)
-	if b, _, _ := o.take(nil, nil); origin.n != 1 || len(b) == 0 {
+	if b, _, _ := o.take(nil, nil, nil); origin.n != 1 || len(b) == 0 {
 		t.Errorf("told %v, then wrote % x", origin.told(), b)
 	}
 }
@@ -160,10 +160,23 @@ func TestWhatABrokenConnectionDidNotTakeIsNoRepetition(t *testing.T) {
 	l.finish()
 	s.out.detach(l, ErrNotConnected)
 	s.out.ring.rewind()
-	b, _, _ := s.out.take(nil, nil)
+	b, _, _ := s.out.take(nil, nil, nil)
 	if len(b) == 0 || b[0]&dupFlag != 0 {
 		t.Errorf("wrote % x", b)
 	}
+}
+
+// Acknowledgements may leave before publications may.
+func TestALaneThatIsNotAttachedWritesNoPublication(t *testing.T) {
+	s, _ := New(Options{URLs: []string{"mqtt://memory"}, Clean: true, Handle: func([]Message) {}})
+	conn := &memConn{}
+	l := newLane(conn, &s.in, s.out)
+	s.PublishBatch(batchOf(1, nil, "a"))
+	if err := l.flush(); err != nil || conn.written.Len() > 0 {
+		t.Errorf("%v, wrote % x", err, conn.written.Bytes())
+	}
+	_ = l.fail(net.ErrClosed)
+	l.finish()
 }
 
 func TestAMessageThatTheBrokerHangsUpOnIsFoundAndGivenUp(t *testing.T) {

@@ -183,7 +183,7 @@ func (l *lane) writeAll(write func([]byte) (int, error)) (more bool, err error) 
 	if l.leaving.Load() {
 		return false, nil
 	}
-	b, runs, more := l.out.take(l.buffer[:0], l.runs[:0])
+	b, runs, more := l.out.take(l, l.buffer[:0], l.runs[:0])
 	b = l.acks.take(b)
 	sent := 0
 	if len(b) > 0 {

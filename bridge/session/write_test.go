@@ -113,8 +113,8 @@ func TestQoS0ThatFindsNoRoomWaitsAndIsLostWithTheConnection(t *testing.T) {
 				go func() { c.PublishBatch(batchOf(0, o, payload)); done <- struct{}{} }()
 			}
 			synctest.Wait()
-			// One stands in the write, and ten others fit the bound.
-			if len(done) != maxPending/len(payload) {
+			// As much as the bound stands in the write, at most, and as much waits.
+			if fit := maxPending / len(payload); len(done) < fit || len(done) > 2*fit {
 				t.Errorf("%d of 64 have returned", len(done))
 			}
 			c.out.mu.Lock()
@@ -174,7 +174,10 @@ func TestWhatIsLeftToTheReaderIsWritten(t *testing.T) {
 		if _, err := packets.ReadPacket(p); err != nil {
 			t.Fatal(err)
 		}
-		p.send(connack(false, 0), publish(qos1, "m", 1, "x"))
+		p.send(connack(false, 0))
+		c.reached("connected", connected)
+		synctest.Wait()
+		p.send(publish(qos1, "m", 1, "x"))
 		c.messages(1)
 		synctest.Wait() // the reader stands in the write of the PUBACK
 		c.PublishBatch(batchOf(0, nil, "left"))
