@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -90,6 +91,12 @@ func (s *Server) Serve(ctx context.Context) error {
 	return nil
 }
 
+// compressors are kept, as each takes a megabyte.
+var compressors = sync.Pool{New: func() any {
+	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // fails only for a level that is none
+	return z
+}}
+
 // metrics writes what the registry gathers, and behind it the metrics of the
 // rules, which take no way over the registry. There may be 100,000 of those, so
 // the page is compressed for whom asks for that, as Prometheus does.
@@ -104,7 +111,9 @@ func metrics(registry *prometheus.Registry, b Bridge) http.HandlerFunc {
 		out := io.Writer(w)
 		if takesGzip(r) {
 			w.Header().Set("Content-Encoding", "gzip")
-			z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // fails only for a level that is none
+			z := compressors.Get().(*gzip.Writer)
+			defer compressors.Put(z)
+			z.Reset(w)
 			defer z.Close()
 			out = z
 		}
