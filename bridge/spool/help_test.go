@@ -1,0 +1,106 @@
+package spool
+
+import (
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// No test may leave a goroutine behind: a spool is open for years.
+func TestMain(m *testing.M) {
+	runChild() // does not return in a process that a test started
+	goleak.VerifyTestMain(m)
+}
+
+func open(t testing.TB, options Options) *Spool {
+	t.Helper()
+	s, err := Open(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func closeNow(t testing.TB, s *Spool) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func record(payload string) Record {
+	return Record{At: time.Now(), Key: "239.1.2.3:5000", Topic: []byte("a/b"), Payload: []byte(payload)}
+}
+
+// appendNow appends records and waits until they are on disk.
+func appendNow(t testing.TB, q *Queue, records ...Record) {
+	t.Helper()
+	if err := appendAll(q, records...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// appendAll appends records and returns the last error.
+func appendAll(q *Queue, records ...Record) (last error) {
+	results := make(chan error, len(records))
+	for _, r := range records {
+		q.Append(r, func(err error) { results <- err })
+	}
+	for range records {
+		if err := <-results; err != nil {
+			last = err
+		}
+	}
+	return last
+}
+
+// oldest returns up to n of the oldest records, of which none may be lost.
+func oldest(t testing.TB, q *Queue, n int) []Record {
+	t.Helper()
+	dst := make([]Record, n)
+	n, lost := q.Front(dst, time.Now(), 0)
+	if lost != (Lost{}) {
+		t.Fatalf("lost %+v", lost)
+	}
+	return dst[:n]
+}
+
+// drain takes all records, some at a time.
+func drain(t testing.TB, q *Queue, atOnce int) (all []Record) {
+	t.Helper()
+	for q.Len() > 0 {
+		records := oldest(t, q, atOnce)
+		if len(records) == 0 {
+			t.Fatalf("%d records are there and none comes", q.Len())
+		}
+		all = append(all, records...)
+		q.Remove(len(records))
+	}
+	return all
+}
+
+// takeAll takes n records while others append them.
+func takeAll(q *Queue, n int) (all []Record) {
+	dst := make([]Record, 100)
+	for len(all) < n {
+		taken, _ := q.Front(dst, time.Now(), 0)
+		all = append(all, dst[:taken]...)
+		q.Remove(taken)
+	}
+	return all
+}
+
+// check compares payloads.
+func check(t testing.TB, records []Record, want ...string) {
+	t.Helper()
+	if len(records) != len(want) {
+		t.Fatalf("%d records, want %d", len(records), len(want))
+	}
+	for i, r := range records {
+		if string(r.Payload) != want[i] {
+			t.Fatalf("record %d is %q, want %q", i, r.Payload, want[i])
+		}
+	}
+}
