@@ -20,6 +20,18 @@ func TestSendDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// It is asked after every batch that is acknowledged.
+func TestCarrierDoesNotAllocate(t *testing.T) {
+	s := openAt(t, at127(2))
+	if n := testing.AllocsPerRun(200, func() {
+		if err := s.Carrier(); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // Neither does Receive, whether it has to wait or not, nor with sources to check.
 func TestReceiveDoesNotAllocate(t *testing.T) {
 	s := openAt(t, at127(2))

@@ -60,6 +60,17 @@ func BenchmarkSend(b *testing.B) {
 	}
 }
 
+// What a batch of QoS 1 or 2 costs beside Send.
+func BenchmarkCarrier(b *testing.B) {
+	s := openAt(b, at127(2))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.Carrier(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkReceive(b *testing.B) {
 	r := hear(b, "239.9.9.0:0", ReceiverOptions{})
 	s := openAt(b, at127(2))

@@ -38,11 +38,12 @@ type arrival struct {
 	info   [unix.SizeofInet6Pktinfo]byte // longer than IPv4's
 }
 
-func newInbox(slots int) *inbox {
+func newInbox(payloads []byte) *inbox {
+	slots := len(payloads) / slotSpace
 	in := &inbox{
 		headers:  make([]unix.Mmsghdr, slots),
 		slots:    make([]slot, slots),
-		payloads: make([]byte, slots*slotSpace),
+		payloads: payloads,
 		used:     slots,
 	}
 	for i := range in.headers {
@@ -65,7 +66,9 @@ func (in *inbox) receive(fd uintptr, most int) unix.Errno {
 		h.SetControllen(int(unsafe.Sizeof(arrival{})))
 	}
 	in.used = 0
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&in.headers[0])),
+	// Raw, since the call is over in microseconds: Go's scheduler, told of it, would
+	// hand the processor to another thread in the middle of a full batch.
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&in.headers[0])),
 		uintptr(min(most, len(in.headers))), unix.MSG_DONTWAIT, 0, 0)
 	if errno == 0 {
 		in.used = int(n)
@@ -116,8 +119,34 @@ const (
 
 var (
 	largeInboxes = inboxesToMake(largePerProcessor * runtime.GOMAXPROCS(0))
-	smallInboxes = sync.Pool{New: func() any { return newInbox(smallSlots) }}
+	smallInboxes = sync.Pool{New: func() any { return newInbox(make([]byte, smallSlots*slotSpace)) }}
 )
+
+// newLargeInbox takes its memory beside Go's: little of it is ever real, but all
+// of it would count for the collector of garbage, which lets as much garbage
+// gather as there is memory in use.
+func newLargeInbox() *inbox {
+	const size = MaxReceive * slotSpace
+	mapped, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		mapped = nil
+	}
+	payloads := mapped
+	if mapped == nil {
+		payloads = make([]byte, size)
+	} else {
+		_ = unix.Madvise(mapped, unix.MADV_NOHUGEPAGE) // or the first datagram makes 2 MiB of it real
+	}
+	in := newInbox(payloads)
+	// A receiver may be forgotten with what it was lent.
+	runtime.AddCleanup(in, func(shelf chan *inbox) {
+		if mapped != nil {
+			_ = unix.Munmap(mapped)
+		}
+		shelf <- nil
+	}, largeInboxes)
+	return in
+}
 
 // inboxesToMake returns a shelf for n. A nil on it stands for one not made yet.
 func inboxesToMake(n int) chan *inbox {
@@ -132,9 +161,7 @@ func borrowInbox() *inbox {
 	select {
 	case in := <-largeInboxes:
 		if in == nil {
-			in = newInbox(MaxReceive)
-			// A receiver may be forgotten with what it was lent.
-			runtime.AddCleanup(in, func(shelf chan *inbox) { shelf <- nil }, largeInboxes)
+			in = newLargeInbox()
 		}
 		return in
 	default:

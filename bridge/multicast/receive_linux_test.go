@@ -108,7 +108,7 @@ func TestInboxesAreBounded(t *testing.T) {
 // It cannot happen, so it is made to: half a datagram is not passed off as one.
 func TestADatagramThatWasCutIsADrop(t *testing.T) {
 	r, s := hear(t, "239.1.1.1:0", ReceiverOptions{}), openAt(t, at127(2))
-	r.lent = newInbox(4)
+	r.lent = newInbox(make([]byte, 4*slotSpace))
 	for i := range r.lent.slots {
 		r.lent.slots[i].payload.SetLen(10)
 	}
@@ -127,7 +127,7 @@ func TestADatagramThatWasCutIsADrop(t *testing.T) {
 
 // What was in a slot before does not say where the next datagram arrived.
 func TestADatagramWithoutItsInterfaceIsNotOurs(t *testing.T) {
-	in := newInbox(1)
+	in := newInbox(make([]byte, slotSpace))
 	a := &in.slots[0].arrival
 	mark := func(level, kind int32, given int) int {
 		a.header.Level, a.header.Type = level, kind

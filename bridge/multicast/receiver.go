@@ -13,7 +13,7 @@ import (
 const (
 	// ReceiveBuffer is what a receiver asks for as SO_RCVBUF by default, in bytes. The
 	// usual 208 KiB hold 256 datagrams, however small.
-	ReceiveBuffer = 4 << 20
+	ReceiveBuffer = 8 << 20
 
 	// MaxReceive is how many datagrams one Receive returns at most.
 	MaxReceive = 64
@@ -29,7 +29,7 @@ type ReceiverOptions struct {
 	Group     netip.AddrPort // the group, with its port
 	Interface string         // the interface to join on: its name, or one of its addresses (see ResolveInterface)
 	Sources   []netip.Addr   // only from these (RFC 4607), of any number; none: from anybody
-	Buffer    int            // receive buffer in bytes; 0: 4 MiB
+	Buffer    int            // receive buffer in bytes; 0: 8 MiB
 }
 
 // Receiver receives the datagrams of one group that arrive on one interface,

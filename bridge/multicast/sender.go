@@ -33,15 +33,17 @@ const (
 // become tentative. Watch, resolve again, and close the sender then.
 //
 // Outside Linux datagrams go one a system call and never in runs, replies of
-// strangers are not filtered out, and a full interface queue may drop without a
-// word. On Windows moreover Send waits for room in the send buffer, the system
-// ignores the DSCP, and takes an IPv4 interface by its first address.
+// strangers are not filtered out, and a full interface queue or a carrier just lost
+// may drop without a word. On Windows moreover Send waits for room in the send
+// buffer, the system ignores the DSCP, and takes an IPv4 interface by its first
+// address.
 type Sender struct {
 	source Source
 	local  netip.AddrPort
 	buffer int
 	conn   *net.UDPConn
 	ip     packetConn
+	wire   wire
 
 	mu          sync.Mutex // what is below, and the order of datagrams
 	write       func([]ipv4.Message) (int, error)
@@ -77,6 +79,7 @@ func open(src Source) (*Sender, error) {
 		conn.Close()
 		return nil, err
 	}
+	s.wire.open(src.Index)
 	s.write = s.writer()
 	if canSegment(conn) {
 		s.segment = min(src.MTU-headers(src.Binding.IPv6), MaxPayload)
@@ -183,6 +186,7 @@ func (s *Sender) Wait(ctx context.Context) error {
 
 // Close closes the socket and ends Wait. Closing again does nothing.
 func (s *Sender) Close() error {
+	s.wire.close()
 	if err := s.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
 	}
