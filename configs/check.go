@@ -16,6 +16,9 @@ func (s *scalars) check(doc *document) {
 	if err := checkListen(doc.Web.Listen); err != nil {
 		s.report("web.listen", err)
 	}
+	if doc.Spool.Dir == "" {
+		doc.Spool.Dir = stateDirectory()
+	}
 	b := &doc.Broker
 	if b.KeepAlive%time.Second != 0 {
 		s.report("broker.keep_alive", fmt.Errorf("%v is not in whole seconds, which is all that MQTT has", b.KeepAlive)) // MQTT 3.1.1, 3.1.2.10
@@ -37,6 +40,13 @@ func defaultClientID() string {
 		host = "localhost"
 	}
 	return "topicast-" + host
+}
+
+// stateDirectory is the folder that systemd made for us, the first of several
+// (systemd.exec(5), StateDirectory=), or "".
+func stateDirectory() string {
+	first, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":")
+	return first
 }
 
 func (s *scalars) checkStatusTopic(b *Broker) {

@@ -15,6 +15,7 @@ type Config struct {
 	Broker Broker
 	Loops  Loops
 	Queue  Queue
+	Spool  Spool
 	Web    Web
 	Log    Log
 
@@ -23,7 +24,8 @@ type Config struct {
 	// Warnings are what is allowed but seldom meant, in the order of the file.
 	Warnings Errors
 
-	root node // the file as it was read, for At
+	root node   // the file as it was read, for At
+	sum  uint64 // of its content, for Watch
 }
 
 // At is where the file has the key of a path such as send[3].source, or the rule
@@ -32,6 +34,10 @@ func (c *Config) At(path string) (line, column int) {
 	at := c.root.locate(path)
 	return int(at.line), int(at.column)
 }
+
+// Release lets go of what only the start needs, and a long list of rules makes
+// large: the table, the warnings, and what At tells.
+func (c *Config) Release() { c.Table, c.Warnings, c.root = nil, nil, node{} }
 
 // document is the file as it is written. The tags of its fields are the one
 // place that says what a key is: its name, its default, its bounds and its
@@ -48,6 +54,7 @@ func (c *Config) At(path string) (line, column int) {
 type document struct {
 	Broker  Broker    `key:"broker"`
 	Queue   Queue     `key:"queue"`
+	Spool   Spool     `key:"spool"`
 	Loops   Loops     `key:"loops"`
 	Web     Web       `key:"web"`
 	Log     Log       `key:"log"`
@@ -81,6 +88,13 @@ type TLS struct {
 // Queue is the section queue: the memory for messages on their way.
 type Queue struct {
 	Size Size `key:"size" default:"64MiB" range:"64KiB..64GiB" usage:"the most memory for messages that wait: for an interface, a socket or the broker"`
+}
+
+// Spool is the section spool: the disk for messages that cannot go on.
+type Spool struct {
+	Dir     string        `key:"dir" usage:"the folder for messages that cannot go on; empty: the one that systemd gives (StateDirectory=), and without it there is no spool" path:"true"`
+	MaxSize Size          `key:"max_size" default:"256MiB" range:"64KiB..1TiB" usage:"the most that the messages in the spool may take"`
+	MaxAge  time.Duration `key:"max_age" default:"1h" range:"0s..8760h" usage:"how long a message may wait before it is dropped, where the rule has no max_age; 0s: no limit"`
 }
 
 // Loops is the section loops: what keeps the two directions from feeding each
@@ -117,6 +131,8 @@ type send struct {
 	Loopback   bool             `key:"loopback" default:"true" usage:"whether programs on this host hear the datagrams too"`
 	DSCP       dscp             `key:"dscp" default:"0" usage:"the traffic class of the datagrams: 0 to 63, or a name such as EF, AF41 or CS5"`
 	Retained   mapping.Retained `key:"retained" default:"once" oneof:"once|always|never" usage:"messages that the broker had kept: sent once, always or never"`
+	OnDown     mapping.OnDown   `key:"on_down" oneof:"spool|latest|drop" usage:"messages that come while source or interface is away: spool, latest or drop; left out: spool, and drop for QoS 0"`
+	MaxAge     time.Duration    `key:"max_age" range:"0s..8760h" usage:"how long a message may wait for source or interface before it is dropped; left out: as long as spool.max_age says; 0s: no limit"`
 	Payload    mapping.Payload  `key:"payload" default:"raw" usage:"how a message's payload becomes the datagram's: raw, hex, base64, or json:/pointer"`
 	Oversize   oversize         `key:"oversize" default:"fragment" oneof:"fragment|drop" usage:"a datagram above the MTU of its interface: fragment or drop"`
 }
@@ -139,7 +155,9 @@ func (s *send) rule() mapping.SendRule {
 			Fragment:   s.Oversize == oversizeFragment,
 		},
 		Retained: s.Retained,
+		OnDown:   s.OnDown,
 		Payload:  s.Payload,
+		MaxAge:   s.MaxAge,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"time"
 
 	"topicast/mapping"
 )
@@ -85,10 +86,11 @@ func (d *decoder) sections(n *node, s *section, path string, visit func(f *field
 	})
 }
 
-// rules decodes the lists send and receive.
-func (d *decoder) rules(lists map[string]*node) (sends []mapping.SendRule, receives []mapping.ReceiveRule) {
-	sends = decodeRules(d, lists["send"], "send", "a filter, a group, and a source or an interface", (*send).rule)
-	receives = decodeRules(d, lists["receive"], "receive", "a group, an interface and a topic", (*receive).rule)
+// rules decodes the lists send and receive. maxAge is that of the rules that have
+// none.
+func (d *decoder) rules(lists map[string]*node, maxAge time.Duration) (sends []mapping.SendRule, receives []mapping.ReceiveRule) {
+	sends = decodeRules(d, lists["send"], "send", "a filter, a group, and a source or an interface", send{MaxAge: maxAge}, (*send).rule)
+	receives = decodeRules(d, lists["receive"], "receive", "a group, an interface and a topic", receive{}, (*receive).rule)
 	if len(sends) == 0 && len(receives) == 0 && !d.reported["send"] && !d.reported["receive"] {
 		d.fault(place{}, "", withHint("the shortest is send: [{filter: lamps/#, group: \"239.1.2.3:5000\", interface: eth0}], or for the other direction receive: [{group: \"239.1.2.3:5000\", interface: eth0, topic: lamps}]",
 			errors.New("no rules, neither in send nor in receive: there is nothing to do")))
@@ -97,8 +99,9 @@ func (d *decoder) rules(lists map[string]*node) (sends []mapping.SendRule, recei
 }
 
 // decodeRules decodes one list of rules, each of which must at least have what
-// least says. A rule with a fault is kept, so that the others keep their numbers.
-func decodeRules[W, R any](d *decoder, n *node, key, least string, rule func(written *W) R) []R {
+// least says. It begins as blank, and as the defaults of its keys. A rule with a
+// fault is kept, so that the others keep their numbers.
+func decodeRules[W, R any](d *decoder, n *node, key, least string, blank W, rule func(written *W) R) []R {
 	if n == nil || n.kind == null {
 		return nil
 	}
@@ -108,7 +111,7 @@ func decodeRules[W, R any](d *decoder, n *node, key, least string, rule func(wri
 		return nil
 	}
 	s := schema().field(key).section
-	one := new(W)
+	one := &blank
 	v := reflect.ValueOf(one).Elem()
 	s.setDefaults(v)
 	defaults := *one

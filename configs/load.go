@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -106,7 +107,7 @@ func load(file string, data []byte, flags *pflag.FlagSet) (*Config, error) {
 	s := newScalars(d, flags)
 	s.decode(&doc, found)
 	s.check(&doc)
-	compiled := d.compile(&root, lists)
+	compiled := d.compile(&root, lists, doc.Spool.MaxAge)
 	if compiled != nil {
 		s.checkLoops(&doc.Loops, compiled)
 	}
@@ -116,8 +117,8 @@ func load(file string, data []byte, flags *pflag.FlagSet) (*Config, error) {
 		return nil, all
 	}
 	c := &Config{
-		File: file, Broker: doc.Broker, Queue: doc.Queue, Loops: doc.Loops, Web: doc.Web, Log: doc.Log,
-		Table: compiled, root: root,
+		File: file, Broker: doc.Broker, Queue: doc.Queue, Spool: doc.Spool, Loops: doc.Loops,
+		Web: doc.Web, Log: doc.Log, Table: compiled, root: root, sum: sumOf(data),
 	}
 	c.Warnings = append(c.warnings(), s.warnings...)
 	c.Warnings.sort()
@@ -142,9 +143,10 @@ func parse(file string, data []byte) (node, *syntaxError) {
 	}
 }
 
-// compile decodes the rules, and adds the faults that only the rules as a whole show.
-func (d *decoder) compile(root *node, lists map[string]*node) *mapping.Table {
-	compiled, err := mapping.Compile(d.rules(lists))
+// compile decodes the rules, and adds the faults that only the rules as a whole
+// show. maxAge is that of the rules that have none.
+func (d *decoder) compile(root *node, lists map[string]*node, maxAge time.Duration) *mapping.Table {
+	compiled, err := mapping.Compile(d.rules(lists, maxAge))
 	if err == nil {
 		return compiled
 	}

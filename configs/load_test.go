@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -49,12 +50,13 @@ broker:
 queue: {size: 1GB}
 log: {level: debug}
 loops: {guard: false, hold: 0s, breaker: 0x10}
+spool: {dir: /srv/spool, max_size: 1TiB, max_age: 8760h}
 receive:
   - {name: "ü", group: [239.1.2.3:5000, "239.1.2.8-239.1.2.9:5001"], interface: eth0, source: [192.0.2.7, 198.51.100.0/24], topic: "a/{source}", retain: true, payload: json, every: 1500ms, on_change: true}
   - {group: "[ff15::1]:5000", interface: "fd00::1", source: "fd00::/64", topic: b, qos: 0}
 send:
   - {name: "é\U0001F600/", filter: "a/{x}", group: "239.1.2.{x}:5000", source: 10.0.0.0/8, ttl: 0x10, loopback: false, dscp: 0x2e}
-  - {filter: b, group: "[ff15::1]:5000", interface: eth0, dscp: 46, source_port: 7, qos: 2, retained: never, payload: "json:/a|hex", oversize: drop}
+  - {filter: b, group: "[ff15::1]:5000", interface: eth0, dscp: 46, source_port: 7, qos: 2, retained: never, payload: "json:/a|hex", oversize: drop, on_down: latest, max_age: 90s}
 `,
 		"x.toml": `
 broker.url = ["mqtt://a", "wss://b/mqtt"]
@@ -69,6 +71,10 @@ level = "debug"
 guard = false
 hold = "0s"
 breaker = 16
+[spool]
+dir = "/srv/spool"
+max_size = "1024GiB"
+max_age = "8760h"
 [[receive]]
 name = "ü"
 group = [
@@ -106,19 +112,22 @@ qos = 2
 retained = "never"
 payload = "json:/a|hex"
 oversize = "drop"
+on_down = "latest"
+max_age = "1m30s"
 `,
 		"x.json": `{
 	"broker": {"url": ["mqtt:\/\/a", "wss://b/mqtt"], "username": "1234", "keep_alive": "90s", "tls": {"server_name": "c"}},
 	"queue": {"size": "1GB"},
 	"log": {"level": "debug"},
 	"loops": {"guard": false, "hold": "0s", "breaker": 16},
+	"spool": {"dir": "/srv/spool", "max_size": "1048576MiB", "max_age": "8760h"},
 	"receive": [
 		{"name": "\u00fc", "group": ["239.1.2.3:5000", "239.1.2.8-239.1.2.9:5001"], "interface": "eth0", "source": ["192.0.2.7", "198.51.100.0/24"], "topic": "a/{source}", "retain": true, "payload": "json", "every": "1500ms", "on_change": true},
 		{"group": ["[ff15::1]:5000"], "interface": "fd00::1", "source": "fd00::/64", "topic": "b", "qos": 0}
 	],
 	"send": [
 		{"name": "\u00e9\ud83d\ude00\/", "filter": "a/{x}", "group": "239.1.2.{x}:5000", "source": "10.0.0.0/8", "ttl": 16, "loopback": false, "dscp": "EF"},
-		{"filter": "b", "group": "[ff15::1]:5000", "interface": "eth0", "dscp": 46, "source_port": 7, "qos": 2, "retained": "never", "payload": "json:/a|hex", "oversize": "drop"}
+		{"filter": "b", "group": "[ff15::1]:5000", "interface": "eth0", "dscp": 46, "source_port": 7, "qos": 2, "retained": "never", "payload": "json:/a|hex", "oversize": "drop", "on_down": "latest", "max_age": "90s"}
 	]
 }`,
 	}
@@ -129,9 +138,9 @@ oversize = "drop"
 			t.Fatal(err)
 		}
 		var b strings.Builder
-		fmt.Fprintf(&b, "%v %v %v %v %v\n", c.Broker, c.Queue, c.Loops, c.Web, c.Log)
+		fmt.Fprintf(&b, "%v %v %v %v %v %v\n", c.Broker, c.Queue, c.Spool, c.Loops, c.Web, c.Log)
 		for _, r := range c.Table.Send() {
-			fmt.Fprintf(&b, "%s|%s|%d|%s|%v|%v|%s\n", r.Name, r.Filter, r.QoS, r.Group, r.Binding, r.Retained, r.Payload)
+			fmt.Fprintf(&b, "%s|%s|%d|%s|%v|%v|%s|%v|%v\n", r.Name, r.Filter, r.QoS, r.Group, r.Binding, r.Retained, r.Payload, r.OnDown, r.MaxAge)
 		}
 		for _, r := range c.Table.Receive() {
 			fmt.Fprintf(&b, "%s|%v|%s|%v|%s|%d|%v|%s|%v|%v\n", r.Name, r.Groups, r.Interface, r.Sources, r.Topic, r.QoS, r.Retain, r.Encoding, r.Every, r.OnChange)
@@ -139,9 +148,9 @@ oversize = "drop"
 		shown[file] = b.String()
 	}
 	host, _ := os.Hostname()
-	want := fmt.Sprintf(`{[mqtt://a:1883 wss://b:443/mqtt] topicast-%[1]s 1234 (secret)  {   c} 1m30s persistent topicast/topicast-%[1]s/status 1000} {1GB} {false 65536 10s 0s 16} {127.0.0.1:9479} {DEBUG text}
-é😀/|a/{x}|1|239.1.2.{x}:5000|{ 10.0.0.0/8 0 16 false 46 false true}|once|raw
-b|b|2|[ff15::1]:5000|{eth0 invalid Prefix 7 1 true 46 true false}|never|json:/a|hex
+	want := fmt.Sprintf(`{[mqtt://a:1883 wss://b:443/mqtt] topicast-%[1]s 1234 (secret)  {   c} 1m30s persistent topicast/topicast-%[1]s/status 1000} {1GB} {/srv/spool 1TiB 8760h0m0s} {false 65536 10s 0s 16} {127.0.0.1:9479} {DEBUG text}
+é😀/|a/{x}|1|239.1.2.{x}:5000|{ 10.0.0.0/8 0 16 false 46 false true}|once|raw|spool|8760h0m0s
+b|b|2|[ff15::1]:5000|{eth0 invalid Prefix 7 1 true 46 true false}|never|json:/a|hex|latest|1m30s
 ü|[239.1.2.3:5000 239.1.2.8-239.1.2.9:5001]|eth0|[192.0.2.7/32 198.51.100.0/24]|a/{source}|1|true|json|1.5s|true
 [ff15::1]:5000|[[ff15::1]:5000]|fd00::1|[fd00::/64]|b|0|false|raw|0s|false
 `, host)
@@ -504,6 +513,9 @@ func TestErrorsAreFoundByErrorsAs(t *testing.T) {
 	}
 }
 
+// lineBreak is what YAML 1.1 takes for the end of a line.
+var lineBreak = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
+
 func FuzzLoad(f *testing.F) {
 	for file, data := range everyConfiguration(f) {
 		f.Add(filepath.Ext(file), data)
@@ -520,7 +532,7 @@ func FuzzLoad(f *testing.F) {
 		if !errors.As(err, &all) || len(all) == 0 {
 			t.Fatalf("%T without a fault", err)
 		}
-		rows := strings.Count(string(data), "\n") + 1
+		rows := len(lineBreak.FindAllIndex(data, -1)) + 1
 		for _, e := range all {
 			if e.Line > rows || e.Err == nil || e.Err.Error() == "" {
 				t.Errorf("%#v of %d lines", e, rows)

@@ -16,9 +16,9 @@ import (
 var ruleLists = map[string]any{"send": new(send), "receive": new(receive)}
 
 // samples has the keys of rules whose value in reference.yaml is an example, since
-// they have no default or an empty one.
+// they have no default, an empty one, or one that other keys make.
 var samples = map[string][]string{
-	"send":    {"name", "filter", "group", "source"},
+	"send":    {"name", "filter", "group", "source", "on_down", "max_age"},
 	"receive": {"name", "group", "interface", "source", "topic"},
 }
 

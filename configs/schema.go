@@ -108,7 +108,7 @@ func (l *limits) check(n int64, written string) error {
 
 // field is the key of that name, or nil.
 func (s *section) field(key string) *field {
-	for i := range s.fields { // at most thirteen: faster than a map
+	for i := range s.fields { // at most fifteen: faster than a map
 		if s.fields[i].key == key {
 			return &s.fields[i]
 		}

@@ -21,7 +21,7 @@ var sizeUnits = []struct {
 	name  string
 	bytes int64
 }{
-	{"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}, {"KB", 1e3}, {"B", 1},
+	{"TiB", 1 << 40}, {"TB", 1e12}, {"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}, {"KB", 1e3}, {"B", 1},
 }
 
 // String is the size in the largest unit that gives a whole number.
@@ -50,7 +50,7 @@ func parseSize(written string) (Size, error) {
 			}
 		}
 	}
-	return 0, withHint("write a whole number and KB, MB, GB (1000) or KiB, MiB, GiB (1024)",
+	return 0, withHint("write a whole number and KB, MB, GB, TB (1000) or KiB, MiB, GiB, TiB (1024)",
 		fmt.Errorf("%q is not a size, such as 64MiB", written))
 }
 

@@ -111,6 +111,31 @@ func TestYAMLAliasesDoNotMultiply(t *testing.T) {
 	}
 }
 
+// A rule a line is how most long lists are written.
+func TestPlainYAMLKnowsRulesInBraces(t *testing.T) {
+	const rules = `receive:
+- {name: my meters, group: ["239.1.2.3:5000", 239.1.2.4:5000], topic: 'in/{source}', qos: 1, on_change: true } # one
+`
+	root, ok := parsePlainYAML([]byte(rules))
+	if !ok {
+		t.Fatal("not read")
+	}
+	var got []string
+	for _, e := range root.entry("receive").value.entries[0].value.entries {
+		for _, item := range append(e.value.entries, e) {
+			v := item.value
+			got = append(got, fmt.Sprint(item.key, " ", v.at.line, ":", v.at.column, " ", v.kind, " ", v.text))
+		}
+	}
+	want := []string{
+		"name 2:10 a text my meters", " 2:29 a text 239.1.2.3:5000", " 2:47 a text 239.1.2.4:5000", "group 2:28 a list ",
+		"topic 2:71 a text in/{source}", "qos 2:91 a number 1", "on_change 2:105 a boolean true",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
 // FuzzPlainYAML holds the reader for plain YAML to the library: what it reads,
 // it reads alike, to the last column.
 func FuzzPlainYAML(f *testing.F) {
@@ -136,6 +161,9 @@ func FuzzPlainYAML(f *testing.F) {
 }
 
 var plainSeeds = []string{
+	"a: {b: c, d: \"e\", f: 'g'} # h\n", "a:\n- {b: c/#, d: [e, 'f'], g: {h: 1}}\n-   [ ]\n- { }\n", "a: {b: c,}\n", "a: [b: c]\n", "a: {b: c #}\n",
+	"a: {b: c # d}\n", "a: {b: c:}\n", "a: {b:c}\n", "a: {b: }\n", "a: {b}\n", "a: {b: c\n  d: e}\n", "a: {b: c{d}}\n", "a: {b: c}d\n", "a: {b: c}#d\n",
+	"a: {\"b\": c}\n", "a: [\"b\": c]\n", "a: [b c, d  ]\n", "a: [b?, c]\n", "a: {b: 'c'd}\n", "a: ['b''c']\n", "a: [b]: c\n", "a: {b: c}: d\n",
 	"a: 1\n", "a: b\nc:\n  d: e # f\n  g: 'h'\n", "a:\n- b\n- c: d\n  e: f\n", "a:\n    - b: \"c\"   # d\n    -   e: f\n        g: h\n",
 	"a: b\n  c\n", "a: b\n c: d\n", "a:\n  b: c\n d: e\n", "a:\n", "- a\n- b: c\n", "a: b: c\n", "a: b:\n", "a: b #c\n", "a: b# c\n", "a: 'b'# c\n",
 	"a: 'b' c\n", "a: ''''\n", "a: 010\nb: 0x1f\nc: 1e3\nd: 1_0\ne: true\nf: null\ng: 2026-01-31\nh: 12:30:45\ni: +1\nj: yes\n",

@@ -16,6 +16,7 @@ func (c *compilation) checkSend(r *SendRule) {
 	if int(r.Retained) >= len(retainedNames) {
 		c.fault("retained", "", "%d is not once, always or never", uint8(r.Retained))
 	}
+	c.checkOnDown(r)
 	hint := ""
 	if r.Name == "" {
 		r.Name = r.Filter.String()

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // SendRule is one entry of send: it carries the messages of a filter to a group.
@@ -16,7 +18,12 @@ type SendRule struct {
 	Group    Group    // where to; may depend on the filter's captures
 	Binding  Binding  // from where
 	Retained Retained // what becomes of retained messages
+	OnDown   OnDown   // what becomes of messages while the source or the interface is away
 	Payload  Payload  // how the message's payload becomes the datagram's
+
+	// MaxAge is how long a message may wait for the source or the interface; one
+	// that waited longer is dropped, not sent late. 0: there is no limit.
+	MaxAge time.Duration
 }
 
 // Binding is the local end of a sender. Equal bindings share one socket, so the
@@ -47,16 +54,21 @@ var retainedNames = []string{"once", "always", "never"}
 
 // ParseRetained reads once, always or never.
 func ParseRetained(s string) (Retained, error) {
-	for i, name := range retainedNames {
-		if s == name {
-			return Retained(i), nil
-		}
+	i, err := parseName("retained", s, retainedNames, "once, always or never")
+	return Retained(i), err
+}
+
+// parseName finds the place of s in names, which list spells out. key is what
+// the value belongs to.
+func parseName(key, s string, names []string, list string) (int, error) {
+	if i := slices.Index(names, s); i >= 0 {
+		return i, nil
 	}
-	err := errors.New("is not once, always or never")
-	if meant := near(s, retainedNames); meant != "" {
+	err := errors.New("is not " + list)
+	if meant := near(s, names); meant != "" {
 		err = fmt.Errorf("%w; did you mean %s", err, meant)
 	}
-	return 0, fmt.Errorf("retained %s: %w", quote(s), err)
+	return 0, fmt.Errorf("%s %s: %w", key, quote(s), err)
 }
 
 // String returns once, always or never.
