@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"topicast/bridge/multicast"
-	"topicast/mapping"
 )
 
 // State is what a rule or a binding can do now.
@@ -28,25 +27,28 @@ const (
 //
 // The path in send.go owns flows, out and meta; mu guards the rest.
 type binding struct {
-	want  multicast.Binding
-	rules int // how many rules leave through it
-	net   network
-	log   *slog.Logger
-	room  *budget
-	lag   *histogram
-	kick  func()        // asks for a refresh now
-	own   *ownAddresses // told which address and port we send from
-	on    atomic.Int32  // index of the interface, the last one while pending
-	flows []*flow
-	out   []multicast.Datagram
-	meta  []datagram
+	want   multicast.Binding
+	net    network
+	log    *slog.Logger
+	room   *budget
+	lag    *histogram
+	spools bool // there is a spool, though the rule may not use it now
+	path   *sendPath
+	kick   func()        // asks for a refresh now
+	own    *ownAddresses // told which address and port we send from
+	on     atomic.Int32  // index of the interface, the last one while pending
+	flows  []*flow
+	out    []multicast.Datagram
+	meta   []datagram
 	// refused is b.refuse, made once: a method value made per call would be an
 	// allocation per call.
 	refused func(i int, err error)
 
 	mu       sync.Mutex
-	ctx      context.Context // ends the drain; set by Run
-	drains   *sync.WaitGroup
+	ctx      context.Context // ends run; set before it is refreshed
+	drains   *sync.WaitGroup // likewise
+	rules    int             // how many leave through it
+	stopped  bool
 	socket   socket // nil while pending
 	source   multicast.Source
 	probe    multicast.Probe
@@ -55,14 +57,20 @@ type binding struct {
 	since    time.Time
 	rest     time.Time // not to be opened before: the last socket failed at once
 	queue    queue
-	draining bool
-	retried  time.Time // when the kernel first had no room for the datagram in front
+	backlog  []*sendRule // those that have something on disk
+	behind   bool        // what waits goes to the disk
+	storing  int         // messages on their way there
+	owing    bool        // there was no room for a message, which the broker is to repeat
+	draining bool        // run is at work
+	again    bool        // and is to look once more
+	retried  time.Time   // when the kernel first had no room for the datagram in front
 }
 
-func newBinding(want mapping.Binding, n network, room *budget, lag *histogram, own *ownAddresses, kick func(), log *slog.Logger) *binding {
+func newBinding(want multicast.Binding, of *Bridge) *binding {
 	b := &binding{
-		want: multicast.Binding(want), net: n, room: room, lag: lag, own: own, kick: kick, log: log,
-		state: StatePending, reason: "not opened yet", since: time.Now(),
+		want: want, net: of.options.network, path: of.send, room: of.room, lag: &of.send.latency, spools: of.options.Spool.On != nil,
+		own: &of.receive.own, kick: of.kick, log: of.log,
+		state: StatePending, reason: "not opened yet", since: time.Now(), behind: true,
 	}
 	b.refused = b.refuse
 	return b
@@ -76,8 +84,9 @@ func (b *binding) refresh(ctx context.Context, interfaces []multicast.Interface)
 	b.mu.Lock()
 	same := b.socket != nil && err == nil && src == b.source
 	resting := b.socket == nil && time.Now().Before(b.rest)
+	stopped := b.stopped
 	b.mu.Unlock()
-	if same || resting {
+	if same || resting || stopped {
 		return
 	}
 	if err != nil {
@@ -121,8 +130,11 @@ func (b *binding) up(s socket, src multicast.Source, probe multicast.Probe) {
 	if n := b.queue.len(); n > 0 {
 		attrs = append(attrs, "waiting", n)
 	}
+	if n := b.onDisk(); n > 0 {
+		attrs = append(attrs, "spooled", n)
+	}
 	b.log.Info("binding up", attrs...)
-	b.drain()
+	b.wake()
 }
 
 // warn logs that the binding became pending.
@@ -147,6 +159,7 @@ func (b *binding) pend(err error) {
 	}
 	b.state, b.reason, b.since = StatePending, err.Error(), time.Now()
 	b.warn(err)
+	b.forsaken()
 }
 
 func (b *binding) pending() bool {
@@ -194,8 +207,23 @@ func (b *binding) stalled(err error) {
 		b.shut()
 		b.state, b.reason, b.since = StatePending, err.Error(), time.Now()
 		b.warn(err)
+		b.forsaken()
 		b.kick()
 	}
+}
+
+// retire hands what waits in memory for a socket to the disk, if there is one; it
+// says whether nothing is on its way there any more.
+func (b *binding) retire() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for !b.queue.empty() {
+		if w := &b.queue.front()[0]; !w.gone && (w.holding == nil || !b.store(w)) {
+			break
+		}
+		b.queue.pop()
+	}
+	return b.storing == 0
 }
 
 // stop closes the socket. What still waits is not acknowledged, so the broker
@@ -204,9 +232,13 @@ func (b *binding) stop() {
 	b.close()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.stopped = true
 	for !b.queue.empty() {
 		w := b.queue.pop()
-		b.room.give(1, len(w.payload))
+		if w.gone {
+			continue
+		}
+		b.room.give(1, w.size())
 		if w.holding == nil {
 			w.leg.lose(DropStopped, nil)
 		}

@@ -45,7 +45,7 @@ func TestARuleWaitsForItsInterfaceAndGoesOnByItself(t *testing.T) {
 		t.Errorf("drops %v, want the QoS 0 message: it would be late by then", got)
 	}
 	a := newAcked()
-	a.watch(b.bindings[0])
+	a.watch(b.parts().bindings[0])
 	n.set(iso0)
 	b.refresh(context.Background())
 	if diff := cmp.Diff([]string{"1", "3"}, a.wait(2)); diff != "" {
@@ -127,7 +127,7 @@ func TestASendThatFindsTheSourceGoneMakesTheBindingPendingAndItHeals(t *testing.
 	if len(n.sockets) != 1 {
 		t.Fatal("reopened at once: a socket that cannot send would be opened and tested without end")
 	}
-	b.bindings[0].rest = time.Time{}
+	b.parts().bindings[0].rest = time.Time{}
 	b.refresh(context.Background())
 	waitFor(t, "the datagram that waited", func() bool { return len(n.socket().took()) == 1 })
 }
@@ -162,8 +162,8 @@ func TestWhatStillWaitsAtTheEndIsCountedOrLeftToTheBroker(t *testing.T) {
 	<-n.socket().free
 	b.send.handle([]session.Message{message("t", "1", 0), message("t", "2", 1)})
 	a := newAcked()
-	a.watch(b.bindings[0])
-	b.bindings[0].stop()
+	a.watch(b.parts().bindings[0])
+	b.parts().bindings[0].stop()
 	if got := b.Status(); got.Rules[0].Drops["stopped"] != 1 || got.Queue.Messages != 0 {
 		t.Errorf("drops %v, queue %+v", got.Rules[0].Drops, got.Queue)
 	}

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
+	"topicast/bridge/spool"
 	"topicast/mapping"
 )
 
@@ -19,10 +21,21 @@ type Options struct {
 	Table     *mapping.Table
 	Session   session.Options // Subscriptions and Handle are filled in by the bridge
 	QueueSize int64           // bytes that may wait in memory, both directions together
+	Spool     Spool
 	Loops     Loops
 	Logger    *slog.Logger
 
 	network network // nil: this host
+}
+
+// Spool says what keeps on disk that which cannot go on. Where nothing does, it
+// waits in memory, as far as QueueSize allows.
+type Spool struct {
+	On     *spool.Spool  // nil: there is none; the caller closes it after Run
+	Dir    string        // where it is, or was to be
+	Size   int64         // bytes it may hold
+	Err    error         // why there is none, if one was asked for
+	MaxAge time.Duration // how long a message for the broker may wait there; 0: no limit
 }
 
 // Bridge carries messages by one table, between one broker and this host's
@@ -34,14 +47,17 @@ type Bridge struct {
 	session *session.Session
 	room    *budget
 
-	send     *sendPath
-	sends    []*sendRule
-	bindings []*binding
+	send    *sendPath
+	receive *receivePath
+	working atomic.Pointer[parts]
 
-	receive     *receivePath
-	receives    []*receiveRule
-	memberships []*membership
+	looking   sync.Mutex // at the interfaces
+	reloading sync.Mutex // guards the rest of this group
+	duties    *duties    // nil: Run has not begun, or has ended
+	reloads   atomic.Pointer[ReloadStatus]
 
+	beat    atomic.Int64  // when watch and the send path were last seen at work, in Unix nanoseconds
+	seen    uint64        // batches that the send path had finished by then; of watch
 	changed chan struct{} // asks for a look at the interfaces
 	news    news          // what was told of them since the last look
 }
@@ -61,15 +77,15 @@ func New(o Options) (*Bridge, error) {
 		options: o, log: o.Logger, started: time.Now(),
 		room: &budget{max: o.QueueSize}, changed: make(chan struct{}, 1),
 	}
-	b.compileReceive()
-	b.compileSend()
+	b.beat.Store(time.Now().UnixNano())
+	b.receive, b.send = newReceivePath(b), newSendPath(b.log)
+	b.send.repeats = !o.Session.Clean
+	b.install(b.assemble(o.Table, new(parts)), new(parts))
+	b.tellOrphans()
 	s := o.Session
 	s.Handle = b.send.handle
-	wanted := o.Table.Subscriptions()
-	s.Subscriptions = make([]session.Subscription, len(wanted))
-	for i, sub := range wanted {
-		s.Subscriptions[i] = session.Subscription(sub)
-	}
+	s.Changed = b.sessionChanged
+	s.Subscriptions = subscriptions(o.Table)
 	var err error
 	if b.session, err = session.New(s); err != nil {
 		return nil, fmt.Errorf("session: %w", err)
@@ -78,66 +94,13 @@ func New(o Options) (*Bridge, error) {
 	return b, nil
 }
 
-// compileReceive gives each receive rule its counters and its memberships. Rules
-// that ask for the same share one.
-func (b *Bridge) compileReceive() {
-	table, specs := b.options.Table, b.options.Table.Receive()
-	rules := make([]receiveRule, len(specs))
-	b.receives = make([]*receiveRule, len(specs))
-	p := newReceivePath(b)
-	b.receive = p
-	byJoin := make(map[join]*membership)
-	for i := range specs {
-		r := &rules[i]
-		r.ReceiveRule, r.log, r.path = &specs[i], b.log, p
-		r.breaker.limit = b.options.Loops.Breaker
-		if b.options.Loops.Guard && table.ReceiveLoops(i) {
-			if p.memory == nil {
-				p.memory = newMemory(b.options.Loops)
-			}
-			r.hold = &hold{path: p}
-		}
-		for _, j := range joins(r.ReceiveRule) {
-			m := byJoin[j]
-			if m == nil {
-				m = newMembership(j, p, b.options.network, b.log)
-				byJoin[j] = m
-				b.memberships = append(b.memberships, m)
-			}
-			if n := len(m.rules); n == 0 || m.rules[n-1] != r { // it may name a group twice
-				m.rules = append(m.rules, r)
-				r.memberships = append(r.memberships, m)
-			}
-		}
-		b.receives[i] = r
+// sessionChanged is told by the session of its state.
+func (b *Bridge) sessionChanged(s session.State) {
+	b.receive.online.Store(s.Connected)
+	if !s.Connected {
+		b.forgive()
 	}
-}
-
-// compileSend gives each send rule its counters and each distinct binding its
-// socket-to-be.
-func (b *Bridge) compileSend() {
-	b.send = newSendPath(b.options.Table, b.log)
-	byWant := make(map[mapping.Binding]*binding)
-	specs := b.options.Table.Send()
-	rules := make([]sendRule, len(specs))
-	b.sends = make([]*sendRule, len(specs))
-	for i := range specs {
-		spec := &specs[i]
-		o := byWant[spec.Binding]
-		if o == nil {
-			o = newBinding(spec.Binding, b.options.network, b.room, &b.send.latency, &b.receive.own, b.kick, b.log)
-			byWant[spec.Binding] = o
-			b.bindings = append(b.bindings, o)
-		}
-		o.rules++
-		r := &rules[i]
-		r.SendRule, r.log, r.binding = spec, b.log, o
-		if b.options.Table.SendLoops(i) {
-			r.guard = b.receive.memory
-		}
-		b.sends[i] = r
-	}
-	b.send.rules = b.sends
+	b.receive.stir()
 }
 
 // kick asks for a look at the interfaces now.
@@ -164,12 +127,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	talking, leave := context.WithCancel(running)
 	defer leave()
 	var drains, readers, parts sync.WaitGroup
-	for _, o := range b.bindings {
-		o.ctx, o.drains = running, &drains
-	}
-	for _, m := range b.memberships {
-		m.readers = &readers
-	}
+	b.employ(&duties{running, &drains, &readers})
 	// First be told of changes, then look: so none falls in between.
 	told := make(chan struct{})
 	begun := sync.OnceFunc(func() { close(told) })
@@ -186,18 +144,22 @@ func (b *Bridge) Run(ctx context.Context) error {
 	<-told
 	b.refresh(ctx)
 	parts.Go(func() { b.watch(running) })
+	parts.Go(func() { b.receive.pump(running, func() []*detour { return b.parts().detours }) })
 	defer context.AfterFunc(ctx, func() {
+		b.employ(nil) // no reload from here on
 		b.session.Drain()
 		b.deafen(&readers)
 		b.emptied(running)
+		b.retire(running)
 		leave()
 	})()
 	err := b.session.Run(talking)
+	b.employ(nil)
 	stop()
 	parts.Wait()
 	drains.Wait()
 	b.deafen(&readers)
-	for _, o := range b.bindings {
+	for _, o := range b.parts().bindings {
 		o.stop()
 	}
 	return err
@@ -205,11 +167,12 @@ func (b *Bridge) Run(ctx context.Context) error {
 
 // deafen ends the receiving for good, and hands on what the rules still hold.
 func (b *Bridge) deafen(readers *sync.WaitGroup) {
-	for _, m := range b.memberships {
+	p := b.parts()
+	for _, m := range p.memberships {
 		m.stop()
 	}
 	readers.Wait()
-	for _, r := range b.receives {
+	for _, r := range p.receives {
 		r.flush()
 	}
 }
@@ -218,18 +181,35 @@ func (b *Bridge) deafen(readers *sync.WaitGroup) {
 func (b *Bridge) emptied(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	for _, o := range b.bindings {
+	for _, o := range b.parts().bindings {
 		for o.busy() && sleep(ctx, time.Millisecond) == nil {
 		}
 	}
+	if b.options.Spool.On != nil && !b.receive.online.Load() {
+		return // the disk takes what the broker has not
+	}
 	for b.session.Outstanding() > 0 && sleep(ctx, time.Millisecond) == nil {
+	}
+}
+
+// retire hands to the disk what the end has not waited for.
+func (b *Bridge) retire(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	for _, o := range b.parts().bindings {
+		for !o.retire() && sleep(ctx, time.Millisecond) == nil {
+		}
+	}
+	for _, d := range b.parts().detours {
+		for !d.retire() && sleep(ctx, time.Millisecond) == nil {
+		}
 	}
 }
 
 // summarize logs what was dropped since told.
 func (b *Bridge) summarize(told [numReasons]uint64) [numReasons]uint64 {
 	var now [numReasons]uint64
-	for _, l := range b.ledgers() {
+	for _, l := range b.parts().ledgers() {
 		for why, n := range l.drops() {
 			now[why] += n
 		}
@@ -245,15 +225,4 @@ func (b *Bridge) summarize(told [numReasons]uint64) [numReasons]uint64 {
 		b.log.Warn("dropped in the last minute", attrs...)
 	}
 	return now
-}
-
-// ledgers are those of all rules.
-func (b *Bridge) ledgers() (all []*ledger) {
-	for _, r := range b.sends {
-		all = append(all, &r.ledger)
-	}
-	for _, r := range b.receives {
-		all = append(all, &r.ledger)
-	}
-	return all
 }

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,15 +60,13 @@ func TestTheEndDoesNotWaitForASourceThatIsAway(t *testing.T) {
 func TestSubscriptionsInTroubleShowInTheirRules(t *testing.T) {
 	n := &fakeNetwork{interfaces: []multicast.Interface{iso0}}
 	b := newTestBridge(t, n, plenty, rule(t, "refused", "a/b", "239.1.1.1:5000"), rule(t, "lowered", "b", "239.1.1.1:5000"), rule(t, "well", "c", "239.1.1.1:5000"))
-	state := session.State{Connected: true, Subscriptions: []session.SubscriptionState{
+	state := session.State{Connected: true, Active: 2, Unanswered: 1, Troubled: []session.SubscriptionState{
 		{Subscription: session.Subscription{Filter: "a/#", QoS: 1}, Err: "refused"},
-		{Subscription: session.Subscription{Filter: "b", QoS: 1}, Active: true, Granted: 0},
-		{Subscription: session.Subscription{Filter: "c", QoS: 1}, Active: true, Granted: 1},
-		{Subscription: session.Subscription{Filter: "d", QoS: 1}},
+		{Subscription: session.Subscription{Filter: "b", QoS: 1}, Active: true, Granted: 0, Err: "granted with QoS 0, asked for 1"},
 	}}
-	refused, lowered := troubled(state.Subscriptions)
+	refused, lowered := troubled(state.Troubled)
 	for i, want := range []State{StatePending, StateDegraded, StateUp} {
-		if got := b.sends[i].status(b.describeBindings()[b.sends[i].binding], refused, lowered); got.State != want {
+		if got := b.parts().sends[i].status(b.parts().describeBindings()[b.parts().sends[i].binding], refused, lowered); got.State != want {
 			t.Errorf("rule %s is %s (%s), want %s", got.Name, got.State, got.Reason, want)
 		}
 	}
@@ -125,4 +124,35 @@ func TestRunSendsWhatItTookBeforeItEnds(t *testing.T) {
 		t.Errorf("sent %q, socket closed: %v", got, s.closed)
 	}
 	<-published
+}
+
+func TestABridgeThatHangsIsNotAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &fakeNetwork{interfaces: []multicast.Interface{iso0}}
+		b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
+		ctx, stop := context.WithCancel(context.Background())
+		var ended sync.WaitGroup
+		ended.Go(func() { b.watch(ctx) })
+		time.Sleep(10 * lifeless)
+		if !b.Alive() {
+			t.Error("taken for dead while it works")
+		}
+		release := make(chan struct{})
+		ended.Go(func() { // as a send that never returns
+			b.send.mu.Lock()
+			<-release
+			b.send.mu.Unlock()
+		})
+		time.Sleep(2 * lifeless)
+		if b.Alive() {
+			t.Error("taken for alive while the send path hangs")
+		}
+		close(release)
+		time.Sleep(2 * countEvery)
+		if !b.Alive() {
+			t.Error("taken for dead after it went on")
+		}
+		stop()
+		ended.Wait()
+	})
 }

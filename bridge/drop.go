@@ -32,6 +32,10 @@ const (
 	DropOffline                     // QoS 0, and there is no connection to the broker
 	DropLoop                        // it came back: the loop guard knows it
 	DropQueueFull                   // the queue has no room left (queue.size)
+	DropSpoolFull                   // the spool has no room left (spool.max_size)
+	DropSpoolFailed                 // the disk cannot keep it, or gives it back damaged
+	DropExpired                     // it has waited longer than max_age
+	DropRemoved                     // it waited for a rule that a new configuration has removed
 	DropStopped                     // the bridge stopped before it could go on
 	numReasons
 )
@@ -39,7 +43,7 @@ const (
 var reasonNames = [numReasons]string{
 	"no_rule", "retained", "bad_group", "bad_payload", "oversize", "pending", "no_buffer", "firewall", "refused",
 	"receive_buffer", "own", "source", "bad_topic", "unchanged", "superseded", "breaker", "offline",
-	"loop", "queue_full", "stopped",
+	"loop", "queue_full", "spool_full", "spool_failed", "expired", "removed", "stopped",
 }
 
 // String is the name used in metrics, status and logs.

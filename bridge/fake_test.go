@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"time"
 
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
@@ -14,20 +15,26 @@ import (
 
 // fakeNetwork is a host whose interfaces and sockets a test writes the script of.
 type fakeNetwork struct {
-	mu         sync.Mutex
-	interfaces []multicast.Interface
-	probe      multicast.Probe
-	openErr    error
-	sockets    []*fakeSocket
-	listenErr  error
-	receivers  []*fakeReceiver
-	onListen   func() // called without the lock
+	mu            sync.Mutex
+	logging       sync.Mutex
+	interfaces    []multicast.Interface
+	interfacesErr error
+	onOpen        func(multicast.Source) error // called with the lock
+	slow          time.Duration                // how long a call of Send takes
+	probe         multicast.Probe
+	lost          error // what Carrier says of a socket just opened
+	openErr       error
+	sockets       []*fakeSocket
+	listenErr     error
+	receivers     []*fakeReceiver
+	log           map[string][]string // payloads by group, as they were sent by any socket
+	onListen      func()              // called without the lock
 }
 
 func (n *fakeNetwork) Interfaces() ([]multicast.Interface, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.interfaces, nil
+	return n.interfaces, n.interfacesErr
 }
 
 func (n *fakeNetwork) Open(src multicast.Source) (socket, error) {
@@ -36,7 +43,12 @@ func (n *fakeNetwork) Open(src multicast.Source) (socket, error) {
 	if n.openErr != nil {
 		return nil, n.openErr
 	}
-	s := &fakeSocket{net: n, src: src, free: make(chan struct{}, 1), cap: 1 << 30}
+	if n.onOpen != nil {
+		if err := n.onOpen(src); err != nil {
+			return nil, err
+		}
+	}
+	s := &fakeSocket{net: n, src: src, free: make(chan struct{}, 1), gone: make(chan struct{}), cap: 1 << 30, lost: n.lost}
 	n.sockets = append(n.sockets, s)
 	return s, nil
 }
@@ -147,6 +159,14 @@ type fakePublisher struct {
 	mu      sync.Mutex
 	took    []string // topic, blank, payload
 	origins []session.Origin
+	batches []session.Publication
+}
+
+// batch is message i of those published.
+func (p *fakePublisher) batch(i int) session.Publication {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.batches[i]
 }
 
 func (p *fakePublisher) PublishBatch(batch []session.Publication) {
@@ -155,6 +175,7 @@ func (p *fakePublisher) PublishBatch(batch []session.Publication) {
 	for _, m := range batch {
 		p.took = append(p.took, string(m.Topic)+" "+string(m.Payload))
 		p.origins = append(p.origins, m.Origin)
+		p.batches = append(p.batches, m)
 	}
 }
 
@@ -183,6 +204,7 @@ type fakeSocket struct {
 	net  *fakeNetwork
 	src  multicast.Source
 	free chan struct{} // lets Wait return
+	gone chan struct{} // closed
 
 	mu     sync.Mutex
 	cap    int
@@ -191,9 +213,29 @@ type fakeSocket struct {
 	sent   []string         // group, blank, payload
 	calls  int
 	closed bool
+	lost   error // what Carrier says
+	asked  int   // how often it was asked
+}
+
+// Carrier says what the test has put into lost.
+func (s *fakeSocket) Carrier() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked++
+	return s.lost
+}
+
+// cut takes the carrier away; nil gives it back.
+func (s *fakeSocket) cut(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost = err
 }
 
 func (s *fakeSocket) Send(batch []multicast.Datagram, failed func(int, error)) (int, error) {
+	if s.net.slow > 0 {
+		time.Sleep(s.net.slow)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls++
@@ -209,15 +251,28 @@ func (s *fakeSocket) Send(batch []multicast.Datagram, failed func(int, error)) (
 			return i, multicast.ErrWouldBlock
 		}
 		s.cap--
+		s.net.note(d)
 		s.sent = append(s.sent, d.Group.String()+" "+string(d.Payload))
 	}
 	return len(batch), nil
+}
+
+// note takes down what a socket sends.
+func (n *fakeNetwork) note(d multicast.Datagram) {
+	n.logging.Lock()
+	defer n.logging.Unlock()
+	if n.log == nil {
+		n.log = make(map[string][]string)
+	}
+	n.log[d.Group.String()] = append(n.log[d.Group.String()], string(d.Payload))
 }
 
 func (s *fakeSocket) Wait(ctx context.Context) error {
 	select {
 	case <-s.free:
 		return nil
+	case <-s.gone:
+		return net.ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -229,6 +284,9 @@ func (s *fakeSocket) LocalAddr() netip.AddrPort             { return netip.AddrP
 func (s *fakeSocket) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.closed {
+		close(s.gone)
+	}
 	s.closed = true
 	return nil
 }
@@ -331,12 +389,7 @@ func newTestBridgeOf(t testing.TB, n *fakeNetwork, o Options, send []mapping.Sen
 	b.receive.publisher = new(fakePublisher)
 	ctx, stop := context.WithCancel(context.Background())
 	var drains, readers sync.WaitGroup
-	for _, o := range b.bindings {
-		o.ctx, o.drains = ctx, &drains
-	}
-	for _, m := range b.memberships {
-		m.readers = &readers
-	}
+	b.employ(&duties{ctx, &drains, &readers})
 	t.Cleanup(func() {
 		stop()
 		drains.Wait()
@@ -355,4 +408,9 @@ func benchRule() mapping.SendRule {
 	p, _ := mapping.ParsePayload("raw")
 	return mapping.SendRule{Name: "r", Filter: f, Group: g, Payload: p, Binding: mapping.Binding{
 		Interface: "iso0", Source: netip.MustParsePrefix("172.17.0.1/32"), TTL: 1}}
+}
+
+// heard is a batch of one datagram of the device.
+func (n *fakeNetwork) heard(payload string) []multicast.Datagram {
+	return []multicast.Datagram{{Source: netip.MustParseAddrPort(device), Payload: []byte(payload)}}
 }

@@ -11,6 +11,8 @@ import (
 type hold struct {
 	path *receivePath
 
+	releasing sync.Mutex // what is taken out first is published first
+
 	mu      sync.Mutex
 	waiting []*heldDatagram
 	running bool // a timer is set, or run at work
@@ -37,13 +39,11 @@ func (h *hold) push(o *outlet, payload []byte, a *arrival, b *batch) {
 
 // run lets go what has waited long enough.
 func (h *hold) run() {
+	h.releasing.Lock()
+	defer h.releasing.Unlock()
 	b := h.path.newBatch()
 	due, next := h.take(b.now)
-	for _, w := range due {
-		w.letGo()
-		h.release(w.outlet, w.payload, &w.arrival, b)
-	}
-	h.path.publish(b)
+	h.releaseAll(due, b)
 	if next >= 0 {
 		time.AfterFunc(next, h.run)
 	}
@@ -51,11 +51,16 @@ func (h *hold) run() {
 
 // flush lets go all that waits.
 func (h *hold) flush() {
-	b := h.path.newBatch()
+	h.releasing.Lock()
+	defer h.releasing.Unlock()
 	h.mu.Lock()
 	waiting := h.waiting
 	h.waiting = nil
 	h.mu.Unlock()
+	h.releaseAll(waiting, h.path.newBatch())
+}
+
+func (h *hold) releaseAll(waiting []*heldDatagram, b *batch) {
 	for _, w := range waiting {
 		w.letGo()
 		h.release(w.outlet, w.payload, &w.arrival, b)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"topicast/bridge/multicast"
@@ -48,14 +49,14 @@ func joins(r *mapping.ReceiveRule) (all []join) {
 // and the rules that listen there. It has a socket and a goroutine of its own, so
 // that a group in trouble delays no other.
 type membership struct {
-	group   netip.AddrPort
-	want    string       // name or address of the interface
-	sources []netip.Addr // none: from anybody
-	rules   []*receiveRule
-	path    *receivePath
-	net     network
-	log     *slog.Logger
-	readers *sync.WaitGroup // set by Run
+	join
+	addresses []netip.Addr // the sources; none: from anybody
+	listeners atomic.Pointer[listeners]
+	hearing   sync.Mutex // a batch is under way
+	path      *receivePath
+	net       network
+	log       *slog.Logger
+	readers   *sync.WaitGroup // set before it is refreshed
 
 	mu      sync.Mutex
 	ear     *ear // nil: not joined
@@ -66,13 +67,16 @@ type membership struct {
 	stopped bool
 }
 
+// listeners are the rules that listen, in the order of the table.
+type listeners struct{ rules []*receiveRule }
+
 func newMembership(j join, p *receivePath, n network, log *slog.Logger) *membership {
 	m := &membership{
-		group: j.group, want: j.on, path: p, net: n, log: log,
+		join: j, path: p, net: n, log: log,
 		state: StatePending, reason: "not joined yet", since: time.Now(),
 	}
 	for _, s := range strings.Fields(j.sources) {
-		m.sources = append(m.sources, netip.MustParseAddr(s)) // it was one before
+		m.addresses = append(m.addresses, netip.MustParseAddr(s)) // it was one before
 	}
 	return m
 }
@@ -81,9 +85,10 @@ func newMembership(j join, p *receivePath, n network, log *slog.Logger) *members
 // goroutine that reads it.
 type ear struct {
 	*membership
-	on      multicast.Interface
+	at      multicast.Interface
 	socket  receiver
-	drops   uint64 // the kernel's, as last read; of the goroutine that asks for them
+	heard   *listeners // those of the last batch
+	drops   uint64     // the kernel's, as last read; of the goroutine that asks for them
 	remotes map[netip.AddrPort]*remote
 	last    *remote
 }
@@ -99,7 +104,7 @@ func (m *membership) release(on multicast.Interface, err error, changes multicas
 	if m.ear == nil {
 		return
 	}
-	was := m.ear.on
+	was := m.ear.at
 	other := on.Index != was.Index || on.Name != was.Name
 	if err != nil || other || changes.Overflow || slices.Contains(changes.Deleted, was.Index) || m.failed != nil {
 		m.ear.socket.Close()
@@ -116,7 +121,7 @@ func (m *membership) refresh(on multicast.Interface, err error, changes multicas
 		return
 	}
 	if err == nil && m.ear == nil {
-		err = m.join(on)
+		err = m.enter(on)
 	}
 	if err != nil {
 		m.change(StatePending, err.Error())
@@ -124,12 +129,12 @@ func (m *membership) refresh(on multicast.Interface, err error, changes multicas
 	}
 	// Queries of routers and switches may have gone unanswered while the link was
 	// down, and IPv4 does not report again by itself.
-	if returned := slices.Contains(changes.Returned, on.Index); works(on) && (returned || !works(m.ear.on)) {
+	if returned := slices.Contains(changes.Returned, on.Index); works(on) && (returned || !works(m.ear.at)) {
 		if err := m.ear.socket.Rejoin(); err != nil {
 			m.log.Warn("cannot join again", "group", m.group, "interface", on.Name, "err", err)
 		}
 	}
-	m.ear.on.Up, m.ear.on.Carrier = on.Up, on.Carrier
+	m.ear.at.Up, m.ear.at.Carrier = on.Up, on.Carrier
 	switch {
 	case !on.Up:
 		m.change(StatePending, fmt.Sprintf("interface %s is down", on.Name))
@@ -142,13 +147,13 @@ func (m *membership) refresh(on multicast.Interface, err error, changes multicas
 
 func works(on multicast.Interface) bool { return on.Up && on.Carrier }
 
-// join opens the socket. Callers hold mu.
-func (m *membership) join(on multicast.Interface) error {
-	s, err := m.net.Listen(multicast.ReceiverOptions{Group: m.group, Sources: m.sources}, on)
+// enter opens the socket. Callers hold mu.
+func (m *membership) enter(on multicast.Interface) error {
+	s, err := m.net.Listen(multicast.ReceiverOptions{Group: m.group, Sources: m.addresses}, on)
 	if err != nil {
 		return err
 	}
-	m.ear = &ear{membership: m, on: on, socket: s, remotes: make(map[netip.AddrPort]*remote)}
+	m.ear = &ear{membership: m, at: on, socket: s, heard: m.listeners.Load(), remotes: make(map[netip.AddrPort]*remote)}
 	m.failed = nil
 	e := m.ear
 	m.readers.Go(func() { e.run(s) })
@@ -185,7 +190,7 @@ func (e *ear) fail(err error) {
 	defer e.mu.Unlock()
 	e.failed = err
 	e.change(StatePending, err.Error())
-	e.log.Warn("cannot receive any more; joining again", "group", e.group, "interface", e.on.Name, "err", err)
+	e.log.Warn("cannot receive any more; joining again", "group", e.group, "interface", e.at.Name, "err", err)
 	e.path.kick()
 }
 
@@ -204,7 +209,7 @@ func (m *membership) countDrops() {
 	}
 	n := uint64(uint32(now - e.drops)) // the kernel counts in 32 bits
 	e.drops = now
-	for _, r := range m.rules {
+	for _, r := range m.listeners.Load().rules {
 		if r.lose(DropReceiveBuffer, n) {
 			r.tell(r.Name, DropReceiveBuffer, "group", m.group.String(), fmt.Errorf(
 				"%d datagrams came faster than they could be read, and the receive buffer holds %d bytes; raise net.core.rmem_max", n, e.socket.Buffer()))

@@ -25,6 +25,10 @@ var (
 
 	descQueueN    = desc("queue_messages", "Datagrams that wait in memory.")
 	descQueueB    = desc("queue_bytes", "Memory that waiting datagrams take; queue.size is the limit.")
+	descSpoolN    = desc("spool_messages", "Messages that wait on disk.")
+	descSpoolB    = desc("spool_bytes", "Disk that waiting messages take; spool.max_size is the limit.")
+	descReloadOK  = desc("config_last_reload_successful", "0 while a configuration was refused and the one before it is in force.")
+	descReloadAt  = desc("config_last_reload_success_timestamp_seconds", "When the configuration in force was taken over, in Unix seconds.")
 	descConnected = desc("broker_connected", "1 while the session with the broker is up.")
 	descConnects  = desc("broker_connects_total", "Connections made to the broker since the start.")
 	descLatency   = desc("send_seconds", "Time from a message parsed to its datagram taken by the kernel.")
@@ -32,7 +36,7 @@ var (
 
 	descs = []*prometheus.Desc{metricReceived.desc, metricSent.desc, metricSentBytes.desc, metricHeard.desc, metricPublished.desc,
 		metricDrops.desc, metricState.desc, metricVerified.desc,
-		descQueueN, descQueueB, descConnected, descConnects, descLatency, descBuild}
+		descQueueN, descQueueB, descSpoolN, descSpoolB, descReloadOK, descReloadAt, descConnected, descConnects, descLatency, descBuild}
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -56,6 +60,13 @@ func (b *Bridge) Collect(ch chan<- prometheus.Metric) {
 	state := b.session.State()
 	gauge(descQueueN, float64(b.room.messages.Load()))
 	gauge(descQueueB, float64(b.room.bytes.Load()))
+	reload := b.lastReload()
+	gauge(descReloadOK, float64(yes(reload.OK)))
+	gauge(descReloadAt, float64(reload.LastOK.UnixMilli())/1000)
+	if s := b.options.Spool.On; s != nil {
+		gauge(descSpoolN, float64(s.Len()))
+		gauge(descSpoolB, float64(s.Bytes()))
+	}
 	gauge(descConnected, float64(yes(state.Connected)))
 	ch <- prometheus.MustNewConstMetric(descConnects, prometheus.CounterValue, float64(state.Connects))
 	ch <- b.send.latency.metric(descLatency)
@@ -64,29 +75,30 @@ func (b *Bridge) Collect(ch chan<- prometheus.Metric) {
 
 // WriteRules writes the metrics of the rules in the text format of Prometheus.
 func (b *Bridge) WriteRules(w io.Writer) error {
+	p := b.parts()
 	e := &exposition{w: w, buf: make([]byte, 0, pageful+1<<10)}
-	count(e, metricReceived, b.sends, func(r *sendRule) (string, *atomic.Uint64) { return r.Name, &r.received })
-	count(e, metricSent, b.sends, func(r *sendRule) (string, *atomic.Uint64) { return r.Name, &r.sent })
-	count(e, metricSentBytes, b.sends, func(r *sendRule) (string, *atomic.Uint64) { return r.Name, &r.sentBytes })
-	count(e, metricHeard, b.receives, func(r *receiveRule) (string, *atomic.Uint64) { return r.Name, &r.received })
-	count(e, metricPublished, b.receives, func(r *receiveRule) (string, *atomic.Uint64) { return r.Name, &r.published })
+	count(e, metricReceived, p.sends, func(r *sendRule) (string, *atomic.Uint64) { return r.Name, &r.received })
+	count(e, metricSent, p.sends, func(r *sendRule) (string, *atomic.Uint64) { return r.Name, &r.sent })
+	count(e, metricSentBytes, p.sends, func(r *sendRule) (string, *atomic.Uint64) { return r.Name, &r.sentBytes })
+	count(e, metricHeard, p.receives, func(r *receiveRule) (string, *atomic.Uint64) { return r.Name, &r.received })
+	count(e, metricPublished, p.receives, func(r *receiveRule) (string, *atomic.Uint64) { return r.Name, &r.published })
 	e.begin(metricDrops)
-	for _, r := range b.sends {
+	for _, r := range p.sends {
 		e.drops(r.Name, &r.ledger)
 	}
-	for _, r := range b.receives {
+	for _, r := range p.receives {
 		e.drops(r.Name, &r.ledger)
 	}
 	e.sample(b.send.noRule.Load(), "reason", DropNoRule.String(), "rule", "")
 	e.begin(metricState)
-	b.judge(b.session.State().Subscriptions, func(name string, is State, _ string) {
+	p.judge(b.session.State().Troubled, func(name string, is State, _ string) {
 		for _, state := range []State{StatePending, StateUp, StateDegraded} {
 			e.sample(yes(is == state), "rule", name, "state", string(state))
 		}
 	})
 	e.begin(metricVerified)
-	bindings := b.describeBindings()
-	for _, r := range b.sends {
+	bindings := p.describeBindings()
+	for _, r := range p.sends {
 		e.sample(yes(bindings[r.binding].SelfTest.Result == multicast.ProbeVerified.String()), "rule", r.Name)
 	}
 	e.flush()

@@ -95,15 +95,15 @@ func TestMetricsOfReceiveRulesSayWhatHappened(t *testing.T) {
 	receiving(t, Options{QueueSize: 1 << 20}, nil, rules, func(b *Bridge, n *fakeNetwork) {
 		n.at("239.1.1.1:5000", "iso0").hear(device, "x", "y")
 		synctest.Wait()
-		b.receives[0].Published(1, 1)
-		b.receives[0].Lost(1, 1, session.ErrNotConnected)
-		ranAway := &b.receives[3].breaker
+		b.parts().receives[0].Published(1, 1)
+		b.parts().receives[0].Lost(1, 1, session.ErrNotConnected)
+		ranAway := &b.parts().receives[3].breaker
 		ranAway.mu.Lock()
 		ranAway.until = time.Now().Add(time.Minute)
 		ranAway.mu.Unlock()
 		n.listenErr = errors.New("no")
-		b.memberships[2].ear.fail(errors.New("x")) // 239.1.1.3
-		b.memberships[3].ear.fail(errors.New("x"))
+		b.parts().memberships[2].ear.fail(errors.New("x")) // 239.1.1.3
+		b.parts().memberships[3].ear.fail(errors.New("x"))
 		b.refresh(t.Context())
 		if err := b.WriteRules(&got); err != nil {
 			t.Error(err)

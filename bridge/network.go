@@ -19,6 +19,7 @@ type network interface {
 type socket interface {
 	Send(batch []multicast.Datagram, failed func(i int, err error)) (int, error)
 	Wait(ctx context.Context) error
+	Carrier() error
 	Probe(ctx context.Context) multicast.Probe
 	LocalAddr() netip.AddrPort
 	Close() error

@@ -3,16 +3,18 @@ package bridge
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // outlet is one topic of a receive rule, and what is to be known of it where the
 // rule publishes only now and then (every), or only what is new (on_change).
 type outlet struct {
-	rule   *receiveRule
-	topic  []byte
-	seed   uint64 // makes equal payloads of two topics differ
-	echoes bool   // the broker may hand us our own message on it, for a group
+	rule  *receiveRule
+	topic []byte
+	seed  uint64 // makes equal payloads of two topics differ
+
+	echoes atomic.Bool // the broker may hand us our own message on it, for a group
 
 	mu       sync.Mutex
 	last     uint64        // fingerprint of the payload published last; 0: none
@@ -92,9 +94,9 @@ func (o *outlet) wake(after time.Duration) {
 // flush publishes what waits, if anything does.
 func (o *outlet) flush() {
 	b := o.rule.path.newBatch()
-	defer o.rule.path.publish(b)
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	defer o.rule.path.publish(b) // before the next can go
 	w := o.latest
 	if w == nil {
 		return

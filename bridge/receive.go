@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,51 +28,41 @@ import (
 //
 // A membership is one group on one interface, so the order of each group and
 // sender is kept by itself. Messages of QoS 1 and 2 count against queue.size from
-// step 4 until the broker has them; those of QoS 0 never wait.
+// step 4 until the broker has them, or the disk (detour.go); those of QoS 0 never
+// wait.
 type receivePath struct {
 	log       *slog.Logger
-	tells     bool // log.level is debug: each message is logged
 	publisher interface{ PublishBatch([]session.Publication) }
 	own       ownAddresses
-	memory    *memory // nil: no rule is on a cycle, or the guard is off
+	memory    *memory // nil: the guard is off
 	loops     Loops
 	room      *budget
-	kick      func()       // asks for a look at the interfaces
-	topics    atomic.Int64 // outlets remembered, of all rules
-	table     *mapping.Table
+	kick      func()        // asks for a look at the interfaces
+	topics    atomic.Int64  // outlets remembered, of all rules
+	online    atomic.Bool   // there is a connection to the broker
+	stirred   chan struct{} // wakes the pump of the detours
+	maxAge    time.Duration // what was longer on a detour is dropped; 0: no limit
+	table     atomic.Pointer[mapping.Table]
 	idle      chan *batch
 }
 
 func newReceivePath(b *Bridge) *receivePath {
-	return &receivePath{
-		log: b.log, tells: b.log.Enabled(context.Background(), slog.LevelDebug),
-		loops: b.options.Loops, room: b.room, kick: b.kick, table: b.options.Table, idle: make(chan *batch, idleBatches),
+	p := &receivePath{
+		log:   b.log,
+		loops: b.options.Loops, room: b.room, kick: b.kick, idle: make(chan *batch, idleBatches),
+		stirred: make(chan struct{}, 1), maxAge: b.options.Spool.MaxAge,
 	}
+	if p.loops.Guard {
+		p.memory = newMemory(p.loops)
+	}
+	return p
 }
 
 // echoes says whether a message on this topic comes back to us and is sent to a
 // group again, by a rule on a cycle.
 func (p *receivePath) echoes(topic string) bool {
-	return slices.ContainsFunc(p.table.Lookup(topic, nil), func(t mapping.Target) bool { return p.table.SendLoops(t.Rule) })
-}
-
-// receiveRule is a receive rule at work.
-type receiveRule struct {
-	*mapping.ReceiveRule
-	ledger
-	path        *receivePath
-	memberships []*membership
-	breaker     breaker
-	hold        *hold // nil: the rule is on no cycle
-
-	received  atomic.Uint64 // datagrams that arrived
-	published atomic.Uint64 // messages that the broker has
-	failures  atomic.Uint64 // messages lost on the way to the broker, which on_change must not take for published
-
-	told State // of Run's look at the interfaces: what was logged last
-
-	mu      sync.Mutex
-	outlets map[string]*outlet
+	table := p.table.Load()
+	return slices.ContainsFunc(table.Lookup(topic, nil), func(t mapping.Target) bool { return table.SendLoops(t.Rule) })
 }
 
 // remote is what is known of one sender, address and port, by one membership.
@@ -111,6 +99,7 @@ func (a *arrival) String() string {
 
 // batch is the memory of one step 2 to 5.
 type batch struct {
+	tells        bool // log.level is debug: each message is logged
 	now          time.Time
 	publications []session.Publication
 	encoded      []byte
@@ -130,14 +119,17 @@ func (p *receivePath) newBatch() *batch {
 	default:
 		b = new(batch)
 	}
-	b.now = time.Now()
+	b.now, b.tells = time.Now(), p.log.Enabled(context.Background(), slog.LevelDebug)
 	return b
 }
 
 // hear carries what a socket had.
 func (e *ear) hear(datagrams []multicast.Datagram) {
+	e.hearing.Lock()
+	defer e.hearing.Unlock()
 	p, b := e.path, e.path.newBatch()
-	for _, r := range e.rules {
+	e.attend()
+	for _, r := range e.heard.rules {
 		r.received.Add(uint64(len(datagrams)))
 	}
 	for i := range datagrams {
@@ -163,17 +155,25 @@ func (e *ear) hear(datagrams []multicast.Datagram) {
 	p.publish(b)
 }
 
+// attend takes notice of other rules than those of the last batch.
+func (e *ear) attend() {
+	if now := e.listeners.Load(); now != e.heard {
+		e.heard, e.last = now, nil
+		clear(e.remotes)
+	}
+}
+
 // lose counts a loss of every rule that listens here.
 func (m *membership) lose(why Reason, n uint64) {
-	for _, r := range m.rules {
+	for _, r := range m.listeners.Load().rules {
 		r.lose(why, n)
 	}
 }
 
 func (e *ear) arrival(source netip.AddrPort, now time.Time) arrival {
 	return arrival{
-		Arrival: mapping.Arrival{Group: e.group, Source: source, Interface: e.on.Name, At: now},
-		on:      int32(e.on.Index),
+		Arrival: mapping.Arrival{Group: e.group, Source: source, Interface: e.at.Name, At: now},
+		on:      int32(e.at.Index),
 	}
 }
 
@@ -187,8 +187,8 @@ func (e *ear) remote(source netip.AddrPort) *remote {
 		if len(e.remotes) >= maxRemotes {
 			clear(e.remotes)
 		}
-		r = &remote{source: source, legs: make([]remoteLeg, len(e.rules))}
-		for i, rule := range e.rules {
+		r = &remote{source: source, legs: make([]remoteLeg, len(e.heard.rules))}
+		for i, rule := range e.heard.rules {
 			a := e.arrival(source, time.Time{})
 			r.legs[i] = rule.leg(&a)
 		}
@@ -231,7 +231,7 @@ func (r *receiveRule) outlet(topic []byte) *outlet {
 		clear(r.outlets)
 	}
 	o := &outlet{rule: r, topic: topic, seed: fingerprint(topic)}
-	o.echoes = r.hold != nil && r.path.echoes(string(topic))
+	o.echoes.Store(r.hold != nil && r.path.echoes(string(topic)))
 	if r.outlets == nil {
 		r.outlets = make(map[string]*outlet)
 	}
@@ -273,15 +273,18 @@ func (o *outlet) pass(payload []byte, print uint64, a *arrival, b *batch) {
 		// alive in the smaller one for as long as their publications point there.
 		payload = b.encoded[from:len(b.encoded):len(b.encoded)]
 	}
+	if r.detour != nil && r.detour.takes(o, payload, a, b) {
+		return
+	}
 	if r.QoS > 0 && !r.path.room.take(len(payload)) {
 		r.drop(DropQueueFull, a, fmt.Errorf("queue.size: %d bytes are waiting in all", r.path.room.bytes.Load()))
 		return
 	}
-	if o.echoes {
+	if o.echoes.Load() {
 		r.path.memory.add(publishedTrace(a.on, a.Group, o.topic, payload), b.now)
 	}
 	b.publications = append(b.publications, session.Publication{Topic: o.topic, Payload: payload, QoS: r.QoS, Retain: r.Retain, Origin: r})
-	if r.path.tells {
+	if b.tells {
 		r.log.Debug("published", "rule", r.Name, "topic", string(o.topic), "group", a.Group, "source", a.Source,
 			"interface", a.Interface, "bytes", len(payload))
 	}
@@ -289,17 +292,23 @@ func (o *outlet) pass(payload []byte, print uint64, a *arrival, b *batch) {
 
 // publish hands a batch to the session, which copies what it keeps.
 func (p *receivePath) publish(b *batch) {
-	if len(b.publications) > 0 {
-		p.publisher.PublishBatch(b.publications)
-	}
-	clear(b.publications)
-	b.publications, b.encoded = b.publications[:0], b.encoded[:0]
+	p.hand(b)
+	b.encoded = b.encoded[:0]
 	if cap(b.encoded) > maxEncoded {
 		b.encoded = nil
 	}
 	select {
 	case p.idle <- b:
 	default:
+	}
+}
+
+// hand hands over what a batch has so far.
+func (p *receivePath) hand(b *batch) {
+	if len(b.publications) > 0 {
+		p.publisher.PublishBatch(b.publications)
+		clear(b.publications)
+		b.publications = b.publications[:0]
 	}
 }
 
@@ -312,6 +321,11 @@ func (r *receiveRule) Published(n, bytes int) {
 // Lost implements session.Origin: the next n messages will not reach the broker.
 func (r *receiveRule) Lost(n, bytes int, err error) {
 	r.settle(n, bytes)
+	r.unpublished(n, err)
+}
+
+// unpublished counts messages that the session has given up.
+func (r *receiveRule) unpublished(n int, err error) {
 	r.failures.Add(1)
 	why := DropOffline
 	if errors.Is(err, session.ErrStopped) {
@@ -326,50 +340,4 @@ func (r *receiveRule) settle(n, bytes int) {
 	if r.QoS > 0 {
 		r.path.room.give(n, bytes)
 	}
-}
-
-// flush publishes at once what the rule holds back.
-func (r *receiveRule) flush() {
-	if r.hold != nil {
-		r.hold.flush()
-	}
-	r.mu.Lock()
-	outlets := slices.Collect(maps.Values(r.outlets))
-	r.mu.Unlock()
-	for _, o := range outlets {
-		o.flush()
-	}
-}
-
-// drop counts a datagram that is lost, and tells of the first of its kind.
-func (r *receiveRule) drop(why Reason, a *arrival, err error) {
-	if r.lose(why, 1) {
-		r.tell(r.Name, why, "datagram", a.String(), err)
-	}
-}
-
-// tellState logs what has become of the rule's memberships, if that is news.
-func (r *receiveRule) tellState() {
-	var s ReceiveStatus
-	r.joined(&s)
-	if s.State == r.told {
-		return
-	}
-	r.told = s.State
-	attrs := []any{"rule", r.Name, "interface", s.Interface, "joined", s.Joined}
-	if s.Buffer > 0 {
-		attrs = append(attrs, "buffer", s.Buffer)
-	}
-	if s.State == StateUp {
-		r.log.Info("receiving", attrs...)
-	} else {
-		r.log.Warn("receive rule "+string(s.State)+"; it goes on by itself when it can", append(attrs, "groups", s.Sockets, "err", s.Reason)...)
-	}
-}
-
-// ranAway tells that the breaker has stopped the rule.
-func (r *receiveRule) ranAway(o *outlet, a *arrival, now time.Time) {
-	until := r.breaker.resting(now)
-	r.log.Error("the rule ran away and is stopped for a while: does what it publishes come back as a datagram, through another bridge?",
-		"rule", r.Name, "topic", string(o.topic), "datagram", a.String(), "breaker", r.breaker.limit, "until", until.Format(time.TimeOnly))
 }

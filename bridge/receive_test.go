@@ -125,10 +125,10 @@ func TestWhatIsReceivedAndLostIsCounted(t *testing.T) {
 		r.hear(device, "ab") // fills the room: 4 digits, and 2 bytes
 		r.hear(device, "cd") // finds none left
 		synctest.Wait()
-		b.receives[0].Published(1, 4)
-		b.receives[1].Lost(1, 2, session.ErrNotConnected)
+		b.parts().receives[0].Published(1, 4)
+		b.parts().receives[1].Lost(1, 2, session.ErrNotConnected)
 		r.drops = 7
-		for _, m := range b.memberships {
+		for _, m := range b.parts().memberships {
 			m.countDrops()
 			m.countDrops()
 		}
@@ -154,7 +154,7 @@ func TestWhatIsReceivedAndLostIsCounted(t *testing.T) {
 func TestKernelDropsAreCountedWhenTheirCounterStartsAgain(t *testing.T) {
 	rules := []mapping.ReceiveRule{listenRule(t, "a", "239.1.1.1:5000", "a")}
 	receiving(t, Options{}, nil, rules, func(b *Bridge, n *fakeNetwork) {
-		r, m := n.receiver(), b.memberships[0]
+		r, m := n.receiver(), b.parts().memberships[0]
 		r.drops = 1<<32 - 2
 		m.countDrops()
 		r.drops = 3
@@ -307,7 +307,7 @@ func TestARangeInPartJoinedIsDegraded(t *testing.T) {
 	rules := []mapping.ReceiveRule{listenRule(t, "a", "239.1.1.1-239.1.1.4:5000", "a")}
 	receiving(t, Options{}, nil, rules, func(b *Bridge, n *fakeNetwork) {
 		n.listenErr = errors.New("no")
-		b.memberships[2].ear.fail(errors.New("x"))
+		b.parts().memberships[2].ear.fail(errors.New("x"))
 		b.refresh(t.Context())
 		s := b.Status().Receive[0]
 		if s.State != StateDegraded || s.Reason != "1 of 4 groups are not joined: no" || s.Joined != 3 || s.Sockets != 4 {
@@ -432,7 +432,7 @@ func TestOnChangePublishesOnlyWhatIsNew(t *testing.T) {
 		r.hear("172.17.0.9:1", "x", "x", "y", "x", "x")
 		r.hear("172.17.0.9:2", "x")
 		synctest.Wait()
-		b.receives[0].Lost(1, 1, session.ErrNotConnected)
+		b.parts().receives[0].Lost(1, 1, session.ErrNotConnected)
 		r.hear("172.17.0.9:2", "x") // the last one may not have reached the broker
 		synctest.Wait()
 		if d := b.Status().Receive[0].Drops; d["unchanged"] != 2 {
@@ -472,8 +472,8 @@ func TestEveryPublishesAtMostOneInItsTimeAndTheLatestWins(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		at("1", "fourth", "1 first", "2 other", "1 third", "1 fourth")
 		at("1", "fifth", "1 first", "2 other", "1 third", "1 fourth")
-		b.receives[0].flush()
-		b.receives[0].Published(4, len("firstotherthirdfourth"))
+		b.parts().receives[0].flush()
+		b.parts().receives[0].Published(4, len("firstotherthirdfourth"))
 	})
 	if got[len(got)-1] != "1 fifth" {
 		t.Errorf("at the end %q is published last, want what waits", got[len(got)-1])
@@ -522,16 +522,16 @@ func TestTheEnvelopeTellsWhenTheDatagramArrivedNotWhenItWasPublished(t *testing.
 func TestSendersAndTopicsRememberedAreBounded(t *testing.T) {
 	rules := []mapping.ReceiveRule{listenRule(t, "a", "239.1.1.1:5000", "{source}/{source_port}")}
 	receiving(t, Options{QueueSize: 1 << 30}, nil, rules, func(b *Bridge, n *fakeNetwork) {
-		e := b.memberships[0].ear
+		e := b.parts().memberships[0].ear
 		for i := range maxOutlets + 10 {
 			a := netip.AddrFrom4([4]byte{10, 0, byte(i >> 16), 1})
 			e.remote(netip.AddrPortFrom(a, uint16(i)))
 		}
-		if len(e.remotes) > maxRemotes || len(b.receives[0].outlets) > maxOutlets {
-			t.Errorf("%d senders and %d topics are remembered", len(e.remotes), len(b.receives[0].outlets))
+		if len(e.remotes) > maxRemotes || len(b.parts().receives[0].outlets) > maxOutlets {
+			t.Errorf("%d senders and %d topics are remembered", len(e.remotes), len(b.parts().receives[0].outlets))
 		}
-		if got := b.receive.topics.Load(); int(got) != len(b.receives[0].outlets) {
-			t.Errorf("%d topics are counted, and there are %d", got, len(b.receives[0].outlets))
+		if got := b.receive.topics.Load(); int(got) != len(b.parts().receives[0].outlets) {
+			t.Errorf("%d topics are counted, and there are %d", got, len(b.parts().receives[0].outlets))
 		}
 	})
 }
@@ -566,7 +566,7 @@ func newTestEar(t testing.TB, change func(*mapping.ReceiveRule)) (*ear, []multic
 	for i := range batch {
 		batch[i] = multicast.Datagram{Source: netip.MustParseAddrPort(device), Payload: payload128}
 	}
-	return b.memberships[0].ear, batch
+	return b.parts().memberships[0].ear, batch
 }
 
 var encodings = []string{"raw", "hex", "base64", "json"}

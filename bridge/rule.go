@@ -3,7 +3,11 @@ package bridge
 import (
 	"iter"
 	"log/slog"
+	"maps"
+	"slices"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"topicast/mapping"
 )
@@ -12,10 +16,17 @@ import (
 // and what has become of its messages so far.
 type sendRule struct {
 	*mapping.SendRule
-	ledger
+	*sendAccount
 	binding *binding
 	guard   *memory // of the loop guard, for a rule that can feed a receive rule; else nil
+	disk    *disk   // what of it is in the spool; nil: there is none
+	stale   bool    // another table is in force; under the path's mu
+}
 
+// sendAccount is what has become of a rule's messages. It outlives the rule, if the
+// next table has one of that name.
+type sendAccount struct {
+	ledger
 	received  atomic.Uint64 // messages that matched
 	sent      atomic.Uint64 // datagrams the kernel took
 	sentBytes atomic.Uint64 // their payloads
@@ -32,6 +43,85 @@ func (r *sendRule) drop(why Reason, topic string, err error) {
 func (r *sendRule) took(n, bytes int) {
 	r.sent.Add(uint64(n))
 	r.sentBytes.Add(uint64(bytes))
+}
+
+// receiveRule is a receive rule at work.
+type receiveRule struct {
+	*mapping.ReceiveRule
+	*receiveAccount
+	path        *receivePath
+	memberships []*membership
+	breaker     breaker
+	hold        *hold   // nil: the rule is on no cycle
+	detour      *detour // nil: there is no spool, or the rule publishes with QoS 0
+
+	told State // of the look at the interfaces: what was logged last
+
+	mu      sync.Mutex
+	outlets map[string]*outlet
+}
+
+// receiveAccount is what has become of a rule's datagrams. It outlives the rule, if
+// the next table has one of that name.
+type receiveAccount struct {
+	ledger
+	received  atomic.Uint64 // datagrams that arrived
+	published atomic.Uint64 // messages that the broker has
+	failures  atomic.Uint64 // messages lost on the way to the broker, which on_change must not take for published
+}
+
+// flush publishes at once what the rule holds back.
+func (r *receiveRule) flush() {
+	if r.hold != nil {
+		r.hold.flush()
+	}
+	r.mu.Lock()
+	outlets := slices.Collect(maps.Values(r.outlets))
+	r.mu.Unlock()
+	for _, o := range outlets {
+		o.flush()
+	}
+}
+
+// forget lets go of the topics of a rule that hears nothing any more.
+func (r *receiveRule) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.path.topics.Add(-int64(len(r.outlets)))
+	r.outlets = nil
+}
+
+// drop counts a datagram that is lost, and tells of the first of its kind.
+func (r *receiveRule) drop(why Reason, a *arrival, err error) {
+	if r.lose(why, 1) {
+		r.tell(r.Name, why, "datagram", a.String(), err)
+	}
+}
+
+// tellState logs what has become of the rule's memberships, if that is news.
+func (r *receiveRule) tellState() {
+	var s ReceiveStatus
+	r.joined(&s)
+	if s.State == r.told {
+		return
+	}
+	r.told = s.State
+	attrs := []any{"rule", r.Name, "interface", s.Interface, "joined", s.Joined}
+	if s.Buffer > 0 {
+		attrs = append(attrs, "buffer", s.Buffer)
+	}
+	if s.State == StateUp {
+		r.log.Info("receiving", attrs...)
+	} else {
+		r.log.Warn("receive rule "+string(s.State)+"; it goes on by itself when it can", append(attrs, "groups", s.Sockets, "err", s.Reason)...)
+	}
+}
+
+// ranAway tells that the breaker has stopped the rule.
+func (r *receiveRule) ranAway(o *outlet, a *arrival, now time.Time) {
+	until := r.breaker.resting(now)
+	r.log.Error("the rule ran away and is stopped for a while: does what it publishes come back as a datagram, through another bridge?",
+		"rule", r.Name, "topic", string(o.topic), "datagram", a.String(), "breaker", r.breaker.limit, "until", until.Format(time.TimeOnly))
 }
 
 // A ledger is the account of what a rule has lost, by reason. Most of many rules

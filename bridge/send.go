@@ -20,25 +20,30 @@ import (
 //	session ──batch──▶ 1 handle
 //	                     2 route    the topic's legs, one a rule: remembered, or asked of the table
 //	                     3 gather   retained policy, loop guard, payload, size; the datagram joins its flow
-//	                   4 flush    a binding's datagrams, flow after flow, in one call to the kernel
-//	                     │  └─ what the kernel cannot take now waits in the binding's queue (binding.go)
+//	                   4 flush    a binding's datagrams, flow after flow, in one call to the kernel;
+//	                     │  │       then: was there a carrier to carry them? (carrier.go)
+//	                     │  └─ what the kernel cannot take now has to wait (wait.go)
 //	                   5 the session acknowledges every message that is not held
 //
-// A message is held while a datagram of it waits in a queue; whoever settles the
-// last one releases it. A dropped datagram is settled: it is counted, and what
+// A message is held while a datagram of it waits in memory; whoever settles the
+// last one, or knows it safe on disk, releases it. A dropped datagram is settled: it is counted, and what
 // can never leave must not keep the broker from going on.
 type sendPath struct {
-	log     *slog.Logger
-	tells   bool          // log.level is debug: each datagram is logged
-	noRule  atomic.Uint64 // messages that matched no rule
-	latency histogram     // from handed over by the session to taken by the kernel
+	log      *slog.Logger
+	noRule   atomic.Uint64 // messages that matched no rule
+	finished atomic.Uint64 // batches
+	repeats  bool          // the broker repeats what was not acknowledged
+	owes     atomic.Bool   // and is to do so: there was no room
+	latency  histogram     // from handed over by the session to taken by the kernel
 
 	mu      sync.Mutex // one batch at a time
+	tells   bool       // log.level is debug: each datagram is logged; a reload may change it
 	table   *mapping.Table
 	rules   []*sendRule
 	batches uint64    // how many there were, this one included
 	began   time.Time // of this batch
 	routes  map[string]*route
+	before  map[string]*route // those of the last table, which this one's are still to inherit of
 	flows   map[flowKey]*flow
 	targets []mapping.Target   // scratch of route
 	decoded []byte             // decoded payloads of the current batch
@@ -69,6 +74,9 @@ type leg struct {
 	last  atomic.Uint64 // fingerprint of the last payload sent; 0 is none
 	ready uint64        // that of the last one laid ready, in
 	batch uint64        // this batch
+	// For "on_down: latest", under the binding's mu.
+	place  uint64 // number, from 1, of its last datagram in the binding's queue
+	newest int64  // when the last one came that went to the disk, in Unix nanoseconds
 }
 
 // lose drops what this leg was to send.
@@ -103,9 +111,9 @@ type datagram struct {
 	dropped bool
 }
 
-func newSendPath(table *mapping.Table, log *slog.Logger) *sendPath {
+func newSendPath(log *slog.Logger) *sendPath {
 	return &sendPath{
-		log: log, tells: log.Enabled(context.Background(), slog.LevelDebug), table: table,
+		log:    log,
 		routes: make(map[string]*route), flows: make(map[flowKey]*flow), held: make(map[int32]*holding),
 	}
 }
@@ -118,10 +126,7 @@ func (p *sendPath) handle(batch []session.Message) {
 	defer p.mu.Unlock()
 	p.batches++
 	p.began = began
-	if len(p.routes) >= maxRoutes {
-		clear(p.routes)
-		clear(p.flows)
-	}
+	p.tells = p.log.Enabled(context.Background(), slog.LevelDebug)
 	for i := range batch {
 		r := p.route(batch[i].Topic)
 		for j := range r.legs {
@@ -138,15 +143,27 @@ func (p *sendPath) handle(batch []session.Message) {
 		batch[i].Hold = !h.settle()
 	}
 	clear(p.held)
+	p.finished.Add(1)
 }
 
-// route finds the legs of a topic.
+// route finds the legs of the topic of a message.
 func (p *sendPath) route(topic []byte) *route {
+	r := p.lookup(topic)
+	if len(r.legs) == 0 && p.noRule.Add(1) == 1 {
+		p.log.Warn("no rule matches this message; if no rule ever did, the broker still keeps a subscription of an earlier configuration in this session",
+			"topic", r.topic, "reason", DropNoRule.String())
+	}
+	return r
+}
+
+// lookup finds what is known of a topic. Callers hold mu.
+func (p *sendPath) lookup(topic []byte) *route {
 	if r := p.routes[string(topic)]; r != nil { // no allocation: the compiler looks the bytes up in place
-		if len(r.legs) == 0 {
-			p.noRule.Add(1)
-		}
 		return r
+	}
+	if len(p.routes) >= maxRoutes {
+		clear(p.routes)
+		clear(p.flows)
 	}
 	r := &route{topic: string(topic)}
 	p.targets = p.table.Lookup(r.topic, p.targets[:0])
@@ -159,9 +176,9 @@ func (p *sendPath) route(topic []byte) *route {
 			l.flow = p.flow(t.Group, rule.binding)
 		}
 	}
-	if len(r.legs) == 0 && p.noRule.Add(1) == 1 {
-		p.log.Warn("no rule matches this message; if no rule ever did, the broker still keeps a subscription of an earlier configuration in this session",
-			"topic", r.topic, "reason", DropNoRule.String())
+	if was := p.before[r.topic]; was != nil {
+		r.inherit(was)
+		delete(p.before, r.topic)
 	}
 	p.routes[r.topic] = r
 	return r
@@ -252,9 +269,9 @@ func (p *sendPath) flush(b *binding, batch []session.Message, began time.Time) {
 	b.flows = b.flows[:0]
 
 	n := 0
-	if b.socket != nil && b.queue.empty() {
+	if b.socket != nil && b.queue.empty() && len(b.backlog) == 0 && !b.owing {
 		var err error
-		n, err = b.socket.Send(b.out, b.refused)
+		n, err = sendSurely(b.socket, b.out, acknowledged(b.meta, batch), b.refused)
 		p.latency.observe(time.Since(began), uint64(countTaken(b.meta[:n])))
 		if p.tells {
 			p.tell(b, n)
@@ -265,12 +282,26 @@ func (p *sendPath) flush(b *binding, batch []session.Message, began time.Time) {
 	}
 	for i := range b.meta[n:] {
 		d := &b.meta[n+i]
+		if d.dropped {
+			continue // counted, though what was beside it is to be sent again
+		}
 		m := &batch[d.message]
-		b.enqueue(b.out[n+i].Group, d, m.QoS, began, p.holding(d.message, m))
+		b.enqueue(b.out[n+i].Group, d, m, began, p.holding(d.message, m))
 	}
+	b.wake()
 	clear(b.meta) // keeps no message alive
 	clear(b.out)
 	b.meta, b.out = b.meta[:0], b.out[:0]
+}
+
+// acknowledged says whether any of the datagrams is of a message that is.
+func acknowledged(ds []datagram, batch []session.Message) bool {
+	for i := range ds {
+		if batch[ds[i].message].QoS > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // tell logs each of the first n datagrams of a binding, for log.level debug.

@@ -19,8 +19,10 @@ type Status struct {
 	Waiting []string        `json:"waiting,omitempty"` // why it is not ready, a sentence each
 	Broker  BrokerStatus    `json:"broker"`
 	Queue   QueueStatus     `json:"queue"`
-	NoRule  uint64          `json:"no_rule"` // messages that matched no rule
-	Rules   []RuleStatus    `json:"rules"`   // of send
+	Spool   *SpoolStatus    `json:"spool,omitempty"`  // none: there is no spool.dir
+	Reload  *ReloadStatus   `json:"reload,omitempty"` // none: the configuration is that of the start
+	NoRule  uint64          `json:"no_rule"`          // messages that matched no rule
+	Rules   []RuleStatus    `json:"rules"`            // of send
 	Receive []ReceiveStatus `json:"receive,omitempty"`
 }
 
@@ -44,6 +46,15 @@ type QueueStatus struct {
 	Messages int64 `json:"messages"`
 	Bytes    int64 `json:"bytes"`
 	Size     int64 `json:"size"` // the limit, in bytes
+}
+
+// SpoolStatus is what waits on disk.
+type SpoolStatus struct {
+	Dir      string `json:"dir"`
+	Messages int    `json:"messages"`
+	Bytes    int64  `json:"bytes"`
+	Size     int64  `json:"size"`            // the limit, in bytes
+	Error    string `json:"error,omitempty"` // why it cannot be used
 }
 
 // RuleStatus is one send rule: what it says, what it does now, and what has become of
@@ -94,21 +105,24 @@ type SelfTest struct {
 
 // Status is a snapshot of everything.
 func (b *Bridge) Status() Status {
+	p := b.parts()
 	s := Status{
 		Version: b.options.Version,
 		Started: b.started,
 		Queue:   QueueStatus{Messages: b.room.messages.Load(), Bytes: b.room.bytes.Load(), Size: b.room.max},
+		Spool:   b.spoolStatus(),
+		Reload:  b.reloads.Load(),
 		NoRule:  b.send.noRule.Load(),
-		Rules:   make([]RuleStatus, 0, len(b.sends)),
+		Rules:   make([]RuleStatus, 0, len(p.sends)),
 	}
 	state := b.session.State()
 	s.Broker = b.brokerStatus(state)
-	refused, lowered := troubled(state.Subscriptions)
-	bindings := b.describeBindings()
-	for _, r := range b.sends {
+	refused, lowered := troubled(state.Troubled)
+	bindings := p.describeBindings()
+	for _, r := range p.sends {
 		s.Rules = append(s.Rules, r.status(bindings[r.binding], refused, lowered))
 	}
-	for _, r := range b.receives {
+	for _, r := range p.receives {
 		s.Receive = append(s.Receive, r.status())
 	}
 	s.Waiting = b.waiting(s.Broker, state)
@@ -116,20 +130,31 @@ func (b *Bridge) Status() Status {
 	return s
 }
 
+func (b *Bridge) spoolStatus() *SpoolStatus {
+	o := &b.options.Spool
+	if o.Dir == "" {
+		return nil
+	}
+	s := &SpoolStatus{Dir: o.Dir, Size: o.Size}
+	err := o.Err
+	if o.On != nil {
+		s.Messages, s.Bytes, err = o.On.Len(), o.On.Bytes(), o.On.Err()
+	}
+	if err != nil {
+		s.Error = err.Error()
+	}
+	return s
+}
+
 func (b *Bridge) brokerStatus(state session.State) BrokerStatus {
 	s := BrokerStatus{
 		Connected: state.Connected, URL: state.Broker, ClientID: b.options.Session.ClientID, Since: state.Since,
 		SessionPresent: state.SessionPresent, Connects: state.Connects, Error: state.LastErr,
-		Outstanding: b.session.Outstanding(),
+		Subscriptions: state.Active, Unanswered: state.Unanswered, Outstanding: b.session.Outstanding(),
 	}
-	for _, sub := range state.Subscriptions {
-		switch {
-		case sub.Active:
-			s.Subscriptions++
-		case sub.Err != "":
+	for _, sub := range state.Troubled {
+		if !sub.Active {
 			s.Refused = append(s.Refused, sub.Filter)
-		default:
-			s.Unanswered++
 		}
 	}
 	return s
@@ -141,17 +166,13 @@ type trouble struct {
 	text   string
 }
 
-// troubled picks the subscriptions that were refused, or granted with less than
-// was asked for.
+// troubled parts the subscriptions in trouble into those that were refused, and
+// those that were granted with less than was asked for.
 func troubled(subs []session.SubscriptionState) (refused, lowered []trouble) {
 	for _, s := range subs {
-		short := s.Active && s.Granted < s.QoS
-		if s.Active && !short || !s.Active && s.Err == "" {
-			continue // nearly all of them; they need not be parsed
-		}
 		switch f, err := mapping.ParseFilter(s.Filter); {
 		case err != nil:
-		case short:
+		case s.Active:
 			lowered = append(lowered, trouble{f, fmt.Sprintf("the broker grants %s a lower quality of service than asked", f)})
 		default:
 			refused = append(refused, trouble{f, fmt.Sprintf("the broker refuses the subscription to %s", f)})
@@ -206,7 +227,7 @@ func (r *receiveRule) ask(s *ReceiveStatus) (pending int) {
 		s.Sockets++
 		if m.ear != nil {
 			s.Joined++
-			s.Buffer, s.Interface = m.ear.socket.Buffer(), m.ear.on.Name
+			s.Buffer, s.Interface = m.ear.socket.Buffer(), m.ear.at.Name
 		}
 		if m.since.After(s.Since) {
 			s.Since = m.since
@@ -263,9 +284,9 @@ func covering(troubles []trouble, of mapping.Filter) (text string, ok bool) {
 
 // describeBindings asks each binding once, however many rules it has: it takes the
 // lock that its messages need.
-func (b *Bridge) describeBindings() map[*binding]RuleStatus {
-	all := make(map[*binding]RuleStatus, len(b.bindings))
-	for _, o := range b.bindings {
+func (p *parts) describeBindings() map[*binding]RuleStatus {
+	all := make(map[*binding]RuleStatus, len(p.bindings))
+	for _, o := range p.bindings {
 		var s RuleStatus
 		o.describe(&s)
 		all[o] = s
@@ -316,7 +337,7 @@ func (b *Bridge) waiting(broker BrokerStatus, state session.State) (why []string
 	}
 	first := make(map[string]int) // reason to its place in why
 	count := make(map[string]int)
-	b.judge(state.Subscriptions, func(name string, state State, reason string) {
+	b.parts().judge(state.Troubled, func(name string, state State, reason string) {
 		if state != StatePending {
 			return
 		}
@@ -338,16 +359,16 @@ func (b *Bridge) waiting(broker BrokerStatus, state session.State) (why []string
 
 // judge tells the state of each rule, those of send first, and why it is so where
 // it is pending. It makes no garbage by the rule.
-func (b *Bridge) judge(subs []session.SubscriptionState, tell func(name string, state State, reason string)) {
+func (p *parts) judge(subs []session.SubscriptionState, tell func(name string, state State, reason string)) {
 	refused, lowered := troubled(subs)
-	bindings := b.describeBindings()
-	for _, r := range b.sends {
+	bindings := p.describeBindings()
+	for _, r := range p.sends {
 		s := bindings[r.binding]
 		state, reason := r.judge(&s, refused, lowered)
 		tell(r.Name, state, reason)
 	}
 	now := time.Now()
-	for _, r := range b.receives {
+	for _, r := range p.receives {
 		state, reason := r.judge(now)
 		tell(r.Name, state, reason)
 	}

@@ -20,23 +20,30 @@ const (
 	kickPause    = 50 * time.Millisecond // after a look: a change seldom comes alone, and the first must not wait
 	countEvery   = time.Second
 	summaryEvery = time.Minute
+	tidyEvery    = 10 * time.Second
 )
 
 // watch keeps bindings and memberships in step with the interfaces.
 func (b *Bridge) watch(ctx context.Context) {
-	look, count, sum := time.NewTimer(lookPending), time.NewTicker(countEvery), time.NewTicker(summaryEvery)
+	look, count, sum, tidy := time.NewTimer(lookPending), time.NewTicker(countEvery), time.NewTicker(summaryEvery), time.NewTicker(tidyEvery)
 	defer look.Stop()
 	defer count.Stop()
 	defer sum.Stop()
+	defer tidy.Stop()
 	var told [numReasons]uint64
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-count.C:
-			for _, m := range b.memberships {
+			b.showLife()
+			b.collect()
+			for _, m := range b.parts().memberships {
 				m.countDrops()
 			}
+			continue
+		case now := <-tidy.C:
+			b.tidy(now)
 			continue
 		case <-sum.C:
 			told = b.summarize(told)
@@ -52,8 +59,45 @@ func (b *Bridge) watch(ctx context.Context) {
 	}
 }
 
+// lifeless is how long the bridge may show no life: longer than anything it does
+// takes, a self-test on many sockets included.
+const lifeless = 30 * time.Second
+
+// showLife is called while watch goes round. The send path has to be idle, or to
+// have finished something since, so that one that hangs shows too.
+func (b *Bridge) showLife() {
+	p := b.send
+	idle := p.mu.TryLock()
+	if idle {
+		p.mu.Unlock()
+	}
+	if n := p.finished.Load(); idle || n != b.seen {
+		b.seen = n
+		b.beat.Store(time.Now().UnixNano())
+	}
+}
+
+// Alive says whether the bridge is at work: not whether all is well, which is for
+// Status, but whether it goes round at all. It is for a watchdog.
+func (b *Bridge) Alive() bool {
+	return time.Since(time.Unix(0, b.beat.Load())) < lifeless
+}
+
+// tidy lets go of what is too old on disk.
+func (b *Bridge) tidy(now time.Time) {
+	p := b.parts()
+	for _, o := range p.bindings {
+		o.tidy(now)
+	}
+	for _, d := range p.detours {
+		d.tidy(now)
+	}
+	b.tidyOrphans(now)
+}
+
 func (b *Bridge) nextLook() time.Duration {
-	if slices.ContainsFunc(b.bindings, (*binding).pending) || slices.ContainsFunc(b.memberships, (*membership).pending) {
+	p := b.parts()
+	if slices.ContainsFunc(p.bindings, (*binding).pending) || slices.ContainsFunc(p.memberships, (*membership).pending) {
 		return lookPending
 	}
 	return lookSettled
@@ -91,6 +135,8 @@ const probesAtOnce = 32
 // refresh looks at the interfaces once and holds every binding and every
 // membership against them.
 func (b *Bridge) refresh(ctx context.Context) {
+	b.looking.Lock()
+	defer b.looking.Unlock()
 	changes := b.news.take() // before the look, so that none is missed
 	interfaces, err := b.options.network.Interfaces()
 	if err != nil {
@@ -98,10 +144,16 @@ func (b *Bridge) refresh(ctx context.Context) {
 		b.hearNews(changes)
 		return
 	}
-	b.rejoin(interfaces, changes)
+	p := b.parts()
+	p.rejoin(interfaces, changes)
+	rebind(ctx, p.bindings, interfaces)
+}
+
+// rebind holds bindings against the interfaces.
+func rebind(ctx context.Context, bindings []*binding, interfaces []multicast.Interface) {
 	var g errgroup.Group
 	g.SetLimit(probesAtOnce)
-	for _, o := range b.bindings {
+	for _, o := range bindings {
 		g.Go(func() error {
 			o.refresh(ctx, interfaces)
 			return nil
@@ -111,24 +163,24 @@ func (b *Bridge) refresh(ctx context.Context) {
 }
 
 // rejoin holds the memberships against the interfaces.
-func (b *Bridge) rejoin(interfaces []multicast.Interface, changes multicast.Change) {
+func (p *parts) rejoin(interfaces []multicast.Interface, changes multicast.Change) {
 	type found struct {
 		on  multicast.Interface
 		err error
 	}
 	byWant := make(map[string]found)
-	for _, m := range b.memberships {
-		f, known := byWant[m.want]
+	for _, m := range p.memberships {
+		f, known := byWant[m.on]
 		if !known {
-			f.on, f.err = multicast.ResolveInterface(m.want, interfaces)
-			byWant[m.want] = f
+			f.on, f.err = multicast.ResolveInterface(m.on, interfaces)
+			byWant[m.on] = f
 		}
 		m.release(f.on, f.err, changes)
 	}
-	for _, m := range b.memberships {
-		m.refresh(byWant[m.want].on, byWant[m.want].err, changes)
+	for _, m := range p.memberships {
+		m.refresh(byWant[m.on].on, byWant[m.on].err, changes)
 	}
-	for _, r := range b.receives {
+	for _, r := range p.receives {
 		r.tellState()
 	}
 }

@@ -11,11 +11,17 @@ type Ack struct {
 // Done says that the message needs its broker no longer. It may be called from
 // any goroutine, at any time, more than once, and never blocks. The
 // acknowledgement leaves when all messages that came before on the same
-// connection are done too. Once that connection is over Done does nothing: the
-// broker sends the message again.
+// connection are done too. Once that connection is over Done does nothing for a
+// message of QoS 1: the broker sends it again, and it is handed on again. One of
+// QoS 2 that the next connection repeats is not handed on again, and its Ack serves
+// for the repetition.
 func (a Ack) Done() {
-	if a.acks != nil && a.acks.free(a.seq) {
-		a.acks.ring()
+	for a.acks != nil {
+		next, due := a.acks.free(a.seq)
+		if due {
+			a.acks.ring()
+		}
+		a = next
 	}
 }
 
@@ -39,6 +45,9 @@ type acks struct {
 	done       *packetIDs
 	replies    []byte // PUBREL and PUBCOMP, each in the order of what it answers [MQTT-4.6.0-4]
 
+	carried map[uint16]Ack // of QoS 2, handed on over the last connection, and not repeated on this one yet
+	further map[uint64]Ack // by number: what the Acks of this connection serve for on the next
+
 	wake chan struct{} // something may leave
 }
 
@@ -51,7 +60,7 @@ type slot struct {
 
 func newAcks(done *packetIDs) *acks {
 	return &acks{
-		slots: make([]slot, maxBatch),
+		slots: make([]slot, 64),
 		done:  done,
 		wake:  make(chan struct{}, 1),
 	}
@@ -69,7 +78,7 @@ func (a *acks) admit(batch []Message) ([]Message, error) {
 			if a.tail-a.head == maxInFlight {
 				return nil, violation("MQTT-2.3.1-2", "more messages in flight than there are packet identifiers", m.Topic)
 			}
-			if m.Dup && a.repeated(m, start) {
+			if m.Dup && (a.repeated(m, start) || m.QoS == 2 && a.resume(m)) {
 				continue
 			}
 			m.Ack = Ack{a, a.tail}
@@ -95,6 +104,49 @@ func (a *acks) repeated(m *Message, start uint64) bool {
 	// Some brokers repeat a message on the same connection when its PUBACK takes
 	// long. It gets one PUBACK: a second could meet the identifier's next message.
 	return m.QoS == 1 && a.inFlight(m, start)
+}
+
+// resume says whether a message of QoS 2 was handed on over the last connection. As
+// its PUBREC has not left, its identifier can be no other message's [MQTT-2.3.1-4].
+// It takes its place here, and its first Ack releases it.
+func (a *acks) resume(m *Message) bool {
+	first, ok := a.carried[m.id]
+	if !ok {
+		return false
+	}
+	delete(a.carried, m.id)
+	a.push(slot{id: m.id, qos: 2, done: first.acks.serve(first.seq, Ack{a, a.tail})})
+	return true
+}
+
+// serve lets the Ack of a message, on a connection that is over, serve for its
+// repetition. It says whether it is done already.
+func (a *acks) serve(seq uint64, further Ack) (done bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.at(seq).done {
+		return true
+	}
+	if a.further == nil {
+		a.further = make(map[uint64]Ack)
+	}
+	a.further[seq] = further
+	return false
+}
+
+// carry gives what the next connection may repeat, when this one is over. What came
+// over an earlier one and was not repeated on this one is not among it: the broker
+// may have another message with its identifier by then.
+func (a *acks) carry() map[uint16]Ack {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	carried := make(map[uint16]Ack)
+	for seq := a.head; seq < a.tail; seq++ {
+		if s := a.at(seq); s.qos == 2 {
+			carried[s.id] = Ack{a, seq}
+		}
+	}
+	return carried
 }
 
 // inFlight says whether a message with the same identifier is outstanding.
@@ -125,15 +177,16 @@ func (a *acks) due() bool {
 	return a.ready() || len(a.replies) > 0
 }
 
-// free marks one message as done. It says whether that lets something leave.
-func (a *acks) free(seq uint64) bool {
+// free marks one message as done. due says that this lets something leave, and next
+// is the Ack of its repetition on the next connection, if there was one.
+func (a *acks) free(seq uint64) (next Ack, due bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if seq < a.head {
-		return false // acknowledged before
+		return Ack{}, false // acknowledged before
 	}
 	a.at(seq).done = true
-	return seq == a.head
+	return a.further[seq], seq == a.head
 }
 
 // take appends to b the acknowledgements that may leave.
@@ -162,6 +215,7 @@ func (a *acks) complete(id uint16) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.done.remove(id)
+	delete(a.carried, id)
 	if len(a.replies) > maxReplies {
 		return violation("MQTT-2.3.1-2", "more PUBRELs than there are packet identifiers", []byte{byte(id >> 8), byte(id)})
 	}
@@ -185,6 +239,7 @@ func (a *acks) forget() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	*a.done = packetIDs{}
+	a.carried = nil
 }
 
 // ring wakes the goroutine that writes acknowledgements; many rings are one.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -23,11 +24,14 @@ const (
 	// be told (RFC 5482, tcp(7) TCP_USER_TIMEOUT).
 	userTimeout = 20 * time.Second
 
-	// maxUnsent bounds the bytes that the kernel keeps and has not sent, where it
-	// can be told (tcp(7)). It would take up to 4 MiB (tcp_wmem): over a slow line
-	// minutes of QoS 0, behind which a PINGREQ waits as long, and is taken for
-	// unanswered. 128 KiB are 16 s at 64 kbit/s.
-	maxUnsent = 128 << 10
+	// What the kernel keeps of a connection and has not sent is bounded, where it can
+	// be told (tcp(7)), to what the line carries in unsentTime, within limits. By
+	// itself it takes up to 4 MiB (tcp_wmem): over a slow line minutes of QoS 0, behind
+	// which a PINGREQ waits as long, and is taken for unanswered. 128 KiB are 16 s at
+	// 64 kbit/s; on a fast line they would be gone before we are woken for more.
+	minUnsent  = 128 << 10
+	maxUnsent  = 4 << 20
+	unsentTime = 100 * time.Millisecond
 )
 
 // keepAlive makes the kernel probe an idle connection: 10 s after the last
@@ -108,7 +112,7 @@ func (s *Session) tlsConfig(host string) (*tls.Config, error) {
 
 // dialWebsocket opens a WebSocket and asks for the subprotocol "mqtt"
 // [MQTT-6.0.0-3]. The dialer of the library takes no context: where ctx ends
-// first, what it is at is left to end by itself, within dialTimeout.
+// first, what it is at is left to end by itself, within as long again.
 func dialWebsocket(ctx context.Context, u *url.URL, config *tls.Config) (net.Conn, error) {
 	type result struct {
 		conn net.Conn
@@ -117,7 +121,7 @@ func dialWebsocket(ctx context.Context, u *url.URL, config *tls.Config) (net.Con
 	dialed := make(chan result, 1)
 	go func() {
 		direct := &mqtt.WebsocketOptions{Proxy: func(*http.Request) (*url.URL, error) { return nil, nil }}
-		conn, err := mqtt.NewWebsocket(u.String(), config, dialTimeout, nil, direct)
+		conn, err := mqtt.NewWebsocket(u.String(), config, 2*dialTimeout, nil, direct) // ctx ends first, and says it better
 		dialed <- result{conn, err}
 	}()
 	select {
@@ -144,20 +148,51 @@ func dialWebsocket(ctx context.Context, u *url.URL, config *tls.Config) (net.Con
 // tune makes the kernel look after the TCP connection below conn. All of it is
 // best effort: the keep-alive of MQTT finds a dead broker too, only later.
 func tune(conn net.Conn) {
-	for {
-		inner, ok := conn.(interface{ NetConn() net.Conn }) // of TLS and WebSocket
-		if !ok {
-			break
-		}
-		conn = inner.NetConn()
-	}
-	tcp, ok := conn.(*net.TCPConn)
+	tcp, ok := bare(conn).(*net.TCPConn)
 	if !ok {
 		return
 	}
 	_ = tcp.SetKeepAliveConfig(keepAlive)
 	if raw, err := tcp.SyscallConn(); err == nil {
-		_ = setTCP(raw, userTimeout, maxUnsent)
+		_ = setTCP(raw, userTimeout, minUnsent)
+	}
+}
+
+// unsent bounds what the kernel keeps of a connection and has not sent.
+type unsent struct {
+	raw   syscall.RawConn // nil: there is nothing to bound
+	asked time.Time       // how fast the line is
+}
+
+func newUnsent(conn net.Conn) (u unsent) {
+	if tcp, ok := bare(conn).(*net.TCPConn); ok {
+		u.raw, _ = tcp.SyscallConn()
+	}
+	return u
+}
+
+// fit fits the bound to the line. It is to be called before a write that may have
+// to wait.
+func (u *unsent) fit(now time.Time) {
+	if u.raw != nil && now.Sub(u.asked) >= unsentTime {
+		u.asked = now
+		_ = fitUnsent(u.raw)
+	}
+}
+
+// unsentAt is the bound for a line of so many bytes a second.
+func unsentAt(rate uint64) int {
+	return int(min(max(rate/uint64(time.Second/unsentTime), minUnsent), maxUnsent))
+}
+
+// bare is the connection below TLS and WebSocket.
+func bare(conn net.Conn) net.Conn {
+	for {
+		inner, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = inner.NetConn()
 	}
 }
 

@@ -44,10 +44,18 @@ var refusals = map[byte]string{
 }
 
 var (
+	errRepeat       = errors.New("ended by us, for the broker to repeat what was not acknowledged")
 	errBrokerClosed = errors.New("the broker closed the connection")
 	errBrokerReset  = errors.New("the broker reset the connection")
 	errStalled      = fmt.Errorf("the broker read nothing for %v", writeTimeout)
 )
+
+// timedOut says whether a deadline has passed. The WebSocket library tells so in an
+// error of its own.
+func timedOut(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
+}
 
 // lostError gives the end of a connection its words. What paho reads must never
 // look like net.ErrClosed: paho takes that for its own doing, and would believe

@@ -76,6 +76,12 @@ func (p pipe) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// SetWriteDeadline works on a socket whose other end is closed.
+func (p pipe) SetWriteDeadline(t time.Time) error {
+	_ = p.Conn.SetWriteDeadline(t)
+	return nil
+}
+
 // use makes a session connect to a broker in memory.
 func (b *broker) use(s *Session) { s.open = b.dial }
 
@@ -365,4 +371,15 @@ func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// subscriptions are all that are wanted, in their order.
+func (c *client) subscriptions() []SubscriptionState {
+	c.Session.mu.Lock()
+	defer c.Session.mu.Unlock()
+	subs := make([]SubscriptionState, len(c.subs.wanted))
+	for i, sub := range c.subs.wanted {
+		subs[i] = sub.SubscriptionState
+	}
+	return subs
 }

@@ -7,19 +7,20 @@ import (
 
 // Control packet types, MQTT 3.1.1 section 2.2.1.
 const (
-	typeConnect    = 1
-	typeConnack    = 2
-	typePublish    = 3
-	typePuback     = 4
-	typePubrec     = 5
-	typePubrel     = 6
-	typePubcomp    = 7
-	typeSubscribe  = 8
-	typeSuback     = 9
-	typeUnsuback   = 11
-	typePingreq    = 12
-	typePingresp   = 13
-	typeDisconnect = 14
+	typeConnect     = 1
+	typeConnack     = 2
+	typePublish     = 3
+	typePuback      = 4
+	typePubrec      = 5
+	typePubrel      = 6
+	typePubcomp     = 7
+	typeSubscribe   = 8
+	typeSuback      = 9
+	typeUnsubscribe = 10
+	typeUnsuback    = 11
+	typePingreq     = 12
+	typePingresp    = 13
+	typeDisconnect  = 14
 )
 
 // Flags of the first byte of a PUBLISH, section 3.3.1.

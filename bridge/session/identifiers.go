@@ -5,7 +5,7 @@ import "encoding/binary"
 // Packet identifiers are shared out, so that an answer of the broker says by its
 // identifier alone who it is for, and two that ask never meet [MQTT-2.3.1-2]:
 //
-//	0x0001 to 0x7ffd  SUBSCRIBE, by paho
+//	0x0001 to 0x7ffd  SUBSCRIBE and UNSUBSCRIBE, by paho
 //	0x7ffe, 0x7fff    the status messages, each once on a connection
 //	0x8000 to 0xffff  publications, in their order
 const (
@@ -23,28 +23,31 @@ const (
 // publicationID is the identifier of the publication with a number.
 func publicationID(n uint64) uint16 { return firstPublicationID | uint16(n%publicationIDs) }
 
-// asked is a SUBSCRIBE that has no answer yet.
+// asked is a SUBSCRIBE or UNSUBSCRIBE that has no answer yet.
 type asked struct {
 	id      uint16 // what paho calls it
-	filters int
+	filters int    // of a SUBSCRIBE; 0: an UNSUBSCRIBE
 }
 
-// asks remembers a SUBSCRIBE of paho's, and returns it with an identifier that is
-// paho's to use. paho counts up to 65,535, and would get into those of publications
-// when it has asked for a refused filter once a minute for three weeks. p itself
-// is paho's, and stays as it is.
+// asks remembers a SUBSCRIBE or UNSUBSCRIBE of paho's, and returns it with an
+// identifier that is paho's to use. paho counts up to 65,535, and would get into
+// those of publications when it has asked for a refused filter once a minute for
+// three weeks. p itself is paho's, and stays as it is.
 func (l *lane) asks(p []byte, head int) []byte {
-	id, filters := subscribeFilters(p[head:])
-	wire := 1 + (id-1)%subscribeIDs
+	a := asked{id: binary.BigEndian.Uint16(p[head:])}
+	if p[0]>>4 == typeSubscribe {
+		_, a.filters = subscribeFilters(p[head:])
+	}
+	wire := 1 + (a.id-1)%subscribeIDs
 	l.subMu.Lock()
 	defer l.subMu.Unlock()
-	l.subs[wire] = asked{id, filters}
+	l.subs[wire] = a
 	l.subBuf = append(l.subBuf[:0], p...)
 	binary.BigEndian.PutUint16(l.subBuf[head:], wire)
 	return l.subBuf
 }
 
-// asked gives the SUBSCRIBE that a SUBACK is for.
+// asked gives what a SUBACK or UNSUBACK is for.
 func (l *lane) asked(wire uint16) (a asked, ok bool) {
 	l.subMu.Lock()
 	defer l.subMu.Unlock()
@@ -52,8 +55,8 @@ func (l *lane) asked(wire uint16) (a asked, ok bool) {
 	return a, ok
 }
 
-// answered forgets a SUBSCRIBE, and gives its SUBACK the identifier that paho
-// knows. The SUBACK lies in the buffer of the lane.
+// answered forgets what the SUBACK or UNSUBACK in body is for, and gives it the
+// identifier that paho knows. It lies in the buffer of the lane.
 func (l *lane) answered(body []byte) {
 	wire := binary.BigEndian.Uint16(body)
 	l.subMu.Lock()

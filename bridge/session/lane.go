@@ -20,18 +20,23 @@ import (
 //	5. fill    waits for more bytes
 //
 // So a message meets no queue, no other goroutine and no allocation. What is left
-// for paho is CONNACK, SUBACK and PINGRESP, each in its place in the stream. paho
-// could not do the rest: it hands QoS 2 on by another goroutine, past the order of
-// the stream and twice when the broker repeats itself, and a client of one
-// connection cannot publish again, with the same identifier, on the next.
+// for paho is CONNACK, SUBACK, UNSUBACK and PINGRESP, each in its place in the
+// stream. paho could not do the rest: it hands QoS 2 on by another goroutine, past
+// the order of the stream and twice when the broker repeats itself, and a client of
+// one connection cannot publish again, with the same identifier, on the next.
 
 // readBuffer is how much is read at once, and maxBatch how many messages of that
 // are handed on together. The more there are, the longer the runs of datagrams to
 // one group that leave in one call: with a hundred groups in turn this doubles the
 // rate, against a quarter of the size.
+//
+// Until the broker has accepted us there are no messages, and firstBuffer is
+// enough: what a broker turns away again and again must not take a megabyte each
+// time.
 const (
-	readBuffer = 2 * MaxMessage
-	maxBatch   = 4096
+	readBuffer  = 2 * MaxMessage
+	firstBuffer = 512
+	maxBatch    = 4096
 )
 
 // inbox is where a lane puts what it reads. It outlives the lane, for the
@@ -39,6 +44,8 @@ const (
 type inbox struct {
 	received atomic.Uint64 // messages handed on
 	done     packetIDs     // QoS 2 messages that are acknowledged, but for their PUBREL
+
+	carried map[uint16]Ack // QoS 2 messages of the last connection that are not acknowledged; of Run's goroutine
 
 	mu     sync.Mutex // held while a batch is handled
 	handle func([]Message)
@@ -70,10 +77,11 @@ type lane struct {
 
 	acks *acks
 
-	pinged atomic.Bool // paho waits for an answer to its PINGREQ
+	pinged    atomic.Bool // paho waits for an answer to its PINGREQ
+	keepAlive uint16      // in seconds, for CONNECT; 0: what paho says
 
 	subMu  sync.Mutex
-	subs   map[uint16]asked // by packet identifier of the SUBSCRIBE
+	subs   map[uint16]asked // by packet identifier of the SUBSCRIBE or UNSUBSCRIBE
 	subBuf []byte
 
 	heard [2]chan struct{} // the broker has the message with onlineID, offlineID
@@ -86,6 +94,7 @@ type lane struct {
 	// Under the lock for writing.
 	buffer []byte
 	runs   []run
+	unsent unsent
 
 	handed  chan part             // to serve, with the lock
 	raw     syscall.RawConn       // nil: the connection cannot write without waiting
@@ -105,10 +114,9 @@ func newLane(conn net.Conn, in *inbox, out *outbox) *lane {
 		conn:    conn,
 		in:      in,
 		out:     out,
-		buf:     make([]byte, readBuffer),
-		batch:   make([]Message, 0, maxBatch),
+		unsent:  newUnsent(conn),
+		buf:     make([]byte, firstBuffer),
 		acks:    newAcks(&in.done),
-		answers: make([]answer, 0, maxBatch),
 		subs:    make(map[uint16]asked),
 		heard:   [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)},
 		writing: make(chan struct{}, 1),
@@ -120,6 +128,7 @@ func newLane(conn net.Conn, in *inbox, out *outbox) *lane {
 		l.resumable = true
 		l.useRaw(tcp)
 	}
+	l.acks.carried = in.carried
 	go l.serve()
 	return l
 }
@@ -238,6 +247,11 @@ func (l *lane) note(kind byte, body []byte) (toPaho bool, err error) {
 		}
 	case typeSuback:
 		l.answered(body)
+	case typeUnsuback:
+		if a, ok := l.asked(binary.BigEndian.Uint16(body)); !ok || a.filters > 0 {
+			return false, nil // it answers nothing; paho would take it for the answer to something else
+		}
+		l.answered(body)
 	case typePubrel:
 		return false, l.acks.complete(binary.BigEndian.Uint16(body))
 	case typePuback, typePubrec, typePubcomp:
@@ -338,9 +352,14 @@ var pingResponse = []byte{typePingresp << 4, 0}
 func (l *lane) fill() error {
 	// What is left is less than a frame. It moves at most once, for afterwards
 	// it lies at the start.
-	if l.r > 0 {
-		l.w = copy(l.buf, l.buf[l.r:l.w])
-		l.r = 0
+	buf := l.buf
+	if l.greeted && len(buf) < readBuffer {
+		buf = make([]byte, readBuffer)
+		l.batch, l.answers = make([]Message, 0, maxBatch), make([]answer, 0, maxBatch)
+	}
+	if l.r > 0 || len(buf) > len(l.buf) {
+		l.w = copy(buf, l.buf[l.r:l.w])
+		l.buf, l.r = buf, 0
 	}
 	n, err := l.conn.Read(l.buf[l.w:])
 	l.w += n

@@ -55,6 +55,7 @@ func carry(chunks ...[]byte) (outcome, error) {
 	in := &inbox{handle: func(batch []Message) { o.Messages = append(o.Messages, summaries(batch)...) }}
 	l := newLane(conn, in, newOutbox(100))
 	l.asks(frame(0x82, 0, 7, 0, 1, 'a', 0, 0, 1, 'b', 0), 2) // SUBSCRIBE 7 for two filters
+	l.asks(frame(0xa2, 0, 9, 0, 1, 'a'), 2)                  // UNSUBSCRIBE 9
 	var err error
 	o.Paho, err = io.ReadAll(onlyReader{l})
 	<-l.idle
@@ -84,7 +85,7 @@ func TestMessagesAndWhatAnswersThemAreTakenOutOfTheStream(t *testing.T) {
 		suback(7, 0, 1),
 		publish(qos0, "b", 0, ""),
 		frame(0xd0), // PINGRESP
-		frame(0x40, 0, 9), frame(0x50, 0, 9), frame(0x62, 0, 9), frame(0x70, 0, 9), frame(0xb0, 0, 9),
+		frame(0x40, 0, 9), frame(0x50, 0, 9), frame(0x62, 0, 9), frame(0x70, 0, 9), frame(0xb0, 0, 9), frame(0xb0, 0, 8),
 		publish(qos2, "c", 2, strings.Repeat("y", 300)),
 	)
 	want := outcome{

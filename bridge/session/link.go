@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -29,6 +28,8 @@ const (
 	// nothing any more.
 	leaveTimeout = farewellTimeout + 2*drainTimeout
 
+	// maxPingTimeout bounds how long the broker may take for a sign of life. On a
+	// slow line the question waits behind what is written; see minUnsent.
 	maxPingTimeout = 20 * time.Second
 )
 
@@ -41,10 +42,12 @@ type link struct {
 	lane    *lane
 	broker  string
 	present bool          // the broker remembered the session
+	before  uint64        // messages handed on before it
 	lost    chan struct{} // closed when paho has cleared up after a lost connection
 	err     error         // why, in paho's words; valid when lost is closed
 
 	announcing bool // the online status is on its way
+	resting    bool // it is left alone, or was lost while it was; see ending.go
 }
 
 // connectTo opens a connection to one address and does the handshake.
@@ -53,7 +56,7 @@ func (s *Session) connectTo(ctx context.Context, u *url.URL) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &link{broker: u.String(), lost: make(chan struct{})}
+	l := &link{broker: u.String(), before: s.in.received.Load(), lost: make(chan struct{})}
 	o := s.clientOptions(u)
 	o.SetPassword(password)
 	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) {
@@ -69,6 +72,7 @@ func (s *Session) connectTo(ctx context.Context, u *url.URL) (*link, error) {
 			return nil, err
 		}
 		l.lane = newLane(conn, &s.in, s.out)
+		l.lane.keepAlive = uint16(s.o.KeepAlive / time.Second)
 		stop = context.AfterFunc(ctx, func() { _ = l.lane.fail(context.Cause(ctx)) })
 		return l.lane, nil
 	})
@@ -94,7 +98,7 @@ func handshakeError(token *mqtt.ConnectToken, cause error) error {
 	switch {
 	case code >= 1 && code <= 5:
 		return &RefusedError{Code: code}
-	case errors.Is(cause, os.ErrDeadlineExceeded):
+	case timedOut(cause):
 		return fmt.Errorf("no CONNACK within %v; is this its MQTT port?", connectTimeout)
 	case errors.Is(cause, errBrokerClosed), errors.Is(cause, errBrokerReset):
 		return fmt.Errorf("%w before it answered CONNECT; is this its MQTT port, with the right scheme (mqtt, mqtts, ws, wss)?", cause)
@@ -126,7 +130,7 @@ func (s *Session) clientOptions(u *url.URL) *mqtt.ClientOptions {
 	o.SetClientID(s.o.ClientID)
 	o.SetUsername(s.o.Username)
 	o.SetCleanSession(s.o.Clean)
-	o.SetKeepAlive(s.o.KeepAlive)
+	o.SetKeepAlive(max(s.o.KeepAlive/2, time.Second)) // when to ask; what the broker is told is the lane's to say
 	o.SetPingTimeout(min(s.o.KeepAlive, maxPingTimeout))
 	o.SetConnectTimeout(connectTimeout)
 	o.SetWriteTimeout(handOver)
@@ -178,11 +182,11 @@ func (l *link) settle(ctx context.Context) {
 // broker has it. It is not kept for later: each connection says it anew.
 func (l *link) say(ctx context.Context, id uint16, topic, payload string) error {
 	p := Publication{Topic: []byte(topic), Payload: []byte(payload), QoS: 1, Retain: true}
-	if err := l.lane.say(p.appendTo(nil, id)); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeoutCause(ctx, pubackTimeout, errNoAnswer(pubackTimeout))
 	defer cancel()
+	if err := l.lane.say(p.appendTo(nil, id), ctx.Done()); err != nil {
+		return err
+	}
 	select {
 	case <-l.lane.heard[id-onlineID]:
 		return nil

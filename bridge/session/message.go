@@ -8,6 +8,12 @@ const MaxMessage = 256 << 10
 
 // Message is one MQTT application message. Topic and Payload lie in the buffer
 // of the connection: they are valid until Handle returns, then overwritten.
+//
+// A message of QoS 1 that was not acknowledged when its connection ended comes again
+// on the next, and is handed on again. One of QoS 2 is not, even while it is held,
+// as long as the broker remembers the session and repeats it on the very next
+// connection. To another process it is handed on again: this one keeps nothing on
+// disk, so that both are at-least-once.
 type Message struct {
 	Topic   []byte // well-formed UTF-8 without wildcards or NUL
 	Payload []byte // nil where Oversize is set
@@ -35,10 +41,4 @@ func message(first byte, topic, payload []byte, id uint16) Message {
 		Dup:     first&8 != 0,
 		id:      id,
 	}
-}
-
-// Subscription is one topic filter and the highest quality of service wanted.
-type Subscription struct {
-	Filter string
-	QoS    byte // 0, 1 or 2
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,12 +136,7 @@ func wait(t *testing.T, token mqtt.Token) {
 }
 
 func allActive(s State) bool {
-	for _, sub := range s.Subscriptions {
-		if !sub.Active {
-			return false
-		}
-	}
-	return s.Connected
+	return s.Connected && s.Unanswered == 0 && !slices.ContainsFunc(s.Troubled, func(s SubscriptionState) bool { return !s.Active })
 }
 
 func TestMosquittoKeepsThePersistentSession(t *testing.T) {

@@ -31,9 +31,11 @@ type Options struct {
 	// system's authorities and no certificate of our own.
 	TLS func(host string) (*tls.Config, error)
 
-	// KeepAlive is how long the connection may be silent before the broker is
-	// asked for a sign of life, in whole seconds, up to 65535 s; 0: 30 s.
-	// A broker that stays silent for as long again, at most 20 s, is given up.
+	// KeepAlive is how long the connection may be silent, in whole seconds, up to
+	// 65535 s; 0: 30 s. A broker that was silent for half of that is asked for a
+	// sign of life, and given up when none comes for that long, at most 20 s. So one
+	// that is gone without a word is noticed after 1.1 to 1.75 times KeepAlive, with
+	// a KeepAlive above 40 s sooner. Any byte is a sign of life.
 	KeepAlive time.Duration
 
 	// Clean asks the broker to remember nothing between two connections. What
@@ -48,7 +50,7 @@ type Options struct {
 	// whether this session is there.
 	Status *Status
 
-	// Subscriptions are asked for at every connect.
+	// Subscriptions are asked for at every connect. SetSubscriptions changes them.
 	Subscriptions []Subscription
 
 	// Handle receives the messages in the order in which they came, from one
@@ -93,14 +95,7 @@ func (o *Options) check() error {
 	if o.Status != nil {
 		fault(!validTopic(o.Status.Topic), "status_topic %q: not a topic name", o.Status.Topic)
 	}
-	for _, sub := range o.Subscriptions {
-		if validFilter(sub.Filter) && sub.QoS <= 2 {
-			continue // nearly all of 100,000; the calls below would allocate for each
-		}
-		fault(!validFilter(sub.Filter), "filter %q: not a topic filter", sub.Filter)
-		fault(sub.QoS > 2, "filter %q: QoS %d: want 0, 1 or 2", sub.Filter, sub.QoS)
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, checkSubscriptions(o.Subscriptions))...)
 }
 
 // encodable says whether s fits a string of MQTT, section 1.5.3.

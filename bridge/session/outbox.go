@@ -44,8 +44,8 @@ type outbox struct {
 }
 
 // maxPending bounds the bytes of QoS 0 that wait to be written; a larger frame
-// waits alone.
-const maxPending = 1 << 20
+// waits alone. More would leave the processor's cache before it is written.
+const maxPending = 256 << 10
 
 // run is a number of publications in a row that have the same Origin.
 type run struct {
@@ -72,18 +72,6 @@ func newOutbox(maxInFlight int) *outbox {
 // add takes publications, and returns the lane over which they may leave at once.
 func (o *outbox) add(batch []Publication) *lane {
 	o.outstanding.Add(int64(len(batch)))
-	// One allocation for all that is kept. As the ring empties in order, the
-	// memory of a batch is freed as a whole soon after its first message.
-	size := 0
-	for i := range batch {
-		if batch[i].QoS > 0 {
-			size += batch[i].size()
-		}
-	}
-	var arena []byte
-	if size > 0 {
-		arena = make([]byte, 0, size)
-	}
 	var checked []byte // the topic that was found valid last: often the next one's too
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -100,9 +88,7 @@ func (o *outbox) add(batch []Publication) *lane {
 		case o.stopped:
 			o.refuse(p, ErrStopped)
 		case p.QoS > 0:
-			from := len(arena)
-			arena = p.appendTo(arena, publicationID(o.ring.tail))
-			o.ring.push(parcel{frame: arena[from:len(arena):len(arena)], origin: p.Origin, payload: len(p.Payload), qos: p.QoS})
+			o.ring.push(p)
 		case o.waitForRoom(p.size()):
 			o.pending = p.appendTo(o.pending, 0)
 			o.runs = extend(o.runs, p.Origin, len(p.Payload))
@@ -339,6 +325,10 @@ func (o *outbox) giveUp(why error) {
 	p := o.ring.pop()
 	if p.state != unanswered {
 		why = nil // the broker has it, if not in its turn
+	}
+	if r, ok := p.origin.(Rescuer); ok && why == ErrStopped && r.Rescue(p.publication()) {
+		o.outstanding.Add(-1)
+		return
 	}
 	o.fates.add(run{p.origin, 1, p.payload}, why)
 }

@@ -31,6 +31,16 @@ type Origin interface {
 	Lost(n, bytes int, err error)
 }
 
+// A Rescuer is an Origin that can keep a message of QoS 1 or 2 which is in the
+// session's hands when that ends, for a session to come.
+type Rescuer interface {
+	Origin
+
+	// Rescue says whether the message is kept; if not, it is lost with
+	// ErrStopped. Topic and Payload are the session's memory. It must not block.
+	Rescue(*Publication) bool
+}
+
 // What Publish says, and Origin.Lost.
 var (
 	ErrNotConnected = errors.New("not connected to the broker")
@@ -44,12 +54,12 @@ var (
 //
 // Messages of QoS 0 are written at once, together with others. Those that no
 // connection was there for, or that were being written when it broke, are lost.
-// While 1 MiB of them waits for a slow broker PublishBatch blocks, until there is
+// While 256 KiB of them wait for a slow broker PublishBatch blocks, until there is
 // room or the connection is lost: what the caller reads from can take the burst.
 //
 // Messages of QoS 1 and 2 are kept until the broker has acknowledged them, over
-// as many connections as that takes, and never wait for room. The caller bounds their memory: what it gave less what its Origins
-// were told of.
+// as many connections as that takes, and never wait for room. The caller bounds
+// their memory: what it gave less what its Origins were told of.
 //
 // Over TLS and WebSocket the caller may also have to wait while the broker does not
 // read: whoever publishes also writes, and those cannot write a part.

@@ -323,8 +323,18 @@ func TestIdentifiersOfSubscribeNeverMeetThoseOfPublications(t *testing.T) {
 		if diff := cmp.Diff(suback(id, 1), got[:n]); diff != "" || err != nil {
 			t.Error(err, diff)
 		}
+		_, _ = l.Write(frame(0xa2, byte(id>>8), byte(id), 0, 1, 'a')) // UNSUBSCRIBE
+		sent = conn.written.Next(conn.written.Len())
+		if again := uint16(sent[2])<<8 | uint16(sent[3]); again != wire {
+			t.Errorf("UNSUBSCRIBE %d went out as %d", id, again)
+		}
+		conn.chunks = [][]byte{frame(0xb0, sent[2], sent[3])}
+		n, err = l.Read(got)
+		if diff := cmp.Diff(frame(0xb0, byte(id>>8), byte(id)), got[:n]); diff != "" || err != nil {
+			t.Error(err, diff)
+		}
 	}
-	for _, bad := range [][]byte{frame(0x30, 0, 1, 'a'), frame(0x62, 0, 1), frame(0x40, 0, 1), frame(0xa2, 0, 1, 0, 1, 'a')} {
+	for _, bad := range [][]byte{frame(0x30, 0, 1, 'a'), frame(0x62, 0, 1), frame(0x40, 0, 1)} {
 		l := newLane(&memConn{}, &inbox{}, newOutbox(1))
 		if _, err := l.Write(bad); err == nil {
 			t.Errorf("% x let through", bad)

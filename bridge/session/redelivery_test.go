@@ -224,7 +224,7 @@ func TestAMessageThatTheBrokerHangsUpOnIsFoundAndGivenUp(t *testing.T) {
 		if !strings.Contains(c.log.String(), `given a message on topic \"t\"`) {
 			t.Errorf("not named in the log:\n%s", c.log)
 		}
-		if sub := c.State().Subscriptions[0]; !sub.Active {
+		if sub := c.subscriptions()[0]; !sub.Active {
 			t.Errorf("the subscription was blamed: %+v", sub)
 		}
 	})

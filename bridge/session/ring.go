@@ -5,10 +5,22 @@ import "math/rand/v2"
 // A parcel is a publication of QoS 1 or 2 that is kept until it is acknowledged.
 type parcel struct {
 	frame   []byte // as it is written; nil once the broker needs it no more
+	slab    *slab  // that the frame lies in
 	origin  Origin
 	payload int // bytes
 	qos     byte
 	state   state
+}
+
+// publication is what the frame says.
+func (p *parcel) publication() *Publication {
+	head, _, _ := fixedHeader(p.frame) // which is whole: we have made it
+	body := p.frame[head:]
+	return &Publication{
+		Topic:   body[2 : 2+int(body[0])<<8+int(body[1])],
+		Payload: body[len(body)-p.payload:],
+		QoS:     p.qos, Retain: p.frame[0]&retainFlag != 0, Origin: p.origin,
+	}
 }
 
 // state is how far the broker has answered.
@@ -18,6 +30,20 @@ const (
 	unanswered state = iota
 	released         // QoS 2: PUBREC came, so that PUBREL is ours to send [MQTT-4.3.3-1]
 	delivered        // PUBACK came, or PUBCOMP
+)
+
+// A slab holds the frames of parcels that follow each other. The ring empties in
+// order, so it is soon free as a whole, and used again: a busy rule makes no
+// garbage.
+type slab struct {
+	b    []byte
+	left int // parcels whose frames lie in it
+}
+
+const (
+	slabSize = 64 << 10
+	maxFrame = slabSize / 4 // in a slab; a longer one has its own
+	maxSpare = 16           // slabs
 )
 
 // ring keeps parcels in their order. They are numbered; a number is never used
@@ -31,10 +57,17 @@ const (
 type ring struct {
 	parcels                   []parcel // of number n: parcels[n % len(parcels)]; the length is a power of two
 	head, next, written, tail uint64
+
+	slab  *slab   // that the next frame goes to; nil at first
+	spare []*slab // empty ones
 }
 
-// minRing is the smallest length of a ring.
-const minRing = 64
+// minRing is the length of a ring at first, and keptRing up to which it stays as
+// long as it once had to be.
+const (
+	minRing  = 64
+	keptRing = 2048
+)
 
 // newRing numbers from a random start. Identifiers repeat after 32,768 messages,
 // and a persistent session may still hold, from a process before this one, a
@@ -49,23 +82,55 @@ func newRing() ring {
 
 func (r *ring) at(n uint64) *parcel { return &r.parcels[n&uint64(len(r.parcels)-1)] }
 
-// push appends a parcel.
-func (r *ring) push(p parcel) {
+// push appends a parcel with a publication.
+func (r *ring) push(p *Publication) {
 	if r.tail-r.head == uint64(len(r.parcels)) {
 		r.resize(2 * len(r.parcels))
 	}
-	*r.at(r.tail) = p
+	s := r.room(p.size())
+	from := len(s.b)
+	s.b = p.appendTo(s.b, publicationID(r.tail))
+	s.left++
+	*r.at(r.tail) = parcel{frame: s.b[from:len(s.b):len(s.b)], slab: s, origin: p.Origin, payload: len(p.Payload), qos: p.QoS}
 	r.tail++
 }
 
+// room gives a slab that has room for a frame.
+func (r *ring) room(size int) *slab {
+	if size > maxFrame {
+		return &slab{b: make([]byte, 0, size)}
+	}
+	if r.slab != nil && cap(r.slab.b)-len(r.slab.b) >= size {
+		return r.slab
+	}
+	if n := len(r.spare); n > 0 {
+		r.slab, r.spare = r.spare[n-1], r.spare[:n-1]
+	} else {
+		r.slab = &slab{b: make([]byte, 0, slabSize)}
+	}
+	return r.slab
+}
+
+// leave takes a parcel out of its slab.
+func (r *ring) leave(s *slab) {
+	if s.left--; s.left > 0 || cap(s.b) != slabSize {
+		return
+	}
+	s.b = s.b[:0]
+	if s != r.slab && len(r.spare) < maxSpare {
+		r.spare = append(r.spare, s)
+	}
+}
+
 // pop takes the parcel at the head. A ring that an outage made large gets small
-// again.
+// again. The parcel's frame is overwritten by the next push.
 func (r *ring) pop() (p parcel) {
 	p, *r.at(r.head) = *r.at(r.head), parcel{}
+	r.leave(p.slab)
 	r.head++
 	r.next = max(r.next, r.head)
 	r.written = max(r.written, r.head)
-	if n := uint64(len(r.parcels)); n > minRing && r.tail-r.head < n/8 {
+	if n := uint64(len(r.parcels)); n > keptRing && r.tail-r.head < n/8 {
 		r.resize(len(r.parcels) / 4)
 	}
 	return p

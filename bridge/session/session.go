@@ -12,14 +12,6 @@ import (
 	"time"
 )
 
-// stable is how long a connection must live to count as a good one: then the
-// next failure starts with a short delay again.
-const stable = 2 * maxDelay
-
-// maxKicks is how many connections in a row the broker may end soon, and for no
-// visible reason, before a reason is suggested.
-const maxKicks = 3
-
 // Session is one MQTT session with a broker, kept over as many connections as
 // it takes.
 type Session struct {
@@ -34,12 +26,14 @@ type Session struct {
 
 	mu    sync.Mutex
 	state State
+	subs  subscriptions
+
+	wake chan struct{} // the subscriptions were changed
 
 	// Of Run's goroutine.
-	backoff backoff
-	asking  asking
-	apart   bool // publications wait until all subscriptions are answered; see lost
-	kicks   int  // connections in a row that the broker ended soon and for no visible reason
+	backoff   backoff
+	asking    asking
+	suspicion suspicion
 }
 
 // New checks the options. The error lists all that is wrong with them.
@@ -66,13 +60,11 @@ func New(o Options) (*Session, error) {
 	s.open = s.dial
 	s.out = newOutbox(s.o.MaxInFlight)
 	s.in.handle = o.Handle
-	s.asking.chunk = maxChunk
+	s.wake = make(chan struct{}, 1)
+	s.asking = asking{chunk: maxChunk}
+	s.subs = newSubscriptions(o.Subscriptions, !o.Clean)
+	s.o.Subscriptions = nil // there may be 100,000
 	s.state.Since = time.Now()
-	s.state.Subscriptions = make([]SubscriptionState, len(o.Subscriptions))
-	for i, sub := range o.Subscriptions {
-		s.state.Subscriptions[i].Subscription = sub
-	}
-	s.o.Subscriptions = nil // there may be 100,000, and the state has them
 	return s, nil
 }
 
@@ -91,9 +83,14 @@ func (s *Session) Run(ctx context.Context) error {
 		l, err := s.connect(ctx)
 		if err == nil {
 			err = s.keep(ctx, l)
+		} else {
+			s.suspicion.kicks = 0 // the broker was away: another client would have left it there
+			if refused := (*RefusedError)(nil); !errors.As(err, &refused) {
+				s.backoff.away()
+			}
 		}
 		if ctx.Err() != nil {
-			s.change(disconnected)
+			s.change(s.disconnected)
 			return nil
 		}
 		s.report(err)
@@ -112,6 +109,14 @@ func (s *Session) Run(ctx context.Context) error {
 // at its next connect. A caller with work in hand calls Drain first, and ends
 // Run when the work is done.
 func (s *Session) Drain() { s.in.close() }
+
+// Repeat has the broker send again what it has sent and Handle still holds: it does
+// so on a new connection, if the session is persistent. It does not wait.
+func (s *Session) Repeat() {
+	if l := s.up.Load(); l != nil {
+		_ = l.lane.fail(errRepeat)
+	}
+}
 
 // connect tries the addresses in order.
 func (s *Session) connect(ctx context.Context) (*link, error) {
@@ -138,8 +143,8 @@ func (s *Session) keep(ctx context.Context, l *link) error {
 	start := time.Now()
 	s.up.Store(l)
 	defer s.up.Store(nil)
-	apart := s.apart
-	if !apart {
+	wary := s.suspicion.wary
+	if !wary {
 		s.out.attach(l.lane, l.present) // before anybody is told of the connection
 	}
 	s.log.Info("connected", "broker", l.broker, "session_present", l.present)
@@ -148,10 +153,16 @@ func (s *Session) keep(ctx context.Context, l *link) error {
 		state.SessionPresent = l.present
 		state.Connects++
 		state.LastErr = ""
+		if !l.present {
+			clear(s.subs.gone) // the broker has nothing of ours
+		}
 	})
-	s.subscribe(ctx, l)
+	if wary {
+		l.rest(ctx)
+	}
+	s.subscribe(ctx, l, true)
 	s.announce(ctx, l)
-	if apart {
+	if wary && !l.over(ctx) {
 		s.out.attach(l.lane, l.present)
 	}
 	retry := time.NewTicker(retryRefused)
@@ -159,7 +170,9 @@ func (s *Session) keep(ctx context.Context, l *link) error {
 	for {
 		select {
 		case <-retry.C:
-			s.subscribe(ctx, l)
+			s.subscribe(ctx, l, true)
+		case <-s.wake:
+			s.subscribe(ctx, l, false)
 		case <-l.lost:
 			return s.lost(l, time.Since(start))
 		case <-ctx.Done():
@@ -182,7 +195,9 @@ func (s *Session) announce(ctx context.Context, l *link) {
 	l.announcing = false
 	if err != nil {
 		s.log.Warn("status not published", "topic", s.o.Status.Topic, "broker", l.broker, "err", err)
+		return
 	}
+	s.suspicion.announced = true
 }
 
 // leave ends a connection in good order. DISCONNECT makes the broker discard
@@ -205,40 +220,6 @@ func (s *Session) leave(l *link) {
 	s.log.Info("disconnected", "broker", l.broker)
 }
 
-// lost clears up after a connection, and judges its end: whether the broker had a
-// reason, and which.
-func (s *Session) lost(l *link, life time.Duration) error {
-	err := l.ended()
-	s.out.detach(l.lane, ErrNotConnected)
-	suspected := s.out.suspected()
-	defer func() { s.asking.current = nil }()
-	if life >= stable {
-		s.backoff.reset()
-		s.kicks, s.apart = 0, false
-		return err
-	}
-	switch {
-	case !errors.Is(err, errBrokerClosed) && !errors.Is(err, errBrokerReset):
-		return err
-	case suspected && (len(s.asking.current) > 0 || l.announcing):
-		s.apart = true // it may have been this or that: one after the other the next time
-		return err
-	case len(s.asking.current) > 0:
-		return s.blame(err)
-	case l.announcing:
-		return fmt.Errorf("%w when told the status; check whether it allows publishing to %q", err, s.o.Status.Topic)
-	case suspected:
-		if topic := s.out.convict(); topic != "" {
-			return fmt.Errorf("%w when given a message on topic %q, time and again; the message is dropped: check what the broker allows this user to publish, and how much at a time", err, topic)
-		}
-	}
-	s.kicks++
-	if s.kicks < maxKicks {
-		return err
-	}
-	return fmt.Errorf("%w soon after accepting it, time and again; probably another client uses client_id %q: give each its own", err, s.o.ClientID)
-}
-
 // report tells of a failure: aloud where it is another one than the last.
 func (s *Session) report(err error) {
 	text := err.Error()
@@ -252,7 +233,7 @@ func (s *Session) report(err error) {
 		s.log.Debug("still cannot connect", "err", text)
 	}
 	s.change(func(state *State) {
-		disconnected(state)
+		s.disconnected(state)
 		state.LastErr = text
 	})
 }

@@ -1,9 +1,6 @@
 package session
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // State is a snapshot of a session.
 type State struct {
@@ -13,10 +10,14 @@ type State struct {
 	SessionPresent bool      // the broker remembered the session when we connected
 	Connects       int       // connects that succeeded
 	LastErr        string    // why the last connect failed or the last connection ended; "" if neither happened since
-	Subscriptions  []SubscriptionState
-	Received       uint64 // messages handed on
-	Published      uint64 // messages that the broker has: written (QoS 0), or acknowledged (QoS 1, 2)
-	Outstanding    int    // messages that are on their way to it
+
+	Active     int                 // subscriptions granted on this connection, some perhaps with less than asked for
+	Unanswered int                 // subscriptions neither granted nor refused yet
+	Troubled   []SubscriptionState // those refused, left out or granted with less; shared, so not to be changed
+
+	Received    uint64 // messages handed on
+	Published   uint64 // messages that the broker has: written (QoS 0), or acknowledged (QoS 1, 2)
+	Outstanding int    // messages that are on their way to it
 }
 
 // SubscriptionState is what became of a subscription.
@@ -27,19 +28,21 @@ type SubscriptionState struct {
 	Err     string // what is wrong with it: refused, or granted with less; "" while all is well or the answer is out
 }
 
-// State returns the present state.
+// State returns the present state. It costs no walk over the subscriptions unless
+// something became of one.
 func (s *Session) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state := s.state
-	state.Subscriptions = slices.Clone(state.Subscriptions)
+	tally := s.subs.count()
+	state.Active, state.Unanswered, state.Troubled = tally.active, tally.unanswered, tally.troubled
 	state.Received = s.in.received.Load()
 	state.Published = s.out.published.Load()
 	state.Outstanding = s.Outstanding()
 	return state
 }
 
-// change changes the state and tells of it. Only Run's goroutine does.
+// change changes the state, under mu, and tells of it. Only Run's goroutine does.
 func (s *Session) change(f func(*State)) {
 	s.mu.Lock()
 	f(&s.state)
@@ -50,11 +53,9 @@ func (s *Session) change(f func(*State)) {
 }
 
 // disconnected is the change when there is no connection.
-func disconnected(state *State) {
+func (s *Session) disconnected(state *State) {
 	if state.Connected {
 		state.Connected, state.Since = false, time.Now()
 	}
-	for i := range state.Subscriptions {
-		state.Subscriptions[i].Active = false
-	}
+	s.subs.disconnect()
 }

@@ -35,29 +35,42 @@ const (
 // or of a single one, and would do so at every connect. So the next connect asks
 // for fewer at a time, until the filter to blame is known and can be left out.
 type asking struct {
-	chunk   int               // filters in one SUBSCRIBE
-	current []int             // subscriptions in the SUBSCRIBE that has no answer yet
-	strikes map[int]int       // how often one, asked for alone, ended the connection
-	until   map[int]time.Time // end of its quarantine
+	chunk   int             // filters in one SUBSCRIBE or UNSUBSCRIBE
+	round   uint32          // number of the round of SUBSCRIBEs
+	current []*subscription // those in the SUBSCRIBE that has no answer yet
+	giving  []string        // filters in the UNSUBSCRIBE that has no answer yet
 }
 
-// subscribe asks for every subscription that is not active, chunk by chunk.
-func (s *Session) subscribe(ctx context.Context, l *link) {
-	todo := s.inactive(time.Now())
-	if len(todo) == 0 {
-		return
+// subscribe asks for what is wanted and not granted, with again also for what was
+// refused, and then gives back what is wanted no more.
+func (s *Session) subscribe(ctx context.Context, l *link, again bool) {
+	asked, all, version := s.askForAll(ctx, l, again)
+	gave := all && s.giveAllBack(ctx, l, version)
+	if (asked || gave || !again) && !l.over(ctx) {
+		s.change(func(*State) {})
 	}
+}
+
+// askForAll asks chunk by chunk; all says that each chunk of that version was
+// answered.
+func (s *Session) askForAll(ctx context.Context, l *link, again bool) (asked, all bool, version int) {
+	s.asking.round++
 	wrong := 0
-	for len(todo) > 0 {
-		chunk := s.nextChunk(todo)
+	todo, version := s.lacking(again)
+	for asked = len(todo) > 0; len(todo) > 0 && !l.over(ctx); {
+		chunk := s.nextChunk(todo, version)
+		if chunk == nil {
+			todo, version = s.lacking(again)
+			continue
+		}
 		s.asking.current = chunk
 		codes, err := s.ask(ctx, l, chunk)
 		if l.over(ctx) {
-			return
+			return true, false, version
 		}
 		s.asking.current = nil
 		if err != nil {
-			s.log.Warn("no answer to SUBSCRIBE", "broker", l.broker, "filter", s.sub(chunk[0]).Filter, "err", err)
+			s.log.Warn("no answer to SUBSCRIBE", "broker", l.broker, "filter", chunk[0].Filter, "err", err)
 			break // again with the next round
 		}
 		wrong += s.granted(chunk, codes, maxWarnings-wrong)
@@ -66,36 +79,13 @@ func (s *Session) subscribe(ctx context.Context, l *link) {
 	if wrong > maxWarnings {
 		s.log.Warn("more subscriptions not granted as asked for", "broker", l.broker, "count", wrong-maxWarnings)
 	}
-	s.change(func(*State) {})
-}
-
-// inactive lists the subscriptions to ask for.
-func (s *Session) inactive(now time.Time) (todo []int) {
-	for i := range s.state.Subscriptions {
-		if !s.sub(i).Active && now.After(s.asking.until[i]) {
-			todo = append(todo, i)
-		}
-	}
-	return todo
-}
-
-// nextChunk is as much of todo as fits one SUBSCRIBE, at least one.
-func (s *Session) nextChunk(todo []int) []int {
-	size := 0
-	for n, i := range todo {
-		size += 2 + len(s.sub(i).Filter) + 1
-		if n > 0 && (n == s.asking.chunk || size > maxChunkBytes) {
-			return todo[:n]
-		}
-	}
-	return todo
+	return asked, len(todo) == 0, version
 }
 
 // ask sends one SUBSCRIBE and waits for the return codes, by filter.
-func (s *Session) ask(ctx context.Context, l *link, chunk []int) (map[string]byte, error) {
+func (s *Session) ask(ctx context.Context, l *link, chunk []*subscription) (map[string]byte, error) {
 	filters := make(map[string]byte, len(chunk))
-	for _, i := range chunk {
-		sub := s.sub(i)
+	for _, sub := range chunk {
 		filters[sub.Filter] = max(filters[sub.Filter], sub.QoS)
 	}
 	// No handler: paho's router would cost a walk over all of them per message,
@@ -110,23 +100,26 @@ func (s *Session) ask(ctx context.Context, l *link, chunk []int) (map[string]byt
 
 // granted enters the return codes of a SUBACK, and logs what is wrong and was
 // not before, at most so many times. It returns how many that are.
-func (s *Session) granted(chunk []int, codes map[string]byte, warnings int) (wrong int) {
+func (s *Session) granted(chunk []*subscription, codes map[string]byte, warnings int) (wrong int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, i := range chunk {
-		sub := &s.state.Subscriptions[i]
+	s.subs.tally = nil
+	for _, sub := range chunk {
 		code, ok := codes[sub.Filter]
 		was := sub.Err
+		sub.lowered = ok && code < sub.QoS
 		switch {
 		case !ok: // the broker ended the SUBSCRIBE with something else
 			sub.Err = "the broker gave no return code"
 		case code == subackFailure:
 			sub.Err = "refused by the broker; check what it allows this user to subscribe to"
-		case code < sub.QoS:
+		case sub.lowered:
 			sub.Active, sub.Granted = true, code
+			sub.proven = true
 			sub.Err = fmt.Sprintf("granted with QoS %d, asked for %d", code, sub.QoS)
 		default:
 			sub.Active, sub.Granted, sub.Err = true, code, ""
+			sub.proven = true
 		}
 		if sub.Err != "" && sub.Err != was {
 			if wrong++; wrong <= warnings {
@@ -137,30 +130,33 @@ func (s *Session) granted(chunk []int, codes map[string]byte, warnings int) (wro
 	return wrong
 }
 
-// blame draws the lesson from a connection that the broker closed instead of
-// answering a SUBSCRIBE. It returns what to say about it.
-func (s *Session) blame(err error) error {
-	chunk := s.asking.current
-	first := s.sub(chunk[0]).Filter
-	if len(chunk) > 1 {
-		s.asking.chunk = max(len(chunk)/8, 1)
-		return fmt.Errorf("%w when asked for %d filters at once, %q and others; will ask for %d", err, len(chunk), first, s.asking.chunk)
+// giveAllBack gives back what is wanted no more, chunk by chunk. It stops when
+// what is wanted is no longer of that version, of which all was asked for: what is
+// new comes first, in the round that follows.
+func (s *Session) giveAllBack(ctx context.Context, l *link, version int) (gave bool) {
+	todo := s.unwanted()
+	for gave = len(todo) > 0; len(todo) > 0 && !l.over(ctx); {
+		chunk := s.nextGone(todo, version)
+		if chunk == nil {
+			break
+		}
+		s.asking.giving = chunk
+		err := l.await(ctx, l.client.Unsubscribe(chunk...), subackTimeout)
+		if err != nil {
+			l.settle(ctx)
+		}
+		if l.over(ctx) {
+			break
+		}
+		s.asking.giving = nil
+		if err != nil {
+			s.log.Warn("no answer to UNSUBSCRIBE", "broker", l.broker, "filter", chunk[0], "err", err)
+			break // again with the next round
+		}
+		s.mu.Lock()
+		s.subs.forget(chunk...)
+		s.mu.Unlock()
+		todo = todo[len(chunk):]
 	}
-	if s.asking.strikes == nil {
-		s.asking.strikes, s.asking.until = make(map[int]int), make(map[int]time.Time)
-	}
-	err = fmt.Errorf("%w when asked for filter %q; check what it allows this user to subscribe to", err, first)
-	if s.asking.strikes[chunk[0]]++; s.asking.strikes[chunk[0]] < 2 {
-		return err // once may be chance
-	}
-	s.asking.until[chunk[0]] = time.Now().Add(quarantine)
-	s.asking.chunk = maxChunk // it was this one, and not the number
-	s.mu.Lock()
-	s.state.Subscriptions[chunk[0]].Err = "left out for now: the broker closes the connection when asked for it"
-	s.mu.Unlock()
-	return err
+	return gave
 }
-
-// sub is a copy of one subscription's state. Only Run's goroutine, which alone
-// changes it, may call this without the lock.
-func (s *Session) sub(i int) SubscriptionState { return s.state.Subscriptions[i] }

@@ -4,12 +4,8 @@ import (
 	"errors"
 	"syscall"
 	"time"
-)
 
-// Options of linux/tcp.h, which package syscall has for some architectures only.
-const (
-	tcpUserTimeout  = 18 // TCP_USER_TIMEOUT
-	tcpNotSentLowat = 25 // TCP_NOTSENT_LOWAT
+	"golang.org/x/sys/unix"
 )
 
 // setTCP sets how long sent bytes may stay without an acknowledgement, and how
@@ -17,8 +13,23 @@ const (
 func setTCP(raw syscall.RawConn, d time.Duration, unsent int) (err error) {
 	control := raw.Control(func(fd uintptr) {
 		err = errors.Join(
-			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(d.Milliseconds())),
-			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, unsent))
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds())),
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent))
+	})
+	if control != nil {
+		return control
+	}
+	return err
+}
+
+// fitUnsent asks how fast the line is, and sets how many bytes that are not sent
+// yet the kernel keeps.
+func fitUnsent(raw syscall.RawConn) (err error) {
+	control := raw.Control(func(fd uintptr) {
+		var info *unix.TCPInfo
+		if info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentAt(info.Delivery_rate))
+		}
 	})
 	if control != nil {
 		return control

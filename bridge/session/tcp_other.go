@@ -9,3 +9,5 @@ import (
 )
 
 func setTCP(syscall.RawConn, time.Duration, int) error { return errors.ErrUnsupported }
+
+func fitUnsent(syscall.RawConn) error { return errors.ErrUnsupported }

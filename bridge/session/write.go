@@ -1,6 +1,8 @@
 package session
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"net"
 	"os"
@@ -144,9 +146,11 @@ func (l *lane) Write(p []byte) (int, error) {
 	}
 	frame := p
 	switch kind {
-	case typeSubscribe:
+	case typeSubscribe, typeUnsubscribe:
 		frame = l.asks(p, head)
-	case typeConnect, typePingreq, typeDisconnect:
+	case typeConnect:
+		frame = l.connects(p, head)
+	case typePingreq, typeDisconnect:
 	default: // all others are ours to write
 		return 0, l.fail(errors.New("the MQTT library wrote a frame that it should not"))
 	}
@@ -159,9 +163,26 @@ func (l *lane) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// say writes a frame of ours as it is.
-func (l *lane) say(frame []byte) error {
-	l.lock()
+// connects gives a CONNECT of paho's the keep-alive that the broker is to know:
+// paho asks for signs of life twice as often. It comes behind the name of the
+// protocol, its level and the flags (section 3.1.2).
+func (l *lane) connects(p []byte, head int) []byte {
+	const at = 2 + len("MQTT") + 1 + 1
+	if l.keepAlive == 0 || len(p) < head+at+2 {
+		return p
+	}
+	p = bytes.Clone(p)
+	binary.BigEndian.PutUint16(p[head+at:], l.keepAlive)
+	return p
+}
+
+// say writes a frame of ours as it is. A write that lasts is waited for until done.
+func (l *lane) say(frame []byte, done <-chan struct{}) error {
+	select {
+	case l.writing <- struct{}{}:
+	case <-done:
+		return errStillWriting
+	}
 	defer l.left()
 	defer l.unlock()
 	if l.leaving.Load() {
@@ -272,13 +293,15 @@ func (l *lane) write(b []byte) (sent int, err error) {
 		if !l.resumable && len(part) > piece {
 			part = part[:piece]
 		}
-		if err := l.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		now := time.Now()
+		l.unsent.fit(now)
+		if err := l.conn.SetWriteDeadline(now.Add(writeTimeout)); err != nil {
 			return sent, l.fail(err)
 		}
 		n, err := l.conn.Write(part)
 		sent += n
-		if err != nil && (n == 0 || !l.resumable || !errors.Is(err, os.ErrDeadlineExceeded)) {
-			if errors.Is(err, os.ErrDeadlineExceeded) {
+		if err != nil && (n == 0 || !l.resumable || !timedOut(err)) {
+			if timedOut(err) {
 				err = errStalled
 			}
 			return sent, l.fail(err)
@@ -306,8 +329,12 @@ func (l *lane) writeNow(b []byte) (sent int, err error) {
 	return l.nowSent, nil
 }
 
+// errStillWriting says that the broker was too slow to be told something.
+var errStillWriting = errors.New("the broker is slow to read what was written before")
+
 // fail ends the lane, and with it whatever waits on its connection. The first
-// cause counts, and is returned to all.
+// cause counts, and is returned to all. It closes what is below TLS, which would
+// wait up to 5 s to say goodbye to a broker that reads nothing.
 func (l *lane) fail(err error) error {
 	l.once.Do(func() {
 		if err != net.ErrClosed { // paho's own doing, which it wants to recognise
@@ -315,7 +342,7 @@ func (l *lane) fail(err error) error {
 		}
 		l.cause = err
 		close(l.done)
-		_ = l.conn.Close()
+		_ = bare(l.conn).Close()
 	})
 	return l.cause
 }

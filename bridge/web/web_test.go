@@ -153,6 +153,36 @@ func TestThePageShowsTroubleFirstAndRunsNobodysScript(t *testing.T) {
 	}
 }
 
+func TestThePageShowsTheDiskAndARefusedConfiguration(t *testing.T) {
+	waits := bridge.SpoolStatus{Dir: "/d", Messages: 4711, Bytes: 3 << 20, Size: 512 << 20}
+	fails := bridge.SpoolStatus{Dir: "/d", Messages: 4711, Error: "no space left on device"}
+	ago := time.Now().Add(-3 * time.Hour)
+	for name, c := range map[string]struct {
+		status     bridge.Status
+		has, hasNo []string
+	}{
+		"neither":           {bridge.Status{}, nil, []string{"Waiting on disk", "<dt>Configuration"}},
+		"on disk":           {bridge.Status{Spool: &waits}, []string{"<dt>Waiting on disk</dt><dd>4711 (3.0 MiB of 512.0 MiB)"}, nil},
+		"the disk fails":    {bridge.Status{Spool: &fails}, []string{`<dt>Waiting on disk</dt><dd><span class="pending">no space left on device</span>`}, []string{"4711"}},
+		"taken over":        {bridge.Status{Reload: &bridge.ReloadStatus{At: ago, OK: true}}, []string{"taken over 3h", " ago"}, []string{"refused"}},
+		"refused, with why": {bridge.Status{Reload: &bridge.ReloadStatus{At: ago, Error: "send[3]: <b>"}}, []string{"refused 3h", "the one before it is in force</span>: send[3]: &lt;b&gt;"}, []string{"taken over"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, body := get(t, newFake(c.status), "/")
+			for _, want := range c.has {
+				if !strings.Contains(body, want) {
+					t.Errorf("the page does not say %q:\n%s", want, body)
+				}
+			}
+			for _, not := range c.hasNo {
+				if strings.Contains(body, not) {
+					t.Errorf("the page says %q", not)
+				}
+			}
+		})
+	}
+}
+
 func TestThePageOfManyRulesStaysReadable(t *testing.T) {
 	many := bridge.ReceiveStatus{Groups: make([]string, 1000)}
 	s := bridge.Status{Rules: make([]bridge.RuleStatus, 100_000), Receive: slices.Repeat([]bridge.ReceiveStatus{many}, 1_000)}

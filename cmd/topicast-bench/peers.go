@@ -36,7 +36,9 @@ const (
 func build(ctx context.Context, dir, topicast string, say func(string, ...any)) error {
 	if topicast == "" {
 		say("building topicast")
-		out, err := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, topicastPath), "topicast/cmd/topicast").CombinedOutput()
+		c := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, topicastPath), "topicast/cmd/topicast")
+		c.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
+		out, err := c.CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("build topicast, from a directory of its module: %w\n%s", err, out)
 		}

@@ -120,7 +120,7 @@ func count(ctx context.Context, source, sink *process, o order) (r result, sentC
 // warmUp waits until the bridge carries every stream, and then until what it
 // does only at its start is over. The probes go on meanwhile.
 func warmUp(ctx context.Context, sink, bridge *process) error {
-	const settle = 300 * time.Millisecond
+	const settle = 1300 * time.Millisecond // topicast takes up its garbage after a second
 	if _, err := sink.awaitOf(ctx, heard, bridge); err != nil {
 		return err
 	}

@@ -2,6 +2,8 @@
 
 package main
 
+import "time"
+
 // way is the direction of the traffic, as topicast calls it.
 type way string
 
@@ -40,6 +42,7 @@ var interfaceFaults = []fault{
 	{name: "address-moved", about: "address moved to another interface and back", ways: bothWays, deaf: true, prepare: namedByAddress, run: addressMoved},
 	{name: "link-down", about: "link down and up", ways: bothWays, deaf: true, soak: true, run: linkDown},
 	{name: "carrier", about: "carrier lost and back", ways: bothWays, deaf: true, soak: true, run: carrierLost},
+	{name: "carrier-flaps", about: "carrier lost and back, five times in a second", ways: bothWays, deaf: true, soak: true, run: carrierFlaps},
 	{name: "renamed", about: "interface renamed and back", ways: bothWays, deaf: true, soak: true, run: renamed},
 	{name: "recreated", about: "interface deleted and recreated, another index", ways: bothWays, deaf: true, soak: true, run: recreated},
 	{name: "recreated-same", about: "interface deleted and recreated, the same index", ways: bothWays, deaf: true, soak: true, run: recreatedSame},
@@ -98,6 +101,16 @@ func carrierLost(s *stage) {
 	s.GW.PullCable(iso0)
 	s.hold()
 	s.GW.PushCable(iso0)
+}
+
+// carrierFlaps has the kernel tell late, for it saves up what comes fast.
+func carrierFlaps(s *stage) {
+	for range 5 {
+		s.GW.PullCable(iso0)
+		s.pass(100 * time.Millisecond)
+		s.GW.PushCable(iso0)
+		s.pass(100 * time.Millisecond)
+	}
 }
 
 func renamed(s *stage) {

@@ -39,9 +39,26 @@ func brokerKilled(s *stage) {
 		s.mosquitto.Kill()
 		s.restartBroker()
 		s.over()
+		s.caughtUp()
 	}
 	s.tell("%d times", s.times.kills)
 }
+
+// caughtUp waits until little is still on its way: mosquitto takes into its grave
+// what it has in memory, and that is its loss.
+func (s *stage) caughtUp() {
+	s.until(s.times.heal, func() bool {
+		for name, c := range s.counts {
+			if said := s.feed.next(name); said-c.within([]span{{0, said}}) > fewOnTheWay {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// fewOnTheWay is how many messages may be on their way at any time.
+const fewOnTheWay = 200
 
 // atRandom is how long until the next kill.
 func atRandom() time.Duration { return 100*time.Millisecond + rand.N(900*time.Millisecond) }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,7 +31,12 @@ func onDownLatest(s *stage) { s.rules.extra = "on_down: latest" }
 func youngOnly(s *stage)    { s.rules.extra = "max_age: 1s" }
 func smallSpool(s *stage)   { s.rules.spool = "max_size: 256KiB" }
 func smallDisk(s *stage)    { s.disk = "size=512k" }
-func readOnlyDisk(s *stage) { s.disk = "ro" }
+
+// readOnlyDisk leaves what waits to the broker.
+func readOnlyDisk(s *stage) {
+	deepQueue(s)
+	s.disk = "ro"
+}
 
 // linkDownLong is long enough for the limits above, and for messages younger than
 // them to be there as well.
@@ -55,13 +61,23 @@ func spoolKept(s *stage) {
 // spoolKeptOffline has datagrams come in for a broker that is away, before and after
 // topicast is killed.
 func spoolKeptOffline(s *stage) {
-	s.hear()
 	s.stopBroker()
+	err := s.awaitStatus(s.times.heal, func(st status) error {
+		if st.Broker.Connected {
+			return errors.New("it counts as connected")
+		}
+		return nil
+	})
+	if err != nil {
+		s.fail("%v", err)
+	}
+	s.hear() // what was on its way to the broker when it went is in memory, and is lost with topicast
 	s.hold()
 	s.cut()
+	s.pass(200 * time.Millisecond) // what was in memory is lost with it; let it reach the disk
 	s.killBridge()
 	s.runBridge()
-	err := s.awaitStatus(s.times.heal, func(st status) error {
+	err = s.awaitStatus(s.times.heal, func(st status) error {
 		for _, r := range st.Receive {
 			if r.Joined == 0 {
 				return fmt.Errorf("rule %s does not listen: %s", r.Name, r.Reason)

@@ -227,6 +227,9 @@ func extras(r mapping.SendRule, h *host) (list []string) {
 	if r.Retained != mapping.RetainedOnce {
 		list = append(list, "retained "+r.Retained.String())
 	}
+	if r.OnDown != mapping.DefaultOnDown(r.QoS) {
+		list = append(list, "on down "+r.OnDown.String())
+	}
 	if !b.Fragment {
 		list = append(list, dropAbove(p))
 	}

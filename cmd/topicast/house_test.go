@@ -19,14 +19,15 @@ var rooms = map[string]struct {
 	sentence string
 	imports  []string
 }{
-	"cmd/topicast":        {"Command topicast carries MQTT messages to IP multicast groups and back.", []string{"mapping", "configs", "bridge", "bridge/multicast", "bridge/session", "bridge/web", "bridge/broker"}},
+	"cmd/topicast":        {"Command topicast carries MQTT messages to IP multicast groups and back.", []string{"mapping", "configs", "bridge", "bridge/multicast", "bridge/session", "bridge/spool", "bridge/web", "bridge/broker"}},
 	"cmd/topicast-bench":  {"Command topicast-bench measures topicast beside its peers.", []string{"bridge/netlab"}},
 	"cmd/topicast-faults": {"Command topicast-faults shows what topicast does when things fail.", []string{"bridge/netlab"}},
 	"mapping":             {"Package mapping decides which messages go to which groups and which datagrams become which topics; it does no I/O.", nil},
 	"configs":             {"Package configs defines the configuration file, loads it, and holds its commented reference.", []string{"mapping"}},
-	"bridge":              {"Package bridge runs a compiled table between one broker and the network.", []string{"mapping", "bridge/session", "bridge/multicast"}},
+	"bridge":              {"Package bridge runs a compiled table between one broker and the network.", []string{"mapping", "bridge/session", "bridge/multicast", "bridge/spool"}},
 	"bridge/session":      {"Package session keeps one MQTT session with a broker.", nil},
 	"bridge/multicast":    {"Package multicast sends and receives datagrams in batches on sockets bound to a source, and watches the interfaces they use.", nil},
+	"bridge/spool":        {"Package spool keeps messages on disk in order until they can go on.", nil},
 	"bridge/web":          {"Package web serves the status page, metrics and health checks.", []string{"bridge"}},
 	"bridge/broker":       {"Package broker is a small in-process MQTT broker for the demo and the tests.", nil},
 	"bridge/netlab":       {"Package netlab builds throw-away networks of namespaces for the tests.", nil},
@@ -40,7 +41,10 @@ var doors = map[string][]string{
 	"github.com/spf13/viper":              {"configs"},
 	"go.yaml.in/yaml/v3":                  {"configs"},
 	"github.com/pelletier/go-toml/v2":     {"configs"},
+	"github.com/fsnotify/fsnotify":        {"configs"},
+	"github.com/coreos/go-systemd/v22":    {"cmd/topicast"},
 	"github.com/eclipse/paho.mqtt.golang": {"bridge/session", "cmd/topicast-bench"}, // there it is one of the peers
+	"go.etcd.io/bbolt":                    {"bridge/spool"},
 	"golang.org/x/net":                    {"bridge/multicast"},
 	"golang.org/x/sys":                    {"bridge/multicast", "bridge/netlab", "cmd/topicast-bench"}, // beside multicast, independent witnesses
 	"github.com/vishvananda/netlink":      {"bridge/multicast", "bridge/netlab", "cmd/topicast-bench"},

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"os/signal"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,6 +28,11 @@ func newRunCommand() *cobra.Command {
 		Short: "Run the bridge",
 		Long: `Run the bridge until it is told to stop (SIGTERM, SIGINT).
 
+A changed configuration file is taken over while it runs, by itself or at once on
+SIGHUP: rules that are as before are not disturbed. A file with a fault changes
+nothing, and the log says what is wrong with it. The rules and log.level are taken
+over; the other sections take effect at the next start, and the log names the keys.
+
 It exits at once, with status 1, only over a configuration that it cannot read or
 a status page that it cannot open. A broker that is away, an interface that comes
 late, a message that cannot be sent: those are waited for, or counted, and said
@@ -40,11 +48,20 @@ TOPICAST_BROKER_URL. A flag wins over a variable, and a variable over the file.`
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			defer hurry()()
-			cfg, err := configs.Load(file, c.Flags())
+			// From here on SIGHUP does not end the process. Windows never sends it.
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
+			load := func(file string) (*configs.Config, error) { return configs.Load(file, c.Flags()) }
+			cfg, err := load(file)
 			if err != nil {
 				return err
 			}
-			return runBridge(c.Context(), cfg, newLogger(c.ErrOrStderr(), cfg.Log))
+			level := new(slog.LevelVar)
+			log := newLogger(c.ErrOrStderr(), cfg.Log, level)
+			return runBridge(c.Context(), &reloading{
+				hangup: hangup, load: load, manager: systemd{log}, level: level, log: log, started: cfg, current: cfg,
+			})
 		},
 	}
 	c.Flags().StringVarP(&file, "config", "c", "", "the configuration `file`")
@@ -59,14 +76,16 @@ const startTime = time.Second
 // hurry puts off the collecting of garbage until the start is over. Nearly all
 // that a start allocates is there to stay, so that going through it half a dozen
 // times on the way takes as long as the work itself. Then it collects, and gives
-// the memory back that reading a long list of rules has left, which would else
-// count as ours for as long as nothing more is allocated. stop ends it early.
+// the memory back that reading a long list of rules has left, and the code that
+// did it, which would else count as ours for as long as nothing else wants the
+// room. stop ends it early.
 func hurry() (stop func()) {
 	percent := debug.SetGCPercent(400)
 	calm := sync.OnceFunc(func() { debug.SetGCPercent(percent) })
 	over := time.AfterFunc(startTime, func() {
 		calm()
 		debug.FreeOSMemory()
+		returnCode()
 	})
 	return func() {
 		over.Stop()
@@ -74,14 +93,18 @@ func hurry() (stop func()) {
 	}
 }
 
-// runBridge runs what cfg asks for until ctx ends.
-func runBridge(ctx context.Context, cfg *configs.Config, log *slog.Logger) error {
-	b, err := newBridge(cfg, log)
+// runBridge runs what the configuration asks for, and those that come after it,
+// until ctx ends.
+func runBridge(ctx context.Context, r *reloading) error {
+	cfg, log := r.started, r.log
+	log.Info("topicast starts", "version", buildVersion(), "config", cfg.File,
+		"send_rules", len(cfg.Table.Send()), "receive_rules", len(cfg.Table.Receive()))
+	kept := openSpool(cfg.Spool, log)
+	defer closeSpool(kept, log)
+	b, err := newBridge(cfg, kept, log)
 	if err != nil {
 		return err
 	}
-	log.Info("topicast starts", "version", buildVersion(), "config", cfg.File,
-		"send_rules", len(cfg.Table.Send()), "receive_rules", len(cfg.Table.Receive()))
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Error())
 	}
@@ -95,17 +118,35 @@ func runBridge(ctx context.Context, cfg *configs.Config, log *slog.Logger) error
 		g.Go(func() error { return server.Serve(ctx) })
 	}
 	g.Go(func() error { return b.Run(ctx) })
+	r.bridge = b
+	g.Go(func() error {
+		r.run(ctx)
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		r.manager.stopping()
+		return nil
+	})
+	// It is alive until it has stopped, which takes some time.
+	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go r.manager.beat(beating, b.Alive)
+	// A broker that is away is no reason for systemd to wait, or to start us anew.
+	r.manager.ready(sum(cfg.Table))
+	cfg.Release() // the bridge has its own
 	err = g.Wait()
 	log.Info("topicast stopped")
 	return err
 }
 
-// newBridge makes the bridge that cfg asks for.
-func newBridge(cfg *configs.Config, log *slog.Logger) (*bridge.Bridge, error) {
+// newBridge makes the bridge that cfg asks for, with a spool.
+func newBridge(cfg *configs.Config, kept bridge.Spool, log *slog.Logger) (*bridge.Bridge, error) {
 	return bridge.New(bridge.Options{
 		Version:   buildVersion(),
 		Table:     cfg.Table,
 		QueueSize: int64(cfg.Queue.Size),
+		Spool:     kept,
 		Loops:     bridge.Loops(cfg.Loops),
 		Session:   sessionOptions(cfg.Broker, log),
 		Logger:    log,
@@ -131,9 +172,10 @@ func sessionOptions(b configs.Broker, log *slog.Logger) session.Options {
 	return o
 }
 
-// newLogger logs to w as the section log asks.
-func newLogger(w io.Writer, l configs.Log) *slog.Logger {
-	o := &slog.HandlerOptions{Level: l.Level}
+// newLogger logs to w as the section log asks. level can be changed later.
+func newLogger(w io.Writer, l configs.Log, level *slog.LevelVar) *slog.Logger {
+	level.Set(l.Level)
+	o := &slog.HandlerOptions{Level: level}
 	if l.Format == configs.FormatJSON {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}

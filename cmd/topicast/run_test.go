@@ -1,7 +1,9 @@
 package main
 
 import (
+	"log/slog"
 	"runtime/debug"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,4 +55,18 @@ func TestGarbageIsCollectedAsEverOnceTheStartIsOver(t *testing.T) {
 		time.Sleep(2 * startTime) // nothing comes of it later
 		synctest.Wait()
 	})
+}
+
+func TestTheLevelOfTheLogCanBeChangedWhileItRuns(t *testing.T) {
+	for _, format := range []configs.Format{configs.FormatText, configs.FormatJSON} {
+		var out recorder
+		level := new(slog.LevelVar)
+		log := newLogger(&out, configs.Log{Level: slog.LevelWarn, Format: format}, level)
+		log.Info("early")
+		level.Set(slog.LevelInfo)
+		log.Info("late")
+		if got := out.String(); strings.Contains(got, "early") || !strings.Contains(got, "late") {
+			t.Errorf("%s: %s", format, got)
+		}
+	}
 }
