@@ -1,6 +1,6 @@
 // Command topicast-bench measures topicast beside its peers.
 //
-//	go run ./cmd/topicast-bench [--only NAMES] [--rounds N] [--seconds S] [--quick] [--json]
+//	go run ./cmd/topicast-bench [--only NAMES] [--peers NAMES] [--rounds N] [--seconds S] [--quick] [--json]
 //
 // It builds topicast and the peers, runs one after the other in a network of
 // namespaces that nothing else is connected to, round after round so that a busy

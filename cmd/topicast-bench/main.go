@@ -47,10 +47,11 @@ type options struct {
 
 func readFlags(args []string, usage io.Writer) (options, error) {
 	var o options
-	var only string
+	var only, peers string
 	f := flag.NewFlagSet("topicast-bench", flag.ContinueOnError)
 	f.SetOutput(usage)
 	f.StringVar(&only, "only", "", "the `names` of the scenarios to run, parted by commas; * stands for anything, as in send-*")
+	f.StringVar(&peers, "peers", "", "the `names` of those to measure, parted by commas; empty: all")
 	f.IntVar(&o.rounds, "rounds", 3, "how often each peer runs in each scenario, 1 to 100")
 	f.Float64Var(&o.seconds, "seconds", 2, "how long each run is under load, 0.1 to 60; a search uses a quarter for each rate")
 	f.IntVar(&o.messages, "messages", 0, "at most so many messages in each run; 0: no bound")
@@ -78,6 +79,9 @@ func readFlags(args []string, usage io.Writer) (options, error) {
 	}
 	var err error
 	o.scenarios, err = choose(patterns)
+	if err == nil && peers != "" {
+		o.scenarios, err = among(o.scenarios, strings.Split(peers, ","))
+	}
 	switch {
 	case err != nil:
 	case f.NArg() > 0:

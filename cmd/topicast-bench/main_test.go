@@ -7,11 +7,13 @@ import (
 	"flag"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"topicast/bridge/netlab"
 )
@@ -41,7 +43,11 @@ func TestScenariosAreChosenByName(t *testing.T) {
 	if o, err := readFlags([]string{"--quick", "--only", "clean-rate"}, io.Discard); err != nil || len(o.scenarios) != 1 {
 		t.Errorf("--quick --only clean-rate: %d scenarios, %v", len(o.scenarios), err)
 	}
-	o, err := readFlags(nil, io.Discard)
+	o, err := readFlags([]string{"--only", "send-*", "--peers", "mmsg,python"}, io.Discard)
+	if err != nil || len(o.scenarios) != 6 || !slices.Equal(o.scenarios[0].peers, []string{"mmsg", "python"}) || !slices.Equal(o.scenarios[4].peers, []string{"python"}) {
+		t.Errorf("--peers mmsg,python: %+v, %v", o.scenarios, err)
+	}
+	o, err = readFlags(nil, io.Discard)
 	if err != nil || len(o.scenarios) != len(scenarios) || o.rounds != 3 || o.seconds != 2 {
 		t.Errorf("without flags: %d scenarios, %d rounds of %v s, %v", len(o.scenarios), o.rounds, o.seconds, err)
 	}
@@ -52,6 +58,7 @@ func TestWhatCannotBeDoneIsRefused(t *testing.T) {
 		"--only send-12":        "no scenario \"send-12\"; there are send-16, send-128",
 		"--only send-128,nope*": "no scenario \"nope*\"",
 		"--only [":              "syntax error in pattern",
+		"--peers topicast,go":   "no peer \"go\" there; there are c, ceiling, csub, mmsg, paho, python, topicast",
 		"--rounds 0":            "--rounds 0 is not 1 to 100",
 		"--rounds 101":          "--rounds 101",
 		"--seconds 0":           "--seconds 0 is not 0.1 to 60",
@@ -114,5 +121,31 @@ func TestWhatTheKernelSaysIsRead(t *testing.T) {
 	}
 	if e := thisMachine(); e.Cores < 1 || e.Kernel == "" || e.CPU == "" {
 		t.Errorf("this machine: %+v", e)
+	}
+}
+
+func TestThePeakIsThatOfTheRun(t *testing.T) {
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{Cmd: &exec.Cmd{Process: self}}
+	grow := func() { // by 64 MiB, and back
+		b, err := unix.Mmap(-1, 0, 64<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_POPULATE)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = unix.Munmap(b)
+	}
+	grow()
+	if err := p.forgetPeak(); err != nil {
+		t.Fatal(err)
+	}
+	if now, peak, err := p.memory(); err != nil || now <= 0 || peak > now+32 {
+		t.Errorf("%v MB now, %v at most, %v: what was before counts", now, peak, err)
+	}
+	grow()
+	if now, peak, err := p.memory(); err != nil || peak < now+32 {
+		t.Errorf("%v MB now, %v at most, %v: what was since does not count", now, peak, err)
 	}
 }

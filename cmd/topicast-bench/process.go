@@ -200,6 +200,13 @@ func (p *process) cpu() (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
+// forgetPeak has the most that was resident count from now: what a program needs at
+// its start is not what it needs under load.
+func (p *process) forgetPeak() error {
+	const peakOnly = "5" // proc_pid_clear_refs(5)
+	return os.WriteFile("/proc/"+strconv.Itoa(p.Process.Pid)+"/clear_refs", []byte(peakOnly), 0)
+}
+
 // memory is what is resident now, and the most that was, in MB (10⁶ bytes).
 func (p *process) memory() (now, peak float64, err error) {
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(p.Process.Pid) + "/status")

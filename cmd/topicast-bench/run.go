@@ -63,6 +63,9 @@ func newMeter(p *process) (m meter, err error) {
 	if m.before, err = p.cpu(); err != nil {
 		return m, p.complain(err)
 	}
+	if err = p.forgetPeak(); err != nil {
+		return m, p.complain(err)
+	}
 	m.idle, _, err = p.memory()
 	return m, err
 }

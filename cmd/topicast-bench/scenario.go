@@ -4,7 +4,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -143,6 +145,28 @@ func choose(patterns []string) ([]scenario, error) {
 		}
 	}
 	return chosen, nil
+}
+
+// among returns the scenarios with only the peers that are named, and without those
+// in which none of them runs.
+func among(list []scenario, peers []string) ([]scenario, error) {
+	var narrowed []scenario
+	known := map[string]bool{}
+	for _, s := range list {
+		for _, p := range s.peers {
+			known[p] = true
+		}
+		s.peers = slices.DeleteFunc(slices.Clone(s.peers), func(p string) bool { return !slices.Contains(peers, p) })
+		if len(s.peers) > 0 {
+			narrowed = append(narrowed, s)
+		}
+	}
+	for _, p := range peers {
+		if !known[p] {
+			return nil, fmt.Errorf("no peer %q there; there are %s", p, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+		}
+	}
+	return narrowed, nil
 }
 
 func names(list []scenario) []string {
