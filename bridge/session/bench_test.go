@@ -125,7 +125,7 @@ type mouth struct {
 }
 
 func (m *mouth) Read(p []byte) (int, error)  { return copy(p, m.words), nil }
-func (m *mouth) Write(p []byte) (int, error) { return len(p), nil }
+func (m *mouth) Write(p []byte) (int, error) { m.writes++; return len(p), nil }
 
 // answers lets the broker answer the next n publications.
 func (p *publishing) answers(tb testing.TB, n int, kinds ...byte) {

@@ -86,6 +86,7 @@ type lane struct {
 
 	heard [2]chan struct{} // the broker has the message with onlineID, offlineID
 
+	company   company
 	writing   chan struct{} // a lock, held for whole frames; see write.go
 	todo      atomic.Bool   // something was left to whoever holds that lock
 	leaving   atomic.Bool   // DISCONNECT was written

@@ -115,7 +115,7 @@ func (o *outbox) waitForRoom(size int) bool {
 			return true
 		}
 		o.mu.Unlock()
-		l.push() // else everybody might wait for somebody to write
+		l.pushNow() // else everybody might wait for somebody to write
 		o.mu.Lock()
 		if o.lane == l && len(o.pending)+size > maxPending && len(o.pending) > 0 {
 			o.room.Wait()

@@ -13,7 +13,8 @@ import (
 // along what others have: one call writes publications and acknowledgements,
 // often many of them. Nobody waits for its turn who need not:
 //
-//	push    a publisher, with publications; finds the lock taken: leaves them
+//	push    a publisher, with publications, and those of others who were about to
+//	        publish (company); finds the lock taken: leaves them
 //	answer  the reader, with acknowledgements; finds the lock taken: leaves them
 //	serve   the goroutine of the lane: what Ack.Done releases, what the broker's
 //	        acknowledgements make room for, and what others have left
@@ -46,8 +47,15 @@ const (
 	maxTurns = 4
 )
 
-// push writes what publishers have, if nobody else does.
+// push writes what publishers have, unless another one is about to.
 func (l *lane) push() {
+	if l.company.await() {
+		l.pushNow()
+	}
+}
+
+// pushNow writes what publishers have, if nobody else does.
+func (l *lane) pushNow() {
 	for range maxTurns {
 		if !l.tryLock() {
 			return
