@@ -2,16 +2,7 @@
 
 package multicast
 
-import (
-	"golang.org/x/net/ipv4"
-	"golang.org/x/sys/unix"
-)
-
-// writer returns how messages are given to the kernel: sendmmsg(2) on Linux,
-// one message a call elsewhere; never waiting.
-func (s *Sender) writer() func([]ipv4.Message) (int, error) {
-	return func(ms []ipv4.Message) (int, error) { return s.ip.WriteBatch(ms, unix.MSG_DONTWAIT) }
-}
+import "golang.org/x/sys/unix"
 
 // writable waits until the send buffer has room.
 func (s *Sender) writable() error {

@@ -14,6 +14,10 @@ const (
 
 	// maxSegments is how many datagrams make a run (UDP_MAX_SEGMENTS before Linux 6.9).
 	maxSegments = 64
+
+	// maxDatagrams is how many make a chunk, about a millisecond of the kernel's
+	// work; the last run may bring some more.
+	maxDatagrams = 1024
 )
 
 // chunk holds the memory of one system call. Chunks are shared by all senders
@@ -58,11 +62,11 @@ func (c *chunk) clear() {
 	c.n, c.payloads = 0, c.payloads[:0]
 }
 
-// fill makes a chunk of the datagrams at the front of batch, up to one that
-// send would refuse.
+// fill makes a chunk of the datagrams at the front of batch, as many as it may
+// hold, up to one that send would refuse.
 func (s *Sender) fill(c *chunk, batch []Datagram, segment int) {
 	c.clear()
-	for len(batch) > 0 && c.n < maxEntries && s.refuse(&batch[0]) == nil {
+	for len(batch) > 0 && c.n < maxEntries && len(c.payloads) < maxDatagrams && s.refuse(&batch[0]) == nil {
 		run := batch[:runLength(batch, segment)]
 		c.add(run)
 		batch = batch[len(run):]

@@ -132,6 +132,29 @@ func TestAnUndeliverableDatagramCostsItselfOnly(t *testing.T) {
 	}
 }
 
+// One call to the kernel is bounded: nobody else gets the processor meanwhile.
+func TestACallCarriesABoundedNumberOfDatagrams(t *testing.T) {
+	k := &kernel{}
+	s := k.sender(1472)
+	calls := 0
+	s.write = func(ms []ipv4.Message) (int, error) {
+		calls++
+		n := 0
+		for i := range ms {
+			n += len(ms[i].Buffers)
+		}
+		if n >= maxDatagrams+maxSegments {
+			t.Errorf("call %d: %d datagrams", calls, n)
+		}
+		return k.write(ms)
+	}
+	batch := groupsOf(10*maxDatagrams, 1, 9999)
+	n, err := s.Send(batch, func(i int, err error) { t.Errorf("datagram %d: %v", i, err) })
+	if n != len(batch) || err != nil || calls < 10 || calls > 11 {
+		t.Errorf("%d sent in %d calls, %v", n, calls, err)
+	}
+}
+
 func TestASystemThatDoesNothingIsNotAskedForEver(t *testing.T) {
 	k := &kernel{}
 	s := k.sender(0)
