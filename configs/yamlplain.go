@@ -81,6 +81,9 @@ func (p *plainYAML) block() node {
 	n := node{kind: table, at: p.place()}
 	if p.dash() {
 		n.kind = list
+		if p.depth == 2 { // the rules; a list that grows as it is read takes five times the memory
+			n.entries = make([]entry, 0, 1+strings.Count(p.rest, "\n"+strings.Repeat(" ", int(indent))+"- "))
+		}
 	} else {
 		n.entries = make([]entry, 0, 6) // as many as a rule often has
 	}

@@ -62,7 +62,7 @@ func (f *flow) addTargets() (filters *trie) {
 			continue
 		}
 		if filters == nil {
-			filters = newTrie(len(t.send))
+			filters = newTrie(len(t.send), 0)
 		}
 		filters.insert(t.send[i].Filter.mqtt, int32(i))
 		f.graph[f.sends(i)] = []int32{node}

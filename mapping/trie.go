@@ -38,9 +38,10 @@ const (
 	dollarRoot
 )
 
-// newTrie returns a trie for filters with ids from 0 to size-1.
-func newTrie(size int) *trie {
-	t := &trie{next: make([]int32, size)}
+// newTrie returns a trie for filters with ids from 0 to size-1, and with room for
+// so many levels in which they differ.
+func newTrie(size, levels int) *trie {
+	t := &trie{next: make([]int32, size), nodes: make([]node, 0, dollarRoot+1+int32(levels))}
 	t.add(none, "") // plainRoot
 	t.add(none, "") // dollarRoot
 	return t
@@ -53,8 +54,7 @@ func trieOf(filters []SendRule) *trie {
 	for i := range filters {
 		levels += 1 + strings.Count(filters[i].Filter.mqtt, "/")
 	}
-	t := newTrie(len(filters))
-	t.nodes = slices.Grow(t.nodes, levels) // if no two had a level in common
+	t := newTrie(len(filters), levels) // if no two had a level in common
 	for i := len(filters) - 1; i >= 0; i-- {
 		t.insert(filters[i].Filter.mqtt, int32(i))
 	}

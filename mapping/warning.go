@@ -54,11 +54,19 @@ func (t *Table) duplicate(earlier, later int) Warning {
 
 // wildcardSubscriptions are the rules whose filters are subscribed to and have a
 // wildcard. Only those overlap each other: what overlaps a single topic covers it.
-func (t *Table) wildcardSubscriptions() []int {
-	kept, _ := t.covering()
-	return slices.DeleteFunc(kept, func(rule int) bool {
-		return !strings.ContainsAny(t.send[rule].Filter.mqtt, "+#")
-	})
+func (t *Table) wildcardSubscriptions() (kept []int) {
+	for i := range t.send {
+		filter := t.send[i].Filter.mqtt
+		if !strings.ContainsAny(filter, "+#") {
+			continue
+		}
+		covered := false
+		t.trie.match(filter, func(first int32) { covered = covered || int(first) != i })
+		if !covered {
+			kept = append(kept, i)
+		}
+	}
+	return kept
 }
 
 // sameOutcome gathers the rules that make the same datagram of a message.
@@ -105,7 +113,7 @@ func (t *Table) overlaps(what string, sets [][]int, warning func(earlier, later 
 		if len(set) <= 1 {
 			continue
 		}
-		seen := newTrie(len(set))
+		seen := newTrie(len(set), 2*len(set)) // a guess; there may be more
 		for i, rule := range set {
 			filter := t.send[rule].Filter.mqtt
 			seen.overlapping(filter, &steps, func(first int32) {

@@ -119,7 +119,7 @@ func (r *reloading) refused(err error) {
 	if more := len(faults) - 1; more > 0 {
 		status += ", and " + count(more, "fault") + " more"
 	}
-	r.manager.ready(status)
+	r.manager.ready(func() string { return status })
 }
 
 // taken logs as a start does.
@@ -135,6 +135,6 @@ func (r *reloading) taken(cfg *configs.Config) {
 	if len(later) > 0 {
 		r.log.Warn("changed, and takes effect at the next start", "keys", strings.Join(later, ", "))
 	}
-	r.manager.ready(sum(cfg.Table))
+	r.manager.ready(func() string { return sum(cfg.Table) })
 	cfg.Release()
 }

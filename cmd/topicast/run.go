@@ -133,7 +133,7 @@ func runBridge(ctx context.Context, r *reloading) error {
 	defer stop()
 	go r.manager.beat(beating, b.Alive)
 	// A broker that is away is no reason for systemd to wait, or to start us anew.
-	r.manager.ready(sum(cfg.Table))
+	r.manager.ready(func() string { return sum(cfg.Table) })
 	cfg.Release() // the bridge has its own
 	err = g.Wait()
 	log.Info("topicast stopped")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"os"
 	"strings"
 	"time"
 
@@ -14,9 +15,12 @@ import (
 type systemd struct{ log *slog.Logger }
 
 // ready says that the bridge is at work, or at work again after reloading.
-// systemctl status shows the status, which is one line.
-func (s systemd) ready(status string) {
-	s.tell(daemon.SdNotifyReady, "STATUS="+oneLine(status))
+// systemctl status shows the status, which is one line; where nobody asks, it is
+// not made.
+func (s systemd) ready(status func() string) {
+	if os.Getenv("NOTIFY_SOCKET") != "" {
+		s.tell(daemon.SdNotifyReady, "STATUS="+oneLine(status()))
+	}
 }
 
 // reloading must be followed by ready. The time is what Type=notify-reload asks

@@ -68,7 +68,7 @@ func TestSystemdIsToldHowThingsStand(t *testing.T) {
 	m := newManager(t)
 	t.Setenv("NOTIFY_SOCKET", m.name)
 	s := systemd{slog.New(slog.DiscardHandler)}
-	s.ready("3 send rules,\n READY=0")
+	s.ready(func() string { return "3 send rules,\n READY=0" })
 	m.told(`READY=1\nSTATUS=3 send rules, READY=0`, "")
 	s.reloading()
 	m.told(`RELOADING=1\n(MONOTONIC_USEC=\d+\n)?`, "")
@@ -81,7 +81,7 @@ func TestNobodyIsToldWithoutSystemd(t *testing.T) {
 	s := systemd{log.logger()}
 	t.Setenv("NOTIFY_SOCKET", "")
 	t.Setenv("WATCHDOG_USEC", "")
-	s.ready("x")
+	s.ready(func() string { t.Error("the status is made for nobody"); return "x" })
 	s.reloading()
 	s.stopping()
 	s.beat(t.Context(), func() bool { return true }) // it ends at once
@@ -89,7 +89,7 @@ func TestNobodyIsToldWithoutSystemd(t *testing.T) {
 		t.Errorf("it says %s", got)
 	}
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "gone"))
-	s.ready("x")
+	s.ready(func() string { return "x" })
 	log.has(t, `level=WARN msg="cannot tell systemd how things stand" err=.*gone`)
 	t.Setenv("WATCHDOG_USEC", "soon")
 	s.beat(t.Context(), func() bool { return true })
