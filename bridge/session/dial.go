@@ -25,12 +25,11 @@ const (
 	userTimeout = 20 * time.Second
 
 	// What the kernel keeps of a connection and has not sent is bounded, where it can
-	// be told (tcp(7)), to what the line carries in unsentTime, within limits. By
+	// be told (tcp(7)), to what the line carries in unsentTime, and minUnsent at least. By
 	// itself it takes up to 4 MiB (tcp_wmem): over a slow line minutes of QoS 0, behind
 	// which a PINGREQ waits as long, and is taken for unanswered. 128 KiB are 16 s at
 	// 64 kbit/s; on a fast line they would be gone before we are woken for more.
 	minUnsent  = 128 << 10
-	maxUnsent  = 4 << 20
 	unsentTime = 100 * time.Millisecond
 )
 
@@ -178,11 +177,6 @@ func (u *unsent) fit(now time.Time) {
 		u.asked = now
 		_ = fitUnsent(u.raw)
 	}
-}
-
-// unsentAt is the bound for a line of so many bytes a second.
-func unsentAt(rate uint64) int {
-	return int(min(max(rate/uint64(time.Second/unsentTime), minUnsent), maxUnsent))
 }
 
 // bare is the connection below TLS and WebSocket.

@@ -36,3 +36,12 @@ func fitUnsent(raw syscall.RawConn) (err error) {
 	}
 	return err
 }
+
+// maxUnsent is the most that the kernel is to keep and has not sent: what it
+// takes by itself (tcp_wmem).
+const maxUnsent = 4 << 20
+
+// unsentAt is the bound for a line of so many bytes a second.
+func unsentAt(rate uint64) int {
+	return int(min(max(rate/uint64(time.Second/unsentTime), minUnsent), maxUnsent))
+}

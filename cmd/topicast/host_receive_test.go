@@ -113,7 +113,7 @@ func TestLimitsThatAreTooLowForTheGroupsAreWarnedOf(t *testing.T) {
 		want   string
 	}{
 		{"unknown", limits{}, ""},
-		{"enough", limits{files: 320, receiveBuffer: 4 << 20}, ""},
+		{"enough", limits{files: 320, receiveBuffer: 8 << 20}, ""},
 		{"files", limits{files: 319}, "receive: 256 groups need a socket each, and a process of this session may have 319 files open: raise that to 320 at least"},
 		{"receive buffers", limits{receiveBuffer: 212992}, "receive: a receive buffer gets 212992 bytes here, not 8388608, and what comes in faster bursts is lost (reason receive_buffer): sysctl -w net.core.rmem_max=8388608"},
 	} {

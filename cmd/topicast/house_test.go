@@ -46,7 +46,7 @@ var doors = map[string][]string{
 	"github.com/eclipse/paho.mqtt.golang": {"bridge/session", "cmd/topicast-bench"}, // there it is one of the peers
 	"go.etcd.io/bbolt":                    {"bridge/spool"},
 	"golang.org/x/net":                    {"bridge/multicast"},
-	"golang.org/x/sys":                    {"bridge/multicast", "bridge/netlab", "cmd/topicast-bench"}, // beside multicast, independent witnesses
+	"golang.org/x/sys":                    {"bridge/multicast", "bridge/session", "bridge/netlab", "cmd/topicast-bench"}, // the session for TCP_INFO; the last two are independent witnesses
 	"github.com/vishvananda/netlink":      {"bridge/multicast", "bridge/netlab", "cmd/topicast-bench"},
 	"github.com/prometheus/client_golang": {"bridge", "bridge/web"}, // the collector; its page
 	"github.com/prometheus/common":        {"bridge/web"},           // the text format
