@@ -48,7 +48,7 @@ func TestPersistentSessionResumes(t *testing.T) {
 	b := start(t, broker.Options{})
 	sub := connect(t, b, "gateway", false)
 	sub.subscribe(t, "site/#", 1)
-	sub.Disconnect(0)
+	sub.leave(t, b)
 
 	want := publishMany(t, b, 200)
 
@@ -66,7 +66,7 @@ func TestStoreDirOutlivesTheBroker(t *testing.T) {
 	b := start(t, broker.Options{StoreDir: dir})
 	sub := connect(t, b, "gateway", false)
 	sub.subscribe(t, "site/#", 1)
-	sub.Disconnect(0)
+	sub.leave(t, b)
 	want := publishMany(t, b, 20)
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
@@ -186,6 +186,18 @@ func connect(t *testing.T, b *broker.Broker, id string, clean bool) *client {
 	c.sessionPresent = token.SessionPresent()
 	t.Cleanup(func() { c.Disconnect(0) })
 	return c
+}
+
+// leave disconnects, and returns when the broker knows. What it sends to a client
+// that is about to be gone comes again only after 30 s.
+func (c *client) leave(t *testing.T, b *broker.Broker) {
+	t.Helper()
+	c.Disconnect(0)
+	for began := time.Now(); b.Clients() > 0; time.Sleep(time.Millisecond) {
+		if time.Since(began) > patience {
+			t.Fatal("the broker still counts the client as connected")
+		}
+	}
 }
 
 func (c *client) subscribe(t *testing.T, filter string, qos byte) {
