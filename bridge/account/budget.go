@@ -1,0 +1,139 @@
+package account
+
+import "sync/atomic"
+
+// MemBudget is the memory that all that waits may take (queue.size). Half of it is
+// for whoever comes first. A quarter is kept for what comes from the network, and a
+// quarter for the bindings, each the same part: so neither a flood of datagrams nor
+// an interface that is away takes the room of an interface that is well.
+type MemBudget struct {
+	max      int64
+	received atomic.Int64 // bytes of what came from the network
+	sent     atomic.Int64 // bytes of what waits in the bindings
+	shared   atomic.Int64 // of these, what is beyond the part that is kept for each
+	messages atomic.Int64
+
+	receives atomic.Int64 // bytes that are kept for what comes from the network
+	binding  atomic.Int64 // and for each binding
+	common   atomic.Int64 // bytes for whoever comes first
+}
+
+// NewMemBudget is one without parts. Divide makes them.
+func NewMemBudget(bytes int64) *MemBudget {
+	b := &MemBudget{max: bytes}
+	b.common.Store(bytes)
+	return b
+}
+
+// Divide shares the memory out for a table. What a direction that has no rules
+// would have is for whoever comes first.
+func (b *MemBudget) Divide(bindings int, receives bool) {
+	var receive, binding int64
+	if bindings > 0 && receives {
+		receive = b.max / 4
+	}
+	if bindings > 1 || receive > 0 {
+		binding = b.max / 4 / int64(bindings)
+	}
+	b.receives.Store(receive)
+	b.binding.Store(binding)
+	b.common.Store(b.max - receive - int64(bindings)*binding)
+}
+
+// Overhead is what a waiting message costs beside its payload.
+const Overhead = 128
+
+// Size is how many bytes may wait.
+func (b *MemBudget) Size() int64 { return b.max }
+
+// OfReceived is how many bytes wait that came from the network.
+func (b *MemBudget) OfReceived() int64 { return b.received.Load() }
+
+// Count is how many messages wait.
+func (b *MemBudget) Count() int64 { return b.messages.Load() }
+
+// Bytes is all that waits.
+func (b *MemBudget) Bytes() int64 { return b.received.Load() + b.sent.Load() }
+
+// crowded reports whether what is shared is used up, given what came from the network.
+func (b *MemBudget) crowded(received int64) bool {
+	return b.shared.Load()+max(received-b.receives.Load(), 0) > b.common.Load()
+}
+
+// Acquire takes room for a message that came from the network.
+func (b *MemBudget) Acquire(payload int) bool {
+	n := int64(payload + Overhead)
+	if received := b.received.Add(n); received > b.receives.Load() && b.crowded(received) {
+		b.received.Add(-n)
+		return false
+	}
+	b.messages.Add(1)
+	return true
+}
+
+// Release returns the room of n messages that came from the network, whose payloads
+// are so many bytes in all.
+func (b *MemBudget) Release(n, payload int) {
+	b.received.Add(-int64(payload + n*Overhead))
+	b.messages.Add(-int64(n))
+}
+
+// BindingBudget is what one binding has of the budget. The binding's mu guards it.
+type BindingBudget struct {
+	of     *MemBudget
+	bytes  int64
+	beyond int64 // of these, what is not of the part that is kept for the binding
+}
+
+// ForBinding is the budget of one more binding.
+func (b *MemBudget) ForBinding() BindingBudget { return BindingBudget{of: b} }
+
+// Used is how many bytes wait for the binding.
+func (b *BindingBudget) Used() int64 { return b.bytes }
+
+// AllUsed is how many bytes wait for everybody.
+func (b *BindingBudget) AllUsed() int64 { return b.of.Bytes() }
+
+// Acquire takes room for a datagram.
+func (b *BindingBudget) Acquire(payload int) bool {
+	if beyond := b.Transfer(payload); beyond > 0 && b.of.crowded(b.of.received.Load()) {
+		b.Release(payload)
+		return false
+	}
+	return true
+}
+
+// Transfer takes room that another binding had, whether or not there is any, and
+// returns how many bytes of it are shared.
+func (b *BindingBudget) Transfer(payload int) (beyond int64) {
+	n := int64(payload + Overhead)
+	kept := b.of.binding.Load() - (b.bytes - b.beyond)
+	beyond = n - min(max(kept, 0), n)
+	b.bytes += n
+	b.beyond += beyond
+	b.of.shared.Add(beyond)
+	b.of.sent.Add(n)
+	b.of.messages.Add(1)
+	return beyond
+}
+
+// Release returns the room of a datagram; what is shared goes first.
+func (b *BindingBudget) Release(payload int) {
+	n := int64(payload + Overhead)
+	beyond := min(b.beyond, n)
+	b.bytes -= n
+	b.beyond -= beyond
+	b.of.shared.Add(-beyond)
+	b.of.sent.Add(-n)
+	b.of.messages.Add(-1)
+}
+
+// Fits reports whether there could ever be room for a datagram.
+func (b *BindingBudget) Fits(payload int) bool {
+	return int64(payload+Overhead) <= b.of.binding.Load()+b.of.common.Load()
+}
+
+// HasRoom reports whether there is room for more than a few datagrams.
+func (b *BindingBudget) HasRoom() bool {
+	return b.bytes <= b.of.binding.Load()/2 || b.of.shared.Load() < b.of.common.Load()/8
+}

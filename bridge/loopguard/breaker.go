@@ -1,0 +1,280 @@
+package loopguard
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Breaker finds what a rule publishes over and over, and remembers what tests have found
+// out about it. A print is the fingerprint of a source address, a topic and a payload, so
+// that many devices that say the same do not add up, and only what goes round is ever
+// dropped.
+type Breaker struct {
+	Limit int // a second; 0: none
+	// Certain: the table itself shows that the rule's messages come back, and the guard
+	// that would know them is off. Nothing needs to be tested.
+	Certain bool
+
+	mu         sync.Mutex
+	start      time.Time   // of the second that is counted
+	buckets    *[64]bucket // nil until the first message
+	verdicts   map[uint64]*verdict
+	tests      map[Test]bool // under way
+	dropping   time.Time     // something of the rule is dropped before
+	lastLogged time.Time     // when a loop was last logged
+}
+
+// A bucket has the print that leads in its part of all prints, and its lead: one that
+// makes up most of a storm wins, whatever comes between.
+type bucket struct {
+	print uint64
+	hot   uint64 // the print that passed the limit last,
+	lead  int32
+	row   uint8 // in so many seconds in a row,
+	over  bool  // this one among them
+}
+
+// hotSeconds is how long a print may pass the limit before it is tested: a burst
+// ends by itself. One that was found to go round has one second.
+const hotSeconds = 3
+
+// verdict is what a test has found out about a print.
+type verdict struct {
+	honest time.Time // it goes on whether it is published or not: not tested again before
+	loop   time.Time // it went round: dropped before
+	retest time.Time // and tested sooner before
+	passed int       // how many tests in a row found it honest
+}
+
+const (
+	// What goes round is dropped for cooldown, which ends it, unless something else
+	// sets it going again: for retestPeriod it is tested after one second.
+	Cooldown     = 10 * time.Second
+	retestPeriod = 10 * time.Minute
+	// MaxVerdicts and maxTests bound what a rule remembers and tests at a time; of
+	// what is beyond, the verdict that ends first is forgotten, and the test comes
+	// later. A sender needs hundreds of datagrams for each.
+	MaxVerdicts = 512
+	maxTests    = 16
+)
+
+// patience is how long the n-th test of a print waits for silence, and trust how long
+// the print is not tested again after it. The first is short, for it delays honest
+// streams. It may be wrong: what is on its way when nothing is published any more, in
+// lines and in the queues of a broker, takes its time to come, and two rules that hand
+// on each other's messages have to be silent at the same time. So there are longer ones.
+var (
+	patience = [...]time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
+	trust    = [...]time.Duration{10 * time.Second, time.Minute, time.Hour}
+)
+
+// Test is a test under way of something that a rule publishes.
+type Test interface{ Stop() }
+
+// Admission is what the breaker says of a message.
+type Admission uint8
+
+// What is to become of a message.
+const (
+	Admitted  Admission = iota // it goes on
+	Suspected                  // it is to be tested
+	Refused                    // it is to be dropped
+)
+
+// Admit counts a message and says what is to become of it.
+func (b *Breaker) Admit(print uint64, now time.Time) Admission {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.tick(now)
+	v := &b.buckets[print%uint64(len(b.buckets))]
+	switch {
+	case v.print == print:
+		v.lead++
+	case v.lead == 0:
+		v.print, v.lead = print, 1
+	default:
+		v.lead--
+	}
+	if int(v.lead) > b.Limit && !v.over {
+		if v.hot != print {
+			v.hot, v.row = print, 0
+		}
+		v.over = true
+		v.row = min(v.row+1, hotSeconds)
+	}
+	if len(b.verdicts) > 0 {
+		if known := b.verdicts[print]; known != nil {
+			return b.recall(known, v, print, now)
+		}
+	}
+	if v.row < hotSeconds || v.hot != print || len(b.tests) >= maxTests {
+		return Admitted
+	}
+	return Suspected
+}
+
+// recall is Admit of what was tested before. Callers hold mu.
+func (b *Breaker) recall(known *verdict, v *bucket, print uint64, now time.Time) Admission {
+	seconds := uint8(0) // that it has passed the limit
+	if v.hot == print {
+		seconds = v.row
+	}
+	switch {
+	case now.Before(known.honest):
+		return Admitted
+	case now.Before(known.loop):
+		if seconds < hotSeconds || b.Certain {
+			return Refused
+		}
+		// It comes as often as ever though none is published: it was no loop.
+		known.loop, known.retest = time.Time{}, time.Time{}
+		known.pardon(now)
+		return Admitted
+	case len(b.tests) >= maxTests:
+		return Admitted
+	case seconds >= hotSeconds, seconds > 0 && now.Before(known.retest):
+		return Suspected
+	}
+	return Admitted
+}
+
+// tick begins a new second.
+func (b *Breaker) tick(now time.Time) {
+	gone := now.Sub(b.start)
+	if b.buckets == nil {
+		b.buckets = new([64]bucket)
+	} else if gone < time.Second {
+		return
+	}
+	b.start = now
+	for i := range b.buckets {
+		v := &b.buckets[i]
+		if gone >= 2*time.Second || !v.over {
+			v.row = 0
+		}
+		v.lead, v.over = 0, false
+	}
+}
+
+// Begin takes note of a test of a print, unless there are too many. It returns how long the
+// source is to be watched.
+func (b *Breaker) Begin(t Test, print uint64) (window time.Duration, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.tests) >= maxTests {
+		return 0, false
+	}
+	if b.tests == nil {
+		b.tests = make(map[Test]bool)
+	}
+	b.tests[t] = true
+	n := 0
+	if known := b.verdicts[print]; known != nil {
+		n = min(known.passed, len(patience)-1)
+	}
+	return b.Scale(patience[n]), true
+}
+
+// Scale makes a time longer where the limit is so low that little comes in it.
+func (b *Breaker) Scale(d time.Duration) time.Duration {
+	const enough = 20
+	if b.Limit < enough {
+		d = d * enough / time.Duration(b.Limit)
+	}
+	return d
+}
+
+// End takes note of what a test has found out.
+func (b *Breaker) End(t Test, honest, loops []uint64, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.tests, t)
+	for _, print := range honest {
+		b.verdict(print, now).pardon(now)
+	}
+	for _, print := range loops {
+		known := b.verdict(print, now)
+		*known = verdict{loop: now.Add(Cooldown), retest: now.Add(retestPeriod)}
+		b.dropping = known.loop
+		if b.buckets != nil {
+			if v := &b.buckets[print%uint64(len(b.buckets))]; v.hot == print {
+				v.row = 0 // what comes now is counted anew, see recall
+			}
+		}
+	}
+}
+
+func (known *verdict) pardon(now time.Time) {
+	known.honest = now.Add(trust[min(known.passed, len(trust)-1)])
+	known.passed++
+}
+
+// verdict finds that of a print, or makes one. Callers hold mu.
+func (b *Breaker) verdict(print uint64, now time.Time) *verdict {
+	if known := b.verdicts[print]; known != nil {
+		return known
+	}
+	if b.verdicts == nil {
+		b.verdicts = make(map[uint64]*verdict)
+	}
+	if len(b.verdicts) >= MaxVerdicts {
+		b.forget(now)
+	}
+	known := new(verdict)
+	b.verdicts[print] = known
+	return known
+}
+
+// forget makes room: of all that is over, or of what is over first.
+func (b *Breaker) forget(now time.Time) {
+	var first uint64
+	var least time.Time
+	for print, known := range b.verdicts {
+		until := known.honest
+		if known.retest.After(until) {
+			until = known.retest
+		}
+		if until.Before(now) {
+			delete(b.verdicts, print)
+		} else if least.IsZero() || until.Before(least) {
+			first, least = print, until
+		}
+	}
+	if len(b.verdicts) >= MaxVerdicts {
+		delete(b.verdicts, first)
+	}
+}
+
+// DropsUntil returns until when something of the rule is dropped; the zero time if
+// nothing is.
+func (b *Breaker) DropsUntil(now time.Time) time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now.Before(b.dropping) {
+		return b.dropping
+	}
+	return time.Time{}
+}
+
+// StopTests ends the tests that are under way.
+func (b *Breaker) StopTests() {
+	b.mu.Lock()
+	tests := slices.Collect(maps.Keys(b.tests))
+	b.mu.Unlock()
+	for _, t := range tests {
+		t.Stop()
+	}
+}
+
+// LogDue reports whether a loop is to be logged: a line a minute is enough.
+func (b *Breaker) LogDue(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.lastLogged.IsZero() && now.Sub(b.lastLogged) < time.Minute {
+		return false
+	}
+	b.lastLogged = now
+	return true
+}

@@ -1,0 +1,11 @@
+package syntax
+
+// PlainYAML is the reader for plain YAML, AnyYAML the one over the library.
+var PlainYAML = parsePlainYAML
+
+func AnyYAML(data []byte) (Node, *Error) { return parseAnyYAML(data, Keys{}) }
+
+// NewLines finds places by offset.
+var NewLines = newLines
+
+func (l *lines) PlaceOf(offset int) Place { return l.place(offset) }

@@ -1,0 +1,159 @@
+package syntax
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+func parseYAML(data []byte, keys Keys) (Node, *Error) {
+	if root, ok := parsePlainYAML(data); ok {
+		return root, nil
+	}
+	return parseAnyYAML(data, keys)
+}
+
+func parseAnyYAML(data []byte, keys Keys) (Node, *Error) {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	var document yaml.Node
+	if err := decoder.Decode(&document); err != nil {
+		if errors.Is(err, io.EOF) {
+			return Node{}, nil // nothing but comments
+		}
+		return Node{}, yamlSyntaxError(data, keys, err)
+	}
+	var second yaml.Node
+	if err := decoder.Decode(&second); err == nil {
+		return Node{}, &Error{
+			At:   yamlPlace(&second),
+			Err:  errors.New("a second document begins here, and only the first would be read"),
+			Hint: "remove the line ---, or the rest of the file",
+		}
+	} else if !errors.Is(err, io.EOF) {
+		return Node{}, yamlSyntaxError(data, keys, err)
+	}
+	c := yamlConverter{anchors: make(map[*yaml.Node]*Node)}
+	root := c.convert(document.Content[0])
+	return root, c.err
+}
+
+// yamlConverter turns the library's nodes into ours.
+type yamlConverter struct {
+	anchors map[*yaml.Node]*Node // what aliases mean; nil while it is being converted
+	err     *Error               // the first fault
+}
+
+func (c *yamlConverter) convert(y *yaml.Node) Node {
+	n := Node{At: yamlPlace(y)}
+	switch y.Kind {
+	case yaml.AliasNode:
+		return c.alias(y)
+	case yaml.SequenceNode:
+		n.Kind = List
+		n.Entries = make([]Entry, len(y.Content))
+		for i, item := range y.Content {
+			n.Entries[i].Value = c.convert(item)
+		}
+	case yaml.MappingNode:
+		n.Kind = Table
+		c.mapping(&n, y)
+	default:
+		n.Kind, n.Text = yamlKind(y.Tag), y.Value // the library has filled in the tag
+		if c.err == nil && strings.HasPrefix(y.Tag, "!") && !strings.HasPrefix(y.Tag, "!!") {
+			c.fail(n.At, fmt.Errorf("%s is %w", y.Tag, ErrTag))
+			c.err.Hint = "write the value itself"
+		}
+	}
+	return n
+}
+
+// alias returns the value that *name stands for. It is converted once however often
+// it is named, so that ten levels of ten aliases each do not become 10^10 nodes.
+func (c *yamlConverter) alias(y *yaml.Node) Node {
+	known, begun := c.anchors[y.Alias]
+	if !begun {
+		c.anchors[y.Alias] = nil
+		n := c.convert(y.Alias)
+		known = &n
+		c.anchors[y.Alias] = known
+	}
+	if known == nil {
+		c.fail(yamlPlace(y), fmt.Errorf("*%s stands for a value that it is itself a part of", y.Value))
+		return Node{}
+	}
+	return *known
+}
+
+func (c *yamlConverter) mapping(n *Node, y *yaml.Node) {
+	n.Entries = make([]Entry, 0, len(y.Content)/2)
+	var merged []Node
+	for i := 0; i+1 < len(y.Content); i += 2 {
+		key, value := y.Content[i], y.Content[i+1]
+		switch {
+		case key.Tag == "!!merge":
+			m := c.convert(value)
+			m.At = yamlPlace(key)
+			merged = append(merged, m)
+		case key.Kind != yaml.ScalarNode:
+			c.fail(yamlPlace(key), errors.New("a key is not a word"))
+		default:
+			n.Entries = append(n.Entries, Entry{key.Value, yamlPlace(key), c.convert(value)})
+		}
+	}
+	for _, m := range merged {
+		c.merge(n, m, m.At)
+	}
+}
+
+// merge adds the entries of "<<: *name" that the table has no key for: what a
+// table says itself goes before what is merged into it, and of several merged
+// tables the first (yaml.org/type/merge.html).
+func (c *yamlConverter) merge(n *Node, m Node, at Place) {
+	switch m.Kind {
+	case Table:
+		for _, e := range m.Entries {
+			if n.Entry(e.Key) == nil {
+				n.Entries = append(n.Entries, e)
+			}
+		}
+	case List:
+		for _, item := range m.Entries {
+			if item.Value.Kind != Table {
+				c.fail(at, errors.New("<< takes a section, or a list of sections"))
+				return
+			}
+			c.merge(n, item.Value, at)
+		}
+	default:
+		c.fail(at, errors.New("<< takes a section, or a list of sections"))
+	}
+}
+
+func (c *yamlConverter) fail(at Place, err error) {
+	if c.err == nil {
+		c.err = &Error{At: at, Err: err}
+	}
+}
+
+func yamlPlace(y *yaml.Node) Place { return Place{int32(y.Line), int32(y.Column)} }
+
+func yamlKind(tag string) Kind {
+	switch tag {
+	case "!!str":
+		return Text
+	case "!!int":
+		return Integer
+	case "!!float":
+		return Float
+	case "!!bool":
+		return Boolean
+	case "!!null":
+		return Null
+	default:
+		return Other
+	}
+}

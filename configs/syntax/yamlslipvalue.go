@@ -1,0 +1,96 @@
+package syntax
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// This is the part of yamlSlip for values: quotes, brackets, and what must be in them.
+
+var (
+	yamlValue     = regexp.MustCompile(`^[\w"'-]+:\s+`)
+	yamlIndicator = regexp.MustCompile("^[*@%`&!|>]")
+	yamlFlowPlus  = regexp.MustCompile(`^([\[{])[^\]}]*[\]}][^\s,\]}]`) // {a}:5000
+	yamlTwoColons = regexp.MustCompile(`^[^"'\[{#][^#]*?(:)(?: |$)`)
+)
+
+// valueSlip finds what a value cannot be without quotes, and quotes and brackets
+// that do not end.
+func (r yamlRow) valueSlip(message string) *Error {
+	begin := len(yamlValue.FindString(r.inner))
+	value := r.inner[begin:]
+	if begin == 0 && !strings.HasSuffix(r.text, r.inner) || value == "" {
+		return nil
+	}
+	quotes := func(c byte) string { return fmt.Sprintf("put a value that begins with %c in quotes", c) }
+	switch {
+	case begin > 0 && yamlIndicator.MatchString(value):
+		return r.slip(begin, quotes(value[0]), "%s", message)
+	case begin > 0 && yamlFlowPlus.MatchString(value):
+		return r.slip(begin, quotes(value[0]), "the value goes on after its bracket")
+	case value[0] == '"' || value[0] == '\'':
+		return r.quoteSlip(begin, message)
+	case value[0] == '{' || value[0] == '[':
+		return r.bracketSlip(begin)
+	}
+	if m := yamlTwoColons.FindStringSubmatchIndex(value); begin > 0 && m != nil {
+		return r.slip(begin+m[2], "put the value in quotes", "a second colon, as if another key began")
+	}
+	return nil
+}
+
+// quoteSlip looks at a value that begins with a quote.
+func (r yamlRow) quoteSlip(begin int, message string) *Error {
+	quote := r.inner[begin]
+	for i := begin + 1; i < len(r.inner); i++ {
+		switch {
+		case quote == '"' && r.inner[i] == '\\':
+			if strings.Contains(message, "escape") && (i+1 == len(r.inner) || !strings.ContainsRune(`0abtnvfre "/\N_LPxuU`, rune(r.inner[i+1]))) {
+				return r.slip(i, `in "…" a \ must be \\, or write '…', where it needs nothing`, "%s", message)
+			}
+			i++
+		case r.inner[i] == quote && quote == '\'' && i+1 < len(r.inner) && r.inner[i+1] == quote:
+			i++
+		case r.inner[i] == quote:
+			if rest := strings.TrimLeft(r.inner[i+1:], " \t"); rest != "" && rest[0] != '#' {
+				return r.slip(len(r.inner)-len(rest), "put the quotes around the whole value", "the value goes on after its quote")
+			}
+			return nil
+		}
+	}
+	return r.slip(begin, "end the value with the same quote", "the quote is not closed")
+}
+
+// bracketSlip looks at a value that begins with a bracket, and finds one that is not
+// closed.
+func (r yamlRow) bracketSlip(begin int) *Error {
+	var open []int
+	var quote byte
+	for i := begin; i < len(r.inner); i++ {
+		switch c := r.inner[i]; {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'':
+			quote = c
+		case c == '#' && i > 0 && r.inner[i-1] == ' ':
+			i = len(r.inner)
+		case c == '[' || c == '{':
+			open = append(open, i)
+		case (c == ']' || c == '}') && len(open) > 0:
+			if last := r.inner[open[len(open)-1]]; c != last+2 { // ASCII has them two apart
+				return r.slip(i, fmt.Sprintf("write %c", last+2), "%c closes a %c", c, last)
+			}
+			open = open[:len(open)-1]
+		case c == ']' || c == '}':
+			return r.slip(i, "take it out, or put the value in quotes", "%c closes nothing", c)
+		}
+	}
+	if len(open) > 0 {
+		at := open[len(open)-1]
+		return r.slip(at, fmt.Sprintf("end it with %c", r.inner[at]+2), "the %c is not closed", r.inner[at])
+	}
+	return nil
+}
