@@ -1,7 +1,10 @@
 # topicast in a container: one static binary, an unprivileged user, no shell.
 #
 #   docker build --build-arg VERSION=1.2.3 --tag topicast .
-#   docker run --network host --volume ./topicast.yaml:/etc/topicast/topicast.yaml:ro topicast
+#   docker run --network host --volume ./topicast:/etc/topicast:ro topicast
+#
+# ./topicast is the folder with topicast.yaml in it. Mount the folder, not the file:
+# editors replace a file by another, and a mount of the file goes on showing the old.
 #
 # Real multicast needs the host's network (or macvlan): what a container sends on
 # a Docker bridge never leaves that bridge.
@@ -12,7 +15,7 @@ COPY . .
 ARG VERSION=
 # Modules come from vendor/ where the tree has one, otherwise from the network.
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /root-fs/topicast ./cmd/topicast
-# The certificates are for brokers with TLS, /tmp is for the store of the demo's broker.
+# The certificates are for brokers with TLS, /tmp is for the configuration of the demo.
 RUN mkdir -p /root-fs/etc/ssl/certs && cp /etc/ssl/certs/ca-certificates.crt /root-fs/etc/ssl/certs/ \
  && mkdir -m 1777 /root-fs/tmp
 

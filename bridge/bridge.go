@@ -9,7 +9,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"topicast/bridge/account"
+	"topicast/bridge/lastsent"
+	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
+	"topicast/bridge/receive"
+	"topicast/bridge/send"
 	"topicast/bridge/session"
 	"topicast/bridge/spool"
 	"topicast/mapping"
@@ -22,10 +27,12 @@ type Options struct {
 	Session   session.Options // Subscriptions and Handle are filled in by the bridge
 	QueueSize int64           // bytes that may wait in memory, both directions together
 	Spool     Spool
-	Loops     Loops
+	LastSent  *lastsent.Store // for retained: once; nil: in memory. The caller closes it after Run
+	Loops     loopguard.Options
 	Logger    *slog.Logger
 
-	network network // nil: this host
+	network network  // zero: this host
+	end     endTimes // zero: theEnd
 }
 
 // Spool says what keeps on disk that which cannot go on. Where nothing does, it
@@ -34,7 +41,7 @@ type Spool struct {
 	On     *spool.Spool  // nil: there is none; the caller closes it after Run
 	Dir    string        // where it is, or was to be
 	Size   int64         // bytes it may hold
-	Err    error         // why there is none, if one was asked for
+	Err    error         // why there never will be one, if one was asked for
 	MaxAge time.Duration // how long a message for the broker may wait there; 0: no limit
 }
 
@@ -45,21 +52,35 @@ type Bridge struct {
 	log     *slog.Logger
 	started time.Time
 	session *session.Session
-	room    *budget
+	budget  *account.MemBudget
+	own     loopguard.OwnAddresses
+	settled account.Signal // something has left, or is on disk, or the broker has it
+	send    *send.Path
+	receive *receive.Path
 
-	send    *sendPath
-	receive *receivePath
-	working atomic.Pointer[parts]
+	// Read and written by anybody.
+	working       atomic.Pointer[generation]
+	names         atomic.Pointer[map[string]string] // the kernel's names of interfaces, by others that they have
+	routesDue     atomic.Bool                       // something may have changed what routes do
+	routesChanged atomic.Bool                       // routes are to be listed anew
+	reloads       atomic.Pointer[ReloadStatus]
+	heartbeat     atomic.Int64  // when watch and the send path were last seen at work, in nanoseconds since started
+	lookRequested chan struct{} // asks for a look at the interfaces
+	linkChanges   linkChanges   // of the interfaces since the last look
 
-	looking   sync.Mutex // at the interfaces
-	reloading sync.Mutex // guards the rest of this group
-	duties    *duties    // nil: Run has not begun, or has ended
-	reloads   atomic.Pointer[ReloadStatus]
+	// Of watch.
+	namesInForce *map[string]string // those that followNames saw last
+	unclaimed    unclaimed
+	lastFinished uint64 // batches that the send path had finished at the last heartbeat
+	spoolUses    uint64 // how often the spool had come into use when it was last looked at
 
-	beat    atomic.Int64  // when watch and the send path were last seen at work, in Unix nanoseconds
-	seen    uint64        // batches that the send path had finished by then; of watch
-	changed chan struct{} // asks for a look at the interfaces
-	news    news          // what was told of them since the last look
+	lookMu sync.Mutex // one look at the interfaces, or swap, at a time
+
+	reloadMu   sync.Mutex               // one reload at a time; it guards the rest
+	running    *runContext              // nil: Run has not begun, or has ended
+	routes     []multicast.GatewayRoute // that no socket passes over (routes.go)
+	routesAt   time.Time                // when they were listed
+	routesSeen time.Time                // when what they do was looked at
 }
 
 // New makes a bridge, and opens nothing yet.
@@ -70,159 +91,148 @@ func New(o Options) (*Bridge, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.network == nil {
-		o.network = host{}
+	if o.network.interfaces == nil {
+		o.network = host()
+	}
+	if o.end == (endTimes{}) {
+		o.end = theEnd
+	}
+	if o.LastSent == nil {
+		o.LastSent = lastsent.Open(lastsent.Options{})
 	}
 	b := &Bridge{
 		options: o, log: o.Logger, started: time.Now(),
-		room: &budget{max: o.QueueSize}, changed: make(chan struct{}, 1),
+		budget: account.NewMemBudget(o.QueueSize), lookRequested: make(chan struct{}, 1),
 	}
-	b.beat.Store(time.Now().UnixNano())
-	b.receive, b.send = newReceivePath(b), newSendPath(b.log)
-	b.send.repeats = !o.Session.Clean
-	b.install(b.assemble(o.Table, new(parts)), new(parts))
-	b.tellOrphans()
+	b.unclaimed.begin(o.network)
+	b.receive = receive.New(receive.Options{
+		Log: b.log, Budget: b.budget, Own: &b.own, Loops: o.Loops, Spool: o.Spool.On, MaxAge: o.Spool.MaxAge,
+		Listen: o.network.listen, LookNow: b.requestLook, Settled: &b.settled,
+	})
+	b.send = send.New(send.Options{
+		Log: b.log, LastSent: o.LastSent, Budget: b.budget, Own: &b.own, Guard: b.receive.Guard(), Spool: o.Spool.On, MaxAge: o.Spool.MaxAge,
+		Repeats: !o.Session.Clean, Open: o.network.open, LookNow: b.requestLook, Settled: &b.settled,
+	})
+	if o.Spool.On != nil {
+		b.spoolUses = o.Spool.On.Uses()
+	}
+	b.swap(b.build(o.Table, noGeneration(), nil), noGeneration())
+	b.logUnused()
 	s := o.Session
-	s.Handle = b.send.handle
+	s.Handle = b.send.Handle
 	s.Changed = b.sessionChanged
 	s.Subscriptions = subscriptions(o.Table)
 	var err error
 	if b.session, err = session.New(s); err != nil {
 		return nil, fmt.Errorf("session: %w", err)
 	}
-	b.receive.publisher = b.session
+	b.receive.PublishTo(b.session)
 	return b, nil
 }
 
-// sessionChanged is told by the session of its state.
+// sessionChanged is called by the session with its state.
 func (b *Bridge) sessionChanged(s session.State) {
-	b.receive.online.Store(s.Connected)
 	if !s.Connected {
-		b.forgive()
+		b.send.ClearRedelivery()
 	}
-	b.receive.stir()
+	b.receive.SetConnected(s.Connected)
 }
 
-// kick asks for a look at the interfaces now.
-func (b *Bridge) kick() {
+// requestLook asks for a look at the interfaces now.
+func (b *Bridge) requestLook() {
 	select {
-	case b.changed <- struct{}{}:
+	case b.lookRequested <- struct{}{}:
 	default: // one is asked for already
 	}
 }
 
-// stopTimeout is how long the end may take for what waits for a busy socket.
-const stopTimeout = 10 * time.Second
-
 // Run carries messages until ctx ends. Then it takes no more of them, nor
-// datagrams, and finishes within 10 s what is on its way: what waits for a socket
-// that is busy, and for the broker's acknowledgement. Then it leaves the broker.
+// datagrams, and finishes what is on its way: what waits for a socket that is busy, and
+// for the broker's acknowledgement. Then it leaves the broker. It returns within 9 s of
+// the end of ctx, whatever hangs (end.go).
 // What waits for a source or an interface that is away is not waited for: the
 // broker has it, unacknowledged, but for messages of QoS 0, which are dropped and
 // counted, as is what the broker does not acknowledge in time.
 func (b *Bridge) Run(ctx context.Context) error {
-	// The parts outlive ctx, until they are told one after the other.
+	// The parts of the bridge outlive ctx: they end one after the other.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	talking, leave := context.WithCancel(running)
 	defer leave()
-	var drains, readers, parts sync.WaitGroup
-	b.employ(&duties{running, &drains, &readers})
+	var drains, readers, background sync.WaitGroup
+	b.attach(&runContext{running, &drains, &readers})
 	// First be told of changes, then look: so none falls in between.
-	told := make(chan struct{})
-	begun := sync.OnceFunc(func() { close(told) })
-	parts.Go(func() {
+	reported := make(chan struct{})
+	begun := sync.OnceFunc(func() { close(reported) })
+	background.Go(func() {
 		defer begun()
-		err := b.options.network.Watch(running, func(c multicast.Change) {
-			b.hearNews(c)
+		err := b.options.network.watch(running, func(c multicast.Change) {
+			b.onLinkChange(c)
 			begun()
 		})
 		if running.Err() == nil {
 			b.log.Warn("cannot be told of changes of the interfaces; looking at them from time to time instead", "err", err)
 		}
 	})
-	<-told
+	<-reported
+	b.followRoutes(ctx) // before what is on disk leaves
 	b.refresh(ctx)
-	parts.Go(func() { b.watch(running) })
-	parts.Go(func() { b.receive.pump(running, func() []*detour { return b.parts().detours }) })
-	defer context.AfterFunc(ctx, func() {
-		b.employ(nil) // no reload from here on
-		b.session.Drain()
-		b.deafen(&readers)
-		b.emptied(running)
-		b.retire(running)
-		leave()
-	})()
-	err := b.session.Run(talking)
-	b.employ(nil)
+	b.followNames(ctx)
+	background.Go(func() { b.watch(running) })
+	background.Go(func() { b.receive.Pump(running) })
+	var err error
+	talked := begin(func() { err = b.session.Run(talking) })
+	select {
+	case <-ctx.Done():
+	case <-talked: // it could not even begin
+	}
+	e := b.newEnding()
+	e.finish(&readers)
+	unacknowledged := b.session.Outstanding()
+	leave()
+	e.wait("leaving the broker", e.left, talked)
+	waiting := b.send.InMemory()
 	stop()
-	parts.Wait()
-	drains.Wait()
-	b.deafen(&readers)
-	for _, o := range b.parts().bindings {
-		o.stop()
-	}
-	return err
-}
-
-// deafen ends the receiving for good, and hands on what the rules still hold.
-func (b *Bridge) deafen(readers *sync.WaitGroup) {
-	p := b.parts()
-	for _, m := range p.memberships {
-		m.stop()
-	}
-	readers.Wait()
-	for _, r := range p.receives {
-		r.flush()
+	e.close(&background, &drains, &readers)
+	e.report(waiting, unacknowledged)
+	select {
+	case <-talked:
+		return err
+	default:
+		return nil
 	}
 }
 
-// emptied waits until nothing waits for a busy socket or for the broker any more.
-func (b *Bridge) emptied(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
-	defer cancel()
-	for _, o := range b.parts().bindings {
-		for o.busy() && sleep(ctx, time.Millisecond) == nil {
+// summarize logs what was dropped since reported, and with log.level debug what was
+// filtered. It returns the counts as they are now.
+func (b *Bridge) summarize(reported [account.NumReasons]uint64) [account.NumReasons]uint64 {
+	now := b.counts()
+	var dropped, filtered []any
+	for i, n := range now {
+		switch why := account.Reason(i); {
+		case n <= reported[why]:
+		case why.Filtered():
+			filtered = append(filtered, why.String(), n-reported[why])
+		default:
+			dropped = append(dropped, why.String(), n-reported[why])
 		}
 	}
-	if b.options.Spool.On != nil && !b.receive.online.Load() {
-		return // the disk takes what the broker has not
+	if dropped != nil {
+		b.log.Warn("dropped in the last minute", dropped...)
 	}
-	for b.session.Outstanding() > 0 && sleep(ctx, time.Millisecond) == nil {
+	if filtered != nil {
+		b.log.Debug("filtered in the last minute, as the configuration asks", filtered...)
 	}
+	return now
 }
 
-// retire hands to the disk what the end has not waited for.
-func (b *Bridge) retire(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
-	defer cancel()
-	for _, o := range b.parts().bindings {
-		for !o.retire() && sleep(ctx, time.Millisecond) == nil {
-		}
-	}
-	for _, d := range b.parts().detours {
-		for !d.retire() && sleep(ctx, time.Millisecond) == nil {
-		}
-	}
-}
-
-// summarize logs what was dropped since told.
-func (b *Bridge) summarize(told [numReasons]uint64) [numReasons]uint64 {
-	var now [numReasons]uint64
-	for _, l := range b.parts().ledgers() {
-		for why, n := range l.drops() {
+// counts are what went no further, by reason, since the start.
+func (b *Bridge) counts() (now [account.NumReasons]uint64) {
+	for _, l := range append(b.current().counters(), b.send.Removed(), b.receive.Removed()) {
+		for why, n := range l.All() {
 			now[why] += n
 		}
 	}
-	now[DropNoRule] += b.send.noRule.Load()
-	var attrs []any
-	for why, n := range now {
-		if n > told[why] && !Reason(why).intended() {
-			attrs = append(attrs, Reason(why).String(), n-told[why])
-		}
-	}
-	if attrs != nil {
-		b.log.Warn("dropped in the last minute", attrs...)
-	}
+	now[account.DropNoRule] += b.send.Unmatched()
 	return now
 }

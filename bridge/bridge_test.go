@@ -2,15 +2,20 @@ package bridge
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"topicast/bridge/broker"
+	"topicast/bridge/account"
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
+	"topicast/internal/demobroker"
+	"topicast/internal/lab/fake"
+	"topicast/mapping"
 )
 
 func TestTheEndWaitsForABusySocketButNotForEver(t *testing.T) {
@@ -19,26 +24,28 @@ func TestTheEndWaitsForABusySocketButNotForEver(t *testing.T) {
 		takes time.Duration
 	}{
 		"the socket has room again": {true, time.Second},
-		"it never has":              {false, stopTimeout},
+		"it never has":              {false, theEnd.drained},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				n := &fakeNetwork{interfaces: []multicast.Interface{iso0}}
-				b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
-				s := n.socket()
-				s.allow(0, nil)
-				<-s.free
-				b.send.handle([]session.Message{message("t", "1", 0), message("t", "2", 1)})
+				n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+				b := newTestBridge(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+				s := n.LastSocket()
+				s.Allow(0, nil)
+				<-s.Free
+				b.send.Handle([]session.Message{fake.Message("t", "1", 0), fake.Message("t", "2", 1)})
 				began := time.Now()
 				if c.heals {
-					time.AfterFunc(time.Second, func() { s.allow(2, nil) })
+					time.AfterFunc(time.Second, func() { s.Allow(2, nil) })
 				}
-				b.emptied(context.Background())
+				ctx, cancel := context.WithTimeout(context.Background(), theEnd.drained)
+				defer cancel()
+				b.waitDrained(ctx)
 				if took := time.Since(began).Round(10 * time.Millisecond); took != c.takes {
 					t.Errorf("took %v, want %v", took, c.takes)
 				}
-				if c.heals && len(s.took()) != 2 {
-					t.Errorf("sent %q", s.took())
+				if c.heals && len(s.Took()) != 2 {
+					t.Errorf("sent %q", s.Took())
 				}
 			})
 		})
@@ -47,10 +54,10 @@ func TestTheEndWaitsForABusySocketButNotForEver(t *testing.T) {
 
 func TestTheEndDoesNotWaitForASourceThatIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newTestBridge(t, &fakeNetwork{}, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
-		b.send.handle([]session.Message{message("t", "1", 1)})
+		b := newTestBridge(t, &fake.Network{}, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+		b.send.Handle([]session.Message{fake.Message("t", "1", 1)})
 		began := time.Now()
-		b.emptied(context.Background())
+		b.waitDrained(context.Background())
 		if took := time.Since(began); took != 0 {
 			t.Errorf("took %v", took)
 		}
@@ -58,15 +65,15 @@ func TestTheEndDoesNotWaitForASourceThatIsAway(t *testing.T) {
 }
 
 func TestSubscriptionsInTroubleShowInTheirRules(t *testing.T) {
-	n := &fakeNetwork{interfaces: []multicast.Interface{iso0}}
-	b := newTestBridge(t, n, plenty, rule(t, "refused", "a/b", "239.1.1.1:5000"), rule(t, "lowered", "b", "239.1.1.1:5000"), rule(t, "well", "c", "239.1.1.1:5000"))
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newTestBridge(t, n, fake.Plenty, fake.SendRule(t, "refused", "a/b", "239.1.1.1:5000"), fake.SendRule(t, "lowered", "b", "239.1.1.1:5000"), fake.SendRule(t, "well", "c", "239.1.1.1:5000"))
 	state := session.State{Connected: true, Active: 2, Unanswered: 1, Troubled: []session.SubscriptionState{
-		{Subscription: session.Subscription{Filter: "a/#", QoS: 1}, Err: "refused"},
+		{Subscription: session.Subscription{Filter: "a/#", QoS: 1}, Err: "refused by the broker"},
 		{Subscription: session.Subscription{Filter: "b", QoS: 1}, Active: true, Granted: 0, Err: "granted with QoS 0, asked for 1"},
 	}}
-	refused, lowered := troubled(state.Troubled)
-	for i, want := range []State{StatePending, StateDegraded, StateUp} {
-		if got := b.parts().sends[i].status(b.parts().describeBindings()[b.parts().sends[i].binding], refused, lowered); got.State != want {
+	view := b.current().send.View(state.Troubled, time.Now())
+	for i, want := range []account.State{account.StatePending, account.StateDegraded, account.StateUp} {
+		if got := view.Status(b.current().send.Rules[i], i); got.State != want {
 			t.Errorf("rule %s is %s (%s), want %s", got.Name, got.State, got.Reason, want)
 		}
 	}
@@ -74,20 +81,24 @@ func TestSubscriptionsInTroubleShowInTheirRules(t *testing.T) {
 	if s.Broker.Subscriptions != 2 || len(s.Broker.Refused) != 1 || s.Broker.Unanswered != 1 {
 		t.Errorf("%+v, want 2 granted, 1 refused and 1 unanswered", s.Broker)
 	}
-	if got := strings.Join(b.waiting(s.Broker, state), "; "); got != "rule refused is pending: the broker refuses the subscription to a/#; the broker has not confirmed 1 subscriptions yet" {
-		t.Errorf("waiting for %q", got)
+	want := "subscriptions: pending: the broker has not confirmed 1 subscriptions yet; rule refused: pending: no subscription to a/#: refused by the broker; " +
+		"rule lowered: degraded: the subscription to b is granted with QoS 0, asked for 1"
+	var got []string
+	b.conditions(s.Broker, state, func(c Condition) { got = append(got, c.String()) })
+	if strings.Join(got, "; ") != want {
+		t.Errorf("conditions %q", got)
 	}
 }
 
 // The whole bridge but for its sockets, with a broker.
 func TestRunSendsWhatItTookBeforeItEnds(t *testing.T) {
-	server, err := broker.Start(broker.Options{})
+	server, err := demobroker.Start()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	n := &fakeNetwork{interfaces: []multicast.Interface{iso0}}
-	b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newTestBridge(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
 	o := b.options
 	o.Session.URLs = []string{server.URL()}
 	if b, err = New(o); err != nil {
@@ -102,48 +113,61 @@ func TestRunSendsWhatItTookBeforeItEnds(t *testing.T) {
 	ran, published := make(chan error, 1), make(chan error, 1)
 	go func() { ran <- b.Run(ctx) }()
 	go func() { published <- backend.Run(ctx) }()
-	waitFor(t, "the bridge and the backend", func() bool { return b.Status().Ready && backend.State().Connected })
-	s := n.socket()
-	s.allow(0, nil)
-	<-s.free
+	fake.WaitFor(t, "the bridge and the backend", func() bool { return b.Status().Ready && backend.State().Connected })
+	s := n.LastSocket()
+	s.Allow(0, nil)
+	<-s.Free
 	if err := backend.Publish(ctx, "t", []byte("waits"), 1, false); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the message to wait", func() bool { return b.Status().Queue.Messages == 1 })
+	fake.WaitFor(t, "the message to wait", func() bool { return b.Status().Queue.Messages == 1 })
 	end()
 	select {
 	case err := <-ran:
 		t.Fatalf("ended (%v) while a datagram waits for a busy socket", err)
 	case <-time.After(50 * time.Millisecond):
 	}
-	s.allow(1, nil)
+	s.Allow(1, nil)
 	if err := <-ran; err != nil {
 		t.Error(err)
 	}
-	if got := s.took(); len(got) != 1 || !s.closed {
-		t.Errorf("sent %q, socket closed: %v", got, s.closed)
+	if got := s.Took(); len(got) != 1 || !s.Closed {
+		t.Errorf("sent %q, socket closed: %v", got, s.Closed)
 	}
 	<-published
 }
 
+// hangingLog hangs once, where the send path asks for the level.
+type hangingLog struct {
+	slog.Handler
+	armed   atomic.Bool
+	release chan struct{}
+}
+
+func (h *hangingLog) Enabled(_ context.Context, l slog.Level) bool {
+	if l == slog.LevelDebug && h.armed.CompareAndSwap(true, false) {
+		<-h.release
+	}
+	return false
+}
+
 func TestABridgeThatHangsIsNotAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &fakeNetwork{interfaces: []multicast.Interface{iso0}}
-		b := newTestBridge(t, n, plenty, rule(t, "r", "t", "239.1.1.1:5000"))
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		hang := &hangingLog{Handler: slog.DiscardHandler}
+		b := newTestBridgeOf(t, n, Options{QueueSize: fake.Plenty, Logger: slog.New(hang)}, []mapping.SendRule{fake.SendRule(t, "r", "t", "239.1.1.1:5000")}, nil)
 		ctx, stop := context.WithCancel(context.Background())
 		var ended sync.WaitGroup
 		ended.Go(func() { b.watch(ctx) })
-		time.Sleep(10 * lifeless)
+		time.Sleep(10 * stallTimeout)
 		if !b.Alive() {
 			t.Error("taken for dead while it works")
 		}
 		release := make(chan struct{})
-		ended.Go(func() { // as a send that never returns
-			b.send.mu.Lock()
-			<-release
-			b.send.mu.Unlock()
-		})
-		time.Sleep(2 * lifeless)
+		hang.release = release
+		hang.armed.Store(true)
+		ended.Go(func() { b.send.Handle([]session.Message{fake.Message("t", "x", 1)}) })
+		time.Sleep(2 * stallTimeout)
 		if b.Alive() {
 			t.Error("taken for alive while the send path hangs")
 		}

@@ -1,6 +1,58 @@
 // Package bridge runs a compiled table between one broker and the network.
 //
-// The way of a message from the broker to a group stands in send.go, from top to
-// bottom; what happens when a datagram cannot leave now, in binding.go; what is
-// lost, in drop.go.
+// The way of a message from the broker to a group stands in send/path.go, from top to
+// bottom; what happens when a datagram cannot leave now, in send/wait.go, drain.go and
+// spool.go, and when it never can, in refusal.go; the one way out, in send/transmit.go. The
+// way of a datagram to the broker stands in receive/path.go, and what happens when the
+// broker cannot take it, in receive/publishspool.go. What is lost: package account. The
+// end: end.go.
+//
+// Goroutines, and what they lock:
+//
+//  1. The one that reads the broker's connection routes a batch and sends it
+//     (send.Path.Handle), under send's Path.mu, and binding.mu of one binding at a time.
+//  2. A binding for which something waits has one (binding.run): it sends from the disk
+//     (spoolQueue.sending: the front of one rule's queue), then from memory, at most 64
+//     datagrams under binding.mu.
+//  3. Each group and interface has a reader (groupReader.run): it decides and publishes
+//     under membership.batchMu; with QoS 0 a slow broker may hold it there, by design.
+//  4. Timers of delayQueue, topicState and loopTest publish what has waited, each under
+//     its own mu (delayQueue: releasing). That of publishSpool (lateTail) hands to the disk
+//     what has waited too long for the broker; that of OwnAddresses forgets an address.
+//  5. One pump publishes what is in the spool and trims the copies (receive.Path.Pump),
+//     with publishSpool.mu and publishSpool.taking.
+//  6. One watch follows interfaces and routes, probes at most 32 sockets at once, each on a
+//     goroutine of its own, and looks after what is old, stuck or to be repeated; lookMu:
+//     one look, or swap, at a time. Another one hears of changes of the interfaces
+//     (network.watch) and asks for a look.
+//  7. Reload runs on its caller, and on watch where routes or names of interfaces have
+//     changed, under reloadMu; the swap itself stops 1 by Path.mu, and those of 3 whose
+//     rules change by batchMu.
+//  8. session.Run connects, and judges the ends of connections; the goroutines of a
+//     connection, of which 1 is one: package session.
+//  9. The spool's run writes to the disk, and calls stored of send and receive with no lock
+//     held; lastsent's run writes what was sent last.
+//  10. The end has one for each step, and for each binding or spool in it (end.go, also
+//     of send and receive).
+//
+// A message of the broker is acknowledged by whoever settles its last datagram (pendingAck):
+// 1, 2 or 9, or 6 and 7 where they drop it. Copies are settled by the session, as it tells
+// what became of a message, and by 9.
+//
+// The order of locks. First of all reloadMu, then lookMu. A lock of send is never held
+// together with one of receive.
+//
+//	receive  membership.batchMu, delayQueue.releasing, topicState.mu, loopTest.mu,
+//	         publishSpool.mu, then the session's for what is published (writeLock,
+//	         notifyMu, outbox.mu), copies.mu, the spool's. But the loopTest of a rule with
+//	         neither every nor on_change comes before topicState.mu, which messages of
+//	         such a rule take only in note (ratelimit.go).
+//	send     the session's inbox.mu (of 1) or spoolQueue.sending, Path.mu, binding.mu
+//	         (it guards BindingBudget too), then one of the session's acks.mu, the
+//	         spool's and lastsent.Store.mu.
+//
+// Beside them: publishSpool.taking comes before copies.mu, Rule.mu before statesMu.
+// membership.mu guards the socket and the state; it may be taken under lookMu, and never
+// together with batchMu. delayQueue.mu, linkChanges.mu and those of account and loopguard are
+// held for moments, and nobody is called under them.
 package bridge

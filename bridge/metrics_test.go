@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,18 +19,23 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"topicast/bridge/account"
+	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
+	"topicast/internal/lab/fake"
 	"topicast/mapping"
 )
 
 func TestMetricsSayWhatHappened(t *testing.T) {
-	n := &fakeNetwork{interfaces: []multicast.Interface{iso0}, probe: multicast.Probe{Result: multicast.ProbeVerified}}
-	b := newTestBridge(t, n, plenty, rule(t, "r", "t/{id}", "239.1.1.{id}:5000"))
-	b.send.handle([]session.Message{message("t/1", "abc", 1), message("t/300", "x", 1), message("u", "x", 1)})
-	n.socket().allow(0, nil)
-	<-n.socket().free
-	b.send.handle([]session.Message{message("t/1", "waits", 1)})
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}, Probe: multicast.Probe{Result: multicast.ProbeVerified}}
+	b := newTestBridge(t, n, fake.Plenty, fake.SendRule(t, "r", "t/{id}", "239.1.1.{id}:5000"))
+	kept := fake.Message("t/1", "abc", 1)
+	kept.Retain = true
+	b.send.Handle([]session.Message{fake.Message("t/1", "abc", 1), fake.Message("t/300", "x", 1), fake.Message("u", "x", 1), kept})
+	n.LastSocket().Allow(0, nil)
+	<-n.LastSocket().Free
+	b.send.Handle([]session.Message{fake.Message("t/1", "waits", 1)})
 
 	const collected = `
 # HELP topicast_broker_connected 1 while the session with the broker is up.
@@ -49,23 +57,32 @@ topicast_queue_messages 1
 	}
 	const written = `# HELP topicast_messages_received_total MQTT messages that matched the rule.
 # TYPE topicast_messages_received_total counter
-topicast_messages_received_total{rule="r"} 3
+topicast_messages_received_total{rule="r"} 4
 # HELP topicast_datagrams_sent_total Datagrams the kernel took.
 # TYPE topicast_datagrams_sent_total counter
 topicast_datagrams_sent_total{rule="r"} 1
 # HELP topicast_sent_bytes_total Payload bytes of the datagrams the kernel took.
 # TYPE topicast_sent_bytes_total counter
 topicast_sent_bytes_total{rule="r"} 3
-# HELP topicast_drops_total Messages or datagrams lost, by rule and reason; rule is empty where no rule matched.
+# HELP topicast_drops_total Messages or datagrams lost; rule is empty where no rule matched, or where a reload has removed it.
 # TYPE topicast_drops_total counter
-topicast_drops_total{reason="bad_group",rule="r"} 1
-topicast_drops_total{reason="no_rule",rule=""} 1
+topicast_drops_total{direction="send",rule="",reason="no_rule"} 1
+topicast_drops_total{direction="send",rule="r",reason="bad_group"} 1
+# HELP topicast_filtered_total Messages or datagrams that the configuration asks not to carry.
+# TYPE topicast_filtered_total counter
+topicast_filtered_total{direction="send",rule="r",reason="retained"} 1
+# HELP topicast_rule_last_message_timestamp_seconds When the rule had its last message, or its last datagram, in Unix seconds; 0 before the first.
+# TYPE topicast_rule_last_message_timestamp_seconds gauge
+topicast_rule_last_message_timestamp_seconds{rule="r"} NOW
+# HELP topicast_unclaimed_datagrams_total Datagrams that came to a port of the rule and that no rule takes; for direction send, to the port it sends from, which rules may share.
+# TYPE topicast_unclaimed_datagrams_total counter
+topicast_unclaimed_datagrams_total{direction="send",rule="r"} 0
 # HELP topicast_rule_state 1 for the state the rule is in: pending, up or degraded.
 # TYPE topicast_rule_state gauge
 topicast_rule_state{rule="r",state="pending"} 0
 topicast_rule_state{rule="r",state="up"} 1
 topicast_rule_state{rule="r",state="degraded"} 0
-# HELP topicast_rule_source_verified 1 where the self-test saw the rule's datagrams leave from the configured source.
+# HELP topicast_rule_source_verified 1 where the self-test saw that this host gives the rule's datagrams the configured source; 0 where it did not, could not look, or the rule is pending.
 # TYPE topicast_rule_source_verified gauge
 topicast_rule_source_verified{rule="r"} 1
 `
@@ -73,7 +90,7 @@ topicast_rule_source_verified{rule="r"} 1
 	if err := b.WriteRules(&got); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(written, got.String()); diff != "" {
+	if diff := cmp.Diff(written, withoutZeros(got.String())); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	r := prometheus.NewPedanticRegistry()
@@ -83,49 +100,99 @@ topicast_rule_source_verified{rule="r"} 1
 	}
 }
 
+// withoutZeros leaves out the reasons for which nothing was dropped or filtered, and
+// writes NOW for a time of just now.
+func withoutZeros(text string) string {
+	text = regexp.MustCompile(`(?m)^topicast_(drops|filtered)_total\{.*\} 0\n`).ReplaceAllString(text, "")
+	return regexp.MustCompile(`(?m)^(topicast_rule_last_message_timestamp_seconds\{.*\}) (\d+)$`).ReplaceAllStringFunc(text, func(line string) string {
+		sample, value, _ := strings.Cut(line, "} ")
+		if at, err := strconv.ParseInt(value, 10, 64); err == nil && at > 0 && time.Since(time.Unix(at, 0)).Abs() < time.Minute {
+			value = "NOW"
+		}
+		return sample + "} " + value
+	})
+}
+
+// loop is a program that hands each message of a topic to a group again.
+type loop struct {
+	*fake.Publisher
+	topic string
+	to    *fake.Receiver
+}
+
+func (l *loop) PublishBatch(batch []session.Publication) {
+	l.Publisher.PublishBatch(batch)
+	for _, m := range batch {
+		if payload := string(m.Payload); string(m.Topic) == l.topic {
+			time.AfterFunc(2*time.Millisecond, func() { l.to.Hear("172.17.0.7:5", payload) })
+		}
+	}
+}
+
 func TestMetricsOfReceiveRulesSayWhatHappened(t *testing.T) {
 	rules := []mapping.ReceiveRule{
-		listenRule(t, "joined", "239.1.1.1:5000", "a"),
-		listenRule(t, "in part", "239.1.1.2-239.1.1.3:5000", "b"),
-		listenRule(t, "waits", "239.1.1.4:5000", "c"),
-		listenRule(t, "ran away", "239.1.1.1:5000", "d"),
+		fake.ReceiveRule(t, "joined", "239.1.1.1:5000", "a"),
+		fake.ReceiveRule(t, "in part", "239.1.1.2-239.1.1.3:5000", "b"),
+		fake.ReceiveRule(t, "waits", "239.1.1.4:5000", "c"),
+		fake.ReceiveRule(t, "goes round", "239.1.1.5:5000", "d"),
 	}
 	var got strings.Builder
-	var waiting []string
-	receiving(t, Options{QueueSize: 1 << 20}, nil, rules, func(b *Bridge, n *fakeNetwork) {
-		n.at("239.1.1.1:5000", "iso0").hear(device, "x", "y")
+	var written string
+	var readiness Readiness
+	o := Options{QueueSize: 1 << 20, Loops: loopguard.Options{Breaker: 100}}
+	bridgeReceiving(t, o, nil, rules, func(b *Bridge, n *fake.Network) {
+		b.own.Add(netip.MustParseAddrPort("172.17.0.1:40000"))
+		round := n.At("239.1.1.5:5000", "iso0")
+		b.receive.PublishTo(&loop{Publisher: publisherOf(b), topic: "d", to: round})
+		round.Hear("172.17.0.1:40000", "sent by ourselves")
+		round.Hear(fake.Device, "round and round")
+		time.Sleep(8 * time.Second) // it is found out, and nothing goes round any more
+		n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "x", "y")
+		n.At("239.1.1.1:5000", "iso0").Hear("172.17.0.1:40000", "sent by ourselves")
 		synctest.Wait()
-		b.parts().receives[0].Published(1, 1)
-		b.parts().receives[0].Lost(1, 1, session.ErrNotConnected)
-		ranAway := &b.parts().receives[3].breaker
-		ranAway.mu.Lock()
-		ranAway.until = time.Now().Add(time.Minute)
-		ranAway.mu.Unlock()
-		n.listenErr = errors.New("no")
-		b.parts().memberships[2].ear.fail(errors.New("x")) // 239.1.1.3
-		b.parts().memberships[3].ear.fail(errors.New("x"))
+		b.current().receive.Rules[0].Published(1, 1)
+		b.current().receive.Rules[0].Lost(1, 1, session.ErrNotConnected)
+		n.ListenErr = errors.New("no")
+		for _, group := range []string{"239.1.1.3:5000", "239.1.1.4:5000"} {
+			r := n.At(group, "iso0")
+			r.Failure = errors.New("x")
+			close(r.In)
+		}
+		synctest.Wait()
 		b.refresh(t.Context())
 		if err := b.WriteRules(&got); err != nil {
 			t.Error(err)
 		}
-		waiting = b.Waiting()
+		written = withoutZeros(got.String()) // by the clock of this bubble
+		written = regexp.MustCompile(`(?m)^(topicast_(?:datagrams_received|drops)_total\{.*rule="goes round".*\}) [1-9]\d*$`).ReplaceAllString(written, "$1 SOME")
+		readiness = b.Readiness()
 	})
 	const want = `# HELP topicast_datagrams_received_total Datagrams that arrived for the rule.
 # TYPE topicast_datagrams_received_total counter
-topicast_datagrams_received_total{rule="joined"} 2
+topicast_datagrams_received_total{rule="joined"} 3
 topicast_datagrams_received_total{rule="in part"} 0
 topicast_datagrams_received_total{rule="waits"} 0
-topicast_datagrams_received_total{rule="ran away"} 2
+topicast_datagrams_received_total{rule="goes round"} SOME
 # HELP topicast_messages_published_total Messages that the broker has: acknowledged, or with QoS 0 written to the connection.
 # TYPE topicast_messages_published_total counter
 topicast_messages_published_total{rule="joined"} 1
 topicast_messages_published_total{rule="in part"} 0
 topicast_messages_published_total{rule="waits"} 0
-topicast_messages_published_total{rule="ran away"} 0
-# HELP topicast_drops_total Messages or datagrams lost, by rule and reason; rule is empty where no rule matched.
+topicast_messages_published_total{rule="goes round"} 0
+# HELP topicast_drops_total Messages or datagrams lost; rule is empty where no rule matched, or where a reload has removed it.
 # TYPE topicast_drops_total counter
-topicast_drops_total{reason="offline",rule="joined"} 1
-topicast_drops_total{reason="no_rule",rule=""} 0
+topicast_drops_total{direction="receive",rule="goes round",reason="breaker"} SOME
+topicast_drops_total{direction="receive",rule="joined",reason="offline"} 1
+# HELP topicast_filtered_total Messages or datagrams that the configuration asks not to carry.
+# TYPE topicast_filtered_total counter
+topicast_filtered_total{direction="receive",rule="joined",reason="own"} 1
+topicast_filtered_total{direction="receive",rule="goes round",reason="own"} 1
+# HELP topicast_rule_last_message_timestamp_seconds When the rule had its last message, or its last datagram, in Unix seconds; 0 before the first.
+# TYPE topicast_rule_last_message_timestamp_seconds gauge
+topicast_rule_last_message_timestamp_seconds{rule="joined"} NOW
+topicast_rule_last_message_timestamp_seconds{rule="in part"} 0
+topicast_rule_last_message_timestamp_seconds{rule="waits"} 0
+topicast_rule_last_message_timestamp_seconds{rule="goes round"} NOW
 # HELP topicast_rule_state 1 for the state the rule is in: pending, up or degraded.
 # TYPE topicast_rule_state gauge
 topicast_rule_state{rule="joined",state="pending"} 0
@@ -137,14 +204,20 @@ topicast_rule_state{rule="in part",state="degraded"} 1
 topicast_rule_state{rule="waits",state="pending"} 1
 topicast_rule_state{rule="waits",state="up"} 0
 topicast_rule_state{rule="waits",state="degraded"} 0
-topicast_rule_state{rule="ran away",state="pending"} 0
-topicast_rule_state{rule="ran away",state="up"} 0
-topicast_rule_state{rule="ran away",state="degraded"} 1
+topicast_rule_state{rule="goes round",state="pending"} 0
+topicast_rule_state{rule="goes round",state="up"} 0
+topicast_rule_state{rule="goes round",state="degraded"} 1
 `
-	if diff := cmp.Diff(want, got.String()); diff != "" {
+	if diff := cmp.Diff(want, written); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"no connection to the broker", "rule waits is pending: no"}, waiting); diff != "" {
+	conditions := []Condition{
+		{Name: "broker", Rule: "", State: account.StatePending, Reason: "no connection to the broker"},
+		{Name: "rule", Rule: "waits", State: account.StatePending, Reason: "no"},
+		{Name: "rule", Rule: "in part", State: account.StateDegraded, Reason: "no"},
+		{Name: "rule", Rule: "goes round", State: account.StateDegraded, Reason: "what the rule publishes comes back through other programs"},
+	}
+	if diff := cmp.Diff(Readiness{Conditions: conditions}, readiness); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
@@ -153,7 +226,7 @@ topicast_rule_state{rule="ran away",state="degraded"} 1
 // quotes included, and finds no fault with it.
 func TestTheRulesMetricsAreInTheFormatOfPrometheus(t *testing.T) {
 	const name = `say "lamp" \ 7, site/+`
-	b := newTestBridge(t, &fakeNetwork{}, plenty, rule(t, name, "t/{id}", "239.1.1.{id}:5000"), rule(t, "other", "u", "239.1.1.1:5000"))
+	b := newTestBridge(t, &fake.Network{}, fake.Plenty, fake.SendRule(t, name, "t/{id}", "239.1.1.{id}:5000"), fake.SendRule(t, "other", "u", "239.1.1.1:5000"))
 	families := make(map[string]int)
 	r := gatherer(func() ([]*dto.MetricFamily, error) {
 		var page bytes.Buffer
@@ -176,7 +249,8 @@ func TestTheRulesMetricsAreInTheFormatOfPrometheus(t *testing.T) {
 		t.Error(problems, err)
 	}
 	want := map[string]int{"topicast_messages_received_total": 2, "topicast_datagrams_sent_total": 2, "topicast_sent_bytes_total": 2,
-		"topicast_drops_total": 1, "topicast_rule_state": 6, "topicast_rule_source_verified": 2}
+		"topicast_drops_total": 28, "topicast_filtered_total": 2, "topicast_rule_last_message_timestamp_seconds": 2, "topicast_unclaimed_datagrams_total": 2,
+		"topicast_rule_state": 6, "topicast_rule_source_verified": 2}
 	if diff := cmp.Diff(want, families); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
@@ -196,9 +270,9 @@ func (p *pages) Write(b []byte) (int, error) {
 func TestMetricsOfManyRulesAreWrittenPageByPage(t *testing.T) {
 	var rules []mapping.SendRule
 	for i := range 500 {
-		rules = append(rules, rule(t, fmt.Sprint("r", i), fmt.Sprint("t/", i), "239.1.1.1:5000"))
+		rules = append(rules, fake.SendRule(t, fmt.Sprint("r", i), fmt.Sprint("t/", i), "239.1.1.1:5000"))
 	}
-	b := newTestBridge(t, &fakeNetwork{}, plenty, rules...)
+	b := newTestBridge(t, &fake.Network{}, fake.Plenty, rules...)
 	var whole pages
 	if err := b.WriteRules(&whole); err != nil {
 		t.Fatal(err)
@@ -212,8 +286,8 @@ func TestMetricsOfManyRulesAreWrittenPageByPage(t *testing.T) {
 	for _, line := range strings.Split(strings.TrimSuffix(strings.Join(whole.written, ""), "\n"), "\n") {
 		lines[line]++
 	}
-	const headings, noRule = 2 * 6, 1
-	if want := headings + noRule + 500*(3+3+1); len(lines) != want || len(whole.written) < 3 {
+	const headings, ofNoRule, reasons = 2 * 9, 11, 9 // retained and 8 drops
+	if want := headings + ofNoRule + 500*(3+1+1+3+1+reasons); len(lines) != want || len(whole.written) < 3 {
 		t.Errorf("%d different lines on %d pages, want %d", len(lines), len(whole.written), want)
 	}
 	torn := pages{broken: errors.New("torn")}
@@ -227,9 +301,9 @@ type gatherer func() ([]*dto.MetricFamily, error)
 func (g gatherer) Gather() ([]*dto.MetricFamily, error) { return g() }
 
 func TestTheHistogramCountsBatches(t *testing.T) {
-	var h histogram
-	h.observe(20*time.Microsecond, 3)
-	h.observe(2*time.Minute, 1)
+	var h account.Histogram
+	h.Observe(20*time.Microsecond, 3)
+	h.Observe(2*time.Minute, 1)
 	c := histogramCollector{&h}
 	const want = `
 # HELP topicast_send_seconds Time from a message parsed to its datagram taken by the kernel.
@@ -258,7 +332,9 @@ topicast_send_seconds_count 4
 	}
 }
 
-type histogramCollector struct{ h *histogram }
+type histogramCollector struct{ h *account.Histogram }
 
 func (c histogramCollector) Describe(ch chan<- *prometheus.Desc) { ch <- descLatency }
-func (c histogramCollector) Collect(ch chan<- prometheus.Metric) { ch <- c.h.metric(descLatency) }
+func (c histogramCollector) Collect(ch chan<- prometheus.Metric) {
+	ch <- histogramMetric(c.h, descLatency)
+}

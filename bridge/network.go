@@ -5,42 +5,32 @@ import (
 	"net/netip"
 
 	"topicast/bridge/multicast"
+	"topicast/bridge/receive"
+	"topicast/bridge/send"
 )
 
 // network is this host's multicast, or a test's.
-type network interface {
-	Interfaces() ([]multicast.Interface, error)
-	Watch(ctx context.Context, changed func(multicast.Change)) error
-	Open(multicast.Source) (socket, error)
-	Listen(multicast.ReceiverOptions, multicast.Interface) (receiver, error)
+type network struct {
+	interfaces    func() ([]multicast.Interface, error)
+	watch         func(ctx context.Context, changed func(multicast.Change)) error
+	open          func(multicast.Source) (send.Sender, error)
+	listen        func(multicast.ReceiverOptions, multicast.Interface) (receive.Receiver, error)
+	hostUnclaimed func() (multicast.HostUnclaimed, error)
+	gatewayRoutes func(ipv6 bool) ([]multicast.GatewayRoute, error)
+	gatewayRoute  func(multicast.Source, netip.Addr) (multicast.GatewayRoute, bool)
 }
 
-// socket is what a binding needs of a multicast.Sender.
-type socket interface {
-	Send(batch []multicast.Datagram, failed func(i int, err error)) (int, error)
-	Wait(ctx context.Context) error
-	Carrier() error
-	Probe(ctx context.Context) multicast.Probe
-	LocalAddr() netip.AddrPort
-	Close() error
-}
-
-// receiver is what a membership needs of a multicast.Receiver.
-type receiver interface {
-	Receive(batch []multicast.Datagram) (int, error)
-	KernelDrops() (uint64, error)
-	Rejoin() error
-	Buffer() int
-	Close() error
-}
-
-type host struct{}
-
-func (host) Interfaces() ([]multicast.Interface, error) { return multicast.Interfaces() }
-func (host) Open(src multicast.Source) (socket, error)  { return multicast.Open(src) }
-func (host) Listen(o multicast.ReceiverOptions, on multicast.Interface) (receiver, error) {
-	return multicast.ListenOn(o, on)
-}
-func (host) Watch(ctx context.Context, changed func(multicast.Change)) error {
-	return multicast.Watch(ctx, changed)
+// host is the network of this host.
+func host() network {
+	return network{
+		interfaces: multicast.Interfaces,
+		watch:      multicast.Watch,
+		open:       func(src multicast.Source) (send.Sender, error) { return multicast.Open(src) },
+		listen: func(o multicast.ReceiverOptions, on multicast.Interface) (receive.Receiver, error) {
+			return multicast.ListenOn(o, on)
+		},
+		hostUnclaimed: multicast.CountHostUnclaimed,
+		gatewayRoutes: multicast.GatewayRoutes,
+		gatewayRoute:  multicast.Source.GatewayRoute,
+	}
 }

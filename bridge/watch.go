@@ -2,12 +2,11 @@ package bridge
 
 import (
 	"context"
-	"slices"
+	"maps"
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"topicast/bridge/account"
 	"topicast/bridge/multicast"
 )
 
@@ -17,110 +16,108 @@ import (
 const (
 	lookPending  = time.Second
 	lookSettled  = 30 * time.Second
-	kickPause    = 50 * time.Millisecond // after a look: a change seldom comes alone, and the first must not wait
+	lookPause    = 50 * time.Millisecond // after a look: a change seldom comes alone, and the first must not wait
 	countEvery   = time.Second
 	summaryEvery = time.Minute
-	tidyEvery    = 10 * time.Second
+	expireEvery  = 10 * time.Second
 )
 
 // watch keeps bindings and memberships in step with the interfaces.
 func (b *Bridge) watch(ctx context.Context) {
-	look, count, sum, tidy := time.NewTimer(lookPending), time.NewTicker(countEvery), time.NewTicker(summaryEvery), time.NewTicker(tidyEvery)
+	look, count, sum, expire := time.NewTimer(lookPending), time.NewTicker(countEvery), time.NewTicker(summaryEvery), time.NewTicker(expireEvery)
 	defer look.Stop()
 	defer count.Stop()
 	defer sum.Stop()
-	defer tidy.Stop()
-	var told [numReasons]uint64
+	defer expire.Stop()
+	var reported [account.NumReasons]uint64
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-count.C:
-			b.showLife()
-			b.collect()
-			for _, m := range b.parts().memberships {
-				m.countDrops()
-			}
+			b.updateHeartbeat(time.Now())
+			b.checkSpool()
+			b.send.RequestRedelivery(time.Now(), b.session.Repeat)
+			b.send.SpillAgain()
+			b.send.FindStuck(time.Now())
+			b.send.Inspect()
+			at := account.MomentOf(time.Now())
+			b.send.NoteDrops(at)
+			b.receive.NoteDrops(at)
+			b.receive.CountDrops()
 			continue
-		case now := <-tidy.C:
-			b.tidy(now)
+		case <-expire.C:
+			b.send.ExpireOld()
+			b.receive.ExpireOld()
 			continue
 		case <-sum.C:
-			told = b.summarize(told)
+			reported = b.summarize(reported)
+			b.logSilence(time.Now())
 			continue
-		case <-b.changed:
+		case <-b.lookRequested:
 		case <-look.C:
 		}
+		b.followRoutes(ctx)
 		b.refresh(ctx)
-		if sleep(ctx, kickPause) != nil {
+		b.followNames(ctx)
+		if sleep(ctx, lookPause) != nil {
 			return
 		}
 		look.Reset(b.nextLook())
 	}
 }
 
-// lifeless is how long the bridge may show no life: longer than anything it does
+// stallTimeout is how long the bridge may show no life: longer than anything it does
 // takes, a self-test on many sockets included.
-const lifeless = 30 * time.Second
+const stallTimeout = 30 * time.Second
 
-// showLife is called while watch goes round. The send path has to be idle, or to
+// updateHeartbeat is called while watch goes round. The send path has to be idle, or to
 // have finished something since, so that one that hangs shows too.
-func (b *Bridge) showLife() {
-	p := b.send
-	idle := p.mu.TryLock()
-	if idle {
-		p.mu.Unlock()
-	}
-	if n := p.finished.Load(); idle || n != b.seen {
-		b.seen = n
-		b.beat.Store(time.Now().UnixNano())
+func (b *Bridge) updateHeartbeat(now time.Time) {
+	if n, idle := b.send.Progress(); idle || n != b.lastFinished {
+		b.lastFinished = n
+		b.heartbeat.Store(int64(now.Sub(b.started)))
 	}
 }
 
-// Alive says whether the bridge is at work: not whether all is well, which is for
+// Alive reports whether the bridge is at work: not whether all is well, which is for
 // Status, but whether it goes round at all. It is for a watchdog.
-func (b *Bridge) Alive() bool {
-	return time.Since(time.Unix(0, b.beat.Load())) < lifeless
-}
+func (b *Bridge) Alive() bool { return b.alive(time.Now()) }
 
-// tidy lets go of what is too old on disk.
-func (b *Bridge) tidy(now time.Time) {
-	p := b.parts()
-	for _, o := range p.bindings {
-		o.tidy(now)
-	}
-	for _, d := range p.detours {
-		d.tidy(now)
-	}
-	b.tidyOrphans(now)
+// alive goes by the monotonic part of now alone: the time of day is stepped.
+func (b *Bridge) alive(now time.Time) bool {
+	return now.Sub(b.started)-time.Duration(b.heartbeat.Load()) < stallTimeout
 }
 
 func (b *Bridge) nextLook() time.Duration {
-	p := b.parts()
-	if slices.ContainsFunc(p.bindings, (*binding).pending) || slices.ContainsFunc(p.memberships, (*membership).pending) {
+	if b.send.Pending() || b.receive.Pending() {
 		return lookPending
 	}
 	return lookSettled
 }
 
-// news gathers what was told of the interfaces between two looks.
-type news struct {
+// linkChanges gathers the changes of the interfaces between two looks.
+type linkChanges struct {
 	mu      sync.Mutex
 	changes multicast.Change
 }
 
-// hearNews takes a change in, and asks for a look.
-func (b *Bridge) hearNews(c multicast.Change) {
-	b.news.mu.Lock()
-	b.news.changes.Deleted = append(b.news.changes.Deleted, c.Deleted...)
-	b.news.changes.Returned = append(b.news.changes.Returned, c.Returned...)
-	b.news.changes.Overflow = b.news.changes.Overflow || c.Overflow
-	b.news.mu.Unlock()
-	b.kick()
+// onLinkChange takes a change in, and asks for a look.
+func (b *Bridge) onLinkChange(c multicast.Change) {
+	b.linkChanges.mu.Lock()
+	b.linkChanges.changes.Deleted = append(b.linkChanges.changes.Deleted, c.Deleted...)
+	b.linkChanges.changes.Returned = append(b.linkChanges.changes.Returned, c.Returned...)
+	b.linkChanges.changes.Overflow = b.linkChanges.changes.Overflow || c.Overflow
+	b.linkChanges.mu.Unlock()
+	if c.Routes || c.Overflow {
+		b.routesChanged.Store(true)
+	}
+	b.routesDue.Store(true)
+	b.requestLook()
 }
 
-// take hands the news over.
-func (n *news) take() multicast.Change {
+// take hands the changes over.
+func (n *linkChanges) take() multicast.Change {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	c := n.changes
@@ -128,59 +125,21 @@ func (n *news) take() multicast.Change {
 	return c
 }
 
-// probesAtOnce bounds the self-tests under way: each joins a group and may wait
-// for its own copy.
-const probesAtOnce = 32
-
 // refresh looks at the interfaces once and holds every binding and every
 // membership against them.
 func (b *Bridge) refresh(ctx context.Context) {
-	b.looking.Lock()
-	defer b.looking.Unlock()
-	changes := b.news.take() // before the look, so that none is missed
-	interfaces, err := b.options.network.Interfaces()
+	b.lookMu.Lock()
+	defer b.lookMu.Unlock()
+	changes := b.linkChanges.take() // before the look, so that none is missed
+	interfaces, err := b.options.network.interfaces()
 	if err != nil {
 		b.log.Error("cannot list the interfaces; everything stays as it is", "err", err)
-		b.hearNews(changes)
+		b.onLinkChange(changes)
 		return
 	}
-	p := b.parts()
-	p.rejoin(interfaces, changes)
-	rebind(ctx, p.bindings, interfaces)
-}
-
-// rebind holds bindings against the interfaces.
-func rebind(ctx context.Context, bindings []*binding, interfaces []multicast.Interface) {
-	var g errgroup.Group
-	g.SetLimit(probesAtOnce)
-	for _, o := range bindings {
-		g.Go(func() error {
-			o.refresh(ctx, interfaces)
-			return nil
-		})
+	if names := multicast.KernelNames(interfaces); b.names.Load() == nil || !maps.Equal(*b.names.Load(), names) {
+		b.names.Store(&names)
 	}
-	g.Wait()
-}
-
-// rejoin holds the memberships against the interfaces.
-func (p *parts) rejoin(interfaces []multicast.Interface, changes multicast.Change) {
-	type found struct {
-		on  multicast.Interface
-		err error
-	}
-	byWant := make(map[string]found)
-	for _, m := range p.memberships {
-		f, known := byWant[m.on]
-		if !known {
-			f.on, f.err = multicast.ResolveInterface(m.on, interfaces)
-			byWant[m.on] = f
-		}
-		m.release(f.on, f.err, changes)
-	}
-	for _, m := range p.memberships {
-		m.refresh(byWant[m.on].on, byWant[m.on].err, changes)
-	}
-	for _, r := range p.receives {
-		r.tellState()
-	}
+	b.receive.Rejoin(interfaces, changes)
+	b.send.Refresh(ctx, interfaces)
 }

@@ -7,20 +7,6 @@ import (
 	"testing"
 )
 
-// A list of 100,000 rules is read at every start.
-func TestPlainYAMLAllocatesOnceByTheRule(t *testing.T) {
-	const rules = 2000
-	data := rulesOf(rules, ".yaml")
-	perRule := testing.AllocsPerRun(5, func() {
-		if _, ok := parsePlainYAML(data); !ok {
-			t.Fatal("not read")
-		}
-	}) / rules
-	if perRule > 1.1 { // the rule's entries; keys and values are parts of the file
-		t.Errorf("%.2f allocations by the rule", perRule)
-	}
-}
-
 // What runs is the table and the sections; the configuration, which knows the
 // place of each key, is done with once they are checked.
 func TestTableAndSectionsKeepNothingOfTheFile(t *testing.T) {

@@ -6,10 +6,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"strings"
+	"syscall"
 )
 
 // maxPassword is what fits behind the 16-bit length of the CONNECT packet (MQTT
@@ -20,6 +19,11 @@ const maxPassword = 65535
 // reads password_file anew, so that a password changed there is used at the
 // next connect. One newline at the end of the file does not belong to it.
 func (b *Broker) Password() (string, error) {
+	password, err := b.password()
+	return password, hintInText(err)
+}
+
+func (b *Broker) password() (string, error) {
 	const path = "broker.password_file"
 	if b.PasswordFile == "" {
 		return string(b.Secret), nil
@@ -47,16 +51,19 @@ func (b *Broker) TLSConfig(host string) (*tls.Config, error) {
 		c.ServerName = b.TLS.ServerName
 	}
 	if b.TLS.CAFile != "" {
-		roots, err := b.TLS.roots()
+		authorities, err := b.TLS.authorities()
 		if err != nil {
-			return nil, err
+			return nil, hintInText(err)
 		}
-		c.RootCAs = roots
+		c.RootCAs = x509.NewCertPool()
+		for _, a := range authorities {
+			c.RootCAs.AddCert(a)
+		}
 	}
 	if b.TLS.CertFile != "" {
 		certificate, err := b.TLS.certificate()
 		if err != nil {
-			return nil, err
+			return nil, hintInText(err)
 		}
 		c.Certificates = []tls.Certificate{certificate}
 	}
@@ -66,30 +73,28 @@ func (b *Broker) TLSConfig(host string) (*tls.Config, error) {
 // maxPEM is far more than the certificates of all public authorities take.
 const maxPEM = 4 << 20
 
-// roots reads ca_file. CertPool.AppendCertsFromPEM skips what it cannot read,
+// authorities reads ca_file. CertPool.AppendCertsFromPEM skips what it cannot read,
 // which leaves a broker that is not trusted and no reason why.
-func (t *TLS) roots() (*x509.CertPool, error) {
+func (t *TLS) authorities() (found []*x509.Certificate, err error) {
 	const path = "broker.tls.ca_file"
 	data, err := readFile(path, t.CAFile, maxPEM)
 	if err != nil {
 		return nil, err
 	}
-	pool, found := x509.NewCertPool(), 0
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
 			return nil, fileError(path, t.CAFile, "it takes the certificates of authorities only", fmt.Errorf("holds a %s", block.Type))
 		}
 		certificate, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fileError(path, t.CAFile, "have it made anew", fmt.Errorf("certificate %d: %w", found+1, err))
+			return nil, fileError(path, t.CAFile, "have it made anew", fmt.Errorf("certificate %d: %w", len(found)+1, err))
 		}
-		pool.AddCert(certificate)
-		found++
+		found = append(found, certificate)
 	}
-	if found == 0 {
+	if len(found) == 0 {
 		return nil, fileError(path, t.CAFile, "it takes PEM: a block that begins with -----BEGIN CERTIFICATE-----", errors.New("holds no certificate"))
 	}
-	return pool, nil
+	return found, nil
 }
 
 func (t *TLS) certificate() (tls.Certificate, error) {
@@ -115,22 +120,29 @@ func (t *TLS) certificate() (tls.Certificate, error) {
 
 // readFile reads a file that a key names, if it is not longer than most.
 func readFile(path, file string, most int64) ([]byte, error) {
-	f, err := os.Open(file)
+	data, err := readRegular(file, most)
 	if err != nil {
-		return nil, fileError(path, file, "see that it is there and that the user topicast runs as may read it", reason(err))
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err != nil {
-		return nil, fileError(path, file, "it must be a file that can be read", reason(err))
-	}
-	if int64(len(data)) > most {
-		return nil, fileError(path, file, "is it the right file?", fmt.Errorf("longer than %d bytes", most))
+		return nil, fileError(path, file, hintOfFile(err), reason(err))
 	}
 	return data, nil
 }
 
-// reason is the error without the name of the file.
+// hintOfFile returns what to do about a file that cannot be read.
+func hintOfFile(err error) string {
+	var long errTooLong
+	var kind notRegular
+	switch {
+	case errors.As(err, &long):
+		return "is it the right file?"
+	case errors.As(err, &kind):
+		return "it is read at each connect, so it must be a regular file"
+	case errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENOTDIR):
+		return hintOfPath(err)
+	}
+	return "see that it is there and that the user topicast runs as may read it"
+}
+
+// reason returns the error without the name of the file.
 func reason(err error) error {
 	var inner *fs.PathError
 	if errors.As(err, &inner) {
@@ -139,8 +151,16 @@ func reason(err error) error {
 	return err
 }
 
-// fileError is a fault of a file that a key names. The hint is part of the
-// text, since this error goes to the log.
+// fileError returns the fault that a file has which a key names.
 func fileError(path, file, hint string, err error) error {
-	return &Error{Path: path, Err: fmt.Errorf("%s: %w (%s)", file, err, hint)}
+	return &Error{Path: path, Err: fmt.Errorf("%s: %w", file, err), Hint: hint}
+}
+
+// hintInText makes the hint part of the text, for an error that goes to the log.
+func hintInText(err error) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	return &Error{Path: e.Path, Err: fmt.Errorf("%w (%s)", e.Err, e.Hint)}
 }

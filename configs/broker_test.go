@@ -79,7 +79,7 @@ func pair(t *testing.T, host string) (cert, key []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 }
 
-// handshake tells whether a client with the configuration trusts a server with
+// handshake reports whether a client with the configuration trusts a server with
 // the certificate, and which certificate of its own the client showed.
 func handshake(t *testing.T, client *tls.Config, cert, key []byte, version uint16) (shown []*x509.Certificate, err error) {
 	t.Helper()
@@ -187,7 +187,7 @@ func TestTLSConfigSaysWhichFileIsWrong(t *testing.T) {
 		want string
 	}{
 		{TLS{CAFile: none}, "broker.tls.ca_file: " + none + ": no such file or directory (see that it is there"},
-		{TLS{CAFile: dir}, "broker.tls.ca_file: " + dir + ": is a directory (it must be a file"},
+		{TLS{CAFile: dir}, "broker.tls.ca_file: " + dir + ": no regular file, but a folder (it is read at each connect"},
 		{TLS{CAFile: text}, "broker.tls.ca_file: " + text + ": holds no certificate (it takes PEM"},
 		{TLS{CAFile: goodKey}, "broker.tls.ca_file: " + goodKey + ": holds a PRIVATE KEY (it takes the certificates"},
 		{TLS{CAFile: broken}, "broker.tls.ca_file: " + broken + ": certificate 2: x509: malformed"},

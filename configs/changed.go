@@ -2,7 +2,7 @@ package configs
 
 import "reflect"
 
-// SameFile tells whether both were loaded from the same content.
+// SameFile reports whether both were loaded from the same content.
 func (c *Config) SameFile(other *Config) bool { return c.sum == other.sum }
 
 // Changed names the keys outside the rules whose values differ between the two,
@@ -17,14 +17,14 @@ func (c *Config) Changed(other *Config) (paths []string) {
 	return paths
 }
 
-// scalars are the values outside the rules, by path.
+// scalars returns the values outside the rules, by path.
 func (c *Config) scalars() map[string]any {
 	values := make(map[string]any)
 	c.document().eachScalar(func(f *field, v reflect.Value) { values[f.path] = v.Interface() })
 	return values
 }
 
-// document is what is outside the rules.
+// document returns the sections, which is all but the rules.
 func (c *Config) document() *document {
 	return &document{Broker: c.Broker, Queue: c.Queue, Spool: c.Spool, Loops: c.Loops, Web: c.Web, Log: c.Log}
 }

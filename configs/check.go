@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -16,8 +17,9 @@ func (s *scalars) check(doc *document) {
 	if err := checkListen(doc.Web.Listen); err != nil {
 		s.report("web.listen", err)
 	}
-	if doc.Spool.Dir == "" {
-		doc.Spool.Dir = stateDirectory()
+	if dir := stateDirectory(); doc.Spool.Dir == "" && dir != "" {
+		doc.Spool.Dir = dir
+		s.origins["spool.dir"] = origin{layer: layerEnv, name: "STATE_DIRECTORY"}
 	}
 	b := &doc.Broker
 	if b.KeepAlive%time.Second != 0 {
@@ -31,9 +33,9 @@ func (s *scalars) check(doc *document) {
 	s.checkTLS(b)
 }
 
-// defaultClientID is the same at every start, since a persistent session
-// belongs to it, and another one on every host, since a broker drops the older
-// of two sessions of one name [MQTT-3.1.4-2].
+// defaultClientID returns a name that is the same at every start, since a persistent
+// session belongs to it, and another one on every host, since a broker drops the
+// older of two sessions of one name [MQTT-3.1.4-2].
 func defaultClientID() string {
 	host, err := os.Hostname()
 	if err != nil || host == "" {
@@ -42,12 +44,18 @@ func defaultClientID() string {
 	return "topicast-" + host
 }
 
-// stateDirectory is the folder that systemd made for us, the first of several
+// stateDirectory returns the folder that systemd made for us, the first of several
 // (systemd.exec(5), StateDirectory=), or "".
 func stateDirectory() string {
 	first, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":")
 	return first
 }
+
+// StateDir returns the folder for what must outlive a restart beside the messages: the
+// first that systemd gives (STATE_DIRECTORY), else spool.dir, else "" for nowhere.
+// Who writes there makes it if need be, and gives each of its files a name of its
+// own; the spool's begin with spool.
+func (c *Config) StateDir() string { return cmp.Or(stateDirectory(), c.Spool.Dir) }
 
 func (s *scalars) checkStatusTopic(b *Broker) {
 	const placeholder = "{client_id}"
@@ -88,7 +96,7 @@ func (s *scalars) checkPassword(b *Broker) {
 	default:
 		s.report(word, withHint("keep password_file", errors.New("password and password_file are both given")))
 	}
-	if b.Username == "" { // [MQTT-3.1.2-22]
+	if b.Username == "" && !s.decoder.reported["broker.username"] { // [MQTT-3.1.2-22]
 		s.report(given, withHint("give broker.username too", errors.New("a password without a username, which MQTT 3.1.1 does not allow")))
 	}
 }

@@ -2,9 +2,9 @@ package configs
 
 import (
 	"log/slog"
-	"net/netip"
 	"time"
 
+	"topicast/configs/syntax"
 	"topicast/mapping"
 )
 
@@ -24,42 +24,62 @@ type Config struct {
 	// Warnings are what is allowed but seldom meant, in the order of the file.
 	Warnings Errors
 
-	root node   // the file as it was read, for At
-	sum  uint64 // of its content, for Watch
+	scalarWarnings Errors            // those of the file, of variables and flags that no rule is about
+	origins        map[string]origin // of the keys outside the rules that are given, by path
+
+	root    syntax.Node // the file as it was read, for At
+	content []byte      // of the file, for Keep
+	sum     uint64      // of the content, for Watch
 }
 
-// At is where the file has the key of a path such as send[3].source, or the rule
+// At returns the place in the file of the key of a path such as send[3].source, or the rule
 // or section that would hold it. Lines and columns count from 1.
 func (c *Config) At(path string) (line, column int) {
-	at := c.root.locate(path)
-	return int(at.line), int(at.column)
+	at := c.root.Locate(path)
+	return int(at.Line), int(at.Column)
 }
 
-// Release lets go of what only the start needs, and a long list of rules makes
-// large: the table, the warnings, and what At tells.
-func (c *Config) Release() { c.Table, c.Warnings, c.root = nil, nil, node{} }
+// Fault returns err as a fault of the key of a path, with the place where the key is
+// given: by a flag, a variable, or the file, and there as At returns it.
+func (c *Config) Fault(path string, err error, hint string) *Error {
+	e := &Error{Origin: c.File, Path: path, Err: err, Hint: hint}
+	if from := c.origins[path]; from.name != "" {
+		e.Origin, e.Variable = from.name, from.layer == layerEnv
+	} else {
+		e.Line, e.Column = c.At(path)
+	}
+	return e
+}
 
-// document is the file as it is written. The tags of its fields are the one
-// place that says what a key is: its name, its default, its bounds and its
-// meaning. Decoding, flags, variables and the test of reference.yaml follow
-// them.
+// Release drops what only the start needs, and a long list of rules makes
+// large: the table, the warnings, and what At and Keep need.
+func (c *Config) Release() { c.Table, c.Warnings, c.root, c.content = nil, nil, syntax.Node{}, nil }
+
+// document is the file as it is written. The tags of its fields, and of the rules of
+// package mapping, are the one place that says what a key is: its name, its default, its
+// bounds and its meaning. Decoding, flags, variables, what check and explain say, and the
+// test of reference.yaml follow them. The keys of a struct within a rule that has no key
+// itself are keys of the rule.
 //
 //	key       the name in the file
 //	default   its value where neither flag, variable nor file gives one
 //	usage     what it means, for the flag and for reference.yaml
 //	range     the least and the greatest value, both allowed
 //	oneof     the values allowed
-//	path      it names a file: one that is relative is looked for beside the configuration
+//	true      of those, the one that stands for true, where the field is a bool
+//	parse     how its text is read, where the type does not tell
+//	means     of a rule: what a value means, for explain; "value: meaning", parted by |, * is every other value
+//	path      it names a file, or a folder: one that is relative is looked for beside the configuration
 //	flag      "none" where a command line is no place for it
 type document struct {
-	Broker  Broker    `key:"broker"`
-	Queue   Queue     `key:"queue"`
-	Spool   Spool     `key:"spool"`
-	Loops   Loops     `key:"loops"`
-	Web     Web       `key:"web"`
-	Log     Log       `key:"log"`
-	Send    []send    `key:"send"`
-	Receive []receive `key:"receive"`
+	Broker  Broker                `key:"broker"`
+	Queue   Queue                 `key:"queue"`
+	Spool   Spool                 `key:"spool"`
+	Loops   Loops                 `key:"loops"`
+	Web     Web                   `key:"web"`
+	Log     Log                   `key:"log"`
+	Send    []mapping.SendRule    `key:"send"`
+	Receive []mapping.ReceiveRule `key:"receive"`
 }
 
 // Broker is the section broker: which MQTT server, and as whom.
@@ -92,7 +112,7 @@ type Queue struct {
 
 // Spool is the section spool: the disk for messages that cannot go on.
 type Spool struct {
-	Dir     string        `key:"dir" usage:"the folder for messages that cannot go on; empty: the one that systemd gives (StateDirectory=), and without it there is no spool" path:"true"`
+	Dir     string        `key:"dir" usage:"the folder for messages that cannot go on; empty: the one that systemd gives (StateDirectory=), and without it there is no spool" path:"folder"`
 	MaxSize Size          `key:"max_size" default:"256MiB" range:"64KiB..1TiB" usage:"the most that the messages in the spool may take"`
 	MaxAge  time.Duration `key:"max_age" default:"1h" range:"0s..8760h" usage:"how long a message may wait before it is dropped, where the rule has no max_age; 0s: no limit"`
 }
@@ -104,7 +124,7 @@ type Loops struct {
 	Memory  int           `key:"memory" default:"65536" range:"1..1048576" usage:"how many messages and datagrams the guard remembers at most"`
 	Time    time.Duration `key:"time" default:"10s" range:"1s..10m" usage:"how long the guard remembers each"`
 	Hold    time.Duration `key:"hold" default:"100ms" range:"0s..10s" usage:"how long a datagram of a rule on a cycle waits, in case its message comes from the broker"`
-	Breaker int           `key:"breaker" default:"100" range:"0..1000000" usage:"how often in a second a receive rule may publish one payload on one topic, three seconds in a row, before it is stopped for a while; 0: no limit"`
+	Breaker int           `key:"breaker" default:"100" range:"0..1000000" usage:"how often in a second a receive rule may publish one payload of one source on one topic, three seconds in a row, before it is tested whether that goes round through other programs; 0: never"`
 }
 
 // Web is the section web: the status page and its companions.
@@ -117,86 +137,6 @@ type Log struct {
 	Level  slog.Level `key:"level" default:"info" oneof:"debug|info|warn|error" usage:"the least that is logged: debug, info, warn or error"`
 	Format Format     `key:"format" default:"text" oneof:"text|json" usage:"text for people, json for machines"`
 }
-
-// send is one entry of the list send, as it is written.
-type send struct {
-	Name       string           `key:"name" usage:"what the rule is called in the log, the metrics and the status page; empty: its filter"`
-	Filter     mapping.Filter   `key:"filter" usage:"which topics: + is any one level, # the rest, {name} a + and {name#} a # whose text group may use"`
-	QoS        uint8            `key:"qos" default:"1" range:"0..2" usage:"the quality of service to subscribe with"`
-	Group      mapping.Group    `key:"group" usage:"where to: address:port of a multicast group; {...} is a capture of the filter or integer arithmetic on captures"`
-	Source     netip.Prefix     `key:"source" usage:"the address of this host that datagrams leave from, or a prefix that picks one"`
-	Interface  string           `key:"interface" usage:"the name of the interface that datagrams leave by"`
-	SourcePort uint16           `key:"source_port" default:"0" range:"0..65535" usage:"the UDP port that datagrams leave from; 0: any free one"`
-	TTL        uint8            `key:"ttl" default:"1" range:"1..255" usage:"how many networks a datagram may cross, the first included"`
-	Loopback   bool             `key:"loopback" default:"true" usage:"whether programs on this host hear the datagrams too"`
-	DSCP       dscp             `key:"dscp" default:"0" usage:"the traffic class of the datagrams: 0 to 63, or a name such as EF, AF41 or CS5"`
-	Retained   mapping.Retained `key:"retained" default:"once" oneof:"once|always|never" usage:"messages that the broker had kept: sent once, always or never"`
-	OnDown     mapping.OnDown   `key:"on_down" oneof:"spool|latest|drop" usage:"messages that come while source or interface is away: spool, latest or drop; left out: spool, and drop for QoS 0"`
-	MaxAge     time.Duration    `key:"max_age" range:"0s..8760h" usage:"how long a message may wait for source or interface before it is dropped; left out: as long as spool.max_age says; 0s: no limit"`
-	Payload    mapping.Payload  `key:"payload" default:"raw" usage:"how a message's payload becomes the datagram's: raw, hex, base64, or json:/pointer"`
-	Oversize   oversize         `key:"oversize" default:"fragment" oneof:"fragment|drop" usage:"a datagram above the MTU of its interface: fragment or drop"`
-}
-
-// rule is the rule that the entry stands for. mapping.Compile fills in what
-// follows from the rest: the name where there is none, and the address family.
-func (s *send) rule() mapping.SendRule {
-	return mapping.SendRule{
-		Name:   s.Name,
-		Filter: s.Filter,
-		QoS:    s.QoS,
-		Group:  s.Group,
-		Binding: mapping.Binding{
-			Interface:  s.Interface,
-			Source:     s.Source,
-			SourcePort: s.SourcePort,
-			TTL:        s.TTL,
-			Loopback:   s.Loopback,
-			DSCP:       uint8(s.DSCP),
-			Fragment:   s.Oversize == oversizeFragment,
-		},
-		Retained: s.Retained,
-		OnDown:   s.OnDown,
-		Payload:  s.Payload,
-		MaxAge:   s.MaxAge,
-	}
-}
-
-// receive is one entry of the list receive, as it is written.
-type receive struct {
-	Name      string           `key:"name" usage:"what the rule is called in the log, the metrics and the status page; empty: its groups"`
-	Group     groups           `key:"group" usage:"what to listen to: address:port of a multicast group, a range of them, or a list"`
-	Interface string           `key:"interface" usage:"where to listen: the name of an interface, or one of its addresses"`
-	Source    sources          `key:"source" usage:"whom to listen to: an address, a prefix, or a list; empty: everybody"`
-	Topic     mapping.Topic    `key:"topic" usage:"where to publish; {...} is an address or a name of the datagram, or integer arithmetic on them"`
-	QoS       uint8            `key:"qos" default:"1" range:"0..2" usage:"the quality of service to publish with"`
-	Retain    bool             `key:"retain" default:"false" usage:"whether the broker keeps the last message of each topic for whoever subscribes later"`
-	Payload   mapping.Encoding `key:"payload" default:"raw" usage:"how a datagram's payload becomes the message's: raw, hex, base64 or json"`
-	Every     time.Duration    `key:"every" default:"0s" range:"0s..24h" usage:"the least time between two messages of a topic; of the datagrams between, the latest is published; 0s: all are"`
-	OnChange  bool             `key:"on_change" default:"false" usage:"whether a datagram is left out when its payload is the one that the topic had last"`
-}
-
-// rule is the rule that the entry stands for. mapping.Compile names it where it
-// has no name.
-func (r *receive) rule() mapping.ReceiveRule {
-	return mapping.ReceiveRule{
-		Name:      r.Name,
-		Groups:    r.Group,
-		Interface: r.Interface,
-		Sources:   r.Source,
-		Topic:     r.Topic,
-		QoS:       r.QoS,
-		Retain:    r.Retain,
-		Encoding:  r.Payload,
-		Every:     r.Every,
-		OnChange:  r.OnChange,
-	}
-}
-
-// groups are the groups of a receive rule: one value, or a list.
-type groups []mapping.GroupRange
-
-// sources are the senders that a receive rule listens to: one value, or a list.
-type sources []netip.Prefix
 
 // Session says what the broker keeps of us while we are away.
 type Session string
@@ -214,15 +154,6 @@ type Format string
 const (
 	FormatText Format = "text"
 	FormatJSON Format = "json"
-)
-
-// oversize says what becomes of a datagram above the MTU of its interface.
-type oversize string
-
-// The values of oversize.
-const (
-	oversizeFragment oversize = "fragment" // it leaves in IP fragments
-	oversizeDrop     oversize = "drop"
 )
 
 // Secret is a text that neither a log nor an error shows.

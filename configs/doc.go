@@ -8,8 +8,9 @@
 // A scalar outside the rules may also come from a flag or from the
 // environment. The order is flag, variable, file, default: broker.url is
 // --broker-url, TOPICAST_BROKER_URL, url in the section broker. A variable that
-// is set but empty counts as not set. The rules come from the file only.
+// is set but empty counts as not set; one that begins with TOPICAST_ and is of no
+// key is a fault. The rules come from the file only.
 //
-// Keys are told apart by case, and so is everything else: Group is an unknown
-// key, not another spelling of group.
+// Keys, like everything else, are case-sensitive: Group is an unknown key, not
+// another spelling of group.
 package configs

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"topicast/configs/syntax"
 )
 
 // Error is one fault of a configuration, or one warning.
@@ -22,9 +24,11 @@ type Error struct {
 	Err  error
 	// Hint says what to do, or is "".
 	Hint string
+	// Variable reports whether Origin is a variable of the environment.
+	Variable bool
 }
 
-// Error is "origin:line:column: path: text" without the parts that are not
+// Error returns "origin:line:column: path: text" without the parts that are not
 // known. It leaves out the hint.
 func (e *Error) Error() string {
 	var b strings.Builder
@@ -86,7 +90,7 @@ func (e Errors) sort() {
 type detailed struct {
 	err  error
 	hint string
-	at   place
+	at   syntax.Place
 }
 
 func (d *detailed) Error() string { return d.err.Error() }
@@ -94,7 +98,7 @@ func (d *detailed) Unwrap() error { return d.err }
 
 func withHint(hint string, err error) error { return &detailed{err: err, hint: hint} }
 
-func withPlace(at place, err error) error {
+func withPlace(at syntax.Place, err error) error {
 	return &detailed{err: err, hint: detailsOf(err).hint, at: at}
 }
 

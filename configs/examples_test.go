@@ -19,12 +19,12 @@ type example struct {
 }
 
 var examples = map[string]example{
-	"minimal.yaml": {sent: map[string]string{"lamps/7/set": "239.10.0.7:30000"}},
+	"examples/minimal.yaml": {sent: map[string]string{"lamps/7/set": "239.10.0.7:30000"}},
 	"reference.yaml": {
 		sent:     map[string]string{"site/3/lamp/7/set": "239.10.3.7:30000"},
 		received: map[[2]string]string{{"192.0.2.77:9522", "239.12.255.254:9522"}: "meters/192.0.2.77/raw"},
 	},
-	"templates.yaml": {sent: map[string]string{
+	"examples/templates.yaml": {sent: map[string]string{
 		"site/3/lamp/17/set":  "239.10.3.17:30000",
 		"site/3/lamp/300/set": "",
 		"dmx/258/frame":       "239.255.1.2:5568",
@@ -32,11 +32,11 @@ var examples = map[string]example{
 		"valve/10/set":        "[ff15::a]:5000",
 		"mc/239.1.2.3/5000":   "239.1.2.3:5000",
 	}},
-	"gateway.yaml": {
+	"examples/gateway.yaml": {
 		sent:     map[string]string{"devices/command": "225.17.0.18:30000", "devices/command/hex": "225.17.0.18:30000"},
 		received: map[[2]string]string{{"172.17.0.23:30000", "225.17.0.19:30001"}: "devices/172.17.0.23/state"},
 	},
-	"loopback.yaml": {
+	"examples/loopback.yaml": {
 		sent:     map[string]string{"hello/world": "239.255.77.1:7700"},
 		received: map[[2]string]string{{"127.0.0.1:40000", "239.255.77.2:7700"}: "heard/127.0.0.1"},
 	},
@@ -44,35 +44,35 @@ var examples = map[string]example{
 		sent:     map[string]string{"site/3/lamp/7/set": "239.10.3.7:30000"},
 		received: map[[2]string]string{{"172.30.17.20:40000", "239.10.3.7:30001"}: "site/3/lamp/7/state"},
 	},
-	"sma-meter.yaml": {
+	"examples/sma-meter.yaml": {
 		received: map[[2]string]string{{"192.0.2.40:9522", "239.12.255.254:9522"}: "sma/192.0.2.40"},
 	},
-	"sacn.yaml": {
+	"examples/sacn.yaml": {
 		sent: map[string]string{"dmx/258/set": "239.255.1.2:5568", "dmx/63999/set": "239.255.249.255:5568"},
 		received: map[[2]string]string{
 			{"192.0.2.20:5568", "239.255.0.2:5568"}:   "dmx/2/from/192.0.2.20",
 			{"192.0.2.20:50000", "239.255.0.63:5568"}: "dmx/63/from/192.0.2.20",
 		},
 	},
-	"knx-ip.yaml": {
+	"examples/knx-ip.yaml": {
 		sent:     map[string]string{"knx/send": "224.0.23.12:3671"},
 		received: map[[2]string]string{{"192.0.2.3:3671", "224.0.23.12:3671"}: "knx/heard/192.0.2.3"},
 	},
-	"cot.yaml": {
+	"examples/cot.yaml": {
 		sent:     map[string]string{"cot/bravo/192.0.2.9": "239.2.3.1:6969"},
 		received: map[[2]string]string{{"192.0.2.8:40000", "239.2.3.1:6969"}: "cot/alpha/192.0.2.8"},
 	},
-	"coiot.yaml": {
+	"examples/coiot.yaml": {
 		received: map[[2]string]string{{"192.0.2.31:5683", "224.0.1.187:5683"}: "shelly/192.0.2.31/coiot"},
 	},
-	"ssdp.yaml": {
+	"examples/ssdp.yaml": {
 		received: map[[2]string]string{
 			{"192.0.2.8:50123", "239.255.255.250:1900"}: "ssdp/192.0.2.8",
 			{"[fe80::8]:1900", "[ff02::c]:1900"}:        "ssdp/fe80::8",
 			{"[fd00::8]:1900", "[ff05::c]:1900"}:        "ssdp/fd00::8",
 		},
 	},
-	"iec61162-450.yaml": {
+	"examples/iec61162-450.yaml": {
 		sent: map[string]string{
 			"ship/send/4":   "239.192.0.4:60004",
 			"ship/send/16":  "239.192.0.16:60016",

@@ -2,10 +2,14 @@ package configs
 
 import (
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 )
+
+// FlagValues is the annotation of a flag that has all values that it takes.
+const FlagValues = "topicast_values"
 
 // AddFlags adds a flag for each scalar outside the rules: --broker-url for
 // broker.url. The password has none, since ps shows a command line to everyone.
@@ -20,7 +24,15 @@ func AddFlags(fs *pflag.FlagSet) {
 			if f.limits != nil {
 				usage += ", " + f.limits.text
 			}
-			fs.Var(&flagText{text: f.fallback, kind: f.kindName(v.Type())}, f.flag(), usage)
+			kind := f.kindName(v.Type())
+			fs.Var(&flagText{text: f.fallback, kind: kind}, f.flag(), usage)
+			values := f.oneof
+			if kind == trueOrFalseFlag {
+				values = strings.Split(kind, "|")
+			}
+			if len(values) > 0 {
+				_ = fs.SetAnnotation(f.flag(), FlagValues, values) // fails only without the flag
+			}
 		}
 	})
 }
@@ -38,9 +50,15 @@ func (t *flagText) Set(s string) error {
 	return nil
 }
 
-// kindName is what the help calls the value.
+const trueOrFalseFlag = "true|false"
+
+// kindName returns what the help calls the value.
 func (f *field) kindName(t reflect.Type) string {
 	switch {
+	case f.oneof != nil:
+		return strings.Join(f.oneof, "|")
+	case f.folder:
+		return "folder"
 	case f.file:
 		return "file"
 	case t == reflect.TypeFor[URLs]():
@@ -50,7 +68,7 @@ func (f *field) kindName(t reflect.Type) string {
 	case t == reflect.TypeFor[Size]():
 		return "size"
 	case t.Kind() == reflect.Bool:
-		return "true|false"
+		return trueOrFalseFlag
 	case t.Kind() == reflect.Int:
 		return "number"
 	default:

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"topicast/configs/syntax"
 	"topicast/mapping"
 )
 
@@ -20,52 +21,63 @@ import (
 // for the text "8" and 1234 for a topic, forgets where a value was written, and
 // knows no defaults within a list. It is also called for each key of each rule,
 // of which there may be 100,000.
-func (f *field) set(v reflect.Value, n *node) error {
+func (f *field) set(v reflect.Value, n *syntax.Node) error {
+	if err := f.placeholder(v, n); err != nil {
+		return err
+	}
+	switch {
+	case f.parse == "dscp":
+		return f.setWord(n, syntax.Integer, func() error {
+			value, err := parseDSCP(n)
+			v.SetUint(uint64(value))
+			return err
+		})
+	case f.whenTrue != "":
+		return f.setWord(n, syntax.Text, func() error {
+			v.SetBool(n.Text == f.whenTrue)
+			return nil
+		})
+	}
 	switch to := v.Addr().Interface().(type) {
 	case *URLs:
 		return f.setURLs(to, n)
-	case *groups:
+	case *[]mapping.GroupRange:
 		return setList(f, to, n, "a group such as 239.1.2.3:5000", "a group such as 239.1.2.3:5000, or a list of them", mapping.ParseGroupRange)
-	case *sources:
+	case *[]netip.Prefix:
 		return setSources(f, to, n)
 	case *time.Duration:
 		return setNumber(f, v, n, withUnit, parseDuration)
 	case *Size:
 		return setNumber(f, v, n, withUnit, parseSize)
-	case *dscp:
-		return f.setWord(n, integer, func() (err error) {
-			*to, err = parseDSCP(n)
-			return err
-		})
 	case *netip.Prefix:
-		return f.setWord(n, text, func() (err error) {
-			*to, err = parseSource(n.text)
+		return f.setWord(n, syntax.Text, func() (err error) {
+			*to, err = parseSource(n.Text)
 			return err
 		})
 	case encoding.TextUnmarshaler: // the types of package mapping, slog.Level
-		return f.setWord(n, text, func() error { return to.UnmarshalText([]byte(n.text)) })
+		return f.setWord(n, syntax.Text, func() error { return to.UnmarshalText([]byte(n.Text)) })
 	}
 	switch v.Kind() {
 	case reflect.Bool:
 		return f.setBool(v, n)
 	case reflect.String:
-		return f.setWord(n, text, func() error {
-			v.SetString(strings.Clone(n.text)) // a part would keep the whole file in memory
-			return checkText(n.text)
+		return f.setWord(n, syntax.Text, func() error {
+			v.SetString(strings.Clone(n.Text)) // a part would keep the whole file in memory
+			return checkText(n.Text)
 		})
 	default:
 		return setNumber(f, v, n, plain, parseInteger)
 	}
 }
 
-// setWord is for values that are a text, or that may also be of another kind.
-func (f *field) setWord(n *node, also kind, set func() error) error {
-	if n.kind != text && n.kind != untyped && n.kind != also {
+// setWord decodes values that are a text, or that may also be of another kind.
+func (f *field) setWord(n *syntax.Node, also syntax.Kind, set func() error) error {
+	if n.Kind != syntax.Text && n.Kind != syntax.Untyped && n.Kind != also {
 		return f.wrongKind(n, "a text")
 	}
-	if f.oneof != nil && !slices.Contains(f.oneof, n.text) {
-		err := fmt.Errorf("%q is none of %s", n.text, strings.Join(f.oneof, ", "))
-		if meant := nearest(n.text, f.oneof); meant != "" {
+	if f.oneof != nil && !slices.Contains(f.oneof, n.Text) {
+		err := fmt.Errorf("%q is none of %s", n.Text, strings.Join(f.oneof, ", "))
+		if meant := nearest(n.Text, f.oneof); meant != "" {
 			return withHint(fmt.Sprintf("did you mean %q?", meant), err)
 		}
 		return err
@@ -73,27 +85,29 @@ func (f *field) setWord(n *node, also kind, set func() error) error {
 	return set()
 }
 
-// How a number is written.
+// How a number is written, and a boolean.
 const (
 	plain    = "a number"
 	withUnit = "a number and its unit"
+
+	trueOrFalse = "true or false"
 )
 
-// setNumber is for whole numbers, durations and sizes.
-func setNumber[T ~int64](f *field, v reflect.Value, n *node, want string, parse func(string) (T, error)) error {
+// setNumber decodes whole numbers, durations and sizes.
+func setNumber[T ~int64](f *field, v reflect.Value, n *syntax.Node, want string, parse func(string) (T, error)) error {
 	switch {
-	case n.kind == float && want == plain:
-		return fmt.Errorf("%s is not a whole number", n.text)
-	case n.kind == text && want == plain:
+	case n.Kind == syntax.Float && want == plain:
+		return fmt.Errorf("%s is not a whole number", n.Text)
+	case n.Kind == syntax.Text && want == plain:
 		return f.wrongKind(n, want)
-	case n.kind != integer && n.kind != float && n.kind != text && n.kind != untyped:
+	case n.Kind != syntax.Integer && n.Kind != syntax.Float && n.Kind != syntax.Text && n.Kind != syntax.Untyped:
 		return f.wrongKind(n, want)
 	}
-	value, err := parse(n.text)
+	value, err := parse(n.Text)
 	if err != nil {
 		return err
 	}
-	if err := f.limits.check(int64(value), n.text); err != nil {
+	if err := f.limits.check(int64(value), n.Text); err != nil {
 		return err
 	}
 	if v.CanUint() {
@@ -104,102 +118,116 @@ func setNumber[T ~int64](f *field, v reflect.Value, n *node, want string, parse 
 	return nil
 }
 
-func (f *field) setBool(v reflect.Value, n *node) error {
-	if n.kind != boolean && n.kind != untyped {
-		return f.wrongKind(n, "true or false")
+func (f *field) setBool(v reflect.Value, n *syntax.Node) error {
+	if n.Kind != syntax.Boolean && n.Kind != syntax.Untyped {
+		return f.wrongKind(n, trueOrFalse)
 	}
-	b, err := strconv.ParseBool(strings.ToLower(n.text)) // YAML has True and TRUE too
+	b, err := strconv.ParseBool(strings.ToLower(n.Text)) // YAML has True and TRUE too
 	if err != nil {
-		return fmt.Errorf("%q is neither true nor false", n.text)
+		return fmt.Errorf("%q is neither true nor false", n.Text)
 	}
 	v.SetBool(b)
 	return nil
 }
 
-// setList is for keys that take one value or a list: want and wants say which in
-// an error. In a flag or a variable, several are parted by commas.
-func setList[L ~[]T, T any](f *field, to *L, n *node, want, wants string, parse func(string) (T, error)) error {
-	var items []entry
-	switch n.kind {
-	case text:
-		items = []entry{{value: *n}}
-	case untyped:
-		for one := range strings.SplitSeq(n.text, ",") {
-			items = append(items, entry{value: node{kind: text, text: strings.TrimSpace(one)}})
+// setList decodes keys that take one value or a list: want and wants name them in an
+// error. In a flag or a variable, commas separate several.
+func setList[L ~[]T, T any](f *field, to *L, n *syntax.Node, want, wants string, parse func(string) (T, error)) error {
+	var items []syntax.Entry
+	switch n.Kind {
+	case syntax.Text:
+		items = []syntax.Entry{{Value: *n}}
+	case syntax.Untyped:
+		for one := range strings.SplitSeq(n.Text, ",") {
+			items = append(items, syntax.Entry{Value: syntax.Node{Kind: syntax.Text, Text: strings.TrimSpace(one)}})
 		}
-	case list:
-		items = n.entries
+	case syntax.List:
+		items = n.Entries
 	default:
 		return f.wrongKind(n, wants)
 	}
 	values := make(L, len(items))
 	for i := range items {
-		item := &items[i].value
-		if item.kind != text {
-			return withPlace(item.at, f.wrongKind(item, want))
+		item := &items[i].Value
+		if item.Kind != syntax.Text {
+			return withPlace(item.At, f.wrongKind(item, want))
 		}
 		var err error
-		if values[i], err = parse(item.text); err != nil {
-			return withPlace(item.at, err)
+		if values[i], err = parse(item.Text); err != nil {
+			return withPlace(item.At, err)
 		}
 	}
 	*to = values
 	return nil
 }
 
-func (f *field) setURLs(to *URLs, n *node) error {
-	if n.kind == list && len(n.entries) == 0 {
+func (f *field) setURLs(to *URLs, n *syntax.Node) error {
+	if n.Kind == syntax.List && len(n.Entries) == 0 {
 		return withHint("leave the key out for "+f.fallback, errors.New("the list is empty"))
 	}
 	return setList(f, to, n, "a url", "a url or a list of urls", parseURL)
 }
 
 // setSources takes "" for everybody, as an empty list.
-func setSources(f *field, to *sources, n *node) error {
-	if n.kind == text && n.text == "" {
+func setSources(f *field, to *[]netip.Prefix, n *syntax.Node) error {
+	if n.Kind == syntax.Text && n.Text == "" {
 		*to = nil
 		return nil
 	}
 	return setList(f, to, n, "an address or a prefix such as 192.0.2.0/24", "an address, a prefix such as 192.0.2.0/24, or a list of them", parsePrefix)
 }
 
-// wrongKind says what the value is and what it should be, and how to write it.
-func (f *field) wrongKind(n *node, want string) error {
+// wrongKind returns an error that says what the value is, what it should be, and how
+// to write it.
+func (f *field) wrongKind(n *syntax.Node, want string) error {
 	var err error
-	switch n.kind {
-	case integer, float, boolean, text, untyped:
+	switch n.Kind {
+	case syntax.Integer, syntax.Float, syntax.Boolean, syntax.Text, syntax.Untyped:
 		if f.secret {
-			return withHint("put it in quotes", fmt.Errorf("is %s; it must be a text", n.kind))
+			return withHint("put it in quotes", fmt.Errorf("is %s; it must be a text", n.Kind))
 		}
-		shown := n.text
-		if n.kind == text {
+		shown := n.Text
+		if n.Kind == syntax.Text {
 			shown = strconv.Quote(shown)
 		}
-		err = fmt.Errorf("%s is %s; it must be %s", shown, n.kind, want)
+		err = fmt.Errorf("%s is %s; it must be %s", shown, n.Kind, want)
 	default:
-		err = fmt.Errorf("is %s; it must be %s", n.kind, want)
+		err = fmt.Errorf("is %s; it must be %s", n.Kind, want)
 	}
 	switch {
-	case n.kind == null:
+	case n.Kind == syntax.Null:
 		return withHint(`leave the key out, or write its value; # begins a comment unless it is in quotes`, err)
-	case want == "a text" && n.text != "":
-		return withHint(fmt.Sprintf("put it in quotes: %q", n.text), err)
-	case want == "a text" && (n.kind == list || n.kind == table):
+	case want == trueOrFalse && booleans[strings.ToLower(n.Text)] != "":
+		return withHint("write "+booleans[strings.ToLower(n.Text)], err)
+	case want == "a text" && f.oneof != nil:
+		return withHint("write one of "+strings.Join(f.oneof, ", "), err)
+	case want == "a text" && n.Text != "":
+		return withHint(fmt.Sprintf("put it in quotes: %q", n.Text), err)
+	case want == "a text" && (n.Kind == syntax.List || n.Kind == syntax.Table):
 		return withHint("a text that begins with [ or { must be in quotes", err)
-	case n.kind == text && want != "a text" && yamlPlainKind(n.text) != text: // so it was in quotes
-		return withHint("write it without quotes, as "+f.sample(), err)
-	case n.kind == text && f.limits != nil:
+	case n.Kind == syntax.Text && want != "a text" && syntax.PlainKind(n.Text) != syntax.Text: // so it was in quotes
+		return withHint("write it without quotes"+f.sample(n.Text), err)
+	case n.Kind == syntax.Text && f.limits != nil:
 		return withHint("write a number, "+f.limits.text, err)
 	}
 	return err
 }
 
-// sample is a value that the key could have.
-func (f *field) sample() string {
-	if f.limits != nil {
-		return f.limits.text
+// booleans are words that others have for true and false.
+var booleans = map[string]string{
+	"yes": "true", "y": "true", "on": "true", "enabled": "true", "1": "true",
+	"no": "false", "n": "false", "off": "false", "disabled": "false", "0": "false", "none": "false",
+}
+
+// sample returns what the key takes instead of a text: the text itself, if it does.
+func (f *field) sample(written string) string {
+	if f.limits == nil {
+		return ": " + strings.ToLower(written)
 	}
-	return "true or false"
+	if n, err := parseInteger(written); err == nil && f.limits.check(n, written) == nil {
+		return ": " + written
+	}
+	return ", as " + f.limits.text
 }
 
 // checkText holds [MQTT-1.5.3-1] and [MQTT-1.5.3-2] for the texts that go to

@@ -1,23 +1,25 @@
 package configs
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"topicast/configs/syntax"
 	"topicast/mapping"
 )
 
 var searchPath = []string{"topicast.yaml", "/etc/topicast/topicast.yaml"}
 
-// Load reads a configuration: YAML, TOML or JSON, told by the file's extension
+// Load reads a configuration: YAML, TOML or JSON, by the file's extension
 // (.yaml or .yml, .toml, .json). If file is "", it is the one that the variable
 // TOPICAST_CONFIG names, else ./topicast.yaml, else /etc/topicast/topicast.yaml.
 //
@@ -35,31 +37,45 @@ func Load(file string, flags *pflag.FlagSet) (*Config, error) {
 	return load(file, data, flags)
 }
 
+// find returns the file to read, "" if there is none, and what named it, for an error.
+func find(file string, search []string) (found, named string) {
+	if file != "" {
+		return file, ""
+	}
+	if file = os.Getenv(configVar); file != "" {
+		return file, configVar + ": "
+	}
+	for _, candidate := range search {
+		if _, err := os.Stat(candidate); !errors.Is(err, fs.ErrNotExist) {
+			return candidate, ""
+		}
+	}
+	return "", ""
+}
+
 const writeOne = "topicast config > topicast.yaml writes one to start from"
+
+// readConfig reads a configuration, which may be a pipe, as a shell makes one of
+// <(command).
+func readConfig(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAtMost(f, file, maxFile)
+}
 
 // read finds the file and reads it.
 func read(file string, search []string) (string, []byte, *Error) {
-	named := "" // by what
-	if file == "" {
-		if file = os.Getenv("TOPICAST_CONFIG"); file != "" {
-			named = "TOPICAST_CONFIG: "
-		}
-	}
-	if file == "" {
-		for _, candidate := range search {
-			if _, err := os.Stat(candidate); !errors.Is(err, fs.ErrNotExist) {
-				file = candidate
-				break
-			}
-		}
-	}
+	file, named := find(file, search)
 	if file == "" {
 		return "", nil, &Error{
 			Err:  fmt.Errorf("no configuration: there is neither %s", strings.Join(search, " nor ")),
 			Hint: writeOne + "; --config names another",
 		}
 	}
-	data, err := os.ReadFile(file)
+	data, err := readConfig(file)
 	if err == nil {
 		return file, data, nil
 	}
@@ -67,46 +83,57 @@ func read(file string, search []string) (string, []byte, *Error) {
 	if errors.As(err, &inner) {
 		err = inner.Err // the outer one repeats the name of the file
 	}
-	e := &Error{Origin: named + file, Err: err}
+	e := &Error{Origin: named + file, Err: err, Variable: named != ""}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		e.Hint = writeOne
 	case errors.Is(err, fs.ErrPermission):
 		e.Hint = "make it readable for the user that topicast runs as"
+	case errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENOTDIR):
+		e.Hint = hintOfPath(err)
+	case isFolder(file):
+		e.Hint = "name the file in it: " + filepath.Join(file, searchPath[0])
 	}
 	return "", nil, e
 }
 
+func isFolder(file string) bool {
+	info, err := os.Stat(file)
+	return err == nil && info.IsDir()
+}
+
 func load(file string, data []byte, flags *pflag.FlagSet) (*Config, error) {
-	root, syntax := parse(file, data)
-	if syntax != nil {
+	root, broken := parse(file, data)
+	if broken != nil {
 		return nil, Errors{{
-			Origin: file, Line: int(syntax.at.line), Column: int(syntax.at.column),
-			Err: syntax.err, Hint: syntax.hint,
+			Origin: file, Line: int(broken.At.Line), Column: int(broken.At.Column),
+			Err: broken.Err, Hint: syntaxHint(broken, data),
 		}}
 	}
 	d := &decoder{file: file, reported: make(map[string]bool)}
-	found, lists := make(map[string]any), make(map[string]*node)
-	switch root.kind {
-	case null: // nothing but comments
-	case table:
-		d.sections(&root, schema(), "", func(f *field, e *entry) {
+	found, lists := make(map[string]any), make(map[string]*syntax.Node)
+	switch root.Kind {
+	case syntax.Null: // nothing but comments
+	case syntax.Table:
+		d.sections(&root, schema(), "", func(f *field, e *syntax.Entry) {
 			if f.list {
-				lists[f.key] = &e.value
+				lists[f.key] = &e.Value
 			} else {
-				found[f.path] = &e.value
+				found[f.path] = &e.Value
 			}
 		})
 	default:
 		return nil, Errors{{
-			Origin: file, Line: int(root.at.line), Column: int(root.at.column),
-			Err: fmt.Errorf("the file is %s; it must be sections such as broker and send", root.kind), Hint: writeOne,
+			Origin: file, Line: int(root.At.Line), Column: int(root.At.Column),
+			Err: fmt.Errorf("the file is %s; it must be sections such as broker and send", root.Kind), Hint: writeOne,
 		}}
 	}
 	var doc document
 	s := newScalars(d, flags)
 	s.decode(&doc, found)
 	s.check(&doc)
+	faults, slips := checkEnvironment(os.Environ())
+	s.errs, s.warnings = append(s.errs, faults...), append(s.warnings, slips...)
 	compiled := d.compile(&root, lists, doc.Spool.MaxAge)
 	if compiled != nil {
 		s.checkLoops(&doc.Loops, compiled)
@@ -118,34 +145,16 @@ func load(file string, data []byte, flags *pflag.FlagSet) (*Config, error) {
 	}
 	c := &Config{
 		File: file, Broker: doc.Broker, Queue: doc.Queue, Spool: doc.Spool, Loops: doc.Loops,
-		Web: doc.Web, Log: doc.Log, Table: compiled, root: root, sum: sumOf(data),
+		Web: doc.Web, Log: doc.Log, Table: compiled, root: root, content: data, sum: sumOf(data),
+		scalarWarnings: s.warnings, origins: s.origins,
 	}
-	c.Warnings = append(c.warnings(), s.warnings...)
-	c.Warnings.sort()
+	c.Warnings = c.warnings()
 	return c, nil
-}
-
-// parse reads the format that the extension says.
-func parse(file string, data []byte) (node, *syntaxError) {
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // a byte order mark, as Windows editors write
-	switch ext := strings.ToLower(filepath.Ext(file)); ext {
-	case ".yaml", ".yml":
-		return parseYAML(data)
-	case ".toml":
-		return parseTOML(data)
-	case ".json":
-		return parseJSON(data)
-	default:
-		return node{}, &syntaxError{
-			err:  fmt.Errorf("the extension %q is of no format that is known here", ext),
-			hint: "name it .yaml, .toml or .json",
-		}
-	}
 }
 
 // compile decodes the rules, and adds the faults that only the rules as a whole
 // show. maxAge is that of the rules that have none.
-func (d *decoder) compile(root *node, lists map[string]*node, maxAge time.Duration) *mapping.Table {
+func (d *decoder) compile(root *syntax.Node, lists map[string]*syntax.Node, maxAge time.Duration) *mapping.Table {
 	compiled, err := mapping.Compile(d.rules(lists, maxAge))
 	if err == nil {
 		return compiled
@@ -160,16 +169,25 @@ func (d *decoder) compile(root *node, lists map[string]*node, maxAge time.Durati
 		// A group that cannot be read is not missing as well.
 		rule, _, _ := strings.Cut(fault.Path, ".")
 		if !d.reported[fault.Path] && !d.reported[rule] {
-			d.fault(root.locate(fault.Path), fault.Path, withHint(fault.Hint, fault.Err))
+			d.fault(root.Locate(fault.Path), fault.Path, withHint(fault.Hint, fault.Err))
 		}
 	}
 	return nil
 }
 
-// warnings gives the table's warnings their lines, and adds those about the
-// status topic, which the table does not know.
+// WithNames has the table, and with it the warnings, know the other names that
+// interfaces of this host have: kernel has the kernel's own by those.
+func (c *Config) WithNames(kernel map[string]string) {
+	if table := c.Table.WithNames(kernel); table != c.Table {
+		c.Table = table
+		c.Warnings = c.warnings()
+	}
+}
+
+// warnings gives the table's warnings their lines, and adds those of the scalars and
+// those about the status topic, which the table does not know.
 func (c *Config) warnings() Errors {
-	var all Errors
+	all := slices.Clone(c.scalarWarnings)
 	add := func(path, text string) {
 		line, column := c.At(path)
 		all = append(all, &Error{Origin: c.File, Line: line, Column: column, Path: path, Err: errors.New(text)})
@@ -188,5 +206,6 @@ func (c *Config) warnings() Errors {
 				fmt.Sprintf("can be our own status topic %s, so a datagram can take the place of online and offline", status))
 		}
 	}
+	all.sort()
 	return all
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
+
+	"topicast/configs/syntax"
 )
 
 const oneRule = "send: [{filter: a, group: \"239.1.2.3:5000\", interface: eth0}]\n"
@@ -149,8 +151,8 @@ max_age = "1m30s"
 	}
 	host, _ := os.Hostname()
 	want := fmt.Sprintf(`{[mqtt://a:1883 wss://b:443/mqtt] topicast-%[1]s 1234 (secret)  {   c} 1m30s persistent topicast/topicast-%[1]s/status 1000} {1GB} {/srv/spool 1TiB 8760h0m0s} {false 65536 10s 0s 16} {127.0.0.1:9479} {DEBUG text}
-é😀/|a/{x}|1|239.1.2.{x}:5000|{ 10.0.0.0/8 0 16 false 46 false true}|once|raw|spool|8760h0m0s
-b|b|2|[ff15::1]:5000|{eth0 invalid Prefix 7 1 true 46 true false}|never|json:/a|hex|latest|1m30s
+é😀/|a/{x}|1|239.1.2.{x}:5000|{10.0.0.0/8  0 16 false 46 false true}|once|raw|spool|8760h0m0s
+b|b|2|[ff15::1]:5000|{invalid Prefix eth0 7 1 true 46 true false}|never|json:/a|hex|latest|1m30s
 ü|[239.1.2.3:5000 239.1.2.8-239.1.2.9:5001]|eth0|[192.0.2.7/32 198.51.100.0/24]|a/{source}|1|true|json|1.5s|true
 [ff15::1]:5000|[[ff15::1]:5000]|fd00::1|[fd00::/64]|b|0|false|raw|0s|false
 `, host)
@@ -161,55 +163,16 @@ b|b|2|[ff15::1]:5000|{eth0 invalid Prefix 7 1 true 46 true false}|never|json:/a|
 	}
 }
 
-// Every value and every key stands where its line and column say.
-func TestPlacesAreThoseOfTheText(t *testing.T) {
-	seen := make(map[string]int)
-	for file, data := range everyConfiguration(t) {
-		root, syntax := parse(file, data)
-		if syntax != nil {
-			continue
-		}
-		rows := strings.Split(string(data), "\n")
-		at := func(p place) string { return string([]rune(rows[p.line-1])[p.column-1:]) }
-		var check func(n *node)
-		check = func(n *node) {
-			switch n.kind {
-			case table, list:
-			case null:
-				return
-			default:
-				seen[filepath.Ext(file)]++
-				if got := strings.TrimLeft(at(n.at), `"\'`); !strings.HasPrefix(got, n.text) {
-					t.Errorf("%s:%d:%d: %q is not %q", file, n.at.line, n.at.column, got, n.text)
-				}
-			}
-			for i := range n.entries {
-				e := &n.entries[i]
-				if e.key != "" && !strings.HasPrefix(strings.TrimLeft(at(e.at), `"`), e.key) {
-					t.Errorf("%s:%d:%d: %q is not the key %s", file, e.at.line, e.at.column, at(e.at), e.key)
-				}
-				check(&e.value)
-			}
-		}
-		check(&root)
-	}
-	for _, ext := range []string{".yaml", ".toml", ".json"} {
-		if seen[ext] < 20 {
-			t.Errorf("only %d values seen in %s", seen[ext], ext)
-		}
-	}
-}
-
 // decodeScalars is load without the checks that need several keys to agree.
 func decodeScalars(t *testing.T, yaml string, flags *pflag.FlagSet) (document, Errors) {
 	t.Helper()
-	root, syntax := parse("x.yaml", []byte(yaml))
-	if syntax != nil {
-		t.Fatal(syntax)
+	root, broken := parse("x.yaml", []byte(yaml))
+	if broken != nil {
+		t.Fatal(broken)
 	}
 	d := &decoder{file: "x.yaml", reported: make(map[string]bool)}
 	found := make(map[string]any)
-	d.sections(&root, schema(), "", func(f *field, e *entry) { found[f.path] = &e.value })
+	d.sections(&root, schema(), "", func(f *field, e *syntax.Entry) { found[f.path] = &e.Value })
 	var doc document
 	s := newScalars(d, flags)
 	s.decode(&doc, found)
@@ -288,7 +251,7 @@ func TestPrecedenceOfEveryScalar(t *testing.T) {
 				}
 				want := reflect.New(v.Type()).Elem()
 				if test.want != "" {
-					if err := f.set(want, &node{kind: untyped, text: test.want}); err != nil {
+					if err := f.set(want, &syntax.Node{Kind: syntax.Untyped, Text: test.want}); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -429,7 +392,7 @@ func TestSearchForTheFile(t *testing.T) {
 	expect("topicast.yaml", "topicast.yaml", "", "")
 	t.Setenv("TOPICAST_CONFIG", "none.yaml")
 	expect("", "", "TOPICAST_CONFIG: none.yaml: no such file or directory", writeOne)
-	expect(dir, "", dir+": is a directory", "")
+	expect(dir, "", dir+": is a directory", "name the file in it: "+filepath.Join(dir, "topicast.yaml"))
 }
 
 func TestExtensionTellsTheFormat(t *testing.T) {
@@ -565,14 +528,36 @@ url = "mqtts://b"
 	}
 }
 
-func TestPlacesOfOffsets(t *testing.T) {
-	l := newLines([]byte("äb\n\nc"))
-	for _, test := range []struct {
-		offset int
-		want   place
-	}{{5, place{3, 1}}, {2, place{1, 2}}, {0, place{1, 1}}, {3, place{1, 3}}, {4, place{2, 1}}, {6, place{3, 2}}, {99, place{3, 2}}, {-1, place{1, 1}}} {
-		if got := l.place(test.offset); got != test.want {
-			t.Errorf("%d: %v, want %v", test.offset, got, test.want)
+// What somebody else finds out about a key is said where the key is given.
+func TestAFaultIsWhereTheKeyIsGiven(t *testing.T) {
+	t.Setenv("TOPICAST_BROKER_TLS_CA_FILE", "/ca.pem")
+	t.Setenv("STATE_DIRECTORY", "/var/lib/topicast")
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	AddFlags(flags)
+	if err := flags.Parse([]string{"--web-listen", "127.0.0.1:1"}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := load("x.yaml", []byte("broker:\n  url: mqtts://a\n  username: a\n  password_file:   b\nqueue: {}\n"+oneRule), flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"broker.password_file": "x.yaml:4:20: broker.password_file: it",
+		"broker.tls.ca_file":   "TOPICAST_BROKER_TLS_CA_FILE: broker.tls.ca_file: it",
+		"web.listen":           "--web-listen: web.listen: it",
+		"spool.dir":            "STATE_DIRECTORY: spool.dir: it",
+		"send[0].interface":    "x.yaml:6:56: send[0].interface: it",
+		"send[0].source":       "x.yaml:6:8: send[0].source: it", // not given: the rule
+	} {
+		f := c.Fault(path, errors.New("it"), "do")
+		if f.Error() != want || f.Hint != "do" || f.Variable != (f.Origin == strings.ToUpper(f.Origin)) {
+			t.Errorf("%v, %t; want %s", f, f.Variable, want)
 		}
+	}
+}
+
+func TestAFileWithoutAnExtensionIsToldSo(t *testing.T) {
+	if _, err := load("gateway", nil, nil); err == nil || !strings.Contains(err.Error(), "has no extension") {
+		t.Errorf("no extension: %v", err)
 	}
 }

@@ -90,42 +90,6 @@ receive:
 	}
 }
 
-// The reader for plain YAML reads what receive rules are mostly written in.
-func TestPlainYAMLKnowsReceiveRules(t *testing.T) {
-	const block = `loops:
-  guard: false
-receive:
-  - name: meters
-    group:
-      - 239.1.2.3:5000
-      - 239.1.2.8-239.1.2.9:5001
-      - "[ff15::1]:5000"
-    source:
-    - 192.0.2.7
-    - 198.51.100.0/24
-    - fd00::/64
-    interface: eth0
-    topic: in/{source}/{group&255}
-    every: 1s
-    on_change: true
-`
-	root, ok := parsePlainYAML([]byte(block))
-	if !ok {
-		t.Fatal("not read")
-	}
-	rule := &root.entry("receive").value.entries[0].value
-	var got []string
-	for _, key := range []string{"group", "source"} {
-		for _, e := range rule.entry(key).value.entries {
-			got = append(got, fmt.Sprint(e.value.text, " ", e.value.at.line, ":", e.value.at.column))
-		}
-	}
-	want := []string{"239.1.2.3:5000 6:9", "239.1.2.8-239.1.2.9:5001 7:9", "[ff15::1]:5000 8:9", "192.0.2.7 10:7", "198.51.100.0/24 11:7", "fd00::/64 12:7"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
-	}
-}
-
 // Both ways of writing true and false work on a command line and in a variable.
 func TestLoopsFromFlagsAndVariables(t *testing.T) {
 	for _, args := range [][]string{{"--loops-guard=false"}, {"--loops-guard", "false"}} {
@@ -235,26 +199,26 @@ func TestReceiveTopicsThatMayBeTheStatusTopicAreWarnedOf(t *testing.T) {
 	}
 }
 
-// Faults of a list are told where its value stands, in whatever way it is written.
-func TestPathsAreLocatedInLists(t *testing.T) {
-	root, syntax := parseYAML([]byte("receive:\n  - group:\n      - a\n      - b\n    source: c\n"))
-	if syntax != nil {
-		t.Fatal(syntax)
-	}
-	for path, want := range map[string]place{
-		"receive":              {2, 3},
-		"receive[0]":           {2, 5},
-		"receive[0].group":     {3, 7},
-		"receive[0].group[1]":  {4, 9},
-		"receive[0].group[2]":  {3, 7},
-		"receive[0].source":    {5, 13},
-		"receive[0].source[0]": {5, 13},
-		"receive[0].topic":     {2, 5},
-		"receive[7].topic":     {2, 3},
-		"send":                 {1, 1},
+// Where the broker keeps the last message, an empty datagram would delete it: that
+// takes a word.
+func TestEmptyDatagramsAreDroppedWhereTheyWouldDelete(t *testing.T) {
+	for keys, want := range map[string]bool{
+		"":                               false,
+		", retain: true":                 true,
+		", retain: true, empty: publish": false,
+		", retain: true, empty: drop":    true,
+		", empty: publish":               false,
+		", empty: drop":                  true,
 	} {
-		if got := root.locate(path); got != want {
-			t.Errorf("%s: %v, want %v", path, got, want)
+		c := mustLoad(t, "receive: [{group: 239.1.2.3:5000, interface: eth0, topic: a"+keys+"}]\n", nil)
+		if got := c.Table.Receive()[0].DropEmpty; got != want {
+			t.Errorf("%q drops what is empty: %v", keys, got)
+		}
+	}
+	for keys, want := range map[string]bool{"": false, ", empty: send": false, ", empty: drop": true} {
+		c := mustLoad(t, "send: [{filter: a, group: 239.1.2.3:5000, interface: eth0"+keys+"}]\n", nil)
+		if got := c.Table.Send()[0].DropEmpty; got != want {
+			t.Errorf("send %q drops what is empty: %v", keys, got)
 		}
 	}
 }

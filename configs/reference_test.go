@@ -10,16 +10,19 @@ import (
 	"unicode"
 
 	"github.com/google/go-cmp/cmp"
+
+	"topicast/configs/syntax"
+	"topicast/mapping"
 )
 
 // ruleLists has the lists of rules, with a rule of each.
-var ruleLists = map[string]any{"send": new(send), "receive": new(receive)}
+var ruleLists = map[string]any{"send": new(mapping.SendRule), "receive": new(mapping.ReceiveRule)}
 
 // samples has the keys of rules whose value in reference.yaml is an example, since
 // they have no default, an empty one, or one that other keys make.
 var samples = map[string][]string{
 	"send":    {"name", "filter", "group", "source", "on_down", "max_age"},
-	"receive": {"name", "group", "interface", "source", "topic"},
+	"receive": {"name", "group", "interface", "source", "topic", "empty"},
 }
 
 // eachRuleKey visits the keys of the rules, with their place in a rule.
@@ -27,14 +30,14 @@ func eachRuleKey(visit func(list string, f *field, v reflect.Value)) {
 	for list, rule := range ruleLists {
 		s := schema().field(list).section
 		for i := range s.fields {
-			visit(list, &s.fields[i], reflect.ValueOf(rule).Elem().Field(s.fields[i].index))
+			visit(list, &s.fields[i], s.fields[i].of(reflect.ValueOf(rule).Elem()))
 		}
 	}
 }
 
-func referenceTree(t *testing.T) node {
+func referenceTree(t *testing.T) syntax.Node {
 	t.Helper()
-	root, err := parseYAML(Reference)
+	root, err := parse("reference.yaml", Reference)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,16 +55,16 @@ func TestReferenceHasEveryKeyAndNoOther(t *testing.T) {
 			}
 		}
 	}
-	var walkTree func(n *node, prefix string)
-	walkTree = func(n *node, prefix string) {
-		for i := range n.entries {
-			e := &n.entries[i]
-			reference = append(reference, prefix+e.key)
-			value := &e.value
-			if value.kind == list {
-				value = &value.entries[0].value // a rule, or an address, which has no keys
+	var walkTree func(n *syntax.Node, prefix string)
+	walkTree = func(n *syntax.Node, prefix string) {
+		for i := range n.Entries {
+			e := &n.Entries[i]
+			reference = append(reference, prefix+e.Key)
+			value := &e.Value
+			if value.Kind == syntax.List {
+				value = &value.Entries[0].Value // a rule, or an address, which has no keys
 			}
-			walkTree(value, prefix+e.key+".")
+			walkTree(value, prefix+e.Key+".")
 		}
 	}
 	root := referenceTree(t)
@@ -74,7 +77,7 @@ func TestReferenceHasEveryKeyAndNoOther(t *testing.T) {
 
 func TestReferenceGivesTheDefaults(t *testing.T) {
 	root := referenceTree(t)
-	compare := func(f *field, v reflect.Value, n *node) {
+	compare := func(f *field, v reflect.Value, n *syntax.Node) {
 		byDefault, byReference := reflect.New(v.Type()).Elem(), reflect.New(v.Type()).Elem()
 		if f.fallback != "" {
 			f.mustSet(byDefault)
@@ -89,13 +92,13 @@ func TestReferenceGivesTheDefaults(t *testing.T) {
 	schema().scalars(reflect.ValueOf(&document{}).Elem(), func(f *field, v reflect.Value) {
 		n := &root
 		for key := range strings.SplitSeq(f.path, ".") {
-			n = &n.entry(key).value
+			n = &n.Entry(key).Value
 		}
 		compare(f, v, n)
 	})
 	eachRuleKey(func(list string, f *field, v reflect.Value) {
 		if !slices.Contains(samples[list], f.key) {
-			compare(f, v, &root.entry(list).value.entries[0].value.entry(f.key).value)
+			compare(f, v, &root.Entry(list).Value.Entries[0].Value.Entry(f.key).Value)
 		}
 	})
 }
@@ -104,9 +107,9 @@ func TestReferenceGivesTheDefaults(t *testing.T) {
 // every value it may have.
 func TestReferenceSaysWhatAKeyIs(t *testing.T) {
 	rows := strings.Split(string(Reference), "\n")
-	comment := func(at place) string {
+	comment := func(at syntax.Place) string {
 		var words []string
-		for i := int(at.line) - 2; i >= 0; i-- {
+		for i := int(at.Line) - 2; i >= 0; i-- {
 			row, is := strings.CutPrefix(strings.TrimSpace(rows[i]), "#")
 			if !is {
 				break
@@ -116,8 +119,8 @@ func TestReferenceSaysWhatAKeyIs(t *testing.T) {
 		return strings.Join(words, " ")
 	}
 	root := referenceTree(t)
-	check := func(f *field, e *entry) {
-		said := lowerFirst(comment(e.at))
+	check := func(f *field, e *syntax.Entry) {
+		said := lowerFirst(comment(e.At))
 		if usage := lowerFirst(f.usage); !strings.HasPrefix(said, usage) {
 			t.Errorf("%s: the comment does not begin with the usage:\n%s\n%s", f.path, said, usage)
 		}
@@ -134,12 +137,12 @@ func TestReferenceSaysWhatAKeyIs(t *testing.T) {
 	schema().scalars(reflect.ValueOf(&document{}).Elem(), func(f *field, _ reflect.Value) {
 		n := &root
 		for key := range strings.SplitSeq(filepath.Dir(strings.ReplaceAll(f.path, ".", "/")), "/") {
-			n = &n.entry(key).value
+			n = &n.Entry(key).Value
 		}
-		check(f, n.entry(f.key))
+		check(f, n.Entry(f.key))
 	})
 	eachRuleKey(func(list string, f *field, _ reflect.Value) {
-		check(f, root.entry(list).value.entries[0].value.entry(f.key))
+		check(f, root.Entry(list).Value.Entries[0].Value.Entry(f.key))
 	})
 }
 
@@ -160,7 +163,7 @@ func TestReferenceLoads(t *testing.T) {
 func TestEveryAllowedWordIsAccepted(t *testing.T) {
 	try := func(f *field, v reflect.Value) {
 		for _, word := range f.oneof {
-			if err := f.set(v, &node{kind: text, text: word}); err != nil {
+			if err := f.set(v, &syntax.Node{Kind: syntax.Text, Text: word}); err != nil {
 				t.Errorf("%s: %v", f.path, err)
 			}
 		}

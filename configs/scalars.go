@@ -1,22 +1,25 @@
 package configs
 
 import (
+	"errors"
 	"path/filepath"
 	"reflect"
 
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
+
+	"topicast/configs/syntax"
 )
 
-// scalars decodes the keys outside the rules, each from the layer that speaks
-// loudest.
+// scalars decodes the keys outside the rules, each from the highest layer that has it.
 //
-// viper decides which that is, and is told no more than it needs for it. It is
-// a viper of our own, since the global one is anybody's. Its keys are
+// viper decides which that is, and gets no more than it needs for that. It does not
+// read the file: its maps have no lines, keys in lower case only, and one of two equal
+// keys. It is an instance of our own, since the global one is shared. Its keys are
 // the paths, with a delimiter that none contains, so that it does not take them
 // apart. Every variable is bound by its name, since AutomaticEnv sees only keys
 // that the file has. And a value of the file is its node, so that it comes back
-// with its line. What it says is decoded by field.set; see there why.
+// with its line. What it returns is decoded by field.set, which says why.
 type scalars struct {
 	decoder *decoder
 	viper   *viper.Viper
@@ -30,8 +33,8 @@ type scalars struct {
 // origin is where a value comes from.
 type origin struct {
 	layer layer
-	name  string // of the variable or the flag
-	at    place  // in the file
+	name  string       // of the variable or the flag
+	at    syntax.Place // in the file
 }
 
 // layer is one of the places where a value may be given; the higher one wins.
@@ -53,7 +56,7 @@ func newScalars(d *decoder, flags *pflag.FlagSet) *scalars {
 	}
 }
 
-// decode fills in doc. file has the values of the file, *node by path.
+// decode fills in doc. file has the values of the file, *syntax.Node by path.
 func (s *scalars) decode(doc *document, file map[string]any) {
 	_ = s.viper.MergeConfigMap(file) // cannot fail
 	schema().scalars(reflect.ValueOf(doc).Elem(), s.one)
@@ -65,21 +68,38 @@ func (s *scalars) one(f *field, v reflect.Value) {
 	}
 	// The file's value is decoded even where another goes before it: a fault in
 	// the file is a fault.
-	if n, ok := s.viper.Get(f.path).(*node); ok {
-		s.origins[f.path] = origin{layer: layerFile, at: n.at}
+	if n, ok := s.viper.Get(f.path).(*syntax.Node); ok {
+		s.origins[f.path] = origin{layer: layerFile, at: n.At}
 		s.fromFile(f, v, n)
+		if err := f.warnOfPlaceholder(n.Text); err != nil {
+			s.warn(f.path, err)
+		}
 	}
 	from := s.bind(f)
 	if written, ok := s.viper.Get(f.path).(string); ok {
 		s.origins[f.path] = from
-		if err := f.set(v, &node{kind: untyped, text: written}); err != nil {
+		err := f.set(v, &syntax.Node{Kind: syntax.Untyped, Text: written})
+		quoted := from.layer == layerEnv && inQuotes(written)
+		switch {
+		case err != nil && quoted:
+			s.report(f.path, withHint(takeQuotesOff, err))
+		case err != nil:
 			s.report(f.path, err)
+		case quoted:
+			s.warn(f.path, withHint(takeQuotesOff, errors.New("the value is in quotes, and they are part of it")))
 		}
 	}
 }
 
-// bind tells viper of the key's variable and flag, and returns the one that
-// viper will heed, should it heed either.
+const takeQuotesOff = "write it without quotes: docker run --env-file, unlike a shell, does not take them off"
+
+func inQuotes(s string) bool {
+	last := len(s) - 1
+	return last > 0 && s[0] == s[last] && (s[0] == '"' || s[0] == '\'')
+}
+
+// bind binds the key's variable and flag in viper, and returns the one that viper
+// will use, if it uses either.
 func (s *scalars) bind(f *field) origin {
 	_ = s.viper.BindEnv(f.path, f.env()) // fails only without a name
 	if s.flags != nil {
@@ -93,15 +113,15 @@ func (s *scalars) bind(f *field) origin {
 	return origin{layer: layerEnv, name: f.env()}
 }
 
-func (s *scalars) fromFile(f *field, v reflect.Value, n *node) {
+func (s *scalars) fromFile(f *field, v reflect.Value, n *syntax.Node) {
 	if err := f.set(v, n); err != nil {
 		s.report(f.path, err)
 		return
 	}
 	// A file is looked for beside the configuration, which whoever writes it can
 	// see, and not where the daemon happens to be started.
-	if f.file && n.text != "" && !filepath.IsAbs(n.text) {
-		v.SetString(filepath.Join(filepath.Dir(s.decoder.file), n.text))
+	if f.file && n.Text != "" && !filepath.IsAbs(n.Text) {
+		v.SetString(filepath.Join(filepath.Dir(s.decoder.file), n.Text))
 	}
 }
 
@@ -112,15 +132,16 @@ func (s *scalars) report(path string, err error) {
 		s.decoder.fault(from.at, path, err)
 		return
 	}
-	s.errs = append(s.errs, &Error{Origin: from.name, Path: path, Err: err, Hint: detailsOf(err).hint})
+	s.decoder.reported[path] = true
+	s.errs = append(s.errs, &Error{Origin: from.name, Path: path, Err: err, Hint: detailsOf(err).hint, Variable: from.layer == layerEnv})
 }
 
 // warn warns of a key where its value comes from.
 func (s *scalars) warn(path string, err error) {
 	from := s.origins[path]
-	e := &Error{Origin: from.name, Path: path, Err: err, Hint: detailsOf(err).hint}
+	e := &Error{Origin: from.name, Path: path, Err: err, Hint: detailsOf(err).hint, Variable: from.layer == layerEnv}
 	if from.name == "" {
-		e.Origin, e.Line, e.Column = s.decoder.file, int(from.at.line), int(from.at.column)
+		e.Origin, e.Line, e.Column = s.decoder.file, int(from.at.Line), int(from.at.Column)
 	}
 	s.warnings = append(s.warnings, e)
 }

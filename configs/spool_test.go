@@ -80,3 +80,20 @@ func TestOnDownOfARule(t *testing.T) {
 		}
 	}
 }
+
+// The state folder is systemd's, else the spool's: a spool elsewhere, on a disk of
+// its own say, does not take the rest along.
+func TestStateFolder(t *testing.T) {
+	named := "spool: {dir: /srv/spool}\n" + oneRule
+	for _, tt := range []struct{ yaml, state, want string }{
+		{oneRule, "", ""},
+		{named, "", "/srv/spool"},
+		{oneRule, "/var/lib/topicast:/var/lib/other", "/var/lib/topicast"},
+		{named, "/var/lib/topicast", "/var/lib/topicast"},
+	} {
+		t.Setenv("STATE_DIRECTORY", tt.state)
+		if got := mustLoad(t, tt.yaml, nil).StateDir(); got != tt.want {
+			t.Errorf("%q with STATE_DIRECTORY=%s: %q, want %q", tt.yaml, tt.state, got, tt.want)
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"topicast/configs/syntax"
 	"topicast/mapping"
 )
 
@@ -24,7 +25,7 @@ var sizeUnits = []struct {
 	{"TiB", 1 << 40}, {"TB", 1e12}, {"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}, {"KB", 1e3}, {"B", 1},
 }
 
-// String is the size in the largest unit that gives a whole number.
+// String returns the size in the largest unit that gives a whole number.
 func (s Size) String() string {
 	for _, u := range sizeUnits {
 		if s != 0 && int64(s)%u.bytes == 0 {
@@ -65,6 +66,18 @@ func parseDuration(written string) (time.Duration, error) {
 	return d, nil
 }
 
+// DurationText is 1h, where Go writes 1h0m0s.
+func DurationText(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
 // parseInteger reads a whole number, decimal or 0x. It refuses 010, which is
 // eight to some readers of YAML and ten to others.
 func parseInteger(written string) (int64, error) {
@@ -78,9 +91,6 @@ func parseInteger(written string) (int64, error) {
 	}
 	return n, nil
 }
-
-// dscp is a differentiated services code point, 0 to 63 (RFC 2474).
-type dscp uint8
 
 // URLs are the brokers to try, in that order.
 type URLs []string
@@ -177,22 +187,33 @@ func parsePrefix(written string) (netip.Prefix, error) {
 	} else if addr, err := netip.ParseAddr(written); err == nil {
 		return netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
-	return netip.Prefix{}, withHint("such as 172.17.0.1, or 172.17.0.0/16",
-		fmt.Errorf("%q is neither an address nor a prefix", written))
+	err := fmt.Errorf("%q is neither an address nor a prefix", written)
+	if at, port := netip.ParseAddrPort(written); port == nil {
+		return netip.Prefix{}, withHint(fmt.Sprintf("write %s; a port that datagrams are to leave from is source_port: %d", at.Addr(), at.Port()), err)
+	}
+	if maybeName(written) {
+		return netip.Prefix{}, withHint(fmt.Sprintf("a source is an address, such as 172.17.0.1, or a prefix; if %s is an interface, write interface: %[1]s", written), err)
+	}
+	return netip.Prefix{}, withHint("such as 172.17.0.1, or 172.17.0.0/16", err)
+}
+
+// maybeName reports whether a text may be the name of an interface: it is no address
+// with a slip in it.
+func maybeName(s string) bool {
+	return s != "" && len(s) < 128 && !strings.ContainsAny(s, "/ %") && (s[0]|0x20 >= 'a' && s[0]|0x20 <= 'z') && !(strings.Count(s, ":") > 1)
 }
 
 // parseDSCP reads a name, or a number in any way that the file's format has.
-func parseDSCP(n *node) (dscp, error) {
-	written := n.text
-	if n.kind == integer {
+func parseDSCP(n *syntax.Node) (uint8, error) {
+	written := n.Text
+	if n.Kind == syntax.Integer {
 		i, err := parseInteger(written)
 		if err != nil {
 			return 0, err
 		}
 		written = strconv.FormatInt(i, 10)
 	}
-	d, err := mapping.ParseDSCP(written)
-	return dscp(d), err
+	return mapping.ParseDSCP(written)
 }
 
 // checkListen checks host:port. Whether this host has the address is found out

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// calm is how long a file must be left alone before it is read, since an
+	// debounce is how long a file must be left alone before it is read, since an
 	// editor or a script writes it in several steps.
-	calm = 200 * time.Millisecond
+	debounce = 200 * time.Millisecond
 
-	// watchEvery is how often the file is looked at without being told: for
+	// watchEvery is how often the file is looked at without a notification: for
 	// folders that come back, network file systems, symbolic links far away, and
 	// hosts whose inotify instances are used up. It costs a stat.
 	watchEvery = 5 * time.Second
@@ -28,7 +28,7 @@ const (
 // away is waited for. Passwords and certificates are not watched, since they are
 // read anew whenever they are needed.
 func (c *Config) Watch(ctx context.Context, changed func()) {
-	w := watcher{file: c.File, sum: c.sum, changed: changed, calm: calm, every: watchEvery}
+	w := watcher{file: c.File, sum: c.sum, changed: changed, debounce: debounce, every: watchEvery}
 	w.run(ctx)
 }
 
@@ -36,11 +36,11 @@ func (c *Config) Watch(ctx context.Context, changed func()) {
 // the place of the old one, and Kubernetes swaps a symbolic link on the way to it
 // (..data); a watch on the file itself would stay with the old one.
 type watcher struct {
-	file        string
-	sum         uint64      // of the content that was told of last
-	seen        os.FileInfo // of the file when it was last looked at, nil if it was away
-	changed     func()
-	calm, every time.Duration
+	file            string
+	sum             uint64      // of the content that was reported last
+	seen            os.FileInfo // of the file when it was last looked at, nil if it was away
+	changed         func()
+	debounce, every time.Duration
 
 	notify  *fsnotify.Watcher // nil where the system has no more of them
 	folders []string          // that notify watches
@@ -57,7 +57,7 @@ func (w *watcher) run(ctx context.Context) {
 	defer poll.Stop()
 	w.follow()
 	w.moved()
-	quiet := time.NewTimer(w.calm) // for what happened before
+	quiet := time.NewTimer(w.debounce) // for what happened before
 	defer quiet.Stop()
 	for {
 		select {
@@ -66,19 +66,19 @@ func (w *watcher) run(ctx context.Context) {
 		case e := <-events:
 			// Another file of the folder may be written without end.
 			if w.moved() || filepath.Base(e.Name) == filepath.Base(w.file) {
-				quiet.Reset(w.calm)
+				quiet.Reset(w.debounce)
 			}
 		case <-lost: // more events than the kernel could hold
-			quiet.Reset(w.calm)
+			quiet.Reset(w.debounce)
 		case <-poll.C:
-			w.follow() // first: what changes from here on is told
+			w.follow() // first: what changes from here on is reported
 			if w.moved() {
-				quiet.Reset(w.calm)
+				quiet.Reset(w.debounce)
 			}
 		case <-quiet.C:
 			w.follow()
 			if w.moved() || !w.look() {
-				quiet.Reset(w.calm)
+				quiet.Reset(w.debounce)
 			}
 		}
 	}
@@ -106,7 +106,7 @@ func (w *watcher) follow() {
 	w.folders = wanted
 }
 
-// moved tells whether the path leads to another file, or one written to, since it
+// moved reports whether the path leads to another file, or one written to, since it
 // was last asked.
 func (w *watcher) moved() bool {
 	last := w.seen
@@ -119,13 +119,13 @@ func (w *watcher) moved() bool {
 	return last == nil || !os.SameFile(last, now) || last.Size() != now.Size() || !last.ModTime().Equal(now.ModTime())
 }
 
-// look reads the file, and tells if there is another content in it. It returns
+// look reads the file, and notifies if its content is another. It returns
 // false if the file was written to meanwhile: what was read may be a part of it.
 func (w *watcher) look() bool {
 	if w.seen == nil || !w.seen.Mode().IsRegular() {
 		return true // away, or a pipe that would be waited for
 	}
-	data, err := os.ReadFile(w.file)
+	data, err := readRegular(w.file, maxFile)
 	if w.moved() {
 		return false
 	}
@@ -141,5 +141,5 @@ func (w *watcher) look() bool {
 
 var sumSeed = maphash.MakeSeed()
 
-// sumOf tells contents apart within this process.
+// sumOf returns a hash that tells contents apart within this process.
 func sumOf(data []byte) uint64 { return maphash.Bytes(sumSeed, data) }

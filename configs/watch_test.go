@@ -20,23 +20,34 @@ const (
 	often  = 100 * time.Millisecond
 )
 
-// watched runs a watcher of file, and returns its calls.
-func watched(t *testing.T, file string, every time.Duration) (calls chan struct{}) {
+// watched is a watcher of a file, and what it told.
+type watched struct {
+	t        *testing.T
+	debounce time.Duration
+	calls    chan uint64 // sums of the contents that it told of
+
+	// excess is how often more it may tell than there were changes: a pause of debounce
+	// within a change makes two of it, and a busy machine makes pauses.
+	excess int
+}
+
+func watch(t *testing.T, file string, every time.Duration) *watched {
 	t.Helper()
 	c, err := Load(file, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	calls = make(chan struct{}, 100)
-	w := watcher{file: c.File, sum: c.sum, changed: func() { calls <- struct{}{} }, calm: 100 * time.Millisecond, every: every}
+	calls := make(chan uint64, 100)
+	w := watcher{file: c.File, sum: c.sum, debounce: 100 * time.Millisecond, every: every}
+	w.changed = func() { calls <- w.sum }
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
 		w.run(t.Context())
 	}()
 	t.Cleanup(func() { <-over })
-	time.Sleep(2 * w.calm) // so that what the test does is not taken for what was before
-	return calls
+	time.Sleep(2 * w.debounce) // so that what the test does is not taken for what was before
+	return &watched{t: t, debounce: w.debounce, calls: calls}
 }
 
 // put writes a file, in place if it is there.
@@ -47,6 +58,17 @@ func put(t *testing.T, file, text string) {
 	}
 }
 
+// put does it in one step or, where the machine has no time for it, in several.
+func (w *watched) put(file, text string) {
+	w.t.Helper()
+	defer w.step(time.Now())
+	put(w.t, file, text)
+}
+
+// step ends a step of a change that is to take less than debounce. Each time that it took
+// debounce there may have been told of, and of the return to what was before.
+func (w *watched) step(began time.Time) { w.excess += 2 * int(time.Since(began)/w.debounce) }
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -54,29 +76,46 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// told waits for one call, and that there is no other.
-func told(t *testing.T, calls chan struct{}) {
-	t.Helper()
-	select {
-	case <-calls:
-	case <-time.After(10 * time.Second):
-		t.Fatal("not told of the change")
+// told waits until it has told of a content, and that it tells no more.
+func (w *watched) told(text string) {
+	w.t.Helper()
+	for late := time.After(10 * time.Second); ; {
+		select {
+		case sum := <-w.calls:
+			if sum == sumOf([]byte(text)) {
+				w.untold()
+				return
+			}
+			w.tooMuch()
+		case <-late:
+			w.t.Fatal("not told of the change")
+		}
 	}
-	untold(t, calls)
 }
 
 // untold waits long enough for a call that should not come.
-func untold(t *testing.T, calls chan struct{}) {
-	t.Helper()
-	select {
-	case <-calls:
-		t.Fatal("told of a change more than there was")
-	case <-time.After(400 * time.Millisecond):
+func (w *watched) untold() {
+	w.t.Helper()
+	for enough := time.After(400 * time.Millisecond); ; {
+		select {
+		case <-w.calls:
+			w.tooMuch()
+		case <-enough:
+			return
+		}
+	}
+}
+
+// tooMuch is a call without a change.
+func (w *watched) tooMuch() {
+	w.t.Helper()
+	if w.excess--; w.excess < 0 {
+		w.t.Fatal("told of a change more than there was")
 	}
 }
 
 func TestWatchTellsOfEveryWayToChangeAFile(t *testing.T) {
-	type change func(t *testing.T, file string)
+	type change func(t *testing.T, w *watched, file string)
 	try := func(every time.Duration, how change) func(t *testing.T) {
 		return func(t *testing.T) {
 			t.Parallel()
@@ -84,49 +123,53 @@ func TestWatchTellsOfEveryWayToChangeAFile(t *testing.T) {
 			must(t, os.Mkdir(folder, 0o700))
 			file := filepath.Join(folder, "topicast.yaml")
 			put(t, file, oldContent)
-			calls := watched(t, file, every)
-			how(t, file)
-			told(t, calls)
-			put(t, file, oldContent) // and still it is watched
-			told(t, calls)
+			w := watch(t, file, every)
+			how(t, w, file)
+			w.told(newContent)
+			w.put(file, oldContent) // and still it is watched
+			w.told(oldContent)
 		}
 	}
 	for name, change := range map[string]change{
-		"written in place": func(t *testing.T, file string) { put(t, file, newContent) },
-		"another put in its place": func(t *testing.T, file string) {
+		"written in place": func(_ *testing.T, w *watched, file string) { w.put(file, newContent) },
+		"another put in its place": func(t *testing.T, w *watched, file string) {
 			put(t, file+".new", newContent)
 			must(t, os.Rename(file+".new", file))
 		},
-		"the old one kept as a copy": func(t *testing.T, file string) {
+		"the old one kept as a copy": func(t *testing.T, w *watched, file string) {
 			must(t, os.Rename(file, file+"~"))
-			put(t, file, newContent)
+			w.put(file, newContent)
 		},
-		"written in halves": func(t *testing.T, file string) {
+		"written in halves": func(t *testing.T, w *watched, file string) {
 			f, err := os.Create(file)
 			must(t, err)
 			defer f.Close()
+			last := time.Now()
 			for part := range strings.SplitAfterSeq(newContent, " ") {
+				began := time.Now()
 				_, err := f.WriteString(part)
 				must(t, err)
+				w.step(last)
+				last = began
 				time.Sleep(30 * time.Millisecond)
 			}
 		},
-		"removed, and put back with another content": func(t *testing.T, file string) {
+		"removed, and put back with another content": func(t *testing.T, w *watched, file string) {
 			must(t, os.Remove(file))
-			time.Sleep(400 * time.Millisecond) // longer than it has to be calm
-			put(t, file, newContent)
+			time.Sleep(400 * time.Millisecond) // longer than the debounce time
+			w.put(file, newContent)
 		},
 	} {
 		t.Run(name, try(seldom, change))
 	}
 	for name, change := range map[string]change{
-		"its folder removed and put back": func(t *testing.T, file string) {
+		"its folder removed and put back": func(t *testing.T, w *watched, file string) {
 			must(t, os.RemoveAll(filepath.Dir(file)))
 			time.Sleep(400 * time.Millisecond)
 			must(t, os.Mkdir(filepath.Dir(file), 0o700))
-			put(t, file, newContent)
+			w.put(file, newContent)
 		},
-		"its folder replaced": func(t *testing.T, file string) {
+		"its folder replaced": func(t *testing.T, w *watched, file string) {
 			folder := filepath.Dir(file)
 			must(t, os.Mkdir(folder+".new", 0o700))
 			put(t, filepath.Join(folder+".new", filepath.Base(file)), newContent)
@@ -139,31 +182,32 @@ func TestWatchTellsOfEveryWayToChangeAFile(t *testing.T) {
 }
 
 func TestWatchTellsOfNothingElse(t *testing.T) {
-	for name, change := range map[string]func(t *testing.T, file string){
-		"nothing happens": func(*testing.T, string) {},
-		"touched": func(t *testing.T, file string) {
+	for name, change := range map[string]func(t *testing.T, w *watched, file string){
+		"nothing happens": func(*testing.T, *watched, string) {},
+		"touched": func(t *testing.T, w *watched, file string) {
 			must(t, os.Chtimes(file, time.Now(), time.Now().Add(-time.Hour)))
 		},
-		"the same written anew": func(t *testing.T, file string) { put(t, file, oldContent) },
-		"another file":          func(t *testing.T, file string) { put(t, file+".swp", newContent) },
-		"changed and changed back": func(t *testing.T, file string) {
+		"the same written anew": func(_ *testing.T, w *watched, file string) { w.put(file, oldContent) },
+		"another file":          func(t *testing.T, w *watched, file string) { put(t, file+".swp", newContent) },
+		"changed and changed back": func(t *testing.T, w *watched, file string) {
+			defer w.step(time.Now())
 			put(t, file, newContent)
 			put(t, file, oldContent)
 		},
-		"removed": func(t *testing.T, file string) { must(t, os.Remove(file)) },
-		"removed and put back": func(t *testing.T, file string) {
+		"removed": func(t *testing.T, w *watched, file string) { must(t, os.Remove(file)) },
+		"removed and put back": func(t *testing.T, w *watched, file string) {
 			must(t, os.Remove(file))
 			time.Sleep(400 * time.Millisecond)
-			put(t, file, oldContent)
+			w.put(file, oldContent)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			file := filepath.Join(t.TempDir(), "topicast.yaml")
 			put(t, file, oldContent)
-			calls := watched(t, file, often)
-			change(t, file)
-			untold(t, calls)
+			w := watch(t, file, often)
+			change(t, w, file)
+			w.untold()
 		})
 	}
 }
@@ -184,13 +228,13 @@ func TestWatchFollowsLinksThatAreSwapped(t *testing.T) {
 	swap("..2026_1", oldContent)
 	file := filepath.Join(folder, "topicast.yaml")
 	must(t, os.Symlink(filepath.Join("..data", "topicast.yaml"), file))
-	calls := watched(t, file, seldom)
+	w := watch(t, file, seldom)
 	swap("..2026_2", newContent)
-	told(t, calls)
+	w.told(newContent)
 	must(t, os.RemoveAll(filepath.Join(folder, "..2026_1")))
-	untold(t, calls)
+	w.untold()
 	swap("..2026_3", oldContent)
-	told(t, calls)
+	w.told(oldContent)
 }
 
 // A link to a file elsewhere, which is written in place: its own folder stays
@@ -202,9 +246,9 @@ func TestWatchFollowsALinkToAnotherFolder(t *testing.T) {
 	target, file := filepath.Join(t.TempDir(), "real.yaml"), filepath.Join(t.TempDir(), "topicast.yaml")
 	put(t, target, oldContent)
 	must(t, os.Symlink(target, file))
-	calls := watched(t, file, seldom)
-	put(t, target, newContent)
-	told(t, calls)
+	w := watch(t, file, seldom)
+	w.put(target, newContent)
+	w.told(newContent)
 }
 
 // Between Load and Watch there is time for a change.
@@ -227,10 +271,10 @@ func TestWatchTellsOfWhatHappenedSinceTheFileWasLoaded(t *testing.T) {
 func TestWatchIsNotHeldUpByOtherFiles(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "topicast.yaml")
 	put(t, file, oldContent)
-	calls := watched(t, file, seldom)
+	w := watch(t, file, seldom)
 	put(t, file, newContent)
 	deadline := time.Now().Add(10 * time.Second)
-	for len(calls) == 0 {
+	for len(w.calls) == 0 {
 		if time.Now().After(deadline) {
 			t.Fatal("not told of the change")
 		}

@@ -5,6 +5,7 @@ package mapping_test
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 
 	"topicast/mapping"
@@ -26,6 +27,21 @@ func TestDecodeAllocatesNothing(t *testing.T) {
 		}); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
+	}
+}
+
+// Numbers in an array are read where they stand, however many there are.
+func TestBytesAreDecodedWithoutAllocating(t *testing.T) {
+	p := payload(t, "json:/data|bytes")
+	message := []byte(`{"type":"Buffer","data":[` + strings.Repeat("200,", 999) + `7]}`)
+	dst := make([]byte, 0, 2000)
+	if n := testing.AllocsPerRun(100, func() {
+		var err error
+		if dst, err = p.Decode(dst[:0], message); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
 

@@ -136,9 +136,13 @@ func family(ipv6 bool) string {
 	return "IPv4"
 }
 
-// prefixText writes a single address without its length.
-func prefixText(p netip.Prefix) string {
-	if p.IsSingleIP() {
+// PrefixText is a prefix as a person writes it: a single address without its length, "-"
+// for none.
+func PrefixText(p netip.Prefix) string {
+	switch {
+	case !p.IsValid():
+		return "-"
+	case p.IsSingleIP():
 		return p.Addr().String()
 	}
 	return p.String()

@@ -21,7 +21,7 @@ func (c *compilation) checkReceive(r *ReceiveRule) {
 	r.Groups, r.Sources = slices.Clone(r.Groups), slices.Clone(r.Sources)
 	c.checkQoS(r.QoS)
 	if int(r.Encoding) >= len(encodingNames) {
-		c.fault("payload", "", "%d is not raw, hex, base64 or json", uint8(r.Encoding))
+		c.fault("payload", "", "%d is not %v", uint8(r.Encoding), encodingNames)
 	}
 	if r.Every < 0 {
 		c.fault("every", "0s publishes every datagram", "%s is less than nothing", r.Every)
@@ -141,7 +141,7 @@ func (c *compilation) checkSender(field string, p netip.Prefix, ipv6, known bool
 	}
 	c.checkSource(field, p, "a source is the address of a sender", "leave source out to take the datagrams of anybody")
 	if known && !p.Addr().Is4In6() && p.Addr().Is6() != ipv6 {
-		c.fault(field, "sources and groups are of one family", "%s is %s, but the groups are %s", prefixText(p), family(!ipv6), family(ipv6))
+		c.fault(field, "sources and groups are of one family", "%s is %s, but the groups are %s", PrefixText(p), family(!ipv6), family(ipv6))
 	}
 }
 

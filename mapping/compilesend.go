@@ -14,7 +14,7 @@ func (c *compilation) checkSend(r *SendRule) {
 	}
 	c.checkQoS(r.QoS)
 	if int(r.Retained) >= len(retainedNames) {
-		c.fault("retained", "", "%d is not once, always or never", uint8(r.Retained))
+		c.fault("retained", "", "%d is not %v", uint8(r.Retained), retainedNames)
 	}
 	c.checkOnDown(r)
 	hint := ""
@@ -68,12 +68,40 @@ func (c *compilation) checkBinding(b *Binding) {
 		c.fault("source", "name a source, an interface or both; topicast interfaces lists those of this host",
 			"neither source nor interface: where datagrams leave from is never guessed")
 	}
+	c.checkOut(b)
 	if b.TTL == 0 {
 		c.fault("ttl", "1 reaches the link the interface is on", "0 would keep the datagrams on this host; it is 1 to 255")
 	}
 	if b.DSCP > maxDSCP {
 		c.fault("dscp", "", "%d is not 0 to %d", b.DSCP, maxDSCP)
 	}
+}
+
+// checkOut refuses an address in the place of the interface to leave by: no
+// interface would ever have that name, and the rule be pending for good.
+func (c *compilation) checkOut(b *Binding) {
+	if strings.Count(b.Interface, ".") != 3 && strings.Count(b.Interface, ":") < 2 {
+		return // a name, as nearly all are; to parse each would allocate an error
+	}
+	p, err := netip.ParsePrefix(b.Interface)
+	if a, single := netip.ParseAddr(b.Interface); single == nil {
+		if a.Zone() != "" {
+			c.fault("interface", "name "+a.Zone()+" as the interface, and the address without it as the source", "%s is an address with a zone", a)
+			return
+		}
+		p, err = netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	if err != nil {
+		return // a name
+	}
+	is, hint := "a network", "name "+b.Interface+" as the source: the interface is then the one that has it"
+	if p.IsSingleIP() {
+		is = "an address"
+	}
+	if b.Source.IsValid() {
+		hint = "leave the interface out: it is the one that has the source"
+	}
+	c.fault("interface", hint, "%s is %s, and not the name of an interface", b.Interface, is)
 }
 
 // checkLocal looks at a source of ours. bind(2) takes each that is refused here
@@ -102,7 +130,7 @@ func (c *compilation) checkFamily(r *SendRule) {
 		ipv6 = source.Addr().Is6()
 	case source.IsValid() && !source.Addr().Is4In6() && source.Addr().Is6() != ipv6:
 		c.fault("source", "source and group are of one family", "%s is %s, but the group %s is %s",
-			prefixText(source), family(!ipv6), r.Group, family(ipv6))
+			PrefixText(source), family(!ipv6), r.Group, family(ipv6))
 	}
 	r.Binding.IPv6 = ipv6
 }
@@ -146,7 +174,7 @@ func (c *compilation) missingCapture(f Filter, name string) {
 	hint := "captures of the filter: {" + strings.Join(names, "}, {") + "}"
 	if len(names) == 0 {
 		hint = "write {" + name + "} in place of a level of the filter"
-	} else if meant := near(name, names); meant != "" {
+	} else if meant := Near(name, names); meant != "" {
 		hint = "did you mean {" + meant + "}"
 	}
 	c.fault("group", hint, "{%s} is not a capture of the filter %s", name, f)

@@ -3,10 +3,8 @@ package mapping
 import (
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -41,30 +39,20 @@ const (
 	EncodingJSON
 )
 
-var encodingNames = []string{"raw", "hex", "base64", "json"}
+var encodingNames = wordList{"raw", "hex", "base64", "json"}
 
 // ParseEncoding reads raw, hex, base64 or json.
 func ParseEncoding(s string) (Encoding, error) {
-	for i, name := range encodingNames {
-		if s == name {
-			return Encoding(i), nil
-		}
-	}
-	err := errors.New("is not raw, hex, base64 or json")
 	if strings.HasPrefix(s, "json:") {
-		err = fmt.Errorf("%w; json alone puts a datagram into an envelope, a pointer takes a field from a message that is to be sent", err)
-	} else if meant := near(s, encodingNames); meant != "" {
-		err = fmt.Errorf("%w; did you mean %s", err, meant)
+		return 0, fmt.Errorf("payload %s: is not %s; json alone puts a datagram into an envelope, a pointer takes a field from a message that is to be sent", quote(s), encodingNames)
 	}
-	return 0, fmt.Errorf("payload %s: %w", quote(s), err)
+	i, err := parseName("payload", s, encodingNames)
+	return Encoding(i), err
 }
 
 // String returns raw, hex, base64 or json.
 func (e Encoding) String() string {
-	if int(e) >= len(encodingNames) {
-		return "Encoding(" + strconv.Itoa(int(e)) + ")"
-	}
-	return encodingNames[e]
+	return encodingNames.word(int(e), int(e), "Encoding")
 }
 
 // MarshalText is String.
@@ -76,8 +64,11 @@ func (e *Encoding) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// Raw tells whether Append changes nothing.
+// Raw reports whether Append changes nothing.
 func (e Encoding) Raw() bool { return e == EncodingRaw }
+
+// Empties reports whether an empty datagram makes an empty message.
+func (e Encoding) Empties() bool { return e != EncodingJSON }
 
 // Append appends to dst what a datagram's payload becomes. It allocates nothing
 // unless dst grows, and keeps nothing of payload.
@@ -118,7 +109,7 @@ func appendEnvelope(dst, payload []byte, a *Arrival) []byte {
 	return append(dst, `"}`...)
 }
 
-// isText tells whether a payload goes into an envelope as it is.
+// isText reports whether a payload goes into an envelope as it is.
 func isText(payload []byte) bool {
 	for _, c := range payload {
 		if c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == 0x7f {

@@ -190,7 +190,7 @@ func (p program) bare() (index int, ok bool) {
 	return 0, false
 }
 
-// constant tells whether the program uses no operands.
+// constant reports whether the program uses no operands.
 func (p program) constant() bool {
 	for _, s := range p {
 		if s.op == opOperand {

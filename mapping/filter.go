@@ -36,10 +36,10 @@ func (f Filter) String() string { return f.text }
 // MQTT returns the filter as a broker knows it: + for {name}, # for {name#}.
 func (f Filter) MQTT() string { return f.mqtt }
 
-// IsZero tells whether f is the zero Filter.
+// IsZero reports whether f is the zero Filter.
 func (f Filter) IsZero() bool { return f == Filter{} }
 
-// Equal tells whether two filters are written alike.
+// Equal reports whether two filters are written alike.
 func (f Filter) Equal(other Filter) bool { return f == other }
 
 // Captures returns the names of the captures in their order.
@@ -51,13 +51,13 @@ func (f Filter) Captures() []string {
 	return names
 }
 
-// Match tells whether the filter matches a topic.
+// Match reports whether the filter matches a topic.
 func (f Filter) Match(topic string) bool { return covers(f.mqtt, topic) }
 
-// Covers tells whether f matches every topic that g matches.
+// Covers reports whether f matches every topic that g matches.
 func (f Filter) Covers(g Filter) bool { return covers(f.mqtt, g.mqtt) }
 
-// Overlaps tells whether some topic is matched by both f and g.
+// Overlaps reports whether some topic is matched by both f and g.
 func (f Filter) Overlaps(g Filter) bool { return overlap(f.mqtt, g.mqtt) }
 
 // MarshalText returns the filter as written.
@@ -81,7 +81,7 @@ func CheckTopic(topic string) error {
 	return nil
 }
 
-// covers tells whether filter matches every topic that other matches, where
+// covers reports whether filter matches every topic that other matches, where
 // other is a filter or a topic: a topic is a filter that matches only itself.
 func covers(filter, other string) bool {
 	if filter == "" || other == "" || leadingWildcard(filter) && other[0] == '$' {
@@ -106,7 +106,7 @@ func covers(filter, other string) bool {
 	return !more2 && (!more || filter == "#")
 }
 
-// overlap tells whether some topic is matched by both filters.
+// overlap reports whether some topic is matched by both filters.
 func overlap(f, g string) bool {
 	if f == "" || g == "" || leadingWildcard(f) && g[0] == '$' || leadingWildcard(g) && f[0] == '$' {
 		return false // [MQTT-4.7.3-1], [MQTT-4.7.2-1]
@@ -194,7 +194,7 @@ func parseCapture(level string) (name, wildcard string, err error) {
 	return name, "+", nil
 }
 
-// isName tells whether s is [A-Za-z_][A-Za-z0-9_]*.
+// isName reports whether s is [A-Za-z_][A-Za-z0-9_]*.
 func isName(s string) bool {
 	return s != "" && nameLength(s) == len(s)
 }

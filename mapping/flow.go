@@ -14,7 +14,7 @@ type flow struct {
 	table *Table
 	graph graph
 	steps int    // left for the search
-	heard []bool // by receive rule: it hears a send rule
+	fed   []bool // by receive rule: it hears a send rule
 }
 
 // A target is where a send rule sends to, as far as the rule tells.
@@ -30,7 +30,7 @@ func newFlow(t *Table) *flow {
 		table: t,
 		graph: make(graph, len(t.receive)+len(t.send)),
 		steps: maxSteps,
-		heard: make([]bool, len(t.receive)),
+		fed:   make([]bool, len(t.receive)),
 	}
 	if len(t.receive) > 0 && len(t.send) > 0 {
 		f.addPatterns(f.addTargets())
@@ -45,14 +45,14 @@ func (f *flow) sends(rule int) int32 { return int32(len(f.table.receive) + rule)
 // filters of those that have one, or nil.
 func (f *flow) addTargets() (filters *trie) {
 	t := f.table
-	all := newHearers(t.receive)
+	all := newGroupIndex(t.receive)
 	names := make([]string, len(t.receive))
 	for i := range names {
-		names[i] = t.receive[i].interfaceName()
+		names[i] = t.canonical(t.receive[i].interfaceName())
 	}
 	nodes := make(map[target]int32)
 	for i := range t.send {
-		to := target{t.routes[i].group, t.routes[i].template, t.routes[i].ipv6, t.send[i].Binding.Interface}
+		to := target{t.routes[i].group, t.routes[i].template, t.routes[i].ipv6, t.canonical(t.send[i].Binding.Interface)}
 		node, known := nodes[to]
 		if !known {
 			node = f.addTarget(all.find(t.routes[i].reach(), &f.steps), to.iface, names)
@@ -81,7 +81,7 @@ func (f *flow) addTarget(rules []int32, iface string, names []string) (node int3
 		if node == none {
 			node = f.graph.add()
 		}
-		f.heard[rule] = true
+		f.fed[rule] = true
 		f.graph[node] = append(f.graph[node], rule)
 	}
 	return node
@@ -95,7 +95,7 @@ func (f *flow) addPatterns(filters *trie) {
 	}
 	nodes := make(map[string]int32)
 	for i := range f.table.receive {
-		if !f.heard[i] {
+		if !f.fed[i] {
 			continue
 		}
 		r := &f.table.receive[i]

@@ -52,6 +52,9 @@ const atPort = -1
 func ParseGroup(s string) (Group, error) {
 	t, err := parseTemplate(s)
 	if err != nil {
+		if slip := groupSlip(s, false); slip != nil {
+			err = slip
+		}
 		return Group{}, fmt.Errorf("group %s: %w", quote(s), err)
 	}
 	return Group{s, t}, nil
@@ -60,10 +63,10 @@ func ParseGroup(s string) (Group, error) {
 // String returns the template as written.
 func (g Group) String() string { return g.text }
 
-// IsZero tells whether g is the zero Group.
+// IsZero reports whether g is the zero Group.
 func (g Group) IsZero() bool { return g.template == nil }
 
-// Equal tells whether two templates are written alike.
+// Equal reports whether two templates are written alike.
 func (g Group) Equal(other Group) bool { return g.text == other.text }
 
 // Captures returns the names of the captures it uses, each once.
@@ -82,7 +85,30 @@ func (g Group) Fixed() (group netip.AddrPort, ok bool) {
 	return netip.AddrPortFrom(toAddr(g.address, g.ipv6), g.port), true
 }
 
-// Family tells whether the group is an IPv6 one; known is false where the whole
+// Prefix returns the smallest prefix that all groups of the template lie in, as far
+// as that shows without its captures; of a whole address that is a capture, the zero
+// Prefix.
+func (g Group) Prefix() netip.Prefix {
+	if g.IsZero() || g.whole {
+		return netip.Prefix{}
+	}
+	length := 4
+	if g.ipv6 {
+		length = 16
+	}
+	for _, f := range g.fields {
+		if f.offset != atPort {
+			length = min(length, f.offset)
+		}
+	}
+	p, err := toAddr(g.address, g.ipv6).Prefix(8 * length)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
+// Family reports whether the group is an IPv6 one; known is false where the whole
 // address is a capture and may be either.
 func (g Group) Family() (ipv6, known bool) {
 	if g.IsZero() {
@@ -203,7 +229,7 @@ func wantGroup(a netip.Addr) string {
 // (RFC 4291 2.7).
 func scope(a netip.Addr) byte { return a.As16()[1] & 0xf }
 
-// linkLocal tells whether every group of the template is one that routers never
+// linkLocal reports whether every group of the template is one that routers never
 // forward: 224.0.0.0/24 (RFC 5771 section 4), and scopes 1 and 2 of IPv6.
 func (t *template) linkLocal() bool {
 	prefix := 3 // bytes that tell

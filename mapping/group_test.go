@@ -205,7 +205,7 @@ func TestParseGroupRefuses(t *testing.T) {
 		"zone":                       {"[ff02::1%eth0]:5000", "a group has no zone; name the interface with interface"},
 		"zone on a template":         {"[ff02::{a}%eth0]:5000", "a group has no zone"},
 		"a name":                     {"lamps.local:5000", `"lamps.local" is no IPv4 address`},
-		"a range":                    {"239.255.0.1-239.255.0.63:5568", "is no IPv4 address"},
+		"a range":                    {"239.255.0.1-239.255.0.63:5568", "is a range; a message goes to one group"},
 		"octet too large":            {"239.1.1.300:5000", "each of its four octets is 0 to 255"},
 		"leading zero":               {"239.01.1.1:5000", "no leading zeros"},
 		"three octets":               {"239.1.{a}:5000", "is no IPv4 address"},
@@ -267,11 +267,30 @@ func TestGroupTellsWhatItKnows(t *testing.T) {
 	}
 }
 
+func TestGroupPrefix(t *testing.T) {
+	for text, want := range map[string]string{
+		"239.1.2.3:5000":        "239.1.2.3/32",
+		"239.1.2.3:{port}":      "239.1.2.3/32",
+		"239.1.{b}.3:{c}":       "239.1.0.0/16",
+		"239.{a}.{b}.3:5000":    "239.0.0.0/8",
+		"{a}.1.2.3:5000":        "0.0.0.0/0",
+		"[ff15::1]:5000":        "ff15::1/128",
+		"[ff15::{a}:1]:5000":    "ff15::/96",
+		"[ff15:{a}::1]:5000":    "ff15::/16",
+		"{address}:5000":        "invalid Prefix",
+		"[{address}]:{address}": "invalid Prefix",
+	} {
+		if got := group(t, text).Prefix().String(); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
+
 func TestZeroGroupIsNoGroup(t *testing.T) {
 	var zero mapping.Group
 	_, fixed := zero.Fixed()
 	_, known := zero.Family()
-	if !zero.IsZero() || fixed || known || zero.Captures() != nil || zero.String() != "" {
+	if !zero.IsZero() || fixed || known || zero.Captures() != nil || zero.Prefix().IsValid() || zero.String() != "" {
 		t.Error("the zero Group says it is something")
 	}
 }

@@ -32,6 +32,9 @@ func ParseGroupRange(s string) (GroupRange, error) {
 		err = g.check()
 	}
 	if err != nil {
+		if slip := groupSlip(s, true); slip != nil {
+			err = slip
+		}
 		return GroupRange{}, fmt.Errorf("group %s: %w", quote(s), err)
 	}
 	return g, nil

@@ -265,3 +265,45 @@ func hex4(s []byte) (r rune) {
 	}
 	return r
 }
+
+// appendNumbers appends the bytes of an array of integers from 0 to 255, or of the
+// object that Node.js makes of a Buffer: {"type":"Buffer","data":[1,2]}. A number is
+// an integer as it is written: 1, not 1.0, 1e0 or -0.
+func appendNumbers(dst, value []byte) ([]byte, error) {
+	array := value
+	if value[0] == '{' {
+		if kind := member(value, "type"); string(kind) != `"Buffer"` {
+			return dst, errors.New(`is an object, and not {"type":"Buffer","data":[...]}`)
+		}
+		if array = member(value, "data"); array == nil {
+			return dst, errors.New("is a Buffer without data")
+		}
+	}
+	if array[0] != '[' {
+		return dst, fmt.Errorf("is %s, not an array of integers from 0 to 255", kindOf(array))
+	}
+	var err error
+	index := 0
+	each(array, func(_, element []byte) bool {
+		n := 0
+		for _, c := range element {
+			if n = 10*n + int(c-'0'); !isDigit(c) || n > 255 {
+				err = fmt.Errorf("element %d is %s, not an integer from 0 to 255", index, short(element))
+				return false
+			}
+		}
+		dst = append(dst, byte(n))
+		index++
+		return true
+	})
+	return dst, err
+}
+
+// short is a text that fits a line.
+func short(text []byte) string {
+	const most = 20
+	if len(text) > most {
+		return string(text[:most]) + "..."
+	}
+	return string(text)
+}

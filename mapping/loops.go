@@ -20,12 +20,12 @@ type loops struct {
 	unknown       bool   // the search was cut short, so every rule counts as on one
 }
 
-// ReceiveLoops tells whether receive rule i is on a cycle: whether what it
+// ReceiveLoops reports whether receive rule i is on a cycle: whether what it
 // publishes may be sent to a group, by this bridge or one like it, and come back
 // to it.
 func (t *Table) ReceiveLoops(i int) bool { return t.loops.unknown || t.loops.receive[i] }
 
-// SendLoops tells whether send rule i is on a cycle.
+// SendLoops reports whether send rule i is on a cycle.
 func (t *Table) SendLoops(i int) bool { return t.loops.unknown || t.loops.send[i] }
 
 func findLoops(t *Table) loops {

@@ -220,6 +220,40 @@ func TestLoopsOfATemplateOfBothFamilies(t *testing.T) {
 	}
 }
 
+// What leaves by one name of an interface comes back by another.
+func TestLoopsThroughTheOtherNamesOfAnInterface(t *testing.T) {
+	for _, rules := range []string{
+		"in/+ > 239.1.1.1:1 @iso0\n239.1.1.1:1 > in/{source} @enp3s0",
+		"in/+ > 239.1.1.1:1 @iso0:1\n239.1.1.1:1 > in/{source} @iso0",
+		"in/+ > 239.1.1.1:1 @enp3s0\n239.1.1.1:1 > in/{source} @iso0:1",
+	} {
+		send, receive := bothWays(t, rules)
+		table := compileBoth(t, send, receive)
+		if got := onCycle(table); got != "" {
+			t.Errorf("%s: %q without the host's names", rules, got)
+		}
+		names := map[string]string{"enp3s0": "iso0", "iso0:1": "iso0", "enp4s0": "priv0"}
+		named := table.WithNames(names)
+		if got := onCycle(named); got != "s0 r0" || onCycle(table) != "" {
+			t.Errorf("%s: %q", rules, got)
+		}
+		if named.WithNames(names) != named || table.WithNames(map[string]string{"enp4s0": "priv0"}) != table {
+			t.Errorf("%s: another table without need", rules)
+		}
+		if got := onCycle(named.WithNames(nil)); got != "" {
+			t.Errorf("%s: %q after the names have gone", rules, got)
+		}
+		if !slices.ContainsFunc(named.Warnings(), func(w mapping.Warning) bool { return w.Path == "receive[0].topic" }) {
+			t.Errorf("%s: no warning of the cycle in %v", rules, named.Warnings())
+		}
+	}
+	// The name in a topic is the one that the rule has.
+	send, receive := bothWays(t, "in/enp3s0 > 239.1.1.1:1 @iso0\nin/iso0 > 239.1.1.2:1 @iso0\n239.1.1.1-239.1.1.2:1 > in/{interface} @enp3s0")
+	if got := onCycle(compileBoth(t, send, receive).WithNames(map[string]string{"enp3s0": "iso0"})); got != "s0 r0" {
+		t.Errorf("by {interface}: %q", got)
+	}
+}
+
 // A {name} is as fixed as any text, and may hold several levels.
 func TestLoopsThroughTheNameOfARule(t *testing.T) {
 	for name, want := range map[string]string{"a/b": "s0 r0", "a": "", "a/c": ""} {

@@ -1,7 +1,5 @@
 package mapping
 
-import "strconv"
-
 // OnDown says what becomes of a rule's messages while its source or its
 // interface is away.
 type OnDown uint8
@@ -13,11 +11,11 @@ const (
 	OnDownDrop                 // they are dropped
 )
 
-var onDownNames = []string{"spool", "latest", "drop"}
+var onDownNames = wordList{"spool", "latest", "drop"}
 
 // ParseOnDown reads spool, latest or drop.
 func ParseOnDown(s string) (OnDown, error) {
-	i, err := parseName("on_down", s, onDownNames, "spool, latest or drop")
+	i, err := parseName("on_down", s, onDownNames)
 	if err != nil {
 		return OnDownUnset, err
 	}
@@ -26,13 +24,10 @@ func ParseOnDown(s string) (OnDown, error) {
 
 // String returns spool, latest or drop, and "" where it is not set.
 func (o OnDown) String() string {
-	switch {
-	case o == OnDownUnset:
+	if o == OnDownUnset {
 		return ""
-	case int(o) > len(onDownNames):
-		return "OnDown(" + strconv.Itoa(int(o)) + ")"
 	}
-	return onDownNames[o-OnDownSpool]
+	return onDownNames.word(int(o-OnDownSpool), int(o), "OnDown")
 }
 
 // MarshalText is String.
@@ -58,7 +53,7 @@ func DefaultOnDown(qos byte) OnDown {
 func (c *compilation) checkOnDown(r *SendRule) {
 	switch {
 	case int(r.OnDown) > len(onDownNames):
-		c.fault("on_down", "", "%d is not spool, latest or drop", uint8(r.OnDown))
+		c.fault("on_down", "", "%d is not %v", uint8(r.OnDown), onDownNames)
 	case r.OnDown == OnDownUnset:
 		r.OnDown = DefaultOnDown(r.QoS)
 	case r.OnDown == OnDownSpool && r.QoS == 0:

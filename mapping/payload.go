@@ -16,6 +16,8 @@ import (
 //	json:/a/b         the field a JSON Pointer (RFC 6901) names
 //	json:/a/b|hex     the same, a string that is hexadecimal text, to bytes
 //	json:/a/b|base64  the same with base64
+//	json:/a/b|bytes   the same, an array of integers from 0 to 255, to those bytes;
+//	                  or a Buffer as Node.js writes it, {"type":"Buffer","data":[1,2]}
 //
 // The zero Payload is raw. An immutable value.
 type Payload struct {
@@ -31,9 +33,10 @@ const (
 	codecRaw codec = iota
 	codecHex
 	codecBase64
+	codecBytes // of JSON only
 )
 
-var codecNames = []string{"raw", "hex", "base64"}
+var codecNames = wordList{"raw", "hex", "base64", "bytes"}
 
 // ParsePayload reads the name of a way.
 func ParsePayload(s string) (Payload, error) {
@@ -52,19 +55,15 @@ func ParsePayload(s string) (Payload, error) {
 		}
 	}
 	for i, known := range codecNames {
-		if name == known {
+		if name == known && (p.json || codec(i) != codecBytes) {
 			p.codec = codec(i)
 			return p, nil
 		}
 	}
 	if p.json {
-		return Payload{}, fmt.Errorf("payload %s: %s is no codec; behind | stands hex, base64 or raw", quote(s), quote(name))
+		return Payload{}, fmt.Errorf("payload %s: %s is no codec; behind | stands %s", quote(s), quote(name), codecNames)
 	}
-	err := errors.New("is not raw, hex, base64 or json:/pointer")
-	if meant := near(name, append([]string{"json:/"}, codecNames...)); meant != "" {
-		err = fmt.Errorf("%w; did you mean %s", err, meant)
-	}
-	return Payload{}, fmt.Errorf("payload %s: %w", quote(s), err)
+	return Payload{}, notOneOf("payload", s, append(codecNames[:codecBytes:codecBytes], "json:/pointer"))
 }
 
 // String returns the way as written; "raw" for the zero Payload.
@@ -75,10 +74,10 @@ func (p Payload) String() string {
 	return p.text
 }
 
-// Raw tells whether Decode changes nothing.
+// Raw reports whether Decode changes nothing.
 func (p Payload) Raw() bool { return p.codec == codecRaw && !p.json }
 
-// Equal tells whether two ways are written alike.
+// Equal reports whether two ways are written alike.
 func (p Payload) Equal(other Payload) bool { return p.String() == other.String() }
 
 // MarshalText returns the way as written.
@@ -98,6 +97,12 @@ func (p Payload) Decode(dst, src []byte) ([]byte, error) {
 		value, err := findJSON(src, p.pointer)
 		if err != nil {
 			return dst, err
+		}
+		if p.codec == codecBytes {
+			if dst, err = appendNumbers(dst, value); err != nil {
+				return dst[:start], fmt.Errorf("json: %s: %w", pointerText(p.pointer), err)
+			}
+			return dst, nil
 		}
 		if p.codec != codecRaw && value[0] != '"' {
 			return dst, fmt.Errorf("json: %s is %s, not a string", pointerText(p.pointer), kindOf(value))

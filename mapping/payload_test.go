@@ -163,7 +163,7 @@ func TestPayloadDecodeRefuses(t *testing.T) {
 }
 
 func TestParsePayload(t *testing.T) {
-	for _, text := range []string{"raw", "hex", "base64", "json:", "json:/", "json:/a/b", "json:/a|hex", "json:/a|base64", "json:/a|b|raw", "json:|hex"} {
+	for _, text := range []string{"raw", "hex", "base64", "json:", "json:/", "json:/a/b", "json:/a|hex", "json:/a|base64", "json:/a|bytes", "json:/a|b|raw", "json:|hex"} {
 		var p mapping.Payload
 		if err := p.UnmarshalText([]byte(text)); err != nil {
 			t.Error(err)
@@ -182,7 +182,7 @@ func TestParsePayload(t *testing.T) {
 		"json":            "did you mean json:/",
 		"text":            "is not raw, hex, base64 or json:/pointer",
 		"json:a/b":        "a JSON pointer begins with /, as in json:/a/b",
-		"json:/a|hexx":    `"hexx" is no codec; behind | stands hex, base64 or raw`,
+		"json:/a|hexx":    `"hexx" is no codec; behind | stands raw, hex, base64 or bytes`,
 		"json:/a|b":       `"b" is no codec`,
 		"json:/a|":        `"" is no codec`,
 		"json:/a~":        "~ in a JSON pointer stands before 0 or 1",

@@ -1,31 +1,87 @@
 package mapping
 
 import (
+	"cmp"
+	"iter"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 )
 
 // ReceiveRule is one entry of receive: it carries the datagrams of groups to a
-// topic.
+// topic. The tags are those of package configs, and the one place that says what a key is.
 type ReceiveRule struct {
-	Name      string         // unique among all rules; Compile makes "" the text of the groups
-	Groups    []GroupRange   // which groups, all of one family
-	Interface string         // name of the interface to join on, or one of its addresses
-	Sources   []netip.Prefix // only from these; none: from anybody
-	Topic     Topic          // where to; may depend on the datagram's addresses
-	QoS       byte           // 0, 1 or 2: the quality of service to publish with
-	Retain    bool           // whether the broker keeps the last message of each topic
-	Encoding  Encoding       // how the datagram's payload becomes the message's
-	Every     time.Duration  // at most one message per topic in this time, the latest wins; 0: all
-	OnChange  bool           // only when the payload differs from the last one published on the topic
+	// Name is unique among all rules; Compile makes "" the text of the groups.
+	Name string `key:"name" usage:"what the rule is called in the log, the metrics and the status page; empty: its groups"`
+	// Groups are all of one family.
+	Groups    []GroupRange   `key:"group" usage:"what to listen to: address:port of a multicast group, a range of them, or a list"`
+	Interface string         `key:"interface" usage:"where to listen: the name of an interface, or one of its addresses"`
+	Sources   []netip.Prefix `key:"source" usage:"whom to listen to: an address, a prefix, or a list; empty: everybody"`
+	Topic     Topic          `key:"topic" usage:"where to publish; {...} is an address or a name of the datagram, or integer arithmetic on them"`
+	QoS       byte           `key:"qos" default:"1" range:"0..2" usage:"the quality of service to publish with"`
+	Retain    bool           `key:"retain" default:"false" usage:"whether the broker keeps the last message of each topic for whoever subscribes later" means:"true: the broker keeps the last message of each topic|false: the broker keeps nothing"`
+	Encoding  Encoding       `key:"payload" default:"raw" usage:"how a datagram's payload becomes the message's: raw, hex, base64 or json" means:"raw: the same bytes|json: an envelope around the payload|*: encoded before publishing"`
+	// DropEmpty matters where Retain is set: a broker takes an empty retained message for
+	// the order to forget the topic [MQTT-3.3.1-6].
+	DropEmpty bool          `key:"empty" oneof:"publish|drop" true:"drop" usage:"a datagram whose message would be empty: publish or drop; left out: publish, and drop where retain is true" means:"publish: an empty datagram is an empty message|drop: an empty datagram publishes nothing"`
+	Every     time.Duration `key:"every" default:"0s" range:"0s..24h" usage:"the least time between two messages of a topic; of the datagrams between, the latest is published; 0s: all are" means:"0s: each datagram is published|*: one message of a topic in this time, the latest"`
+	OnChange  bool          `key:"on_change" default:"false" usage:"whether a datagram is left out when its payload is the one that the topic had last" means:"true: only what differs from the last on its topic|false: also what is as the last on its topic"`
+}
+
+// A Join is what one socket joins for receive rules. It is comparable: rules with
+// equal joins share a socket.
+type Join struct {
+	Group     netip.AddrPort
+	Interface string // as in the rule
+	Sources   string // the addresses it is joined for, sorted, with blanks between; "" is everybody
+}
+
+// Joins yields what is to be joined for the rule: each group, and a group that is
+// listed twice twice.
+func (r *ReceiveRule) Joins() iter.Seq[Join] {
+	return func(yield func(Join) bool) {
+		var words []string
+		for _, a := range r.JoinedSources() {
+			words = append(words, a.String())
+		}
+		sources := strings.Join(words, " ")
+		for _, groups := range r.Groups {
+			for g := range groups.All() {
+				if !yield(Join{g, r.Interface, sources}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// JoinedSources returns the addresses that the network is asked for (RFC 4607),
+// sorted, if all of the rule's sources are single addresses. Else it returns nil: all
+// datagrams are asked for, and those of others are sorted out on arrival.
+func (r *ReceiveRule) JoinedSources() (addrs []netip.Addr) {
+	for _, p := range r.Sources {
+		if !p.IsSingleIP() {
+			return nil
+		}
+		addrs = append(addrs, p.Addr())
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return slices.Compact(addrs)
 }
 
 // An Arrival is a datagram as far as a topic template or an envelope asks for it.
 type Arrival struct {
 	Group, Source netip.AddrPort // no zone
-	Interface     string         // name of the interface it arrived on
+	Interface     string         // name of the interface it arrived on (ReceiveRule.InterfaceText)
 	At            time.Time
 }
+
+// InterfaceText returns what {interface} stands for, and an envelope says, where the
+// rule's interface has the name that is given. It is the name that the rule has, be
+// it an alternative one or a label, so that topics do not depend on how the kernel
+// names the interface; but where the rule has an address, there is only that.
+func (r *ReceiveRule) InterfaceText(name string) string { return cmp.Or(r.interfaceName(), name) }
 
 // interfaceName returns the interface's name, or "" where the rule names it by
 // one of its addresses, so that only the host can tell.

@@ -1,6 +1,8 @@
 package mapping_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"topicast/mapping"
@@ -28,4 +30,29 @@ func compileBoth(t testing.TB, send []mapping.SendRule, receive []mapping.Receiv
 		t.Fatal(err)
 	}
 	return table
+}
+
+func TestJoinsAreEqualWhereASocketIsShared(t *testing.T) {
+	joins := func(groups, on string, sources ...string) string {
+		r := receiveRule(t, groups, "a", func(r *mapping.ReceiveRule) {
+			r.Interface = on
+			for _, s := range sources {
+				r.Sources = append(r.Sources, prefix(s))
+			}
+		})
+		var all []string
+		for j := range r.Joins() {
+			all = append(all, fmt.Sprintf("%s %s (%s)", j.Group, j.Interface, j.Sources))
+		}
+		return strings.Join(all, ", ")
+	}
+	for want, got := range map[string]string{
+		"239.1.1.1:1 iso0 (), 239.1.1.2:1 iso0 ()": joins("239.1.1.1-239.1.1.2:1", "iso0"),
+		"239.1.1.1:1 iso0 (192.0.2.1 192.0.2.9)":   joins("239.1.1.1:1", "iso0", "192.0.2.9/32", "192.0.2.1/32", "192.0.2.9/32"),
+		"239.1.1.1:1 172.17.0.1 ()":                joins("239.1.1.1:1", "172.17.0.1", "192.0.2.9/32", "192.0.2.0/24"),
+	} {
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
 }

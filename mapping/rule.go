@@ -1,8 +1,8 @@
 package mapping
 
 import (
-	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -10,34 +10,37 @@ import (
 	"time"
 )
 
-// SendRule is one entry of send: it carries the messages of a filter to a group.
+// SendRule is one entry of send: it carries the messages of a filter to a group. The
+// tags are those of package configs, and the one place that says what a key is.
 type SendRule struct {
-	Name     string   // unique among all rules; Compile makes "" the filter's text
-	Filter   Filter   // which topics
-	QoS      byte     // 0, 1 or 2: the quality of service to subscribe with
-	Group    Group    // where to; may depend on the filter's captures
-	Binding  Binding  // from where
-	Retained Retained // what becomes of retained messages
-	OnDown   OnDown   // what becomes of messages while the source or the interface is away
-	Payload  Payload  // how the message's payload becomes the datagram's
-
-	// MaxAge is how long a message may wait for the source or the interface; one
-	// that waited longer is dropped, not sent late. 0: there is no limit.
-	MaxAge time.Duration
+	// Name is unique among all rules; Compile makes "" the filter's text.
+	Name    string  `key:"name" usage:"what the rule is called in the log, the metrics and the status page; empty: its filter"`
+	Filter  Filter  `key:"filter" usage:"which topics: + is any one level, # the rest, {name} a + and {name#} a # whose text group may use"`
+	QoS     byte    `key:"qos" default:"1" range:"0..2" usage:"the quality of service to subscribe with"`
+	Group   Group   `key:"group" usage:"where to: address:port of a multicast group; {...} is a capture of the filter or integer arithmetic on captures"`
+	Binding Binding // from where
+	// Retained is about messages that the broker had kept.
+	Retained Retained `key:"retained" default:"once" oneof:"once|always|never" usage:"messages that the broker had kept: sent once, always or never" means:"once: sent when it differs from the last one sent for the topic|always: sent like others|never: not sent"`
+	OnDown   OnDown   `key:"on_down" oneof:"spool|latest|drop" usage:"messages that come while source or interface is away: spool, latest or drop; left out: spool, and drop for QoS 0" means:"spool: while source or interface is away messages are kept|latest: while source or interface is away the last message of each topic is kept|drop: while source or interface is away messages are dropped"`
+	// MaxAge is without a limit at 0.
+	MaxAge  time.Duration `key:"max_age" range:"0s..8760h" usage:"how long a message may wait for source or interface before it is dropped; left out: as long as spool.max_age says; 0s: no limit" means:"0s: nothing is too old to be sent|*: what has waited longer is dropped"`
+	Payload Payload       `key:"payload" default:"raw" usage:"how a message's payload becomes the datagram's: raw, hex, base64, or json:/pointer" means:"raw: the same bytes|*: decoded before sending"`
+	// DropEmpty is about a retained topic that is cleared, for example.
+	DropEmpty bool `key:"empty" default:"send" oneof:"send|drop" true:"drop" usage:"a message whose datagram would be empty, as a retained topic that is cleared brings one: send or drop" means:"send: what comes to no bytes sends an empty datagram|drop: a message without a payload sends nothing"`
 }
 
 // Binding is the local end of a sender. Equal bindings share one socket, so the
 // type is comparable, and it says what is wanted: package multicast finds out
 // whether this host has it.
 type Binding struct {
-	Interface  string       // name of the interface to leave from; "" takes the one that owns Source
-	Source     netip.Prefix // address to leave from, or a prefix that picks one; the zero Prefix takes the interface's primary address
-	SourcePort uint16       // UDP source port; 0 lets the kernel choose
-	TTL        uint8        // 1 to 255; IPv6: the hop limit
-	Loopback   bool         // whether programs on this host hear the datagrams too
-	DSCP       uint8        // 0 to 63 (RFC 2474)
+	Source     netip.Prefix `key:"source" usage:"the address of this host that datagrams leave from, or a prefix that picks one"` // the zero Prefix takes the interface's primary address
+	Interface  string       `key:"interface" usage:"the name of the interface that datagrams leave by"`                           // "" takes the one that owns Source
+	SourcePort uint16       `key:"source_port" default:"0" range:"0..65535" usage:"the UDP port that datagrams leave from; 0: any free one"`
+	TTL        uint8        `key:"ttl" default:"1" range:"1..255" usage:"how many networks a datagram may cross, the first included"` // IPv6: the hop limit
+	Loopback   bool         `key:"loopback" default:"true" usage:"whether programs on this host hear the datagrams too" means:"true: programs on this host hear them too|false: programs on this host do not hear them"`
+	DSCP       uint8        `key:"dscp" default:"0" parse:"dscp" usage:"the traffic class of the datagrams: 0 to 63, or a name such as EF, AF41 or CS5"` // RFC 2474
 	IPv6       bool         // the address family of the groups; Compile sets it
-	Fragment   bool         // whether a datagram above the interface's MTU leaves in IP fragments or is refused
+	Fragment   bool         `key:"oversize" default:"fragment" oneof:"fragment|drop" true:"fragment" usage:"a datagram above the MTU of its interface: fragment or drop"`
 }
 
 // Retained says what becomes of a message that carries the RETAIN flag, that is,
@@ -50,33 +53,17 @@ const (
 	RetainedNever                  // not sent
 )
 
-var retainedNames = []string{"once", "always", "never"}
+var retainedNames = wordList{"once", "always", "never"}
 
 // ParseRetained reads once, always or never.
 func ParseRetained(s string) (Retained, error) {
-	i, err := parseName("retained", s, retainedNames, "once, always or never")
+	i, err := parseName("retained", s, retainedNames)
 	return Retained(i), err
-}
-
-// parseName finds the place of s in names, which list spells out. key is what
-// the value belongs to.
-func parseName(key, s string, names []string, list string) (int, error) {
-	if i := slices.Index(names, s); i >= 0 {
-		return i, nil
-	}
-	err := errors.New("is not " + list)
-	if meant := near(s, names); meant != "" {
-		err = fmt.Errorf("%w; did you mean %s", err, meant)
-	}
-	return 0, fmt.Errorf("%s %s: %w", key, quote(s), err)
 }
 
 // String returns once, always or never.
 func (r Retained) String() string {
-	if int(r) >= len(retainedNames) {
-		return "Retained(" + strconv.Itoa(int(r)) + ")"
-	}
-	return retainedNames[r]
+	return retainedNames.word(int(r), int(r), "Retained")
 }
 
 // MarshalText is String.
@@ -110,5 +97,8 @@ func ParseDSCP(s string) (uint8, error) {
 	}
 	return 0, fmt.Errorf("dscp %s: is not 0 to 63, nor a name such as EF, AF41, CS5 or LE (a TOS byte is the dscp times 4)", quote(s))
 }
+
+// DSCPNames returns the names that ParseDSCP reads.
+func DSCPNames() []string { return slices.Sorted(maps.Keys(dscpNames)) }
 
 const maxDSCP = 63

@@ -142,6 +142,8 @@ func TestWarnings(t *testing.T) {
 		"another interface is another":    {[]mapping.SendRule{rule(t, "a/#", "239.1.1.1:1"), from(rule(t, "a", "239.1.1.1:1"), "iso1")}, nil},
 		"another payload is another":      {[]mapping.SendRule{rule(t, "a/#", "239.1.1.1:1"), hexed}, nil},
 		"224.0.0.0/24 with a ttl":         {[]mapping.SendRule{ttl(rule(t, "a/{x}", "224.0.0.{x}:1"), 2)}, []string{"send[0].ttl: routers never forward 224.0.0.{x}:1 (224.0.0.0/24 is the link, RFC 5771 4), so a ttl of 2 reaches no further than 1"}},
+		"multicast DNS wants ttl 255":     {[]mapping.SendRule{ttl(rule(t, "a", "224.0.0.251:5353"), 255), ttl(rule(t, "b", "[ff02::fb]:5353"), 255)}, nil},
+		"224.0.0.0/24 with ttl 254":       {[]mapping.SendRule{ttl(rule(t, "a", "224.0.0.251:5353"), 254)}, []string{"send[0].ttl: routers never forward 224.0.0.251:5353 "}},
 		"224.0.0.0/24 with ttl 1":         {[]mapping.SendRule{rule(t, "a/{x}", "224.0.0.{x}:1")}, nil},
 		"224.0.1.0/24 with a ttl":         {[]mapping.SendRule{ttl(rule(t, "a/{x}", "224.0.1.{x}:1"), 2)}, nil},
 		"a group that may be elsewhere":   {[]mapping.SendRule{ttl(rule(t, "a/{x}", "224.0.{x}.1:1"), 2), ttl(rule(t, "b/{x}", "{x}:1"), 2)}, nil},

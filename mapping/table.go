@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ type Table struct {
 	routes  []route // by rule
 	trie    *trie   // of the rules' filters; the id is the rule
 	loops   loops
+	names   map[string]string // of interfaces: the kernel's, by others that rules use
 }
 
 // A route is what Lookup needs of a rule, in one place.
@@ -39,6 +41,40 @@ func (t *Table) Send() []SendRule { return t.send }
 // Receive returns the receive rules in the order they were given, each with its
 // Name filled in, which its Topic knows. They are not to be changed.
 func (t *Table) Receive() []ReceiveRule { return t.receive }
+
+// WithNames returns the table for a host on which interfaces have other names too:
+// kernel has the kernel's own, by those others. What send rules send by one name may
+// come back by another, and that decides which rules are on a cycle. A table that
+// uses none of the names is returned as it is.
+func (t *Table) WithNames(kernel map[string]string) *Table {
+	used := make(map[string]string)
+	use := func(name string) {
+		if k, other := kernel[name]; other {
+			used[name] = k
+		}
+	}
+	for i := range t.send {
+		use(t.send[i].Binding.Interface)
+	}
+	for i := range t.receive {
+		use(t.receive[i].Interface)
+	}
+	if maps.Equal(used, t.names) {
+		return t
+	}
+	named := *t
+	named.names = used
+	named.loops = findLoops(&named)
+	return &named
+}
+
+// canonical returns the kernel's name for an interface's, as far as it is known.
+func (t *Table) canonical(name string) string {
+	if k, other := t.names[name]; other {
+		return k
+	}
+	return name
+}
 
 // Lookup appends to dst the targets of a topic, in the order of their rules.
 //

@@ -204,14 +204,14 @@ func (h holes) fill(one int) string {
 	return s
 }
 
-// fillsPart tells whether expression i has a separator or nothing on either side.
+// fillsPart reports whether expression i has a separator or nothing on either side.
 func (h holes) fillsPart(i int) bool {
 	before, after := h.literal[i], h.literal[i+1]
 	return (before == "" && i == 0 || strings.HasSuffix(before, ".") || strings.HasSuffix(before, ":")) &&
 		(after == "" && i == len(h.code)-1 || strings.HasPrefix(after, ".") || strings.HasPrefix(after, ":"))
 }
 
-// besideDot tells whether expression i is an octet, in an IPv6 address that ends in dotted form.
+// besideDot reports whether expression i is an octet, in an IPv6 address that ends in dotted form.
 func (h holes) besideDot(i int) bool {
 	return strings.HasSuffix(h.literal[i], ".") || strings.HasPrefix(h.literal[i+1], ".")
 }

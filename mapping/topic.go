@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -63,10 +64,15 @@ func ParseTopic(s string) (Topic, error) {
 // String returns the template as written.
 func (t Topic) String() string { return t.text }
 
-// IsZero tells whether t is the zero Topic.
+// IsZero reports whether t is the zero Topic.
 func (t Topic) IsZero() bool { return t.text == "" }
 
-// Equal tells whether two templates are written alike.
+// Varies reports whether the topic depends on the datagram.
+func (t Topic) Varies() bool {
+	return slices.ContainsFunc(t.parts, func(p part) bool { return p.kind != datumText && p.kind != datumName })
+}
+
+// Equal reports whether two templates are written alike.
 func (t Topic) Equal(other Topic) bool { return t.text == other.text }
 
 // MarshalText returns the template as written.

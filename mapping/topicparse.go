@@ -29,6 +29,9 @@ func parseTopic(s string) (Topic, error) {
 		t.addText(h.literal[i+1])
 	}
 	if err := checkFilled(t.fill("")); err != nil {
+		if strings.ContainsAny(s, "+#") {
+			err = fmt.Errorf("%w; what varies is taken from the datagram, as by {source} or {group}", err)
+		}
 		return Topic{}, err
 	}
 	return t, nil
@@ -36,7 +39,7 @@ func parseTopic(s string) (Topic, error) {
 
 func unknownDatum(name string) error {
 	err := fmt.Errorf("{%s} is none of {%s}", name, strings.Join(datumNames, "}, {"))
-	if meant := near(name, datumNames); meant != "" {
+	if meant := nearWord(name, datumNames); meant != "" {
 		err = fmt.Errorf("%w; did you mean {%s}", err, meant)
 	}
 	return err
@@ -68,7 +71,7 @@ func (t *Topic) addText(text string) {
 	}
 }
 
-// uses tells whether an expression has this operand.
+// uses reports whether an expression has this operand.
 func (p program) uses(d datum) bool {
 	for _, s := range p {
 		if s.op == opOperand && datum(s.arg) == d {

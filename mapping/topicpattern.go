@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// uses tells whether the topic depends on this datum.
+// uses reports whether the topic depends on this datum.
 func (t Topic) uses(d datum) bool {
 	for _, p := range t.parts {
 		if p.kind == d || p.code.uses(d) {
@@ -84,7 +84,7 @@ func pattern(filled string) string {
 	return strings.Join(levels, "/")
 }
 
-// Matches tells whether a datagram may be published on this topic, whatever its
+// Matches reports whether a datagram may be published on this topic, whatever its
 // addresses and the interface it arrives on.
 func (t Topic) Matches(topic string) bool {
 	return covers(pattern(t.fill("")), topic)

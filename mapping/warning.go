@@ -33,6 +33,7 @@ func (t *Table) Warnings() []Warning {
 		t.sourceSpecific(),
 		t.heardTwice(),
 		t.manyTopics(),
+		t.deletions(),
 		t.cycles(),
 	)
 }
@@ -147,6 +148,11 @@ func (t *Table) reach() []Warning {
 			continue
 		case r.Group.ipv6 && scope(toAddr(r.Group.address, true)) == 1:
 			w = Warning{place{"send", i}.path("group"), fmt.Sprintf("%s has scope 1, which never leaves this host (RFC 4291 2.7)", r.Group)}
+		case r.Binding.TTL == 255:
+			// What never leaves the link is often sent with 255, so that a receiver can
+			// tell that it comes from there (RFC 5082): multicast DNS (RFC 6762, 11) and
+			// VRRP (RFC 5798, 5.1.1.3) require it.
+			continue
 		case r.Binding.TTL > 1:
 			w = Warning{place{"send", i}.path("ttl"), fmt.Sprintf("routers never forward %s (%s), so a ttl of %d reaches no further than 1", r.Group, linkLocalRange(r.Binding.IPv6), r.Binding.TTL)}
 		default:

@@ -27,25 +27,19 @@ func (l *limited) warnings(what string) []Warning {
 	return l.list
 }
 
-// sourceSpecific are the groups of RFC 4607 section 1: 232.0.0.0/8 and ff3x::/32.
-func sourceSpecific(g GroupRange) bool {
-	if g.First.Is4() {
-		return touches(g, netip.AddrFrom4([4]byte{232}), 8)
+// SourceSpecific reports whether a group is one that is joined together with a source:
+// 232.0.0.0/8 or ff3x::/32 (RFC 4607 section 1).
+func SourceSpecific(group netip.Addr) bool {
+	if group.Is4() {
+		return group.As4()[0] == 232
 	}
-	for scope := range byte(16) {
-		if touches(g, netip.AddrFrom16([16]byte{0xff, 0x30 | scope}), 32) {
-			return true
-		}
-	}
-	return false
+	b := group.As16()
+	return b[0] == 0xff && b[1]>>4 == 3 && b[2] == 0 && b[3] == 0
 }
 
-// touches tells whether a group of the range lies in a prefix: then one end does,
-// as no rule has enough groups to reach beyond both ends of the prefix.
-func touches(g GroupRange, a netip.Addr, bits int) bool {
-	p := netip.PrefixFrom(a, bits)
-	return p.Contains(g.First) || p.Contains(g.Last)
-}
+// sourceSpecific reports whether a range has such groups: then one end is one, as no
+// rule has enough groups to reach beyond both ends of a prefix.
+func sourceSpecific(g GroupRange) bool { return SourceSpecific(g.First) || SourceSpecific(g.Last) }
 
 // sourceSpecific warns of such groups where the network is not told whom to
 // listen to.
@@ -53,7 +47,7 @@ func (t *Table) sourceSpecific() []Warning {
 	var found limited
 	for i := range t.receive {
 		r := &t.receive[i]
-		if len(r.Sources) > 0 && !slices.ContainsFunc(r.Sources, func(p netip.Prefix) bool { return !p.IsSingleIP() }) {
+		if len(r.JoinedSources()) > 0 {
 			continue
 		}
 		for n, g := range r.Groups {
@@ -78,6 +72,18 @@ func (t *Table) manyTopics() []Warning {
 	return found.warnings("retained topics with {source_port}")
 }
 
+// deletions warns of rules by which a datagram can delete what the broker keeps.
+func (t *Table) deletions() []Warning {
+	var found limited
+	for i, r := range t.receive {
+		if r.Retain && !r.DropEmpty && r.Encoding.Empties() {
+			found.add(place{"receive", i}.path("empty"),
+				"an empty datagram deletes what the broker keeps of %s [MQTT-3.3.1-6], and any host on the network can send one", r.Topic)
+		}
+	}
+	return found.warnings("rules by which an empty datagram deletes what the broker keeps")
+}
+
 // A listing is a range of groups at its place in the rules.
 type listing struct {
 	GroupRange
@@ -92,7 +98,10 @@ func (t *Table) heardTwice() []Warning {
 	var outcomes []outcome // in the order of the rules
 	for i := range t.receive {
 		r := &t.receive[i]
-		o := outcome{r.Topic.key(), r.Interface}
+		o := outcome{r.Topic.key(), t.canonical(r.Interface)}
+		if r.Topic.uses(datumInterface) { // by another name it is another topic
+			o.iface = r.Interface
+		}
 		if listings[o] == nil {
 			outcomes = append(outcomes, o)
 		}
@@ -140,7 +149,7 @@ func (t *Table) warnTwice(earlier, later listing, found *limited) {
 	}
 }
 
-// anyOverlap tells whether a datagram can come from both; none are all.
+// anyOverlap reports whether a datagram can come from both; none are all.
 func anyOverlap(a, b []netip.Prefix) bool {
 	return len(a) == 0 || len(b) == 0 || slices.ContainsFunc(a, func(p netip.Prefix) bool {
 		return slices.ContainsFunc(b, p.Overlaps)

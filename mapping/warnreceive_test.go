@@ -48,7 +48,7 @@ func TestSourceSpecificGroupsNeedTheirSources(t *testing.T) {
 
 func TestRetainedTopicsOfSourcePortsAreWarnedOf(t *testing.T) {
 	const text = " has {source_port} in it: a sender has another port after each restart, often for each datagram, and the broker keeps the last message of every topic there was"
-	retain := func(r *mapping.ReceiveRule) { r.Retain = true }
+	retain := func(r *mapping.ReceiveRule) { r.Retain, r.DropEmpty = true, true }
 	for _, tt := range []struct {
 		topic  string
 		change receiveChange
@@ -110,7 +110,7 @@ func TestDatagramsThatArePublishedTwiceAreWarnedOf(t *testing.T) {
 func TestReceiveWarningsAreLimited(t *testing.T) {
 	same := make([]mapping.ReceiveRule, 30)
 	for i := range same {
-		same[i] = receiveRule(t, "232.1.1.1:1", "a/{source_port}", func(r *mapping.ReceiveRule) { r.Retain = true })
+		same[i] = receiveRule(t, "232.1.1.1:1", "a/{source_port}", func(r *mapping.ReceiveRule) { r.Retain, r.DropEmpty = true, true })
 	}
 	got := receiveWarnings(t, same...)
 	want := map[int]string{
@@ -132,5 +132,44 @@ func TestReceiveWarningsAreLimited(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"receive: the search for groups that are heard twice was cut short"}, receiveWarnings(t, many...)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Two names of an interface are two of one; but a topic with {interface} differs.
+func TestWhatIsHeardTwiceByTwoNamesOfAnInterface(t *testing.T) {
+	for topic, want := range map[string]int{"m/{source}": 1, "m/{interface}": 0} {
+		_, receive := bothWays(t, "239.1.1.1:1 > "+topic+" @iso0\n239.1.1.1:1 > "+topic+" @enp3s0")
+		table := compileBoth(t, nil, receive)
+		if got := len(table.Warnings()); got != 0 {
+			t.Errorf("%s: %d warnings without the host's names", topic, got)
+		}
+		if got := table.WithNames(map[string]string{"enp3s0": "iso0"}).Warnings(); len(got) != want {
+			t.Errorf("%s: %v, want %d", topic, got, want)
+		}
+	}
+}
+
+func TestRulesByWhichADatagramDeletesAreWarnedOf(t *testing.T) {
+	json, err := mapping.ParseEncoding("json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		change receiveChange
+		warned bool
+	}{
+		"retain":                   {func(r *mapping.ReceiveRule) { r.Retain = true }, true},
+		"hex of nothing":           {func(r *mapping.ReceiveRule) { r.Retain, r.Encoding = true, mapping.EncodingHex }, true},
+		"the empty are dropped":    {func(r *mapping.ReceiveRule) { r.Retain, r.DropEmpty = true, true }, false},
+		"an envelope":              {func(r *mapping.ReceiveRule) { r.Retain, r.Encoding = true, json }, false},
+		"the broker keeps nothing": {func(r *mapping.ReceiveRule) {}, false},
+	} {
+		var want []string
+		if tt.warned {
+			want = []string{"receive[0].empty: an empty datagram deletes what the broker keeps of a/{source} [MQTT-3.3.1-6], and any host on the network can send one"}
+		}
+		if diff := cmp.Diff(want, receiveWarnings(t, receiveRule(t, "239.1.1.1:1", "a/{source}", tt.change))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
 	}
 }

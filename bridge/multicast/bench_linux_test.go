@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"topicast/bridge/netlab"
+	"topicast/internal/lab/netlab"
 )
 
 // groupsOf makes a batch of 128-byte payloads; to several groups in turn it has

@@ -7,8 +7,8 @@ import (
 
 // Binding says which local end a sender is to have. It is comparable.
 type Binding struct {
-	Interface  string       // name of the interface to leave from; "" takes the one that owns Source
 	Source     netip.Prefix // address to leave from, or a prefix that picks one; the zero Prefix takes the interface's own choice (see Resolve)
+	Interface  string       // name of the interface to leave from; "" takes the one that owns Source
 	SourcePort uint16       // UDP source port; 0 lets the kernel choose
 	TTL        uint8        // 1 to 255; IPv6: the hop limit
 	Loopback   bool         // whether programs on this host hear the datagrams too
@@ -25,6 +25,15 @@ type Source struct {
 	Index     int        // of the interface; a recreated interface has another
 	Addr      netip.Addr // without a zone: the interface is Index
 	MTU       int        // of the interface, in bytes, IP header included
+	VRF       string     // that the interface is a member of; "" is none
+	Queue     string     // that cuts segmented sends up, if there is one: see Interface and Sender.SetQueue
+}
+
+// Same reports whether a socket opened for s serves for t too: only their queues may
+// differ.
+func (s Source) Same(t Source) bool {
+	s.Queue = t.Queue
+	return s == t
 }
 
 // String returns "172.17.0.1 on iso0", with the source port if it is fixed.

@@ -15,63 +15,73 @@ import (
 // the kernel goes on taking datagrams.
 //
 // It asks the kernel, which takes some microseconds and no memory, for what Watch is
-// told comes later: the kernel saves such news up, some of it for a second. A
-// question that fails tells nothing, and counts as nil.
+// told comes later: the kernel delays its notices, some of them by a second. A
+// request that fails tells nothing, and counts as nil.
 func (s *Sender) Carrier() error {
-	now, ok := s.wire.asker.ask(s.source.Index)
+	now, ok := s.carrier.querier.query(s.source.Index)
 	if !ok {
 		return nil
 	}
 	on := s.source.Interface
-	switch was := s.wire.changes.Swap(now.changes); {
+	switch was := s.carrier.changes.Swap(now.changes); {
 	case now.gone:
 		return pending(fmt.Sprintf("interface %s is gone", on))
-	case now.flags&unix.IFF_UP == 0:
-		return pending(fmt.Sprintf("interface %s is down", on))
-	case !carrier(now.flags):
-		return pending(fmt.Sprintf("interface %s has no carrier", on))
-	case now.changes != was:
-		return pending(fmt.Sprintf("interface %s had no carrier for a moment", on))
+	case now.changes == was || now.flags&unix.IFF_UP == 0 || !carrier(now.flags):
+		return Interface{Name: on, Up: now.flags&unix.IFF_UP != 0, Carrier: carrier(now.flags)}.Usable()
 	}
-	return nil
+	return pending(fmt.Sprintf("interface %s had no carrier for a moment", on))
 }
 
-// wire is what a sender knows of its interface's carrier.
-type wire struct {
-	asker    *asker        // nil: nobody can be asked
+// carrierState is what a sender knows of its interface's carrier and address.
+type carrierState struct {
+	querier  *rtnlQuerier  // nil: nobody can be asked
+	address  addressKey    // of the source
+	fixed    bool          // the address is not one that can be told of: it stands for a network of the loopback interface
 	changes  atomic.Uint32 // how often the carrier had come or gone, when last asked
 	released sync.Once
 }
 
 // open finds whom to ask in the network namespace of the calling thread.
-func (w *wire) open(index int) {
-	w.asker = findAsker()
-	now, _ := w.asker.ask(index)
+func (w *carrierState) open(src Source) {
+	w.querier = findQuerier()
+	w.address = addressKey{src.Index, src.Addr}
+	now, known := w.querier.query(src.Index)
 	w.changes.Store(now.changes)
+	if !w.hasAddress() {
+		w.querier.addresses.refresh()
+		w.fixed = known && now.flags&unix.IFF_LOOPBACK != 0 && !w.hasAddress()
+	}
 }
 
-func (w *wire) close() { w.released.Do(w.asker.release) }
+// hasAddress reports whether the source is on the interface, as far as the kernel
+// tells.
+func (w *carrierState) hasAddress() bool {
+	return w.fixed || w.querier == nil || w.querier.addresses == nil || w.querier.addresses.has(w.address)
+}
 
-// asker asks the kernel about the interfaces of one network namespace. All senders
+func (w *carrierState) close() { w.released.Do(w.querier.release) }
+
+// rtnlQuerier asks the kernel about the interfaces of one network namespace. All senders
 // there share it, so that ten thousand of them do not take as many descriptors.
-type asker struct {
+type rtnlQuerier struct {
 	namespace uint64
-	users     int // under askers.mu
+	users     int        // under queriers.mu
+	addresses *addresses // nil: the kernel does not tell
 
-	mu       sync.Mutex // one question at a time
+	mu       sync.Mutex // one request at a time
 	fd       int        // -1: closed
-	number   uint32     // of the last question
-	question [questionSize]byte
-	answer   [4096]byte // the rest of a longer one is cut off; what is read is in front
+	number   uint32     // of the last request
+	request  [requestSize]byte
+	response [4096]byte // the rest of a longer one is cut off; what is read is in front
 }
 
-var askers struct {
+var queriers struct {
 	mu          sync.Mutex
-	byNamespace map[uint64]*asker
+	byNamespace map[uint64]*rtnlQuerier
 }
 
-// findAsker returns the asker of the calling thread's network namespace, or nil.
-func findAsker() *asker {
+// findQuerier returns the querier of the calling thread's network namespace, or nil.
+func findQuerier() *rtnlQuerier {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil
@@ -79,33 +89,34 @@ func findAsker() *asker {
 	// Since Linux 5.14. Before, 0 stands for the one namespace that there is: only
 	// tests open senders in several.
 	namespace, _ := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
-	askers.mu.Lock()
-	defer askers.mu.Unlock()
-	a := askers.byNamespace[namespace]
+	queriers.mu.Lock()
+	defer queriers.mu.Unlock()
+	a := queriers.byNamespace[namespace]
 	if a != nil {
 		unix.Close(fd)
 	} else {
-		a = &asker{namespace: namespace, fd: fd}
-		if askers.byNamespace == nil {
-			askers.byNamespace = make(map[uint64]*asker)
+		a = &rtnlQuerier{namespace: namespace, fd: fd, addresses: watchAddresses()}
+		if queriers.byNamespace == nil {
+			queriers.byNamespace = make(map[uint64]*rtnlQuerier)
 		}
-		askers.byNamespace[namespace] = a
+		queriers.byNamespace[namespace] = a
 	}
 	a.users++
 	return a
 }
 
-// release lets go of the asker; the last to do so closes it.
-func (a *asker) release() {
+// release gives up the querier; the last to do so closes it.
+func (a *rtnlQuerier) release() {
 	if a == nil {
 		return
 	}
-	askers.mu.Lock()
-	defer askers.mu.Unlock()
+	queriers.mu.Lock()
+	defer queriers.mu.Unlock()
 	if a.users--; a.users > 0 {
 		return
 	}
-	delete(askers.byNamespace, a.namespace)
+	delete(queriers.byNamespace, a.namespace)
+	a.addresses.close()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	unix.Close(a.fd)
@@ -119,41 +130,41 @@ type linkState struct {
 	changes uint32 // how often the carrier has come or gone; 0 before Linux 3.15
 }
 
-// ask is not ok if there is no answer. It never waits for one: the kernel has
-// answered when it has taken the question (rtnetlink(7) does not say so, but a
+// query is not ok if there is no answer. It never waits for one: the kernel has
+// answered when it has taken the request (rtnetlink(7) does not say so, but a
 // request is carried out by the one who writes it).
-func (a *asker) ask(index int) (s linkState, ok bool) {
+func (a *rtnlQuerier) query(index int) (s linkState, ok bool) {
 	if a == nil {
 		return s, false
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.number++
-	putQuestion(&a.question, a.number, index)
-	if _, err := unix.Write(a.fd, a.question[:]); err != nil {
+	putRequest(&a.request, a.number, index)
+	if _, err := unix.Write(a.fd, a.request[:]); err != nil {
 		return s, false
 	}
 	for {
-		n, err := unix.Read(a.fd, a.answer[:])
+		n, err := unix.Read(a.fd, a.response[:])
 		if err != nil {
 			return s, false
 		}
-		if message := a.answer[:n]; n >= unix.SizeofNlMsghdr && binary.NativeEndian.Uint32(message[8:]) == a.number {
-			return readAnswer(message)
-		} // else the answer to a question that was given up
+		if message := a.response[:n]; n >= unix.SizeofNlMsghdr && binary.NativeEndian.Uint32(message[8:]) == a.number {
+			return readResponse(message)
+		} // else the response to a request that was given up
 	}
 }
 
-// questionSize is that of a header (netlink(7)), an ifinfomsg, and one attribute
+// requestSize is that of a header (netlink(7)), an ifinfomsg, and one attribute
 // with a number (rtnetlink(7)).
-const questionSize = unix.SizeofNlMsghdr + unix.SizeofIfInfomsg + unix.SizeofRtAttr + 4
+const requestSize = unix.SizeofNlMsghdr + unix.SizeofIfInfomsg + unix.SizeofRtAttr + 4
 
 // skipStatistics is RTEXT_FILTER_SKIP_STATS: counting them takes longer than the rest.
 const skipStatistics = 1 << 3
 
-func putQuestion(q *[questionSize]byte, number uint32, index int) {
+func putRequest(q *[requestSize]byte, number uint32, index int) {
 	order := binary.NativeEndian
-	order.PutUint32(q[0:], questionSize)
+	order.PutUint32(q[0:], requestSize)
 	order.PutUint16(q[4:], unix.RTM_GETLINK)
 	order.PutUint16(q[6:], unix.NLM_F_REQUEST)
 	order.PutUint32(q[8:], number)
@@ -165,8 +176,8 @@ func putQuestion(q *[questionSize]byte, number uint32, index int) {
 	order.PutUint32(attribute[4:], skipStatistics)
 }
 
-// readAnswer is not ok if the kernel has not understood the question.
-func readAnswer(message []byte) (s linkState, ok bool) {
+// readResponse is not ok if the kernel has not understood the request.
+func readResponse(message []byte) (s linkState, ok bool) {
 	order := binary.NativeEndian
 	kind, body := order.Uint16(message[4:]), message[unix.SizeofNlMsghdr:]
 	switch {

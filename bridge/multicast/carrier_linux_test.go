@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"topicast/bridge/netlab"
+	"topicast/internal/lab/netlab"
 )
 
 // tells checks what Carrier says: "" is nothing.
@@ -112,9 +112,9 @@ func TestSendersOfANamespaceShareOneAsker(t *testing.T) {
 		all = append(all, openOn(t, rig.GW, with(bind("172.17.0.1", "iso0"), nil)))
 	}
 	other := openOn(t, rig.Lan, with(bind("10.0.0.1", "eth0"), nil))
-	shared := all[0].wire.asker
-	if shared != all[1].wire.asker || shared != all[2].wire.asker || shared == other.wire.asker {
-		t.Error("senders of one network namespace are to share an asker, those of two are not")
+	shared := all[0].carrier.querier
+	if shared != all[1].carrier.querier || shared != all[2].carrier.querier || shared == other.carrier.querier {
+		t.Error("senders of one network namespace are to share a querier, those of two are not")
 	}
 	for range 2 { // closing again does nothing
 		all[0].Close()
@@ -123,8 +123,8 @@ func TestSendersOfANamespaceShareOneAsker(t *testing.T) {
 	rig.GW.PullCable("iso0")
 	all[2].tells(t, "the last that is left", "interface iso0 has no carrier")
 	all[2].Close()
-	if shared.fd != -1 || askers.byNamespace[shared.namespace] != nil {
-		t.Error("nobody uses the asker, and it is open")
+	if shared.fd != -1 || queriers.byNamespace[shared.namespace] != nil {
+		t.Error("nobody uses the querier, and it is open")
 	}
 	other.tells(t, "the other", "")
 }
@@ -135,14 +135,14 @@ func TestAQuestionThatFailsTellsNothing(t *testing.T) {
 	s.tells(t, "loopback", "")
 	s.Close()
 	s.tells(t, "closed", "")
-	s.wire.asker = nil
+	s.carrier.querier = nil
 	s.tells(t, "nobody to ask", "")
 	for what, message := range map[string][]byte{
 		"refused":   {36, 0, 0, 0, unix.NLMSG_ERROR, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff},
 		"cut short": {20, 0, 0, 0, unix.RTM_NEWLINK, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4},
 		"empty":     {16, 0, 0, 0, unix.NLMSG_ERROR, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0},
 	} {
-		if got, ok := readAnswer(message); ok {
+		if got, ok := readResponse(message); ok {
 			t.Errorf("%s: taken for %+v", what, got)
 		}
 	}
@@ -150,9 +150,9 @@ func TestAQuestionThatFailsTellsNothing(t *testing.T) {
 
 func TestAnAnswerToAnotherQuestionIsPassedOver(t *testing.T) {
 	s := openAt(t, at127(2))
-	var stale [questionSize]byte
-	putQuestion(&stale, 0, 1<<30) // an interface that is not there
-	if _, err := unix.Write(s.wire.asker.fd, stale[:]); err != nil {
+	var stale [requestSize]byte
+	putRequest(&stale, 0, 1<<30) // an interface that is not there
+	if _, err := unix.Write(s.carrier.querier.fd, stale[:]); err != nil {
 		t.Fatal(err)
 	}
 	s.tells(t, "after a stale answer", "")

@@ -6,7 +6,8 @@ package multicast
 // in the moment between the loss of the carrier and Watch telling of it is lost.
 func (s *Sender) Carrier() error { return nil }
 
-type wire struct{}
+type carrierState struct{}
 
-func (*wire) open(int) {}
-func (*wire) close()   {}
+func (*carrierState) open(Source)      {}
+func (*carrierState) close()           {}
+func (*carrierState) hasAddress() bool { return true } // only Watch tells

@@ -48,7 +48,7 @@ var chunks = sync.Pool{New: func() any {
 	return c
 }}
 
-// release gives the chunk back, without the payloads it was lent.
+// release gives the chunk back, without the payloads, which belong to others.
 func (c *chunk) release() {
 	c.clear()
 	chunks.Put(c)

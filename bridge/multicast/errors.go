@@ -14,6 +14,10 @@ var (
 	// still arrive (DHCP), but before a start it is a mistake more likely than not.
 	ErrMisplaced = errors.New("the source is not on the interface")
 
+	// ErrNoInterface: no interface has the name. It comes with ErrPending, since one
+	// may get it.
+	ErrNoInterface = errors.New("there is no such interface")
+
 	// ErrAmbiguous: several interfaces have the address that was to name one. It
 	// comes with ErrPending, since an address can still go.
 	ErrAmbiguous = errors.New("several interfaces have the address")

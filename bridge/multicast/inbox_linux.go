@@ -81,7 +81,7 @@ func (in *inbox) payload(i int) []byte {
 	return in.payloads[i*slotSpace:][:n:n]
 }
 
-// cut tells whether a payload was longer than its slot.
+// cut reports whether a payload was longer than its slot.
 func (in *inbox) cut(i int) bool { return in.headers[i].Hdr.Flags&unix.MSG_TRUNC != 0 }
 
 // source returns who sent a datagram, without a zone.
@@ -109,7 +109,7 @@ func (in *inbox) index(i int) int {
 
 // A receiver has an inbox while it has datagrams to hand out, and none while it
 // waits: thousands of quiet sockets share a few. Of large ones there are only as
-// many as keep the processors busy. When all are lent, because those that have
+// many as keep the processors busy. When all are in use, because those that have
 // them wait for something themselves, a small one does, so that thousands of
 // receivers held up at once do not take gigabytes.
 const (
@@ -118,7 +118,7 @@ const (
 )
 
 var (
-	largeInboxes = inboxesToMake(largePerProcessor * runtime.GOMAXPROCS(0))
+	largeInboxes = newFreeList(largePerProcessor * runtime.GOMAXPROCS(0))
 	smallInboxes = sync.Pool{New: func() any { return newInbox(make([]byte, smallSlots*slotSpace)) }}
 )
 
@@ -138,26 +138,26 @@ func newLargeInbox() *inbox {
 		_ = unix.Madvise(mapped, unix.MADV_NOHUGEPAGE) // or the first datagram makes 2 MiB of it real
 	}
 	in := newInbox(payloads)
-	// A receiver may be forgotten with what it was lent.
-	runtime.AddCleanup(in, func(shelf chan *inbox) {
+	// A receiver may be dropped without Close, with its inbox.
+	runtime.AddCleanup(in, func(free chan *inbox) {
 		if mapped != nil {
 			_ = unix.Munmap(mapped)
 		}
-		shelf <- nil
+		free <- nil
 	}, largeInboxes)
 	return in
 }
 
-// inboxesToMake returns a shelf for n. A nil on it stands for one not made yet.
-func inboxesToMake(n int) chan *inbox {
-	shelf := make(chan *inbox, n)
+// newFreeList returns a free list for n. A nil in it stands for one not made yet.
+func newFreeList(n int) chan *inbox {
+	free := make(chan *inbox, n)
 	for range n {
-		shelf <- nil
+		free <- nil
 	}
-	return shelf
+	return free
 }
 
-func borrowInbox() *inbox {
+func getInbox() *inbox {
 	select {
 	case in := <-largeInboxes:
 		if in == nil {
@@ -169,7 +169,7 @@ func borrowInbox() *inbox {
 	}
 }
 
-func (in *inbox) giveBack() {
+func (in *inbox) put() {
 	if len(in.slots) == MaxReceive {
 		largeInboxes <- in
 	} else {

@@ -24,6 +24,6 @@ var inboxes = sync.Pool{New: func() any {
 	return in
 }}
 
-func borrowInbox() *inbox { return inboxes.Get().(*inbox) }
+func getInbox() *inbox { return inboxes.Get().(*inbox) }
 
-func (in *inbox) giveBack() { inboxes.Put(in) }
+func (in *inbox) put() { inboxes.Put(in) }

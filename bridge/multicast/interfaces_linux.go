@@ -21,32 +21,82 @@ func Interfaces() ([]Interface, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the addresses: %w", err)
 	}
+	masters := make(map[int]netlink.Link, len(links))
+	for _, l := range links {
+		masters[l.Attrs().Index] = l
+	}
+	queues := cuttingQueues(links)
 	addresses := make(map[int][]Address)
 	for _, a := range addrs {
 		if addr, ok := addressOf(a); ok {
+			if addr.Label = a.Label; addr.Label == nameOf(masters[a.LinkIndex]) {
+				addr.Label = ""
+			}
 			addresses[a.LinkIndex] = append(addresses[a.LinkIndex], addr)
 		}
-	}
-	names := make(map[int]string, len(links))
-	for _, l := range links {
-		names[l.Attrs().Index] = l.Attrs().Name
 	}
 	ifs := make([]Interface, 0, len(links))
 	for _, l := range links {
 		la := l.Attrs()
 		ifs = append(ifs, Interface{
-			Name:      la.Name,
-			Index:     la.Index,
-			MTU:       la.MTU,
-			Up:        la.RawFlags&unix.IFF_UP != 0,
-			Carrier:   carrier(la.RawFlags),
-			Loopback:  la.RawFlags&unix.IFF_LOOPBACK != 0,
-			Master:    names[la.MasterIndex],
-			Addresses: addresses[la.Index],
+			Name:       la.Name,
+			AltNames:   la.AltNames,
+			Index:      la.Index,
+			MTU:        la.MTU,
+			Up:         la.RawFlags&unix.IFF_UP != 0,
+			Carrier:    carrier(la.RawFlags),
+			Loopback:   la.RawFlags&unix.IFF_LOOPBACK != 0,
+			Master:     nameOf(masters[la.MasterIndex]),
+			MasterKind: kindOf(masters[la.MasterIndex]),
+			HeardOn:    heardOn(l, masters),
+			VRF:        isVRF(masters[la.MasterIndex]),
+			Queue:      queues[la.Index],
+			Addresses:  addresses[la.Index],
 		})
 	}
 	sortByIndex(ifs)
 	return ifs, nil
+}
+
+// nameOf returns "" for nil.
+func nameOf(l netlink.Link) string {
+	if l == nil {
+		return ""
+	}
+	return l.Attrs().Name
+}
+
+// kindOf returns "" for nil.
+func kindOf(l netlink.Link) string {
+	if l == nil {
+		return ""
+	}
+	return l.Type()
+}
+
+// heardOn follows the masters of a link, of which links has all by index, as far as
+// they take what arrives: it goes to them before it goes to a socket. A VRF takes
+// routes only, and an interface of B.A.T.M.A.N. only its frames. Of the others that
+// the kernel knows (bridge, bond, team, Open vSwitch, a paravirtual card over a real
+// one) each does.
+func heardOn(l netlink.Link, links map[int]netlink.Link) string {
+	at := l
+	for range links { // masters make no circle, but the list may be of two moments
+		master := links[at.Attrs().MasterIndex]
+		if kind := kindOf(master); master == nil || kind == "vrf" || kind == "batadv" {
+			break
+		}
+		at = master
+	}
+	if at == l {
+		return ""
+	}
+	return at.Attrs().Name
+}
+
+func isVRF(l netlink.Link) bool {
+	_, is := l.(*netlink.Vrf)
+	return is
 }
 
 // carrier: LOWER_UP is the wire; RUNNING falls also while the link waits for

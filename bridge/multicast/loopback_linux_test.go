@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -43,7 +44,7 @@ func at127(host byte) Binding {
 func hear(t testing.TB, group string, o ReceiverOptions) *Receiver {
 	t.Helper()
 	o.Group = netip.MustParseAddrPort(group)
-	r, err := listen(o, &net.Interface{Index: 1, Name: "lo"})
+	r, err := listen(o, &net.Interface{Index: 1, Name: "lo"}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +305,7 @@ func TestOpenSaysWhyItCannot(t *testing.T) {
 		{"the interface went away", Source{Binding: Binding{TTL: 1}, Interface: "iso0", Index: 1 << 30, Addr: netip.MustParseAddr("127.0.0.2"), MTU: 1500},
 			"open a sender at 127.0.0.2 on iso0: 127.0.0.2 on iso0 is no longer there"},
 		{"the port is taken", Source{Binding: Binding{TTL: 1, SourcePort: taken}, Interface: "lo", Index: 1, Addr: netip.MustParseAddr("127.0.0.2"), MTU: 65536},
-			fmt.Sprintf("open a sender at 127.0.0.2:%d on lo: source port %[1]d is taken by another program: stop it or choose another port", taken)},
+			fmt.Sprintf("open a sender at 127.0.0.2:%d on lo: source %s, or choose another source_port", taken, portTaken(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), taken)))},
 	} {
 		s, err := Open(tt.src)
 		if err == nil {
@@ -391,7 +392,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	if err := <-waiting; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Receive under way: %v", err)
 	}
-	if r.lent != nil {
+	if r.inbox != nil {
 		t.Error("a receiver that waits keeps an inbox")
 	}
 	if _, err := r.Receive(make([]Datagram, 1)); !errors.Is(err, net.ErrClosed) {
@@ -452,20 +453,6 @@ func TestListenRefuses(t *testing.T) {
 	}
 }
 
-func TestListenSaysWhoHasThePort(t *testing.T) {
-	c, err := net.ListenUDP("udp4", nil) // the wildcard, and not to be shared
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	port := c.LocalAddr().(*net.UDPAddr).Port
-	_, err = Listen(ReceiverOptions{Group: netip.AddrPortFrom(netip.MustParseAddr("239.1.1.1"), uint16(port)), Interface: "lo"})
-	want := fmt.Sprintf("listen to 239.1.1.1:%d on lo: port %[1]d is taken by a program that does not share it (no SO_REUSEADDR): bind: address already in use", port)
-	if err == nil || err.Error() != want {
-		t.Errorf("\n got %v\nwant %s", err, want)
-	}
-}
-
 func TestKernelDropsAreCounted(t *testing.T) {
 	r := hear(t, "239.1.1.1:0", ReceiverOptions{Buffer: 4096})
 	s := openAt(t, at127(2))
@@ -473,11 +460,26 @@ func TestKernelDropsAreCounted(t *testing.T) {
 	for range sent {
 		send(t, s, r.Group(), "x")
 	}
-	drops, err := r.KernelDrops()
-	if err != nil || drops == 0 || drops >= sent {
-		t.Fatalf("%d dropped, %v", drops, err)
+	// All are accounted for, once the kernel has found the time to hand them over.
+	heard, drops, batch := 0, 0, make([]Datagram, MaxReceive)
+	for late := time.Now().Add(10 * time.Second); heard+drops < sent && time.Now().Before(late); {
+		counted, err := r.KernelDrops()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if drops = int(counted); drops == 0 {
+			continue // nothing is read before the buffer is full
+		}
+		r.conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		n, err := r.Receive(batch)
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
+		}
+		heard += n
 	}
-	next(t, r, sent-int(drops))
+	if heard == 0 || drops == 0 || heard+drops != sent {
+		t.Fatalf("%d heard and %d dropped of %d", heard, drops, sent)
+	}
 	quiet(t, r, s)
 }
 

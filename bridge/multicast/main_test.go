@@ -3,7 +3,7 @@ package multicast
 import (
 	"testing"
 
-	"topicast/bridge/netlab"
+	"topicast/internal/lab/netlab"
 )
 
 func TestMain(m *testing.M) { netlab.Main(m) }

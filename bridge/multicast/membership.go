@@ -8,32 +8,32 @@ import (
 	"slices"
 )
 
-// seat is a socket that holds memberships in the receiver's group. Mostly there
+// memberSocket is a socket that holds memberships in the receiver's group. Mostly there
 // is one, the receiver's own.
-type seat struct {
+type memberSocket struct {
 	ip      packetConn
 	sources []netip.Addr // none: anybody
-	spare   *net.UDPConn // nil: it is the receiver's own
+	extra   *net.UDPConn // nil: it is the receiver's own
 }
 
 // join joins the group on the receiver's own socket, or, where the sources are
-// more than one socket may name, as the system allows (spread).
+// more than one socket may name on this system, on several (joinAcrossSockets).
 func (r *Receiver) join(own packetConn, sources []netip.Addr) error {
 	sources = slices.Clone(sources)
 	slices.SortFunc(sources, netip.Addr.Compare)
-	s := seat{ip: own, sources: slices.Compact(sources)}
-	named, err := r.sit(s)
+	s := memberSocket{ip: own, sources: slices.Compact(sources)}
+	named, err := r.joinOn(s)
 	if named > 0 && queueFull(err) {
-		return r.spread(s)
+		return r.joinAcrossSockets(s)
 	}
-	r.seats = []seat{s}
+	r.sockets = []memberSocket{s}
 	return err
 }
 
-// sit joins for one seat, and returns how many sources it got to name. Joining
+// joinOn joins on one socket, and returns how many sources were joined. Joining
 // goes by the interface's index: by address it would be ambiguous, and without
 // either the routes would choose.
-func (r *Receiver) sit(s seat) (named int, err error) {
+func (r *Receiver) joinOn(s memberSocket) (named int, err error) {
 	group := r.groupAddr()
 	if len(s.sources) == 0 {
 		return 0, option("membership", s.ip.JoinGroup(&r.on, group))
@@ -46,9 +46,9 @@ func (r *Receiver) sit(s seat) (named int, err error) {
 	return len(s.sources), nil
 }
 
-// rise leaves for one seat, from all its sources at once. There may be nothing to
-// leave, and if there is and it fails, the next sit will say so.
-func (r *Receiver) rise(s seat) { _ = s.ip.LeaveGroup(&r.on, r.groupAddr()) }
+// leave leaves on one socket, from all its sources at once. There may be nothing to
+// leave; if there is and it fails, the next joinOn reports it.
+func (r *Receiver) leave(s memberSocket) { _ = s.ip.LeaveGroup(&r.on, r.groupAddr()) }
 
 func (r *Receiver) groupAddr() *net.UDPAddr { return &net.UDPAddr{IP: r.group.Addr().AsSlice()} }
 
@@ -69,11 +69,11 @@ func (r *Receiver) groupAddr() *net.UDPAddr { return &net.UDPAddr{IP: r.group.Ad
 func (r *Receiver) Rejoin() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range r.seats {
-		r.rise(s)
+	for _, s := range r.sockets {
+		r.leave(s)
 	}
-	for _, s := range r.seats {
-		_, err := r.sit(s)
+	for _, s := range r.sockets {
+		_, err := r.joinOn(s)
 		if unreachable(err) {
 			err = pending(fmt.Sprintf("interface %s is gone: %v", r.on.Name, err), err)
 		}
@@ -84,16 +84,16 @@ func (r *Receiver) Rejoin() error {
 	return nil
 }
 
-// closeSpares closes the sockets that only hold memberships.
-func (r *Receiver) closeSpares() error {
+// closeExtra closes the sockets that only hold memberships.
+func (r *Receiver) closeExtra() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var errs []error
-	for _, s := range r.seats {
-		if s.spare == nil {
+	for _, s := range r.sockets {
+		if s.extra == nil {
 			continue
 		}
-		if err := s.spare.Close(); !errors.Is(err, net.ErrClosed) {
+		if err := s.extra.Close(); !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}

@@ -100,7 +100,7 @@ func (o *outbox) send(fd uintptr) (n int, errno unix.Errno) {
 	}
 }
 
-// release gives the outbox back, without the payloads it was lent.
+// release gives the outbox back, without the payloads, which belong to others.
 func (o *outbox) release() {
 	for i := range o.headers[:o.n] {
 		o.headers[i].Hdr = unix.Msghdr{}

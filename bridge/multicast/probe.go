@@ -7,36 +7,51 @@ import (
 	"net/netip"
 )
 
+// Groups for probes: like those in use, so that what rules do to these shows
+// (224.0.0.0/24 is often exempt), but nobody's. 239.192.0.0/14 is the
+// organization-local scope (RFC 2365, 6.2), ff15:: a transient group of
+// site-local scope (RFC 4291, 2.7).
+var (
+	probeGroup4 = netip.MustParseAddr("239.195.116.99")
+	probeGroup6 = netip.MustParseAddr("ff15::7463:7470")
+)
+
 // Probe is the result of a sender's self-test.
 type Probe struct {
 	Result ProbeResult
 	Wanted netip.AddrPort // what the kernel says datagrams leave from
-	Seen   netip.AddrPort // what they really leave from; not valid unless verified or rewritten
-	Detail string         // what it means and what to do; empty if verified
+	Seen   netip.AddrPort // what they really leave from; not valid where the probe did not come back
+	Detail string         // what it means and what to do; empty if the source is verified
 }
 
-// ProbeResult says how a self-test ended.
+// ProbeResult says how a self-test ended. It claims what the test has seen and no
+// more: which address and port this host gives to what leaves. That it leaves by the
+// interface, in a frame to the group, is not seen but made so: see Open. That anybody
+// hears it is beyond this host.
 type ProbeResult uint8
 
 const (
 	ProbeSkipped   ProbeResult = iota // it could not be made; Detail says why
-	ProbeVerified                     // datagrams leave from the source
+	ProbeVerified                     // the copy of the probe that this host hears bears the source and its port
 	ProbeRewritten                    // a NAT rule changes the address or the port
 	ProbeUnheard                      // the probe did not come back: a firewall drops what comes in
 	ProbeRefused                      // a firewall does not let datagrams leave
+	ProbeGateway                      // a route hands groups to a gateway, and no option keeps it from that
 )
 
-// String returns "skipped", "verified", "rewritten", "unheard" or "refused".
+// String returns "skipped", "source_verified", "rewritten", "unheard", "refused" or "gateway".
 func (r ProbeResult) String() string {
 	switch r {
 	case ProbeVerified:
-		return "verified"
+		return "source_verified"
 	case ProbeRewritten:
 		return "rewritten"
 	case ProbeUnheard:
 		return "unheard"
 	case ProbeRefused:
 		return "refused"
+	case ProbeGateway:
+		return "gateway"
 	}
 	return "skipped"
 }
@@ -53,6 +68,10 @@ func (r ProbeResult) MarshalText() ([]byte, error) { return []byte(r.String()), 
 // Without a deadline in ctx an answer is waited for 300 ms.
 func (s *Sender) Probe(ctx context.Context) Probe {
 	p := Probe{Wanted: s.local}
+	if r, ok := s.source.GatewayRoute(s.probeGroup()); ok && r.Binding {
+		p.Result, p.Detail = ProbeGateway, r.diversion()
+		return p
+	}
 	seen, err := s.probe(ctx)
 	switch {
 	case err == nil && seen == s.local:
@@ -70,6 +89,14 @@ func (s *Sender) Probe(ctx context.Context) Probe {
 		p.Detail = fmt.Sprintf("the self-test could not be made: %v", err)
 	}
 	return p
+}
+
+// probeGroup is the group that probes go to.
+func (s *Sender) probeGroup() netip.Addr {
+	if s.source.Binding.IPv6 {
+		return probeGroup6
+	}
+	return probeGroup4
 }
 
 // exemption is the command that keeps NAT from rewriting multicast.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -19,15 +20,9 @@ const (
 
 	// probeBuffer is the receive buffer for it, in bytes.
 	probeBuffer = 64 << 10
-)
 
-// Groups for probes: like those in use, so that what rules do to these shows
-// (224.0.0.0/24 is often exempt), but nobody's. 239.192.0.0/14 is the
-// organization-local scope (RFC 2365, 6.2), ff15:: a transient group of
-// site-local scope (RFC 4291, 2.7).
-var (
-	probeGroup4 = netip.MustParseAddr("239.195.116.99")
-	probeGroup6 = netip.MustParseAddr("ff15::7463:7470")
+	// mostProbes is more datagrams than the buffer holds.
+	mostProbes = 1024
 )
 
 // probe returns the source of a datagram of this sender as this host sees it.
@@ -35,18 +30,10 @@ func (s *Sender) probe(ctx context.Context) (netip.AddrPort, error) {
 	if s.source.Addr == netip.IPv6Loopback() {
 		return netip.AddrPort{}, errors.New("IPv6 multicast does not work over the loopback interface")
 	}
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, probeWait)
-		defer cancel()
-	}
-	group := probeGroup4
-	if s.source.Binding.IPv6 {
-		group = probeGroup6
-	}
+	group := s.probeGroup()
 	// Port 0: the kernel chooses one that is free.
 	r, err := listen(ReceiverOptions{Group: netip.AddrPortFrom(group, 0), Buffer: probeBuffer},
-		&net.Interface{Index: s.source.Index, Name: s.source.Interface})
+		&net.Interface{Index: s.source.Index, Name: s.source.Interface}, s.source.VRF != "")
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("join %s on %s: %w", group, s.source.Interface, err)
 	}
@@ -55,6 +42,12 @@ func (s *Sender) probe(ctx context.Context) (netip.AddrPort, error) {
 	mark := rand.Text() // tells this probe from those of others
 	if err := s.sendProbe(Datagram{Group: r.Group(), Payload: []byte(mark)}); err != nil {
 		return netip.AddrPort{}, err
+	}
+	// From here on: a join may take that long by itself, on a busy host.
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, probeWait)
+		defer cancel()
 	}
 	return r.awaitProbe(ctx, mark)
 }
@@ -83,16 +76,23 @@ func (s *Sender) sendProbe(d Datagram) (err error) {
 	return err
 }
 
-// awaitProbe returns the source of the datagram that is mark.
+// awaitProbe returns the source of the datagram that is mark. At the deadline of ctx it
+// looks at what has arrived by then, so that a host too busy to let it run in time is
+// not taken for one with a firewall.
 func (r *Receiver) awaitProbe(ctx context.Context, mark string) (netip.AddrPort, error) {
-	stop := context.AfterFunc(ctx, func() { r.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = r.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	defer r.release()
 	batch := make([]Datagram, 1)
 	for {
 		_, err := r.Receive(batch)
 		switch {
-		case ctx.Err() != nil:
+		case errors.Is(ctx.Err(), context.Canceled):
+			return netip.AddrPort{}, ctx.Err()
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if source, ok := r.arrived(mark); ok {
+				return source, nil
+			}
 			return netip.AddrPort{}, ctx.Err()
 		case err != nil:
 			return netip.AddrPort{}, err
@@ -100,4 +100,24 @@ func (r *Receiver) awaitProbe(ctx context.Context, mark string) (netip.AddrPort,
 			return batch[0].Source, nil
 		}
 	}
+}
+
+// arrived looks for mark among the datagrams that have arrived, and never waits.
+func (r *Receiver) arrived(mark string) (source netip.AddrPort, ok bool) {
+	_ = r.raw.Control(func(fd uintptr) {
+		r.most = MaxReceive
+		for range mostProbes / MaxReceive {
+			if !r.read(fd) || r.errno != 0 {
+				return
+			}
+			var d Datagram
+			for i := range r.inbox.used {
+				if r.unpack(i, &d) && string(d.Payload) == mark {
+					source, ok = d.Source, true
+					return
+				}
+			}
+		}
+	})
+	return source, ok
 }

@@ -10,8 +10,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/ipv4"
 
-	"topicast/bridge/netlab"
+	"topicast/internal/lab/netlab"
 )
 
 // nft runs firewall commands on a host.
@@ -210,10 +211,51 @@ func TestProbeEndsInTime(t *testing.T) {
 	}
 }
 
+// A probe that has come back is not overlooked because this process got no processor in
+// time: a busy host is not one with a firewall.
+func TestProbeCountsWhatCameInTime(t *testing.T) {
+	r := hear(t, "239.1.1.1:0", ReceiverOptions{})
+	ours, other := openAt(t, at127(2)), openAt(t, at127(3))
+	over, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	<-over.Done()
+	for range 100 {
+		send(t, other, r.Group(), "somebody's mark")
+	}
+	send(t, ours, r.Group(), "our mark")
+	// Even over lo it arrives when the kernel finds the time.
+	for late := time.Now().Add(10 * time.Second); ; {
+		seen, err := r.awaitProbe(over, "our mark")
+		if seen == ours.LocalAddr() && err == nil {
+			break
+		}
+		if !errors.Is(err, context.DeadlineExceeded) || time.Now().After(late) {
+			t.Fatalf("saw %s, %v; want %s", seen, err, ours.LocalAddr())
+		}
+	}
+	if _, err := r.awaitProbe(over, "our mark"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+}
+
+// Joining and sending take as long as a busy kernel lets them; the time in which the
+// probe has to come back begins afterwards.
+func TestProbeHasItsTimeThoughTheKernelIsSlow(t *testing.T) {
+	s := openAt(t, at127(2))
+	write := s.write
+	s.write = func(ms []ipv4.Message) (int, error) {
+		time.Sleep(2 * probeWait)
+		return write(ms)
+	}
+	if p := s.Probe(t.Context()); p.Result != ProbeVerified {
+		t.Errorf("%+v", p)
+	}
+}
+
 func TestProbeResultsHaveNames(t *testing.T) {
-	want := []string{"skipped", "verified", "rewritten", "unheard", "refused"}
+	want := []string{"skipped", "source_verified", "rewritten", "unheard", "refused", "gateway"}
 	var got []string
-	for r := ProbeSkipped; r <= ProbeRefused; r++ {
+	for r := ProbeSkipped; r <= ProbeGateway; r++ {
 		text, err := r.MarshalText()
 		if err != nil {
 			t.Error(err)

@@ -47,10 +47,10 @@ type Receiver struct {
 	only   map[netip.Addr]bool // sources; nil: anybody
 	intake                     // how datagrams are read
 
-	lent *inbox // what the payloads of the last Receive lie in
+	inbox *inbox // what the payloads of the last Receive lie in
 
-	mu    sync.Mutex
-	seats []seat // what holds the memberships
+	mu      sync.Mutex
+	sockets []memberSocket // what holds the memberships
 }
 
 // Listen joins a group. The error wraps ErrPending if the interface is absent.
@@ -80,7 +80,7 @@ func ListenOn(o ReceiverOptions, on Interface) (*Receiver, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	r, err := listen(o, &net.Interface{Index: on.Index, Name: on.Name})
+	r, err := listen(o, &net.Interface{Index: on.Index, Name: on.Name}, on.VRF)
 	if err != nil {
 		return nil, fmt.Errorf("listen to %s on %s: %w", o.Group, on.Name, explainListen(o, on.Name, err))
 	}
@@ -101,8 +101,8 @@ func (o ReceiverOptions) check() error {
 }
 
 // listen does the work of Listen; port 0 lets the kernel choose one.
-func listen(o ReceiverOptions, on *net.Interface) (*Receiver, error) {
-	conn, buffer, err := openReceiver(o.Group, on.Index, cmp.Or(o.Buffer, ReceiveBuffer))
+func listen(o ReceiverOptions, on *net.Interface, vrf bool) (*Receiver, error) {
+	conn, buffer, err := openReceiver(o.Group, on.Index, vrf, cmp.Or(o.Buffer, ReceiveBuffer))
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +142,9 @@ func (r *Receiver) open(sources []netip.Addr) (err error) {
 func explainListen(o ReceiverOptions, on string, err error) error {
 	switch {
 	case inUse(err):
-		return fmt.Errorf("port %d is taken by a program that does not share it (no SO_REUSEADDR): %w", o.Group.Port(), err)
+		return &stateError{portTaken(o.Group), []error{err}}
+	case denied(err):
+		return fmt.Errorf("port %d is a privileged one: grant CAP_NET_BIND_SERVICE: %w", o.Group.Port(), err)
 	case queueFull(err) && len(o.Sources) > 0:
 		return fmt.Errorf("the system allows a socket no sources at all (net.ipv4.igmp_max_msf, net.ipv6.mld_max_msf): %w", err)
 	case unreachable(err):
@@ -180,14 +182,14 @@ func (r *Receiver) Receive(batch []Datagram) (int, error) {
 
 // release gives back the inbox, if there is one.
 func (r *Receiver) release() {
-	if r.lent != nil {
-		r.lent.giveBack()
-		r.lent = nil
+	if r.inbox != nil {
+		r.inbox.put()
+		r.inbox = nil
 	}
 }
 
-// wants tells whether a source is one of the receiver's. Mostly the system sees to
-// that, but not everywhere (spread).
+// wants reports whether a source is one of the receiver's. Mostly the system sees to
+// that, but not where joinAcrossSockets was needed.
 func (r *Receiver) wants(source netip.Addr) bool { return r.only == nil || r.only[source] }
 
 // Group returns the group with its port.
@@ -203,5 +205,5 @@ func (r *Receiver) Close() error {
 	if errors.Is(err, net.ErrClosed) {
 		err = nil
 	}
-	return errors.Join(err, r.closeSpares())
+	return errors.Join(err, r.closeExtra())
 }

@@ -6,29 +6,27 @@ import (
 	"net/netip"
 	"os"
 	"sync/atomic"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // openReceiver makes a socket that is bound to the group and hears nothing but
-// what it will join itself.
-func openReceiver(group netip.AddrPort, index, wish int) (c *net.UDPConn, buffer int, err error) {
-	c, err = openUDP(group, index, func(fd int) error {
-		// Nearly all programs share the port of a group like this; each gets a copy.
-		if err := option("SO_REUSEADDR", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)); err != nil {
+// what it will join itself. The port is shared with other programs; each gets a
+// copy of what the group gets.
+func openReceiver(group netip.AddrPort, index int, vrf bool, wish int) (c *net.UDPConn, buffer int, err error) {
+	c, err = newUDP(group.Addr().Is6(), func(fd int) error {
+		if err := errors.Join(joinVRF(fd, index, vrf), hearAll(fd, group.Addr().Is6(), false)); err != nil {
 			return err
 		}
-		if err := hearAll(fd, group.Addr().Is6(), false); err != nil {
+		if buffer, err = grow(fd, unix.SO_RCVBUF, wish); err != nil {
 			return err
 		}
-		buffer, err = grow(fd, unix.SO_RCVBUF, wish)
-		return err
+		return bindShared(fd, sockaddr(group, index), group.Port() == 0)
 	})
 	return c, buffer, err
 }
 
-// hearAll says whether a socket is to hear what other sockets have joined, on any
+// hearAll reports whether a socket is to hear what other sockets have joined, on any
 // interface, where it has joined nothing itself. Linux's default is that it does
 // (ip(7), IP_MULTICAST_ALL).
 func hearAll(fd int, ipv6, all bool) error {
@@ -46,16 +44,16 @@ func hearAll(fd int, ipv6, all bool) error {
 	return option("IPV6_MULTICAST_ALL", err)
 }
 
-// spread names sources on spare sockets, as many on each as the system allows
-// (net.ipv4.igmp_max_msf, 10; net.ipv6.mld_max_msf, 64). The spare ones have no
-// port and hear nothing, but the kernel reports all of their sources, and takes in
+// joinAcrossSockets joins sources on extra sockets, as many on each as the system allows
+// (net.ipv4.igmp_max_msf, 10; net.ipv6.mld_max_msf, 64). The extra ones have no
+// port and receive nothing, but the kernel reports all of their sources, and takes in
 // what these send. The receiver's own socket hears that, having joined nothing
 // itself, and unpack keeps out what other programs have joined.
 //
 // Joining from anybody instead would be simpler, and wrong: in the source-specific
 // ranges routers give nothing to those who do not name sources (RFC 4607, 4.1).
-func (r *Receiver) spread(own seat) error {
-	r.rise(own)
+func (r *Receiver) joinAcrossSockets(own memberSocket) error {
+	r.leave(own)
 	var err error
 	six := r.group.Addr().Is6()
 	if e := r.raw.Control(func(fd uintptr) { err = hearAll(int(fd), six, true) }); e != nil || err != nil {
@@ -66,13 +64,13 @@ func (r *Receiver) spread(own seat) error {
 		if err != nil {
 			return err
 		}
-		s := seat{ip: newPacketConn(conn, six), sources: left, spare: conn}
-		named, err := r.sit(s)
+		s := memberSocket{ip: newPacketConn(conn, six), sources: left, extra: conn}
+		named, err := r.joinOn(s)
 		if named > 0 && queueFull(err) {
 			err = nil
 		}
 		s.sources = left[:named]
-		r.seats = append(r.seats, s) // with an error too, to be closed
+		r.sockets = append(r.sockets, s) // with an error too, to be closed
 		if err != nil {
 			return err
 		}
@@ -91,7 +89,7 @@ type intake struct {
 
 func (n *intake) init(r *Receiver, _ packetConn) { n.attempt = r.read }
 
-// take waits for datagrams and returns how many, most at the most, lie in r.lent.
+// take waits for datagrams and returns how many, most at the most, are in r.inbox.
 func (r *Receiver) take(most int) (int, error) {
 	r.most = most
 	err := r.raw.Read(r.attempt)
@@ -102,17 +100,17 @@ func (r *Receiver) take(most int) (int, error) {
 		r.release()
 		return 0, err
 	}
-	return r.lent.used, nil
+	return r.inbox.used, nil
 }
 
 // read is called by r.raw.Read when there may be datagrams, and again after it
 // said that there are none. It holds no inbox then.
 func (r *Receiver) read(fd uintptr) (done bool) {
-	if r.lent == nil {
-		r.lent = borrowInbox()
+	if r.inbox == nil {
+		r.inbox = getInbox()
 	}
 	for {
-		if r.errno = r.lent.receive(fd, r.most); r.errno != unix.EINTR {
+		if r.errno = r.inbox.receive(fd, r.most); r.errno != unix.EINTR {
 			break
 		}
 	}
@@ -123,12 +121,12 @@ func (r *Receiver) read(fd uintptr) (done bool) {
 	return true
 }
 
-// unpack makes d of a datagram in r.lent, and tells whether it is one for us: it
+// unpack makes d of a datagram in r.inbox, and reports whether it is one for us: it
 // arrived on the receiver's interface, and whole. IPv6 needs the former: a socket
 // bound to a group of more than link-local scope gets it from every interface that
 // anybody joined it on.
 func (r *Receiver) unpack(i int, d *Datagram) bool {
-	in := r.lent
+	in := r.inbox
 	switch {
 	case in.index(i) != r.on.Index:
 		return false
@@ -144,17 +142,6 @@ func (r *Receiver) unpack(i int, d *Datagram) bool {
 // want of room in the receive buffer. It counts up to 2³² and starts again. Any
 // goroutine may ask.
 func (r *Receiver) KernelDrops() (uint64, error) {
-	// SO_MEMINFO is an array of which SK_MEMINFO_DROPS, 8, is the last
-	// (linux/sock_diag.h). x/sys has no call that reads it.
-	var info [9]uint32
-	size := uint32(unsafe.Sizeof(info))
-	var errno unix.Errno
-	err := r.raw.Control(func(fd uintptr) {
-		_, _, errno = unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
-			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	})
-	if err == nil && errno != 0 {
-		err = os.NewSyscallError("getsockopt", errno)
-	}
-	return uint64(info[8]) + r.cut.Load(), err
+	n, err := socketDrops(r.raw)
+	return uint64(n) + r.cut.Load(), err
 }

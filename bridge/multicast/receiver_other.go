@@ -16,7 +16,7 @@ import (
 
 // openReceiver makes a socket for the group's port. Here it is bound to the
 // wildcard: unpack sorts out what belongs to other groups.
-func openReceiver(group netip.AddrPort, _, wish int) (c *net.UDPConn, buffer int, err error) {
+func openReceiver(group netip.AddrPort, _ int, _ bool, wish int) (c *net.UDPConn, buffer int, err error) {
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var err error
 		return errors.Join(raw.Control(func(fd uintptr) { err = shareAddress(fd) }), err)
@@ -33,13 +33,13 @@ func openReceiver(group netip.AddrPort, _, wish int) (c *net.UDPConn, buffer int
 	return c, wish, nil
 }
 
-// spread joins from anybody, for the sources are more than the system lets a
+// joinAcrossSockets joins from anybody, for the sources are more than the system lets a
 // socket name; wants keeps out the others.
-func (r *Receiver) spread(own seat) error {
-	r.rise(own)
+func (r *Receiver) joinAcrossSockets(own memberSocket) error {
+	r.leave(own)
 	own.sources = nil
-	r.seats = []seat{own}
-	_, err := r.sit(own)
+	r.sockets = []memberSocket{own}
+	_, err := r.joinOn(own)
 	return err
 }
 
@@ -50,14 +50,14 @@ type intake struct {
 
 func (n *intake) init(r *Receiver, ip packetConn) { n.read = r.reader(ip) }
 
-// take waits for a datagram and reads it into r.lent. While there is none it
+// take waits for a datagram and reads it into r.inbox. While there is none it
 // holds no inbox, unless the call itself waits, as on Windows.
 func (r *Receiver) take(int) (int, error) {
 	for {
-		if r.lent == nil {
-			r.lent = borrowInbox()
+		if r.inbox == nil {
+			r.inbox = getInbox()
 		}
-		n, err := r.read(r.lent.messages[:])
+		n, err := r.read(r.inbox.messages[:])
 		if err == nil {
 			return n, nil
 		}
@@ -71,12 +71,12 @@ func (r *Receiver) take(int) (int, error) {
 	}
 }
 
-// unpack makes d of the datagram in r.lent, and tells whether it is for the
+// unpack makes d of the datagram in r.inbox, and reports whether it is for the
 // receiver's group, arrived on its interface and comes from one of its sources.
 // Windows says neither group nor interface, so there datagrams of other groups
 // with the same port come through, if a program on the host has joined them.
 func (r *Receiver) unpack(i int, d *Datagram) bool {
-	m := &r.lent.messages[i]
+	m := &r.inbox.messages[i]
 	*d = Datagram{Group: r.group, Source: addrPort(m.Addr), Payload: m.Buffers[0][:m.N:m.N], Interface: r.on.Index}
 	return r.wants(d.Source.Addr()) && r.meant(m)
 }

@@ -25,6 +25,8 @@ func (b Binding) Resolve() (Source, error) {
 //   - A source that is a prefix has to pick one address: those of one interface
 //     only, and where these are several, the one that is primary (IPv6: not
 //     temporary). Deprecated addresses count only where there is no other.
+//   - A label such as iso0:1 names an interface, and without a source that is one
+//     address the addresses that have the label.
 //   - Without a source it is the named interface's address. IPv4: its primary
 //     address, link-local ones (169.254.0.0/16) only where there is no other.
 //     IPv6: a global or unique local address before a link-local one, among
@@ -42,9 +44,9 @@ func (b Binding) ResolveIn(ifs []Interface) (Source, error) {
 	if b.Interface != "" {
 		i := findInterface(ifs, b.Interface)
 		if i == nil {
-			return Source{}, pending(fmt.Sprintf("there is no interface %s (there are %s)", b.Interface, interfaceNames(ifs)))
+			return Source{}, noInterface(ifs, b.Interface)
 		}
-		among = []Interface{*i}
+		among = []Interface{b.narrow(*i)}
 	}
 	found := b.candidates(among)
 	if len(found) == 0 {
@@ -57,7 +59,18 @@ func (b Binding) ResolveIn(ifs []Interface) (Source, error) {
 	if err := c.ready(); err != nil {
 		return Source{}, err
 	}
-	return Source{Binding: b, Interface: c.on.Name, Index: c.on.Index, Addr: c.addr, MTU: c.on.MTU}, nil
+	return Source{Binding: b, Interface: c.on.Name, Index: c.on.Index, Addr: c.addr, MTU: c.on.MTU, VRF: c.on.vrf(), Queue: c.on.Queue}, nil
+}
+
+// narrow leaves of an interface that is named by a label the addresses that have it,
+// and its IPv6 addresses, which have none.
+func (b Binding) narrow(on Interface) Interface {
+	labelled := on.labelled(b.Interface)
+	if _, exact := b.exact(); exact || len(labelled) == 0 || on.is(b.Interface) {
+		return on
+	}
+	on.Addresses = append(labelled, on.of(true)...)
+	return on
 }
 
 // candidate is an address that could be the source.
@@ -139,9 +152,9 @@ func prefer(found []candidate, good func(candidate) bool) []candidate {
 	return best
 }
 
-// ready tells whether datagrams can leave from c now.
+// ready reports whether datagrams can leave from c now.
 func (c candidate) ready() error {
-	if err := c.on.ready(); err != nil {
+	if err := c.on.Usable(); err != nil {
 		return err
 	}
 	switch {
@@ -149,16 +162,6 @@ func (c candidate) ready() error {
 		return pending(fmt.Sprintf("%s is not usable: another host on the link has this address", c))
 	case c.entry.Tentative:
 		return pending(fmt.Sprintf("%s is not usable yet: the check for duplicates is under way", c))
-	}
-	return nil
-}
-
-func (i *Interface) ready() error {
-	switch {
-	case !i.Up:
-		return pending(fmt.Sprintf("interface %s is down", i.Name))
-	case !i.Carrier:
-		return pending(fmt.Sprintf("interface %s has no carrier", i.Name))
 	}
 	return nil
 }
@@ -190,7 +193,7 @@ func (b Binding) absent(among, all []Interface) error {
 	if elsewhere := b.candidates(all); len(elsewhere) > 0 {
 		return pending(fmt.Sprintf("%s%s: there is %s", text, b.has(on), list(elsewhere)), ErrMisplaced)
 	}
-	if err := on.ready(); err != nil {
+	if err := on.Usable(); err != nil {
 		return err
 	}
 	if len(on.of(b.IPv6)) == 0 {
@@ -201,7 +204,7 @@ func (b Binding) absent(among, all []Interface) error {
 
 // without is the error for an interface that has no address to choose.
 func (b Binding) without(on *Interface) error {
-	if err := on.ready(); err != nil {
+	if err := on.Usable(); err != nil {
 		return err
 	}
 	return pending(fmt.Sprintf("interface %s has no %s address", on.Name, family(b.IPv6)))

@@ -10,7 +10,7 @@ import (
 // host is a host of several networks:
 //
 //	1 lo     127.0.0.1/8, ::1
-//	2 iso0   172.17.0.1/16, .9 secondary, fd17::1 and temporary fd17::f00, fe80::1
+//	2 iso0   also enp3s0, 172.17.0.1/16, .9 secondary with the label iso0:1, fd17::1 and temporary fd17::f00, fe80::1
 //	3 priv0  10.0.0.2/24, fd10::2, fe80::2
 //	4 two0   10.1.0.1/24 and 10.2.0.1/24, 2001:db8::2 and ::3, temporary ::1
 //	5 down0  set down, 192.0.2.1/24
@@ -24,9 +24,11 @@ import (
 //	13 ptp0  198.51.100.0/31
 //	14 mix0  tentative fd19::1, fd19::2
 func host() []Interface {
+	second := secondary("172.17.0.9/16")
+	second.Label = "iso0:1"
 	return []Interface{
 		{Name: "lo", Index: 1, MTU: 65536, Up: true, Carrier: true, Loopback: true, Addresses: []Address{at("127.0.0.1/8"), at("::1/128")}},
-		up("iso0", 2, at("172.17.0.1/16"), secondary("172.17.0.9/16"), secondary("fd17::f00/64"), at("fd17::1/64"), at("fe80::1/64")),
+		named("enp3s0", up("iso0", 2, at("172.17.0.1/16"), second, secondary("fd17::f00/64"), at("fd17::1/64"), at("fe80::1/64"))),
 		up("priv0", 3, at("10.0.0.2/24"), at("fd10::2/64"), at("fe80::2/64")),
 		up("two0", 4, at("10.1.0.1/24"), at("10.2.0.1/24"), at("2001:db8::3/64"), secondary("2001:db8::1/64"), at("2001:db8::2/64")),
 		{Name: "down0", Index: 5, MTU: 1500, Addresses: []Address{at("192.0.2.1/26")}},
@@ -46,6 +48,11 @@ func up(name string, index int, as ...Address) Interface {
 	return Interface{Name: name, Index: index, MTU: 1500, Up: true, Carrier: true, Addresses: as}
 }
 
+func named(name string, i Interface) Interface {
+	i.AltNames = append(i.AltNames, name)
+	return i
+}
+
 func at(prefix string) Address {
 	a := Address{Prefix: netip.MustParsePrefix(prefix)}
 	if a.Prefix.Addr().Is4() && a.Prefix.Bits() < 31 {
@@ -57,6 +64,12 @@ func at(prefix string) Address {
 func secondary(prefix string) Address {
 	a := at(prefix)
 	a.Secondary = true
+	return a
+}
+
+func labelled(prefix, label string) Address {
+	a := at(prefix)
+	a.Label = label
 	return a
 }
 
@@ -102,6 +115,12 @@ func TestResolveFindsTheSource(t *testing.T) {
 		{"an interface with a link-local address too", bind("", "auto0"), "192.0.2.129 on auto0"},
 		{"an interface with only a link-local address", bind("", "only0"), "169.254.8.8 on only0"},
 		{"lo", bind("", "lo"), "127.0.0.1 on lo"},
+		{"an alternative name", bind("", "enp3s0"), "172.17.0.1 on iso0"},
+		{"an alternative name and an address", bind("172.17.0.9", "enp3s0"), "172.17.0.9 on iso0"},
+		{"a label", bind("", "iso0:1"), "172.17.0.9 on iso0"},
+		{"a label and another address of its interface", bind("172.17.0.1", "iso0:1"), "172.17.0.1 on iso0"},
+		{"a label and the prefix of its address", bind("172.17.0.0/16", "iso0:1"), "172.17.0.9 on iso0"},
+		{"a label, of IPv6 its interface", bind6("", "iso0:1"), "fd17::1 on iso0"},
 
 		{"an IPv6 address", bind("fd17::1", ""), "fd17::1 on iso0"},
 		{"a temporary IPv6 address", bind("fd17::f00", ""), "fd17::f00 on iso0"},
@@ -185,6 +204,7 @@ func TestResolveRefuses(t *testing.T) {
 		{"an interface with two networks", bind("", "two0"), final, "interface two0 has several IPv4 addresses, 10.1.0.1 on two0, 10.2.0.1 on two0: name one as source"},
 
 		{"an absent interface", bind("172.17.0.1", "eth9"), later, "there is no interface eth9 (there are lo, iso0, priv0, two0, down0, dead0, late0, dad0, twin0, auto0, only0, old0, ptp0, mix0)"},
+		{"a label that no address has", bind("", "iso0:2"), later, "no address of iso0 has the label iso0:2"},
 		{"an interface that is down", bind("", "down0"), later, "interface down0 is down"},
 		{"an address whose interface is down", bind("192.0.2.1", ""), later, "interface down0 is down"},
 		{"an interface without carrier", bind("", "dead0"), later, "interface dead0 has no carrier"},
@@ -233,5 +253,24 @@ func TestResolvePrefersTheOwnerToTheLoopbackNetwork(t *testing.T) {
 	src, err := bind("10.1.0.1", "").ResolveIn(ifs)
 	if err != nil || src.String() != "10.1.0.1 on two0" {
 		t.Errorf("got %v, %v; want 10.1.0.1 on two0", src, err)
+	}
+}
+
+// "ip address add 239.10.0.1/32 dev iso0 autojoin" joins a group for the host, and puts
+// it on the interface like an address.
+func TestAGroupOnTheInterfaceIsNoSource(t *testing.T) {
+	ifs := []Interface{up("iso0", 1, at("239.10.0.1/32"), at("172.17.0.1/16"), at("ff15::77/64"), at("fe80::1/64"))}
+	for _, tt := range []struct {
+		binding Binding
+		want    string
+	}{
+		{Binding{Interface: "iso0"}, "172.17.0.1"},
+		{Binding{Source: netip.MustParsePrefix("0.0.0.0/0")}, "172.17.0.1"},
+		{Binding{Interface: "iso0", IPv6: true}, "fe80::1"},
+	} {
+		tt.binding.TTL = 1
+		if got, err := tt.binding.ResolveIn(ifs); err != nil || got.Addr.String() != tt.want {
+			t.Errorf("%+v: %v, %v; want %s", tt.binding, got.Addr, err, tt.want)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"topicast/bridge/netlab"
+	"topicast/internal/lab/netlab"
 )
 
 // The tests of this file run on netlab's rig, a gateway with an isolated and a
@@ -558,6 +559,17 @@ func TestInterfacesTellsWhatIsToKnow(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
 		t.Errorf("want -, got +:\n%s", d)
+	}
+	// 127 bytes are the longest (ALTIFNAMSIZ of linux/if.h).
+	long := strings.Repeat("n", 127)
+	rig.GW.AltName("iso0", "enp3s0")
+	rig.GW.AltName("iso0", long)
+	rig.GW.Label("iso0", "172.17.0.10/16", "iso0:1")
+	if got := get(rig.GW, long); got == nil || got.Name != "iso0" || !slices.Equal(got.AltNames, []string{"enp3s0", long}) {
+		t.Errorf("by an alternative name: %+v", got)
+	}
+	if got := get(rig.GW, "iso0:1"); got == nil || got.Name != "iso0" || len(got.labelled("iso0:1")) != 1 {
+		t.Errorf("by a label: %+v", got)
 	}
 	if port := get(sw, "port1"); port.Master != "sw" {
 		t.Errorf("a port of the switch is %+v", port)

@@ -60,6 +60,9 @@ func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, erro
 		if runs {
 			segment = s.segment
 		}
+		if !s.carrier.hasAddress() {
+			return at, pending(fmt.Sprintf("send from %s: the address is no longer on the interface", s.source))
+		}
 		s.fill(c, batch[at:], segment)
 		taken, err := s.flush(c.messages[:c.n])
 		at += c.datagrams(0, taken)
@@ -104,7 +107,8 @@ func (s *Sender) sendSingly(batch []Datagram, at, end int, cause error, failed f
 		failed(i, err)
 	})
 	if err == nil && innocent && unsegmentable(cause) {
-		s.segment, s.unsegmented = 0, cause
+		s.unsegmented = fmt.Errorf("the kernel or the driver of %s refuses segmented sends (UDP_SEGMENT): %w", s.source.Interface, cause)
+		s.setSegment()
 	}
 	return at, err
 }

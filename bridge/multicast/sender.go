@@ -24,13 +24,16 @@ const (
 
 // Sender sends datagrams from one source: from its address and out of its
 // interface, or not at all. It is unconnected, so it can send to any group of
-// its family, and deaf, so that what strangers send to it does not pile up.
+// its family, and receives nothing (a filter drops all that comes in), so that nothing
+// that is sent to it takes up memory.
 //
 // All methods may be called from several goroutines; Send and Probe then wait
 // for each other, and both wait for Wait.
 //
-// IPv6 only: Linux goes on sending from an address that was removed or has
-// become tentative. Watch, resolve again, and close the sender then.
+// Linux goes on sending from an address that has moved to another interface, and in
+// IPv6 from one that was removed or has become tentative. So Send looks first, before
+// each call to the kernel, at what that has told of the addresses: what can still
+// leave wrongly is one call's datagrams, if the address moves while it is under way.
 //
 // Outside Linux datagrams go one a system call and never in runs, replies of
 // strangers are not filtered out, and a full interface queue or a carrier just lost
@@ -38,18 +41,21 @@ const (
 // buffer, the system ignores the DSCP, and takes an IPv4 interface by its first
 // address.
 type Sender struct {
-	source Source
-	local  netip.AddrPort
-	buffer int
-	conn   *net.UDPConn
-	ip     packetConn
-	wire   wire
+	source  Source
+	local   netip.AddrPort
+	buffer  int
+	conn    *net.UDPConn
+	ip      packetConn
+	carrier carrierState
+	closed  sync.Once // guards the name of port
 
 	mu          sync.Mutex // what is below, and the order of datagrams
 	write       func([]ipv4.Message) (int, error)
-	segment     int   // longest payload that may leave as part of a run; 0: no runs
-	unsegmented error // why segment became 0
-	pause       bool  // the last Send met a full queue
+	segment     int    // longest payload that may leave as part of a run; 0: no runs
+	unsegmented error  // why the kernel takes no runs
+	queue       string // that cuts runs up; "" is none
+	port        fixedPort
+	pause       bool // the last Send met a full queue
 }
 
 // Open opens the socket of a source that Resolve returned. The error wraps
@@ -60,7 +66,10 @@ type Sender struct {
 // index, and never connect. An unbound socket takes its source from the routing
 // table, and if connected keeps it when the interface is set later. A bound one
 // without an interface leaves wherever the address is found (IPv4), or by the
-// first interface there is (IPv6).
+// first interface there is (IPv6). And IPv4 is kept from asking the routes for a
+// gateway: see stayOnLink. IPv6 asks them always, but its own route for groups, in
+// the table local, comes before any that an administrator adds to another table;
+// what is left, Probe finds.
 func Open(src Source) (*Sender, error) {
 	s, err := open(src)
 	if err != nil {
@@ -70,21 +79,47 @@ func Open(src Source) (*Sender, error) {
 }
 
 func open(src Source) (*Sender, error) {
-	conn, buffer, err := openSender(src)
+	conn, port, buffer, err := openSender(src)
 	if err != nil {
 		return nil, err
 	}
-	s := &Sender{source: src, local: addrPort(conn.LocalAddr()), buffer: buffer, conn: conn, ip: newPacketConn(conn, src.Binding.IPv6)}
-	if err := s.configure(); err != nil {
-		conn.Close()
+	s := &Sender{source: src, port: port, local: addrPort(conn.LocalAddr()), buffer: buffer, conn: conn, ip: newPacketConn(conn, src.Binding.IPv6)}
+	err = s.configure()
+	if err == nil && port.shared {
+		err = s.connect()
+	}
+	if err != nil {
+		s.Close()
 		return nil, err
 	}
-	s.wire.open(src.Index)
-	s.write = s.writer()
-	if canSegment(conn) {
-		s.segment = min(src.MTU-headers(src.Binding.IPv6), MaxPayload)
+	s.carrier.open(src)
+	if !s.carrier.hasAddress() {
+		s.Close()
+		return nil, pending(fmt.Sprintf("%s is no longer there", src))
 	}
+	s.write = s.writer()
+	s.queue, s.unsegmented = src.Queue, canSegment(conn)
+	s.setSegment()
 	return s, nil
+}
+
+// setSegment settles whether runs may be sent. Callers hold mu, or have s alone.
+func (s *Sender) setSegment() {
+	s.segment = 0
+	if s.unsegmented == nil && s.queue == "" {
+		s.segment = min(s.source.MTU-headers(s.source.Binding.IPv6), MaxPayload)
+	}
+}
+
+// SetQueue tells the sender of the queueing discipline that datagrams leave through
+// now, if it cuts segmented sends up ("" where none does): then datagrams are given
+// to the kernel one by one, so that the discipline's refusal of one is reported, as
+// ErrNoBuffer, and none counts as sent that it dropped.
+func (s *Sender) SetQueue(kind string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = kind
+	s.setSegment()
 }
 
 // configure sets on the bound socket what all systems have.
@@ -104,7 +139,7 @@ func (s *Sender) configure() error {
 		{"the ttl", func() error { return s.ip.setTTL(int(b.TTL)) }},
 		{"loopback", func() error { return s.ip.SetMulticastLoopback(b.Loopback) }},
 		{"the dscp", func() error { return s.ip.setTrafficClass(int(b.DSCP) << 2) }}, // the two low bits are ECN's (RFC 3168)
-		{"the filter", s.deafen},
+		{"the filter", s.dropInbound},
 	} {
 		if err := o.set(); err != nil {
 			return fmt.Errorf("set %s: %w", o.name, err)
@@ -116,8 +151,10 @@ func (s *Sender) configure() error {
 // explainOpen says in words what the system's errors mean for a source.
 func explainOpen(src Source, err error) error {
 	switch {
+	case errors.Is(err, errDuplicate):
+		return pending(fmt.Sprintf("another topicast, or another rule of this one, sends from %s already: choose another source_port", src), err)
 	case inUse(err):
-		return pending(fmt.Sprintf("source port %d is taken by another program: stop it or choose another port", src.Binding.SourcePort), err)
+		return pending("source "+portTaken(netip.AddrPortFrom(src.Addr, src.Binding.SourcePort))+", or choose another source_port", err)
 	case denied(err):
 		return fmt.Errorf("source port %d is a privileged one: choose one above 1023 or grant CAP_NET_BIND_SERVICE: %w", src.Binding.SourcePort, err)
 	case unreachable(err):
@@ -134,6 +171,12 @@ func headers(ipv6 bool) int {
 	return 20 + 8
 }
 
+// errDuplicate: another sender of this program has the source and its fixed port.
+var errDuplicate = errors.New("another sender has the port")
+
+// errNoSegments: this is no Linux.
+var errNoSegments = errors.New("no segmented sends on this system")
+
 // Source returns what the sender was opened for.
 func (s *Sender) Source() Source { return s.source }
 
@@ -144,12 +187,20 @@ func (s *Sender) LocalAddr() netip.AddrPort { return s.local }
 // Buffer returns the size of the send buffer that was granted, in bytes.
 func (s *Sender) Buffer() int { return s.buffer }
 
-// SegmentationError returns what the system said when it refused a run of
-// datagrams that it took one by one. From then on this sender sends no runs,
-// which is slower but loses nothing. Nil: that has not happened.
+// SegmentationError returns why this sender gives datagrams to the kernel one by one
+// even where they could leave in runs, which takes more of the processor but loses
+// nothing: the kernel does not know segmented sends, or has refused one whose
+// datagrams it took one by one, or SetQueue has told of a discipline that cuts them
+// up. Nil: it sends runs, or this system never does.
 func (s *Sender) SegmentationError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	switch {
+	case errors.Is(s.unsegmented, errNoSegments):
+		return nil
+	case s.queue != "":
+		return fmt.Errorf("the queueing discipline %s of %s cuts segmented sends up and may drop parts of them without a word", s.queue, s.source.Interface)
+	}
 	return s.unsegmented
 }
 
@@ -186,7 +237,8 @@ func (s *Sender) Wait(ctx context.Context) error {
 
 // Close closes the socket and ends Wait. Closing again does nothing.
 func (s *Sender) Close() error {
-	s.wire.close()
+	s.carrier.close()
+	s.closed.Do(s.port.release)
 	if err := s.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
 	}

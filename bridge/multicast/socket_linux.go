@@ -2,6 +2,7 @@ package multicast
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -14,13 +15,27 @@ import (
 // a group as well as an address of this host: given a group, package net would
 // bind the wildcard instead (golang/go#73484). index is the interface, for the
 // addresses that mean nothing without one (RFC 4007).
-func openUDP(addr netip.AddrPort, index int, prepare func(fd int) error) (*net.UDPConn, error) {
+func openUDP(addr netip.AddrPort, index int, vrf bool, prepare func(fd int) error) (*net.UDPConn, error) {
 	return newUDP(addr.Addr().Is6(), func(fd int) error {
+		if err := joinVRF(fd, index, vrf); err != nil {
+			return err
+		}
 		if err := prepare(fd); err != nil {
 			return err
 		}
 		return os.NewSyscallError("bind", unix.Bind(fd, sockaddr(addr, index)))
 	})
+}
+
+// joinVRF lets a socket have part in the VRF of its interface, if there is one:
+// addresses and ports are then those of its own table, which the socket shares only
+// if it is bound to the interface before it is bound to an address
+// (Documentation/networking/vrf.rst). It needs CAP_NET_RAW before Linux 5.7.
+func joinVRF(fd, index int, vrf bool) error {
+	if !vrf {
+		return nil
+	}
+	return option("SO_BINDTOIFINDEX, which a member of a VRF needs", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, index))
 }
 
 // newUDP makes a socket that prepare may bind; unbound it has no port, and hears
@@ -58,8 +73,8 @@ func sockaddr(addr netip.AddrPort, index int) unix.Sockaddr {
 }
 
 // openSender makes the socket of a source and sets what is Linux's own.
-func openSender(src Source) (c *net.UDPConn, buffer int, err error) {
-	c, err = openUDP(netip.AddrPortFrom(src.Addr, src.Binding.SourcePort), src.Index, func(fd int) error {
+func openSender(src Source) (c *net.UDPConn, port fixedPort, buffer int, err error) {
+	prepare := func(fd int) error {
 		if src.Binding.IPv6 {
 			err = errors.Join(
 				// Losses in the interface's queue come back as ENOBUFS instead of vanishing (ip(7)).
@@ -75,14 +90,33 @@ func openSender(src Source) (c *net.UDPConn, buffer int, err error) {
 		if err != nil {
 			return err
 		}
+		if err := stayOnLink(fd); err != nil {
+			return err
+		}
 		buffer, err = grow(fd, unix.SO_SNDBUF, sendBuffer)
 		return err
-	})
-	return c, buffer, err
+	}
+	if src.Binding.SourcePort != 0 {
+		c, port, err = openFixed(src, prepare)
+	} else {
+		c, err = openUDP(netip.AddrPortFrom(src.Addr, 0), src.Index, src.VRF != "", prepare)
+	}
+	return c, port, buffer, err
 }
 
-// deafen has the kernel drop all that comes in, before it takes up memory.
-func (s *Sender) deafen() error {
+// stayOnLink keeps the routes from handing a group's datagrams to a gateway. Where
+// one covers the group and names a gateway on the interface, Linux resolves the
+// gateway's hardware address even for a socket whose interface is set: the datagram
+// leaves in a unicast frame that no other station hears. SO_DONTROUTE restricts the
+// lookup to what is on the link (socket(7)); where there is no such route Linux
+// takes the group to be on the link, which is what a multicast address means. The
+// TTL is not restricted by it.
+func stayOnLink(fd int) error {
+	return option("SO_DONTROUTE", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DONTROUTE, 1))
+}
+
+// dropInbound attaches a filter that drops all that comes in, before it takes up memory.
+func (s *Sender) dropInbound() error {
 	nothing, err := bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: 0}})
 	if err != nil {
 		return err
@@ -108,17 +142,19 @@ func grow(fd, which, bytes int) (granted int, err error) {
 	return granted / 2, os.NewSyscallError("getsockopt", err)
 }
 
-// canSegment asks the kernel whether it knows UDP_SEGMENT (Linux 4.18). One that
-// does not would ignore the control message and send a run as one datagram.
-func canSegment(c *net.UDPConn) bool {
+// canSegment asks the kernel whether it knows UDP_SEGMENT (Linux 4.18), and returns
+// why not. One that does not would ignore the control message and send a run as one
+// datagram.
+func canSegment(c *net.UDPConn) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return false
+		return err
 	}
-	var known bool
 	err = raw.Control(func(fd uintptr) {
-		_, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT)
-		known = err == nil
+		_, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT)
 	})
-	return err == nil && known
+	if err != nil {
+		return fmt.Errorf("this kernel does not know segmented sends (UDP_SEGMENT, Linux 4.18): %w", err)
+	}
+	return nil
 }

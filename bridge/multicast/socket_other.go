@@ -12,7 +12,7 @@ import (
 )
 
 // openSender makes the socket of a source.
-func openSender(src Source) (c *net.UDPConn, buffer int, err error) {
+func openSender(src Source) (c *net.UDPConn, port fixedPort, buffer int, err error) {
 	addr := src.Addr
 	if addr.IsLinkLocalUnicast() && addr.Is6() {
 		// A number, since package net remembers which name was which index.
@@ -27,22 +27,35 @@ func openSender(src Source) (c *net.UDPConn, buffer int, err error) {
 	}}
 	p, err := config.ListenPacket(context.Background(), network(src.Binding.IPv6), netip.AddrPortFrom(addr, src.Binding.SourcePort).String())
 	if err != nil {
-		return nil, 0, err
+		return nil, port, 0, err
 	}
 	c = p.(*net.UDPConn)
 	if err := c.SetWriteBuffer(sendBuffer); err != nil {
 		c.Close()
-		return nil, 0, err
+		return nil, port, 0, err
 	}
-	return c, sendBuffer, nil
+	return c, port, sendBuffer, nil
 }
 
-// deafen does nothing: there is no such filter here, so what strangers send to
+// dropInbound does nothing: there is no such filter here, so what strangers send to
 // the source port fills the receive buffer and is dropped from then on.
-func (s *Sender) deafen() error { return nil }
+func (s *Sender) dropInbound() error { return nil }
+
+// fixedPort: a fixed source port is the sender's alone here.
+type fixedPort struct{ shared bool }
+
+func (fixedPort) release() {}
+
+func (s *Sender) connect() error { return nil }
+
+// SharePort does nothing here: a fixed source port is the sender's alone.
+func (s *Sender) SharePort() error { return nil }
+
+// Unclaimed is not known here.
+func (s *Sender) Unclaimed() (uint64, error) { return 0, errors.ErrUnsupported }
 
 // canSegment: UDP_SEGMENT is Linux's.
-func canSegment(*net.UDPConn) bool { return false }
+func canSegment(*net.UDPConn) error { return errNoSegments }
 
 // setSegment is never reached, since canSegment says so.
 func setSegment([]byte, int) []byte { return nil }

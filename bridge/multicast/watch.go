@@ -2,7 +2,8 @@ package multicast
 
 // Change is what became known of the interfaces since the call of Watch's function
 // before. Of two changes in a row nothing is lost if the lists are joined and
-// Overflow is or-ed. A change with nothing in it is one too: of an address, say.
+// Routes and
+// Overflow are or-ed. A change with nothing in it is one too: of an address, say.
 type Change struct {
 	// Deleted are the indexes of interfaces that were deleted. An index may belong
 	// to a new interface already, on which nothing is joined: what was joined on
@@ -13,6 +14,9 @@ type Change struct {
 	// Returned are the indexes of interfaces that work again after they were down
 	// or without carrier, however shortly. See Receiver.Rejoin.
 	Returned []int
+
+	// Routes: a route for groups came or went, or a rule of policy routing did.
+	Routes bool
 
 	// Overflow: changes were missed, so any interface may have been deleted and
 	// made anew with its index, or may have returned.

@@ -15,9 +15,9 @@ import (
 // takes some 4 KiB of it, and hundreds come at once where containers start.
 const watchBuffer = 1 << 20
 
-// Watch calls changed after changes of interfaces and addresses, carrier
-// included, until ctx ends; then it returns ctx's error. The calls come one at a
-// time; a change of many addresses may be one call or many.
+// Watch calls changed after changes of interfaces, addresses, queueing disciplines and
+// routes for groups, carrier included, until ctx ends; then it returns ctx's error. The
+// calls come one at a time; a change of many addresses may be one call or many.
 //
 // The first call says that it has begun to watch. Of what was before it knows
 // nothing, so Overflow is set: join after that call rather than before.
@@ -29,13 +29,17 @@ func Watch(ctx context.Context, changed func(Change)) error {
 }
 
 func watch(ctx context.Context, buffer int, changed func(Change)) error {
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_TC,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 	defer context.AfterFunc(ctx, s.Close)()
 	if err := s.SetReceiveBufferSize(buffer, false); err != nil {
+		return err
+	}
+	if err := hearNoOther(s.GetFd()); err != nil {
 		return err
 	}
 	known := make(links)
@@ -80,6 +84,10 @@ func (ls links) look() error {
 
 func (ls links) read(messages []syscall.NetlinkMessage) (c Change) {
 	for _, m := range messages {
+		switch m.Header.Type {
+		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE, unix.RTM_NEWRULE, unix.RTM_DELRULE:
+			c.Routes = true
+		}
 		ls.readLink(m.Header.Type, m.Data, &c)
 	}
 	return c

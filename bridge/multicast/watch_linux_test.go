@@ -10,7 +10,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"topicast/bridge/netlab"
+	"topicast/internal/lab/netlab"
 )
 
 // watcher gathers what Watch tells on a host, as a caller would.
@@ -52,6 +52,7 @@ func (w *watcher) changed(c Change) {
 	w.mu.Lock()
 	w.all.Deleted = append(w.all.Deleted, c.Deleted...)
 	w.all.Returned = append(w.all.Returned, c.Returned...)
+	w.all.Routes = w.all.Routes || c.Routes
 	w.all.Overflow = w.all.Overflow || c.Overflow
 	w.mu.Unlock()
 	select {
@@ -143,7 +144,10 @@ func TestWatchTellsOfWhatTheInterfacesNoLongerShow(t *testing.T) {
 	rig.GW.Addr("priv0", "10.0.0.77/24")
 	rig.GW.DelAddr("priv0", "10.0.0.77/24")
 	rig.GW.MTU("priv0", 1400)
-	rig.GW.Rename("priv0", "priv1")
+	if live := rig.GW.Rename("priv0", "priv1"); !live {
+		w.sync(rig.GW)
+		w.forget() // that it was down for a moment
+	}
 	if err := rig.GW.Do(func() error {
 		br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
 		link, err := netlink.LinkByName("priv1")
@@ -153,6 +157,31 @@ func TestWatchTellsOfWhatTheInterfacesNoLongerShow(t *testing.T) {
 	}
 	if c := w.sync(rig.GW); slices.Contains(c.Deleted, priv) || slices.Contains(c.Returned, priv) || c.Overflow {
 		t.Errorf("nothing to tell of %d: %+v", priv, c)
+	}
+}
+
+// Routes for groups are told of, and rules of policy routing; not the other routes, of
+// which a router has thousands come and go.
+func TestWatchTellsOfRoutesForGroups(t *testing.T) {
+	rig := netlab.NewRig(t)
+	w := watchOn(t, rig.GW, watchBuffer)
+	routes := func(c Change) bool { return c.Routes }
+	for _, c := range []string{
+		"route add local 239.10.0.1 dev iso0 table local", "route del local 239.10.0.1 dev iso0 table local",
+		"route add 224.0.0.0/4 via 172.17.0.50", "route del 224.0.0.0/4",
+		"-6 route add local ff15::1 dev iso0 table local", "-6 route del local ff15::1 dev iso0 table local",
+		"rule add from 172.17.0.1 lookup 100", "rule del from 172.17.0.1 lookup 100", "-6 rule add from fd17::1 lookup 100",
+	} {
+		w.sync(rig.GW)
+		w.forget()
+		ip(t, rig.GW, c)
+		w.await(c, routes)
+	}
+	w.sync(rig.GW)
+	w.forget()
+	ip(t, rig.GW, "route add 198.51.100.0/24 via 172.17.0.50", "-6 route add 2001:db8::/32 via fd17::50", "route replace default via 172.17.0.50", "-6 route add fe80:1::/32 via fd17::50 dev iso0")
+	if c := w.sync(rig.GW); c.Routes {
+		t.Error("told of routes that are not for groups")
 	}
 }
 

@@ -55,7 +55,7 @@ func (ls links) compare(before, now []Interface) (c Change) {
 		}
 	}
 	for _, i := range now {
-		ls.see(i.Index, link{works: i.Up && i.Carrier}, &c)
+		ls.see(i.Index, link{works: i.Usable() == nil}, &c)
 	}
 	return c
 }

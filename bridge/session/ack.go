@@ -1,6 +1,9 @@
 package session
 
-import "sync"
+import (
+	"encoding/binary"
+	"sync"
+)
 
 // Ack releases a message that Handle held. The zero Ack does nothing.
 type Ack struct {
@@ -14,14 +17,24 @@ type Ack struct {
 // connection are done too. Once that connection is over Done does nothing for a
 // message of QoS 1: the broker sends it again, and it is handed on again. One of
 // QoS 2 that the next connection repeats is not handed on again, and its Ack serves
-// for the repetition.
+// for the repetition; unless Redeliver was called.
 func (a Ack) Done() {
 	for a.acks != nil {
-		next, due := a.acks.free(a.seq)
+		next, due := a.acks.markDone(a.seq)
 		if due {
-			a.acks.ring()
+			a.acks.wakeWriter()
 		}
 		a = next
+	}
+}
+
+// Redeliver says that the message was not kept: whoever held it has let it go, for
+// want of room. It stays unacknowledged on this connection. When the broker repeats
+// it on the next one it is handed on again, of QoS 2 too; see Session.Repeat. Like
+// Done it may be called from any goroutine, and never blocks.
+func (a Ack) Redeliver() {
+	for a.acks != nil {
+		a = a.acks.markForRedelivery(a.seq)
 	}
 }
 
@@ -30,13 +43,13 @@ func (a Ack) Done() {
 const maxInFlight = 65535
 
 // maxReplies bounds the bytes of replies that wait for a broker which asks without
-// reading: one of each kind for each packet identifier, of four bytes.
-const maxReplies = 2 * 4 * maxInFlight
+// reading: one of each kind for each packet identifier.
+const maxReplies = 2 * ackSize * maxInFlight
 
 // acks orders the acknowledgements of one connection: PUBACKs leave in the
 // order in which their messages came [MQTT-4.6.0-2], and so do PUBRECs
 // [MQTT-4.6.0-3]. Messages are numbered from 0; those from head up to tail are
-// outstanding. It holds nothing of the lane, so that an Ack that is kept for
+// outstanding. It holds nothing of the connection, so that an Ack that is kept for
 // long keeps no buffer alive.
 type acks struct {
 	mu         sync.Mutex
@@ -45,17 +58,18 @@ type acks struct {
 	done       *packetIDs
 	replies    []byte // PUBREL and PUBCOMP, each in the order of what it answers [MQTT-4.6.0-4]
 
-	carried map[uint16]Ack // of QoS 2, handed on over the last connection, and not repeated on this one yet
-	further map[uint64]Ack // by number: what the Acks of this connection serve for on the next
+	carried    map[uint16]Ack // of QoS 2, handed on over the last connection, and not repeated on this one yet
+	repeatedBy map[uint64]Ack // by number: what the Acks of this connection serve for on the next
 
 	wake chan struct{} // something may leave
 }
 
 // slot is one message that is not acknowledged yet.
 type slot struct {
-	id   uint16
-	qos  byte
-	done bool
+	id        uint16
+	qos       byte
+	done      bool
+	redeliver bool // nobody holds it any more: its repetition is to be handed on
 }
 
 func newAcks(done *packetIDs) *acks {
@@ -92,7 +106,7 @@ func (a *acks) admit(batch []Message) ([]Message, error) {
 	return batch[:n], nil
 }
 
-// repeated says whether a message with the DUP flag is one that was handed on
+// repeated reports whether a message with the DUP flag is one that was handed on
 // before. start is the first number of its batch.
 func (a *acks) repeated(m *Message, start uint64) bool {
 	// From PUBREC to PUBREL the broker may repeat itself: that is acknowledged
@@ -106,7 +120,7 @@ func (a *acks) repeated(m *Message, start uint64) bool {
 	return m.QoS == 1 && a.inFlight(m, start)
 }
 
-// resume says whether a message of QoS 2 was handed on over the last connection. As
+// resume reports whether a message of QoS 2 was handed on over the last connection. As
 // its PUBREC has not left, its identifier can be no other message's [MQTT-2.3.1-4].
 // It takes its place here, and its first Ack releases it.
 func (a *acks) resume(m *Message) bool {
@@ -115,23 +129,27 @@ func (a *acks) resume(m *Message) bool {
 		return false
 	}
 	delete(a.carried, m.id)
-	a.push(slot{id: m.id, qos: 2, done: first.acks.serve(first.seq, Ack{a, a.tail})})
+	done, gone := first.acks.carryTo(first.seq, Ack{a, a.tail})
+	if gone {
+		return false
+	}
+	a.push(slot{id: m.id, qos: 2, done: done})
 	return true
 }
 
-// serve lets the Ack of a message, on a connection that is over, serve for its
-// repetition. It says whether it is done already.
-func (a *acks) serve(seq uint64, further Ack) (done bool) {
+// carryTo lets the Ack of a message, on a connection that is over, serve for its
+// repetition, unless it is done already, or gone.
+func (a *acks) carryTo(seq uint64, further Ack) (done, gone bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.at(seq).done {
-		return true
+	if s := a.at(seq); s.done || s.redeliver {
+		return s.done, s.redeliver
 	}
-	if a.further == nil {
-		a.further = make(map[uint64]Ack)
+	if a.repeatedBy == nil {
+		a.repeatedBy = make(map[uint64]Ack)
 	}
-	a.further[seq] = further
-	return false
+	a.repeatedBy[seq] = further
+	return false, false
 }
 
 // carry gives what the next connection may repeat, when this one is over. What came
@@ -149,7 +167,7 @@ func (a *acks) carry() map[uint16]Ack {
 	return carried
 }
 
-// inFlight says whether a message with the same identifier is outstanding.
+// inFlight reports whether a message with the same identifier is outstanding.
 func (a *acks) inFlight(m *Message, end uint64) bool {
 	for seq := a.head; seq < end; seq++ {
 		if s := a.at(seq); s.id == m.id && s.qos == m.QoS {
@@ -159,8 +177,8 @@ func (a *acks) inFlight(m *Message, end uint64) bool {
 	return false
 }
 
-// settle marks what Handle did not hold as done.
-func (a *acks) settle(batch []Message) {
+// markUnheldDone marks what Handle did not hold as done.
+func (a *acks) markUnheldDone(batch []Message) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range batch {
@@ -170,27 +188,46 @@ func (a *acks) settle(batch []Message) {
 	}
 }
 
-// due says whether something may leave.
+// due reports whether something may leave.
 func (a *acks) due() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.ready() || len(a.replies) > 0
 }
 
-// free marks one message as done. due says that this lets something leave, and next
+// markDone marks one message as done. due reports whether this lets something leave, and next
 // is the Ack of its repetition on the next connection, if there was one.
-func (a *acks) free(seq uint64) (next Ack, due bool) {
+func (a *acks) markDone(seq uint64) (next Ack, due bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if seq < a.head {
 		return Ack{}, false // acknowledged before
 	}
 	a.at(seq).done = true
-	return a.further[seq], seq == a.head
+	return a.repeatedBy[seq], seq == a.head
 }
 
-// take appends to b the acknowledgements that may leave.
-func (a *acks) take(b []byte) []byte {
+// markForRedelivery marks one message as held by nobody. next is the Ack of its repetition on
+// the next connection, if there was one.
+func (a *acks) markForRedelivery(seq uint64) (next Ack) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if seq < a.head {
+		return Ack{} // acknowledged before
+	}
+	a.at(seq).redeliver = true
+	return a.repeatedBy[seq]
+}
+
+// unacknowledged is how many messages were handed on and are not acknowledged yet.
+func (a *acks) unacknowledged() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return int(a.tail - a.head)
+}
+
+// appendReady appends to b the acknowledgements that may leave.
+func (a *acks) appendReady(b []byte) []byte {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	b = append(b, a.replies...)
@@ -202,48 +239,44 @@ func (a *acks) take(b []byte) []byte {
 			kind = typePubrec
 			a.done.add(s.id)
 		}
-		b = append(b, kind<<4, 2, byte(s.id>>8), byte(s.id))
+		b = appendAck(b, kind, s.id)
 		a.head++
 	}
 	return b
 }
 
-// complete ends the flow of a QoS 2 message: its PUBREL is here. It is answered
+// completeQoS2 ends the flow of a QoS 2 message: its PUBREL is here. It is answered
 // whether the message is known or not, for the answer to an earlier one may be
 // what was lost [MQTT-4.3.3-2].
-func (a *acks) complete(id uint16) error {
+func (a *acks) completeQoS2(id uint16) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.done.remove(id)
 	delete(a.carried, id)
 	if len(a.replies) > maxReplies {
-		return violation("MQTT-2.3.1-2", "more PUBRELs than there are packet identifiers", []byte{byte(id >> 8), byte(id)})
+		return violation("MQTT-2.3.1-2", "more PUBRELs than there are packet identifiers", binary.BigEndian.AppendUint16(nil, id))
 	}
-	a.reply(typePubcomp<<4, id)
+	a.replies = appendAck(a.replies, typePubcomp, id)
 	return nil
 }
 
-// release lets the broker's PUBREC be answered.
-func (a *acks) release(id uint16) {
+// replyPubrel lets the broker's PUBREC be answered.
+func (a *acks) replyPubrel(id uint16) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.reply(typePubrel<<4|2, id) // [MQTT-3.6.1-1]
+	a.replies = appendAck(a.replies, typePubrel, id)
 }
 
-func (a *acks) reply(first byte, id uint16) {
-	a.replies = append(a.replies, first, 2, byte(id>>8), byte(id))
-}
-
-// forget ends the flow of all of them: the broker has lost the session.
-func (a *acks) forget() {
+// reset ends the flow of all of them: the broker has lost the session.
+func (a *acks) reset() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	*a.done = packetIDs{}
 	a.carried = nil
 }
 
-// ring wakes the goroutine that writes acknowledgements; many rings are one.
-func (a *acks) ring() {
+// wakeWriter wakes the goroutine that writes acknowledgements; several calls may be one wake.
+func (a *acks) wakeWriter() {
 	select {
 	case a.wake <- struct{}{}:
 	default:

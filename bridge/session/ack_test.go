@@ -210,7 +210,7 @@ func TestAsManyMessagesCanBeHeldAsThereAreIdentifiers(t *testing.T) {
 	for seq := range uint64(maxInFlight) {
 		Ack{a, maxInFlight - 1 - seq}.Done()
 	}
-	got := a.take(nil)
+	got := a.appendReady(nil)
 	for i := range maxInFlight {
 		if id := i + 1; got[4*i] != 0x40 || got[4*i+2] != byte(id>>8) || got[4*i+3] != byte(id) {
 			t.Fatalf("acknowledgement %d: % x", i, got[4*i:4*i+4])
@@ -230,11 +230,11 @@ func TestAnAckThatIsDoneTwiceReleasesNoLaterMessage(t *testing.T) {
 		acks = append(acks, batch[0].Ack)
 		if id < len(a.slots) {
 			batch[0].Ack.Done()
-			a.take(nil)
+			a.appendReady(nil)
 		}
 	}
 	acks[0].Done() // lay where the last one lies now
-	if got := a.take(nil); len(got) > 0 {
+	if got := a.appendReady(nil); len(got) > 0 {
 		t.Errorf("acknowledged % x", got)
 	}
 }
@@ -243,7 +243,7 @@ func TestABrokerThatAsksWithoutReadingIsBounded(t *testing.T) {
 	var done packetIDs
 	a := newAcks(&done)
 	for id := range 10 * maxInFlight {
-		if a.complete(uint16(id|1)) != nil {
+		if a.completeQoS2(uint16(id|1)) != nil {
 			if len(a.replies) < maxReplies {
 				t.Errorf("refused after %d bytes", len(a.replies))
 			}

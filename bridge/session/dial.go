@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"syscall"
 	"time"
-
-	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
 const (
@@ -69,35 +66,41 @@ func parseURL(text string) (*url.URL, error) {
 // dial opens the connection to a broker. Proxies are not used, whatever the
 // environment says (ALL_PROXY, HTTP_PROXY): a bridge that silently took another
 // way to its broker than the one in its configuration would be hard to explain.
-func (s *Session) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+func (s *Session) dial(parent context.Context, u *url.URL) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(parent, dialTimeout)
 	defer cancel()
+	secure := u.Scheme == "mqtts" || u.Scheme == "wss"
 	var config *tls.Config
-	if u.Scheme == "mqtts" || u.Scheme == "wss" {
+	if secure {
 		var err error
 		if config, err = s.tlsConfig(u.Hostname()); err != nil {
 			return nil, err
 		}
 	}
-	var conn net.Conn
-	var err error
-	switch u.Scheme {
-	case "ws", "wss":
-		conn, err = dialWebsocket(ctx, u, config)
-	case "mqtts":
-		conn, err = (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", u.Host)
-	default:
-		conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
-	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
 	if err != nil {
-		return nil, err
+		return nil, explain(parent, u, err)
 	}
 	tune(conn)
+	if secure {
+		over := tls.Client(conn, withServerName(config, u.Hostname()))
+		if err := over.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			if parent.Err() != nil {
+				return nil, context.Cause(parent)
+			}
+			return nil, tlsHandshakeCause(u, config, err)
+		}
+		conn = over
+	}
+	if u.Scheme == "ws" || u.Scheme == "wss" {
+		return openWebsocket(ctx, u, conn)
+	}
 	return conn, nil
 }
 
 // tlsConfig asks for the configuration anew, so that changed certificates count
-// at the next connect. The dialers verify the broker's name where it names none.
+// at the next connect.
 func (s *Session) tlsConfig(host string) (*tls.Config, error) {
 	if s.o.TLS == nil {
 		return nil, nil
@@ -109,39 +112,17 @@ func (s *Session) tlsConfig(host string) (*tls.Config, error) {
 	return c, nil
 }
 
-// dialWebsocket opens a WebSocket and asks for the subprotocol "mqtt"
-// [MQTT-6.0.0-3]. The dialer of the library takes no context: where ctx ends
-// first, what it is at is left to end by itself, within as long again.
-func dialWebsocket(ctx context.Context, u *url.URL, config *tls.Config) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
+// withServerName gives a configuration of TLS the name that the broker's
+// certificate is held to, where it has none.
+func withServerName(c *tls.Config, host string) *tls.Config {
+	switch {
+	case c == nil:
+		return &tls.Config{ServerName: host}
+	case c.ServerName == "":
+		c = c.Clone()
+		c.ServerName = host
 	}
-	dialed := make(chan result, 1)
-	go func() {
-		direct := &mqtt.WebsocketOptions{Proxy: func(*http.Request) (*url.URL, error) { return nil, nil }}
-		conn, err := mqtt.NewWebsocket(u.String(), config, 2*dialTimeout, nil, direct) // ctx ends first, and says it better
-		dialed <- result{conn, err}
-	}()
-	select {
-	case r := <-dialed:
-		if r.err != nil {
-			return nil, fmt.Errorf("websocket: %w", r.err)
-		}
-		// [MQTT-6.0.0-4]; a server that names none at all may still speak it.
-		if c, ok := r.conn.(interface{ Subprotocol() string }); ok && c.Subprotocol() != "" && c.Subprotocol() != "mqtt" {
-			_ = r.conn.Close()
-			return nil, fmt.Errorf("websocket: server chose the subprotocol %q instead of \"mqtt\"", c.Subprotocol())
-		}
-		return r.conn, nil
-	case <-ctx.Done():
-		go func() {
-			if r := <-dialed; r.err == nil {
-				_ = r.conn.Close()
-			}
-		}()
-		return nil, context.Cause(ctx)
-	}
+	return c
 }
 
 // tune makes the kernel look after the TCP connection below conn. All of it is
@@ -188,12 +169,4 @@ func bare(conn net.Conn) net.Conn {
 		}
 		conn = inner.NetConn()
 	}
-}
-
-// dialError says what went wrong in fewer words than net does.
-func dialError(ctx context.Context, err error) error {
-	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("no answer within %v", dialTimeout)
-	}
-	return err
 }

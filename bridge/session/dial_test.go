@@ -244,14 +244,36 @@ func newAuthority(t *testing.T) authority {
 	return authority{cert, key}
 }
 
+// newAuthorityFor makes a certificate for an address that is its own authority.
+func newAuthorityFor(t *testing.T, address string) tls.Certificate {
+	t.Helper()
+	key := newKey(t)
+	template := &x509.Certificate{SerialNumber: big.NewInt(3), Subject: pkix.Name{CommonName: address}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.ParseIP(address)}, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
 // issue makes a certificate for a name or an address, for both ends.
 func (a authority) issue(t *testing.T, name string) tls.Certificate {
+	t.Helper()
+	return a.issueAs(t, name, nil)
+}
+
+// issueAs makes a certificate, changed by edit.
+func (a authority) issueAs(t *testing.T, name string, edit func(*x509.Certificate)) tls.Certificate {
 	t.Helper()
 	key := newKey(t)
 	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, DNSNames: []string{name}}
 	if ip := net.ParseIP(name); ip != nil {
 		template.DNSNames, template.IPAddresses = nil, []net.IP{ip}
+	}
+	if edit != nil {
+		edit(template)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"syscall"
+	"time"
+
+	"github.com/gorilla/websocket"
 )
 
 // ProtocolError says that the broker sent something that MQTT 3.1.1 does not
@@ -18,8 +20,11 @@ type ProtocolError struct {
 }
 
 func (e *ProtocolError) Error() string {
-	return fmt.Sprintf("broker broke the protocol: %s [%s], bytes % x", e.Text, e.Clause, e.Bytes)
+	return fmt.Sprintf("broker broke the protocol: %s [%s]%s", e.Text, e.Clause, e.seen())
 }
+
+// seen is the part of the text that differs each time though the broker does the same.
+func (e *ProtocolError) seen() string { return fmt.Sprintf(", bytes % x", e.Bytes) }
 
 // violation copies what it shows of b, for b lies in a buffer that is reused.
 func violation(clause, text string, b []byte) error {
@@ -47,27 +52,38 @@ var (
 	errRepeat       = errors.New("ended by us, for the broker to repeat what was not acknowledged")
 	errBrokerClosed = errors.New("the broker closed the connection")
 	errBrokerReset  = errors.New("the broker reset the connection")
+	errLineDead     = fmt.Errorf("the line is dead: nothing that was sent was acknowledged for %v", userTimeout)
+	errNoPingresp   = errors.New("the broker gives no sign of life: no pingresp came; it hangs, or the way to it is gone")
 	errStalled      = fmt.Errorf("the broker read nothing for %v", writeTimeout)
 )
 
-// timedOut says whether a deadline has passed. The WebSocket library tells so in an
+func errNoAnswer(limit time.Duration) error { return fmt.Errorf("no acknowledgement within %v", limit) }
+
+// timedOut reports whether a deadline has passed. The WebSocket library tells so in an
 // error of its own.
 func timedOut(err error) bool {
 	e, ok := errors.AsType[net.Error](err)
 	return ok && e.Timeout()
 }
 
-// lostError gives the end of a connection its words. What paho reads must never
-// look like net.ErrClosed: paho takes that for its own doing, and would believe
-// in a dead connection until the next keep-alive.
+// lostError gives the end of a connection its words.
 func lostError(err error) error {
+	if e := alertCause(err); e != nil {
+		return e
+	}
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case closed(err):
 		return errBrokerClosed
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case reset(err):
 		return errBrokerReset
-	case errors.Is(err, net.ErrClosed):
-		return errors.New("the connection was closed")
+	case errors.Is(err, syscall.ETIMEDOUT):
+		return errLineDead
+	}
+	if e, ok := errors.AsType[*websocket.CloseError](err); ok {
+		return fmt.Errorf("%w: WebSocket close code %d %s", errBrokerClosed, e.Code, e.Text)
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return &causeError{what: op.Op + ": " + plain(err), err: err}
 	}
 	return err
 }

@@ -21,7 +21,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen at once.
-const patience = 10 * time.Second
+const patience = 2 * quietTestTime // longer than a connection is left alone
 
 // broker is a scripted broker: the test accepts its connections and says every
 // word of them.
@@ -108,7 +108,7 @@ func (b *broker) acceptSilent() *peer {
 		p := &peer{t: b.t, Conn: conn, mute: b.mute, in: make(chan packets.ControlPacket, 1<<14)}
 		b.t.Cleanup(func() { conn.Close() })
 		return p
-	case <-time.After(10 * patience):
+	case <-time.After(3 * patience):
 		b.t.Fatal("no connection")
 		return nil
 	}
@@ -123,6 +123,39 @@ func (b *broker) greet(present bool, subscribes int) *peer {
 		p.suback()
 	}
 	return p
+}
+
+var pingResponse = frame(typePingresp << 4)
+
+// testConn is a connection that the broker has accepted, and that nobody reads.
+func testConn(conn net.Conn, in *inbox, out *outbox) *mqttConn {
+	c := newMQTTConn(conn, in, out)
+	c.accepted(false)
+	c.running.Go(c.writeLoop)
+	return c
+}
+
+// readAll has a new connection shake hands and read to its end, which is an error unless
+// the connection was closed.
+func (c *mqttConn) readAll() error {
+	present, err := c.handshake(nil, time.Time{})
+	if err != nil {
+		return c.fail(err)
+	}
+	c.accepted(present)
+	c.running.Go(c.writeLoop)
+	c.readLoop()
+	c.running.Wait()
+	if errors.Is(c.cause, errBrokerClosed) {
+		return nil
+	}
+	return c.cause
+}
+
+// end ends a connection.
+func (c *mqttConn) end() {
+	_ = c.fail(net.ErrClosed)
+	c.waitClosed()
 }
 
 // peer is the broker's end of one connection.
@@ -253,16 +286,16 @@ type client struct {
 	log  *logBuffer
 	stop func()
 
-	mu     sync.Mutex
-	got    []Message
-	states []State
-	news   chan struct{} // something came
+	mu      sync.Mutex
+	got     []Message
+	states  []State
+	changed chan struct{} // something came
 }
 
 // start runs a session against brokers until the test ends.
 func start(t testing.TB, o Options, edit ...func(*Session)) *client {
 	t.Helper()
-	c := &client{t: t, log: new(logBuffer), news: make(chan struct{}, 1)}
+	c := &client{t: t, log: new(logBuffer), changed: make(chan struct{}, 1)}
 	handle := o.Handle
 	o.Handle = func(batch []Message) {
 		if handle != nil {
@@ -307,7 +340,7 @@ func start(t testing.TB, o Options, edit ...func(*Session)) *client {
 
 func (c *client) tell() {
 	select {
-	case c.news <- struct{}{}:
+	case c.changed <- struct{}{}:
 	default:
 	}
 }
@@ -315,7 +348,7 @@ func (c *client) tell() {
 // until waits for a condition of what has come so far.
 func (c *client) until(what string, ok func() bool) {
 	c.t.Helper()
-	deadline := time.After(10 * patience)
+	deadline := time.After(3 * patience)
 	for {
 		c.mu.Lock()
 		done := ok()
@@ -324,7 +357,7 @@ func (c *client) until(what string, ok func() bool) {
 			return
 		}
 		select {
-		case <-c.news:
+		case <-c.changed:
 		case <-deadline:
 			c.t.Fatalf("never: %s; state %+v", what, c.State())
 		}

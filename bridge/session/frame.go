@@ -23,11 +23,76 @@ const (
 	typeDisconnect  = 14
 )
 
-// Flags of the first byte of a PUBLISH, section 3.3.1.
+// The first byte of a PUBLISH, section 3.3.1.
 const (
 	retainFlag = 0x01
+	qosBits    = 0x06
 	dupFlag    = 0x08
 )
+
+// maxRest is the largest remaining length of a frame, section 2.2.3.
+const maxRest = 1<<28 - 1
+
+// ackSize is the length of a PUBACK, PUBREC, PUBREL or PUBCOMP.
+const ackSize = 4
+
+// appendAck appends a PUBACK, PUBREC, PUBREL or PUBCOMP.
+func appendAck(b []byte, kind byte, id uint16) []byte {
+	return append(b, kind<<4|shapes[kind].flags, 2, byte(id>>8), byte(id))
+}
+
+// appendPublish appends the PUBLISH of a publication. The packet identifier is left out
+// for QoS 0.
+func appendPublish(b []byte, p *Publication, id uint16) []byte {
+	first := byte(typePublish<<4) | p.QoS<<1
+	if p.Retain {
+		first |= retainFlag
+	}
+	b = append(b, first)
+	n := publishRest(p)
+	for ; n >= 0x80; n >>= 7 {
+		b = append(b, byte(n)|0x80)
+	}
+	b = append(b, byte(n), byte(len(p.Topic)>>8), byte(len(p.Topic)))
+	b = append(b, p.Topic...)
+	if p.QoS > 0 {
+		b = append(b, byte(id>>8), byte(id))
+	}
+	return append(b, p.Payload...)
+}
+
+// publishRest is the remaining length of the PUBLISH of a publication.
+func publishRest(p *Publication) int {
+	n := 2 + len(p.Topic) + len(p.Payload)
+	if p.QoS > 0 {
+		n += 2
+	}
+	return n
+}
+
+// publishSize is the length of the PUBLISH of a publication.
+func publishSize(p *Publication) int {
+	n := publishRest(p)
+	size := 2 + n
+	for ; n >= 0x80; n >>= 7 {
+		size++
+	}
+	return size
+}
+
+// publishParts gives the PUBLISH at the front of b, which is one of ours: whole and
+// valid.
+func publishParts(b []byte) (frame, topic, payload []byte) {
+	head, rest, _ := fixedHeader(b)
+	frame = b[:head+rest]
+	from := head + 2
+	end := from + int(binary.BigEndian.Uint16(b[head:]))
+	topic, payload = frame[from:end], frame[end:]
+	if b[0]&qosBits != 0 {
+		payload = payload[2:]
+	}
+	return frame, topic, payload
+}
 
 // fixedHeader reads the two to five bytes that open a frame: head is their
 // number, rest the number of bytes that follow. head is 0 while some are missing.
@@ -53,9 +118,9 @@ func fixedHeader(b []byte) (head, rest int, err error) {
 // publishFlags checks the first byte of a PUBLISH.
 func publishFlags(b []byte) error {
 	switch {
-	case b[0]&0x06 == 0x06:
+	case b[0]&qosBits == qosBits:
 		return violation("MQTT-3.3.1-4", "PUBLISH with QoS 3", b)
-	case b[0]&0x0e == 0x08:
+	case b[0]&(dupFlag|qosBits) == dupFlag:
 		return violation("MQTT-3.3.1-2", "PUBLISH with DUP and QoS 0", b)
 	}
 	return nil
@@ -73,7 +138,7 @@ func publishHead(b []byte, head, rest int) (topic []byte, id uint16, payload int
 	}
 	end := head + 2 + int(binary.BigEndian.Uint16(b[head:]))
 	payload = end
-	if b[0]&0x06 != 0 {
+	if b[0]&qosBits != 0 {
 		payload += 2
 	}
 	if payload > head+rest {
@@ -97,6 +162,19 @@ func publishHead(b []byte, head, rest int) (topic []byte, id uint16, payload int
 	return topic, id, payload, nil
 }
 
+// message is what the first byte of a PUBLISH and its parts say.
+func message(first byte, topic, payload []byte, id uint16) Message {
+	return Message{
+		Topic:   topic,
+		Payload: payload,
+		Size:    len(payload),
+		QoS:     (first & qosBits) >> 1,
+		Retain:  first&retainFlag != 0,
+		Dup:     first&dupFlag != 0,
+		id:      id,
+	}
+}
+
 // A byte of a topic name is fine, or part of a longer UTF-8 sequence, or forbidden.
 const (
 	byteMulti  = 1
@@ -111,7 +189,7 @@ var topicBytes = func() (class [256]byte) {
 	return class
 }()
 
-// checkTopic holds a topic name to sections 4.7 and 1.5.3. Ordinary topics are
+// checkTopic checks a topic name against sections 4.7 and 1.5.3. Ordinary topics are
 // ASCII and cost one table look-up per byte.
 func checkTopic(topic []byte) error {
 	var seen byte
@@ -136,79 +214,4 @@ func checkTopic(topic []byte) error {
 		return violation("MQTT-1.5.3-1", "topic of PUBLISH is not UTF-8", topic)
 	}
 	return nil
-}
-
-// A shape is what the fixed header of a packet type must look like when it
-// comes from a broker.
-type shape struct {
-	name  string
-	flags byte // [MQTT-2.2.2-1]
-	rest  int  // remaining length; -1: an identifier and what follows
-}
-
-var shapes = [16]shape{
-	typeConnack:  {"CONNACK", 0, 2},
-	typePuback:   {"PUBACK", 0, 2},
-	typePubrec:   {"PUBREC", 0, 2},
-	typePubrel:   {"PUBREL", 2, 2}, // [MQTT-3.6.1-1]
-	typePubcomp:  {"PUBCOMP", 0, 2},
-	typeSuback:   {"SUBACK", 0, -1},
-	typeUnsuback: {"UNSUBACK", 0, 2},
-	typePingresp: {"PINGRESP", 0, 0},
-}
-
-// controlHead checks the fixed header of a frame other than PUBLISH, so that a
-// frame that cannot be is never waited for.
-func controlHead(first byte, rest int, frame []byte) error {
-	s := shapes[first>>4]
-	switch {
-	case s.name == "":
-		return violation("2.2.1", "packet type that a broker may not send", frame)
-	case first&0x0f != s.flags:
-		return violation("MQTT-2.2.2-2", s.name+" with reserved flags set", frame)
-	case rest != s.rest && (s.rest >= 0 || rest < 3):
-		return violation("MQTT-4.8.0-1", s.name+" of impossible length", frame)
-	}
-	return nil
-}
-
-// controlBody checks what follows the fixed header: a flag and a return code in
-// a CONNACK, a packet identifier in every other, and return codes in a SUBACK.
-func controlBody(first byte, body, frame []byte) error {
-	switch first >> 4 {
-	case typePingresp:
-		return nil
-	case typeConnack:
-		switch {
-		case body[0] > 1:
-			return violation("3.2.2.1", "CONNACK with reserved flags set", frame)
-		case body[0] == 1 && body[1] != 0:
-			return violation("MQTT-3.2.2-4", "CONNACK refuses, yet says that a session is present", frame)
-		case body[1] > 5:
-			// paho would take such a code for success and go on with a closed connection.
-			return violation("3.2.2.3", "CONNACK with a reserved return code", frame)
-		}
-		return nil
-	}
-	if binary.BigEndian.Uint16(body) == 0 {
-		return violation("MQTT-2.3.1-1", shapes[first>>4].name+" with packet identifier 0", frame)
-	}
-	for _, code := range body[2:] { // of a SUBACK; no other is longer
-		if code > 2 && code != subackFailure {
-			return violation("MQTT-3.9.3-2", "SUBACK with a reserved return code", frame)
-		}
-	}
-	return nil
-}
-
-// subackFailure is the return code of a refused filter.
-const subackFailure = 0x80
-
-// subscribeFilters counts the filters of a SUBSCRIBE frame of ours.
-func subscribeFilters(body []byte) (id uint16, n int) {
-	id = binary.BigEndian.Uint16(body)
-	for b := body[2:]; len(b) >= 2; n++ {
-		b = b[2+int(binary.BigEndian.Uint16(b))+1:]
-	}
-	return id, n
 }

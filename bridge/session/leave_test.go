@@ -104,8 +104,8 @@ func TestABrokerTooSlowForTheFarewellIsLeftToItsWill(t *testing.T) {
 		go c.PublishBatch(batchOf(1, o, long...))
 		synctest.Wait()
 		go c.stop()
-		for i := range 4 { // one in 1.5 s, where there are ten
-			time.Sleep(1500 * time.Millisecond)
+		for i := range 4 { // one a second, where there are ten
+			time.Sleep(time.Second)
 			cp := hear()
 			if m, ok := cp.(*packets.PublishPacket); i < 2 && !ok || ok && m.TopicName != "t" {
 				t.Errorf("got %v", cp)
@@ -118,5 +118,28 @@ func TestABrokerTooSlowForTheFarewellIsLeftToItsWill(t *testing.T) {
 		if o.n != 10 {
 			t.Errorf("told of %d", o.n)
 		}
+	})
+}
+
+// It may be busy with something else when it is to end.
+func TestTheEndIsBoundedWhileSubscriptionsAreAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{Filter: "a", QoS: 1}}}, b.use)
+		p := b.acceptSilent()
+		if _, err := packets.ReadPacket(p); err != nil { // and reads nothing any more
+			t.Fatal(err)
+		}
+		p.send(connack(false, 0))
+		c.reached("connected", connected)
+		synctest.Wait()
+		go c.PublishBatch(batchOf(0, nil, "x"))
+		synctest.Wait()
+		began := time.Now()
+		c.stop()
+		if took := time.Since(began); took > LeaveTimeout+10*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+		_ = p.Close()
 	})
 }

@@ -12,8 +12,8 @@ const MaxMessage = 256 << 10
 // A message of QoS 1 that was not acknowledged when its connection ended comes again
 // on the next, and is handed on again. One of QoS 2 is not, even while it is held,
 // as long as the broker remembers the session and repeats it on the very next
-// connection. To another process it is handed on again: this one keeps nothing on
-// disk, so that both are at-least-once.
+// connection, unless it was let go (Ack.Redeliver). To another process it is handed on
+// again: this one keeps nothing on disk, so that both are at-least-once.
 type Message struct {
 	Topic   []byte // well-formed UTF-8 without wildcards or NUL
 	Payload []byte // nil where Oversize is set
@@ -28,17 +28,4 @@ type Message struct {
 	Ack  Ack  // releases a held message; may be copied and kept
 
 	id uint16 // packet identifier; 0 for QoS 0
-}
-
-// message is what the first byte of a PUBLISH and its parts say.
-func message(first byte, topic, payload []byte, id uint16) Message {
-	return Message{
-		Topic:   topic,
-		Payload: payload,
-		Size:    len(payload),
-		QoS:     first >> 1 & 3,
-		Retain:  first&1 != 0,
-		Dup:     first&8 != 0,
-		id:      id,
-	}
 }

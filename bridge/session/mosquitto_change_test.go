@@ -52,8 +52,8 @@ func TestMosquittoAReplacedFilterLosesNothing(t *testing.T) {
 	})
 }
 
-// What was given back sends nothing more: not at once, not after a reconnect, and
-// not when it was given back without a connection.
+// What was unsubscribed sends nothing more: not at once, not after a reconnect, and
+// not when it was unsubscribed without a connection.
 func TestMosquittoSendsNothingOfWhatIsGone(t *testing.T) {
 	broker := newMosquitto(t, "persistence true\nautosave_interval 1\nautosave_on_changes true\n"+open)
 	c := start(t, Options{URLs: []string{"mqtt://127.0.0.1:" + broker.port}, ClientID: "gateway",
@@ -84,7 +84,7 @@ func TestMosquittoSendsNothingOfWhatIsGone(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	// settled waits until the broker has answered all that the session asked.
+	// wrote waits until the broker has answered all that the session asked.
 	settled := func(connects int) {
 		t.Helper()
 		c.until("settled", func() bool {
@@ -95,7 +95,7 @@ func TestMosquittoSendsNothingOfWhatIsGone(t *testing.T) {
 					return false
 				}
 			}
-			return len(c.subs.gone) == 0 && c.state.Connected && c.state.Connects == connects
+			return len(c.subs.obsolete) == 0 && c.state.Connected && c.state.Connects == connects
 		})
 	}
 	only("goes/1", "goes/2", "stays")

@@ -1,11 +1,14 @@
 package session
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
+	"net/url"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -31,11 +34,15 @@ type Options struct {
 	// system's authorities and no certificate of our own.
 	TLS func(host string) (*tls.Config, error)
 
+	// Dial opens a connection to an address; nil: as its scheme says. Tests have
+	// their own.
+	Dial func(ctx context.Context, u *url.URL) (net.Conn, error)
+
 	// KeepAlive is how long the connection may be silent, in whole seconds, up to
 	// 65535 s; 0: 30 s. A broker that was silent for half of that is asked for a
 	// sign of life, and given up when none comes for that long, at most 20 s. So one
-	// that is gone without a word is noticed after 1.1 to 1.75 times KeepAlive, with
-	// a KeepAlive above 40 s sooner. Any byte is a sign of life.
+	// that is gone without a word is noticed after 1 to 1.5 times KeepAlive, with a
+	// KeepAlive above 20 s sooner. Any byte is a sign of life.
 	KeepAlive time.Duration
 
 	// Clean asks the broker to remember nothing between two connections. What
@@ -98,7 +105,7 @@ func (o *Options) check() error {
 	return errors.Join(append(errs, checkSubscriptions(o.Subscriptions))...)
 }
 
-// encodable says whether s fits a string of MQTT, section 1.5.3.
+// encodable reports whether s fits a string of MQTT, section 1.5.3.
 func encodable(s string) bool {
 	return len(s) <= math.MaxUint16 && utf8.ValidString(s) && !strings.ContainsRune(s, 0)
 }
@@ -107,7 +114,7 @@ func validTopic(s string) bool {
 	return s != "" && encodable(s) && !strings.ContainsAny(s, "+#")
 }
 
-// validFilter holds a filter to section 4.7. It matters here too: most brokers
+// validFilter checks a filter against section 4.7. It matters here too: most brokers
 // answer one bad filter by closing the connection, and that at every connect.
 func validFilter(s string) bool {
 	if s == "" || !encodable(s) {

@@ -93,8 +93,9 @@ func TestWhatIsWrittenAgainKeepsItsOrderAndOnlyThatIsMarked(t *testing.T) {
 		p := b.greet(false, 0)
 		c.reached("connected", connected)
 		o := &teller{}
-		c.PublishBatch(append(append(batchOf(1, o, "a"), batchOf(2, o, "b")...), batchOf(1, o, "c", "d", "e", "f")...))
-		ids := p.published("t=a 1", "t=b 2", "t=c 1", "t=d 1")
+		c.PublishBatch(append(batchOf(1, o, "a", "c", "d"), batchOf(2, o, "b")...))
+		c.PublishBatch(batchOf(1, o, "e", "f"))
+		ids := p.published("t=a 1", "t=c 1", "t=d 1", "t=b 2")
 		p.reply(typePubrec, ids["b"])
 		p.reply(typePuback, ids["c"])
 		synctest.Wait()
@@ -103,16 +104,17 @@ func TestWhatIsWrittenAgainKeepsItsOrderAndOnlyThatIsMarked(t *testing.T) {
 		c.PublishBatch(batchOf(1, o, "g")) // while there is no connection
 
 		p = b.greet(true, 0)
-		equal(t, "the second connection", p.seen, "t=a 1 dup", "Pubrel", "t=d 1 dup")
+		equal(t, "the second connection", p.seen, "Pubrel")
 		p.reply(typePuback, ids["d"]) // and it is lost again
 		synctest.Wait()
 		_ = p.Close()
 
 		p = b.greet(true, 0)
-		equal(t, "the third connection", p.seen, "t=a 1 dup", "Pubrel")
-		p.reply(typePuback, ids["a"])
+		equal(t, "the third connection", p.seen, "Pubrel")
 		p.reply(typePubcomp, ids["b"])
-		equal(t, "when there is room", p.seen, "t=e 1", "t=f 1", "t=g 1")
+		equal(t, "when QoS 2 is done", p.seen, "t=a 1 dup", "t=e 1")
+		p.reply(typePuback, ids["a"])
+		equal(t, "when there is room", p.seen, "t=f 1", "t=g 1")
 		equal(t, "told", o.told, "published 1, 1 bytes", "published 3, 3 bytes")
 	})
 }
@@ -122,12 +124,12 @@ func TestAnAnswerThatComesBeforeItsRepetitionCounts(t *testing.T) {
 	o := newOutbox(10)
 	origin := &teller{}
 	o.add(batchOf(1, origin, "a", "b"))
-	first := o.ring.head
-	o.take(nil, nil, nil)
-	o.ring.rewind()
-	o.acknowledge([]answer{{typePuback, publicationID(first + 1)}}, nil)
-	o.acknowledge([]answer{{typePuback, publicationID(first)}}, nil)
-	b, _, _ := o.take(nil, nil, nil)
+	first := o.flows[0].ring.head
+	o.nextWrite(nil, nil, nil)
+	o.flows[0].ring.rewind()
+	o.acknowledge([]pubAck{{typePuback, qos1IDs.of(first + 1)}}, nil)
+	o.acknowledge([]pubAck{{typePuback, qos1IDs.of(first)}}, nil)
+	b, _, _ := o.nextWrite(nil, nil, nil)
 	if len(b) > 0 || origin.n != 2 {
 		t.Errorf("wrote % x again, told %v", b, origin.told())
 	}
@@ -138,14 +140,14 @@ func TestOnlyWhatWasWrittenCanBeAcknowledged(t *testing.T) {
 	o := newOutbox(1)
 	origin := &teller{}
 	o.add(batchOf(1, origin, "a", "b"))
-	o.take(nil, nil, nil)
-	id := publicationID(o.ring.head)
-	o.acknowledge([]answer{{typePuback, publicationID(o.ring.head + 1)}, {typePuback, id &^ firstPublicationID}}, nil)
+	o.nextWrite(nil, nil, nil)
+	id := qos1IDs.of(o.flows[0].ring.head)
+	o.acknowledge([]pubAck{{typePuback, qos1IDs.of(o.flows[0].ring.head + 1)}, {typePuback, id &^ firstPublicationID}}, nil)
 	if origin.n != 0 {
 		t.Errorf("told %v", origin.told())
 	}
-	o.acknowledge([]answer{{typePuback, id}}, nil)
-	if b, _, _ := o.take(nil, nil, nil); origin.n != 1 || len(b) == 0 {
+	o.acknowledge([]pubAck{{typePuback, id}}, nil)
+	if b, _, _ := o.nextWrite(nil, nil, nil); origin.n != 1 || len(b) == 0 {
 		t.Errorf("told %v, then wrote % x", origin.told(), b)
 	}
 }
@@ -153,30 +155,29 @@ func TestOnlyWhatWasWrittenCanBeAcknowledged(t *testing.T) {
 // What was given to a connection that was over by then was never sent.
 func TestWhatABrokenConnectionDidNotTakeIsNoRepetition(t *testing.T) {
 	s, _ := New(Options{URLs: []string{"mqtt://memory"}, Clean: true, Handle: func([]Message) {}})
-	l := newLane(&memConn{}, &s.in, s.out)
-	s.out.attach(l, false)
-	_ = l.fail(net.ErrClosed)
+	c := testConn(&memConn{}, &s.inbox, s.outbox)
+	s.outbox.attach(c, false)
+	_ = c.fail(net.ErrClosed)
 	s.PublishBatch(batchOf(1, nil, "a"))
-	l.finish()
-	s.out.detach(l, ErrNotConnected)
-	s.out.ring.rewind()
-	b, _, _ := s.out.take(nil, nil, nil)
+	c.waitClosed()
+	s.outbox.detach(c, ErrNotConnected)
+	s.outbox.flows[0].ring.rewind()
+	b, _, _ := s.outbox.nextWrite(nil, nil, nil)
 	if len(b) == 0 || b[0]&dupFlag != 0 {
 		t.Errorf("wrote % x", b)
 	}
 }
 
 // Acknowledgements may leave before publications may.
-func TestALaneThatIsNotAttachedWritesNoPublication(t *testing.T) {
+func TestAConnectionThatIsNotAttachedWritesNoPublication(t *testing.T) {
 	s, _ := New(Options{URLs: []string{"mqtt://memory"}, Clean: true, Handle: func([]Message) {}})
 	conn := &memConn{}
-	l := newLane(conn, &s.in, s.out)
+	c := testConn(conn, &s.inbox, s.outbox)
 	s.PublishBatch(batchOf(1, nil, "a"))
-	if err := l.flush(); err != nil || conn.written.Len() > 0 {
+	if err := c.flush(); err != nil || conn.written.Len() > 0 {
 		t.Errorf("%v, wrote % x", err, conn.written.Bytes())
 	}
-	_ = l.fail(net.ErrClosed)
-	l.finish()
+	c.end()
 }
 
 func TestAMessageThatTheBrokerHangsUpOnIsFoundAndGivenUp(t *testing.T) {

@@ -77,6 +77,38 @@ func TestQoS2IsHandedOnOnceOverConnections(t *testing.T) {
 				t.Errorf("%d messages, want 3", n)
 			}
 		}},
+		{"let go", func(t *testing.T, b *broker, c *client, acks func() []Ack) {
+			acks()[0].Redeliver()
+			p := b.greet(true, 0)
+			p.send(again...)
+			if n := len(c.messages(4)); n != 4 {
+				t.Errorf("%d messages, want 4: what was let go is to be handed on again, what was done is not", n)
+			}
+			acks()[0].Done() // too late: there is another one for it
+			want(t, p)
+			if n := c.State().Held; n != 3 {
+				t.Errorf("%d held, want 3", n)
+			}
+			acks()[1].Done()
+			want(t, p, "PUBREC 7", "PUBREC 8", "PUBREC 9")
+			if n := c.State().Held; n != 0 {
+				t.Errorf("%d held, want none", n)
+			}
+		}},
+		{"let go on the second", func(t *testing.T, b *broker, c *client, acks func() []Ack) {
+			p := b.greet(true, 0)
+			p.send(again[:2]...)
+			want(t, p)
+			acks()[0].Redeliver()
+			_ = p.Close()
+			p = b.greet(true, 0)
+			p.send(again...)
+			if n := len(c.messages(4)); n != 4 {
+				t.Errorf("%d messages, want 4", n)
+			}
+			acks()[1].Done()
+			want(t, p, "PUBREC 7", "PUBREC 8", "PUBREC 9")
+		}},
 		{"no session", func(t *testing.T, b *broker, c *client, acks func() []Ack) {
 			p := b.greet(false, 0)
 			p.send(again...)

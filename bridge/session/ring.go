@@ -2,25 +2,21 @@ package session
 
 import "math/rand/v2"
 
-// A parcel is a publication of QoS 1 or 2 that is kept until it is acknowledged.
-type parcel struct {
-	frame   []byte // as it is written; nil once the broker needs it no more
-	slab    *slab  // that the frame lies in
-	origin  Origin
-	payload int // bytes
-	qos     byte
-	state   state
+// A queuedMessage is a publication of QoS 1 or 2 that is kept until it is acknowledged.
+type queuedMessage struct {
+	frame    []byte // as it is written; nil once the broker has acknowledged it for good
+	slab     *slab  // that the frame lies in
+	origin   Origin
+	payload  int // bytes
+	qos      byte
+	state    state
+	awaiting uint8 // QoS 2: how many, with it, awaited a PUBREC when it was written; see window.go
 }
 
 // publication is what the frame says.
-func (p *parcel) publication() *Publication {
-	head, _, _ := fixedHeader(p.frame) // which is whole: we have made it
-	body := p.frame[head:]
-	return &Publication{
-		Topic:   body[2 : 2+int(body[0])<<8+int(body[1])],
-		Payload: body[len(body)-p.payload:],
-		QoS:     p.qos, Retain: p.frame[0]&retainFlag != 0, Origin: p.origin,
-	}
+func (m *queuedMessage) publication() *Publication {
+	_, topic, payload := publishParts(m.frame)
+	return &Publication{Topic: topic, Payload: payload, QoS: m.qos, Retain: m.frame[0]&retainFlag != 0, Origin: m.origin}
 }
 
 // state is how far the broker has answered.
@@ -32,22 +28,22 @@ const (
 	delivered        // PUBACK came, or PUBCOMP
 )
 
-// A slab holds the frames of parcels that follow each other. The ring empties in
+// A slab holds the frames of messages that follow each other. The ring empties in
 // order, so it is soon free as a whole, and used again: a busy rule makes no
 // garbage.
 type slab struct {
-	b    []byte
-	left int // parcels whose frames lie in it
+	b     []byte
+	inUse int // messages whose frames lie in it
 }
 
 const (
 	slabSize = 64 << 10
 	maxFrame = slabSize / 4 // in a slab; a longer one has its own
-	maxSpare = 16           // slabs
+	maxFree  = 16           // slabs
 )
 
-// ring keeps parcels in their order. They are numbered; a number is never used
-// again, and says which packet identifier the parcel has:
+// ring keeps messages in their order. They are numbered; a number is never used
+// again, and says which packet identifier the message has:
 //
 //	head        next                       written       tail
 //	 │ in flight │ of an earlier connection │ never written│
@@ -55,11 +51,12 @@ const (
 //
 // On a connection that is not catching up, next and written are one.
 type ring struct {
-	parcels                   []parcel // of number n: parcels[n % len(parcels)]; the length is a power of two
+	ids                       idRange
+	messages                  []queuedMessage // of number n: messages[n % len(messages)]; the length is a power of two
 	head, next, written, tail uint64
 
-	slab  *slab   // that the next frame goes to; nil at first
-	spare []*slab // empty ones
+	slab *slab   // that the next frame goes to; nil at first
+	free []*slab // empty ones
 }
 
 // minRing is the length of a ring at first, and keptRing up to which it stays as
@@ -69,88 +66,87 @@ const (
 	keptRing = 2048
 )
 
-// newRing numbers from a random start. Identifiers repeat after 32,768 messages,
-// and a persistent session may still hold, from a process before this one, a
-// QoS 2 message between PUBREC and PUBREL: the broker would take a new message
-// with its identifier for a repetition [MQTT-4.3.3-2]. A process that always
-// began with the same number, and was restarted again and again, would always
-// meet what it had left behind.
-func newRing() ring {
-	start := rand.Uint64N(publicationIDs)
-	return ring{parcels: make([]parcel, minRing), head: start, next: start, written: start, tail: start}
+// newRing numbers from a random start. Identifiers repeat after 32,768 messages (1024
+// of QoS 2), and a persistent session may still hold, from a process before this one, a
+// QoS 2 message between PUBREC and PUBREL: the broker would take a new message with its
+// identifier for a repetition [MQTT-4.3.3-2]. A process that always began with the same
+// number, and was restarted again and again, would always meet what it had left behind.
+func newRing(ids idRange) ring {
+	start := rand.Uint64N(ids.n)
+	return ring{ids: ids, messages: make([]queuedMessage, minRing), head: start, next: start, written: start, tail: start}
 }
 
-func (r *ring) at(n uint64) *parcel { return &r.parcels[n&uint64(len(r.parcels)-1)] }
+func (r *ring) at(n uint64) *queuedMessage { return &r.messages[n&uint64(len(r.messages)-1)] }
 
-// push appends a parcel with a publication.
+// push appends a message with a publication.
 func (r *ring) push(p *Publication) {
-	if r.tail-r.head == uint64(len(r.parcels)) {
-		r.resize(2 * len(r.parcels))
+	if r.tail-r.head == uint64(len(r.messages)) {
+		r.resize(2 * len(r.messages))
 	}
-	s := r.room(p.size())
+	s := r.slabFor(publishSize(p))
 	from := len(s.b)
-	s.b = p.appendTo(s.b, publicationID(r.tail))
-	s.left++
-	*r.at(r.tail) = parcel{frame: s.b[from:len(s.b):len(s.b)], slab: s, origin: p.Origin, payload: len(p.Payload), qos: p.QoS}
+	s.b = appendPublish(s.b, p, r.ids.of(r.tail))
+	s.inUse++
+	*r.at(r.tail) = queuedMessage{frame: s.b[from:len(s.b):len(s.b)], slab: s, origin: p.Origin, payload: len(p.Payload), qos: p.QoS}
 	r.tail++
 }
 
-// room gives a slab that has room for a frame.
-func (r *ring) room(size int) *slab {
+// slabFor gives a slab that has room for a frame.
+func (r *ring) slabFor(size int) *slab {
 	if size > maxFrame {
 		return &slab{b: make([]byte, 0, size)}
 	}
 	if r.slab != nil && cap(r.slab.b)-len(r.slab.b) >= size {
 		return r.slab
 	}
-	if n := len(r.spare); n > 0 {
-		r.slab, r.spare = r.spare[n-1], r.spare[:n-1]
+	if n := len(r.free); n > 0 {
+		r.slab, r.free = r.free[n-1], r.free[:n-1]
 	} else {
 		r.slab = &slab{b: make([]byte, 0, slabSize)}
 	}
 	return r.slab
 }
 
-// leave takes a parcel out of its slab.
-func (r *ring) leave(s *slab) {
-	if s.left--; s.left > 0 || cap(s.b) != slabSize {
+// release takes a message out of its slab.
+func (r *ring) release(s *slab) {
+	if s.inUse--; s.inUse > 0 || cap(s.b) != slabSize {
 		return
 	}
 	s.b = s.b[:0]
-	if s != r.slab && len(r.spare) < maxSpare {
-		r.spare = append(r.spare, s)
+	if s != r.slab && len(r.free) < maxFree {
+		r.free = append(r.free, s)
 	}
 }
 
-// pop takes the parcel at the head. A ring that an outage made large gets small
-// again. The parcel's frame is overwritten by the next push.
-func (r *ring) pop() (p parcel) {
-	p, *r.at(r.head) = *r.at(r.head), parcel{}
-	r.leave(p.slab)
+// pop takes the message at the head. A ring that an outage made large gets small
+// again. The message's frame is overwritten by the next push.
+func (r *ring) pop() (p queuedMessage) {
+	p, *r.at(r.head) = *r.at(r.head), queuedMessage{}
+	r.release(p.slab)
 	r.head++
 	r.next = max(r.next, r.head)
 	r.written = max(r.written, r.head)
-	if n := uint64(len(r.parcels)); n > keptRing && r.tail-r.head < n/8 {
-		r.resize(len(r.parcels) / 4)
+	if n := uint64(len(r.messages)); n > keptRing && r.tail-r.head < n/8 {
+		r.resize(len(r.messages) / 4)
 	}
 	return p
 }
 
 func (r *ring) resize(size int) {
-	old := r.parcels
-	r.parcels = make([]parcel, size)
+	old := r.messages
+	r.messages = make([]queuedMessage, size)
 	for n := r.head; n < r.tail; n++ {
 		*r.at(n) = old[n&uint64(len(old)-1)]
 	}
 }
 
-// find gives the parcel that an acknowledgement is for: one that was written, on
+// find gives the message that an acknowledgement is for: one that was written, on
 // this connection or another, and is not done with.
 func (r *ring) find(id uint16) (n uint64, ok bool) {
-	if id < firstPublicationID {
+	if !r.ids.has(id) {
 		return 0, false
 	}
-	n = r.head + uint64((id-uint16(r.head))%publicationIDs)
+	n = r.head + (uint64(id)-r.head)&(r.ids.n-1)
 	return n, n < r.written
 }
 

@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-// A parcel keeps its frame while others come and go around it, whose memory is used
+// A queuedMessage keeps its frame while others come and go around it, whose memory is used
 // again; and the memory does not grow with how many have gone through.
 func TestTheRingKeepsEachFrameUntilItGoes(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	sizes := []int{0, 10, 200, 5000, maxFrame, slabSize - 20, slabSize, 3 * slabSize}
-	r := newRing()
+	r := newRing(qos1IDs)
 	var want [][]byte // the frames in it
 	for step := range 20_000 {
 		if random.IntN(len(want)+1) < 100+300*(step/5000%2) {
@@ -19,7 +19,7 @@ func TestTheRingKeepsEachFrameUntilItGoes(t *testing.T) {
 			for i := range p.Payload {
 				p.Payload[i] = byte(step)
 			}
-			want = append(want, p.appendTo(nil, publicationID(r.tail)))
+			want = append(want, appendPublish(nil, p, qos1IDs.of(r.tail)))
 			r.push(p)
 			continue
 		}
@@ -31,8 +31,8 @@ func TestTheRingKeepsEachFrameUntilItGoes(t *testing.T) {
 			r.pop()
 		}
 	}
-	if len(r.spare) > maxSpare {
-		t.Errorf("%d empty slabs are kept, want %d at most", len(r.spare), maxSpare)
+	if len(r.free) > maxFree {
+		t.Errorf("%d empty slabs are kept, want %d at most", len(r.free), maxFree)
 	}
 	for range want {
 		r.pop()

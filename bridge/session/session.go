@@ -15,14 +15,14 @@ import (
 // Session is one MQTT session with a broker, kept over as many connections as
 // it takes.
 type Session struct {
-	o    Options
-	urls []*url.URL
-	log  *slog.Logger
-	open func(context.Context, *url.URL) (net.Conn, error) // dial, but for tests
-	in   inbox
-	out  *outbox
-	ran  atomic.Bool
-	up   atomic.Pointer[link] // the connection, while there is one
+	o       Options
+	urls    []*url.URL
+	log     *slog.Logger
+	open    func(context.Context, *url.URL) (net.Conn, error) // dial, but for tests
+	inbox   inbox
+	outbox  *outbox
+	ran     atomic.Bool
+	current atomic.Pointer[connection] // the connection, while there is one
 
 	mu    sync.Mutex
 	state State
@@ -31,9 +31,10 @@ type Session struct {
 	wake chan struct{} // the subscriptions were changed
 
 	// Of Run's goroutine.
-	backoff   backoff
-	asking    asking
-	suspicion suspicion
+	backoff    backoff
+	subscriber subscriber
+	closeCause closeCause
+	connLog    connectionLog
 }
 
 // New checks the options. The error lists all that is wrong with them.
@@ -51,17 +52,19 @@ func New(o Options) (*Session, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.connLog = connectionLog{log: s.log, lines: make(map[string]bool)}
 	if s.o.KeepAlive == 0 {
 		s.o.KeepAlive = 30 * time.Second
 	}
 	if s.o.MaxInFlight == 0 {
 		s.o.MaxInFlight = 1000
 	}
-	s.open = s.dial
-	s.out = newOutbox(s.o.MaxInFlight)
-	s.in.handle = o.Handle
+	if s.open = o.Dial; s.open == nil {
+		s.open = s.dial
+	}
+	s.outbox = newOutbox(s.o.MaxInFlight)
+	s.inbox.handle = o.Handle
 	s.wake = make(chan struct{}, 1)
-	s.asking = asking{chunk: maxChunk}
 	s.subs = newSubscriptions(o.Subscriptions, !o.Clean)
 	s.o.Subscriptions = nil // there may be 100,000
 	s.state.Since = time.Now()
@@ -71,20 +74,20 @@ func New(o Options) (*Session, error) {
 // Run connects and keeps connected until ctx ends. Then it hands on no more
 // messages, writes the acknowledgements that Ack.Done released until then and the
 // publications that may be written, publishes the offline status, waits up to 2 s
-// for the broker to have it, and disconnects. Publications that are not
+// for the broker to have it, and disconnects, within LeaveTimeout in all. Publications that are not
 // acknowledged by then, and all later ones, are lost with ErrStopped. No failure
 // of the broker makes it return. It may be called once.
 func (s *Session) Run(ctx context.Context) error {
 	if s.ran.Swap(true) {
 		return errors.New("session: Run called twice")
 	}
-	defer s.out.stop()
+	defer s.outbox.stop()
 	for {
-		l, err := s.connect(ctx)
+		conn, err := s.connect(ctx)
 		if err == nil {
-			err = s.keep(ctx, l)
+			err = s.keep(ctx, conn)
 		} else {
-			s.suspicion.kicks = 0 // the broker was away: another client would have left it there
+			s.closeCause.earlyCloses, s.closeCause.idleCloses = 0, 0 // the broker was away: another client would have left it there
 			if refused := (*RefusedError)(nil); !errors.As(err, &refused) {
 				s.backoff.away()
 			}
@@ -108,132 +111,104 @@ func (s *Session) Run(ctx context.Context) error {
 // arrives from then on is not acknowledged: a persistent session gets it again
 // at its next connect. A caller with work in hand calls Drain first, and ends
 // Run when the work is done.
-func (s *Session) Drain() { s.in.close() }
+func (s *Session) Drain() { s.inbox.close() }
 
 // Repeat has the broker send again what it has sent and Handle still holds: it does
 // so on a new connection, if the session is persistent. It does not wait.
 func (s *Session) Repeat() {
-	if l := s.up.Load(); l != nil {
-		_ = l.lane.fail(errRepeat)
+	if conn := s.current.Load(); conn != nil {
+		_ = conn.mqtt.fail(errRepeat)
 	}
 }
 
 // connect tries the addresses in order.
-func (s *Session) connect(ctx context.Context) (*link, error) {
-	var err error
+func (s *Session) connect(ctx context.Context) (*connection, error) {
+	var all eachAddress
 	for _, u := range s.urls {
-		l, e := s.connectTo(ctx, u)
-		if e == nil {
-			return l, nil
+		conn, err := s.connectTo(ctx, u)
+		if err == nil {
+			return conn, nil
 		}
-		if e = fmt.Errorf("%s: %w", u, e); err == nil {
-			err = e
-		} else {
-			err = fmt.Errorf("%w; %w", err, e)
-		}
+		all = append(all, fmt.Errorf("%s: %w", u, err))
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return nil, err
+	return nil, all
 }
 
 // keep uses a connection until it is lost, or ctx ends.
-func (s *Session) keep(ctx context.Context, l *link) error {
+func (s *Session) keep(ctx context.Context, conn *connection) error {
 	start := time.Now()
-	s.up.Store(l)
-	defer s.up.Store(nil)
-	wary := s.suspicion.wary
-	if !wary {
-		s.out.attach(l.lane, l.present) // before anybody is told of the connection
+	s.current.Store(conn)
+	defer s.current.Store(nil)
+	defer conn.boundEnd(ctx)()
+	cautious := s.closeCause.cautious
+	if !cautious {
+		s.outbox.attach(conn.mqtt, conn.present) // before anybody is told of the connection
 	}
-	s.log.Info("connected", "broker", l.broker, "session_present", l.present)
+	s.connLog.connected(conn)
 	s.change(func(state *State) {
-		state.Connected, state.Broker, state.Since = true, l.broker, start
-		state.SessionPresent = l.present
+		state.Connected, state.Broker, state.Since = true, conn.broker, start
+		state.SessionPresent = conn.present
 		state.Connects++
-		state.LastErr = ""
-		if !l.present {
-			clear(s.subs.gone) // the broker has nothing of ours
+		state.LastErr, state.Attempts = "", 0
+		if !conn.present {
+			s.subs.allRemoved()
 		}
 	})
-	if wary {
-		l.rest(ctx)
+	s.subscriber.limits = s.subscriber.limitsOf(conn.broker)
+	if cautious {
+		conn.leaveIdle(ctx, s.closeCause.quietTest)
 	}
-	s.subscribe(ctx, l, true)
-	s.announce(ctx, l)
-	if wary && !l.over(ctx) {
-		s.out.attach(l.lane, l.present)
+	s.subscriber.limits.pause = 0
+	if s.subscribe(ctx, conn, true, false) {
+		s.change(func(*State) {})
+	}
+	s.publishOnline(ctx, conn)
+	if cautious && !conn.isOver(ctx) {
+		s.outbox.attach(conn.mqtt, conn.present)
 	}
 	retry := time.NewTicker(retryRefused)
 	defer retry.Stop()
+	lasts := time.NewTimer(time.Until(s.connLog.next()))
+	defer lasts.Stop()
 	for {
 		select {
+		case <-lasts.C:
+			if !s.connLog.lasted() {
+				lasts.Reset(time.Until(s.connLog.next()))
+				continue
+			}
+			s.change(func(state *State) { state.Losses, state.LastLoss = 0, "" })
 		case <-retry.C:
-			s.subscribe(ctx, l, true)
+			s.retry(ctx, conn)
 		case <-s.wake:
-			s.subscribe(ctx, l, false)
-		case <-l.lost:
-			return s.lost(l, time.Since(start))
+			if s.subscribe(ctx, conn, false, false); !conn.isOver(ctx) {
+				s.change(func(*State) {})
+			}
+		case <-conn.lost:
+			return s.connectionLost(conn, time.Since(start))
 		case <-ctx.Done():
-			s.leave(l)
+			s.leave(conn)
 			return nil
 		}
 	}
 }
 
-// announce publishes the online status.
-func (s *Session) announce(ctx context.Context, l *link) {
-	if s.o.Status == nil || l.over(ctx) {
-		return
-	}
-	l.announcing = true
-	err := l.say(ctx, onlineID, s.o.Status.Topic, statusOnline)
-	if l.over(ctx) {
-		return
-	}
-	l.announcing = false
-	if err != nil {
-		s.log.Warn("status not published", "topic", s.o.Status.Topic, "broker", l.broker, "err", err)
-		return
-	}
-	s.suspicion.announced = true
-}
-
-// leave ends a connection in good order. DISCONNECT makes the broker discard
-// the will [MQTT-3.1.2-10], so that offline is to be said before. Should the
-// broker be too slow for that, it is left without DISCONNECT, and the will says it.
-func (s *Session) leave(l *link) {
-	s.in.close()
-	cut := time.AfterFunc(leaveTimeout, func() { _ = l.lane.fail(net.ErrClosed) })
-	defer cut.Stop()
-	_ = l.lane.flush()
-	if s.o.Status != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), farewellTimeout)
-		if err := l.say(ctx, offlineID, s.o.Status.Topic, statusOffline); err != nil {
-			s.log.Warn("status not published", "topic", s.o.Status.Topic, "broker", l.broker, "err", err)
-		}
-		cancel()
-	}
-	l.disconnect()
-	s.out.detach(l.lane, ErrStopped)
-	s.log.Info("disconnected", "broker", l.broker)
-}
-
-// report tells of a failure: aloud where it is another one than the last.
+// report tells of a failure.
 func (s *Session) report(err error) {
-	text := err.Error()
-	was := s.State()
-	switch {
-	case was.Connected:
-		s.log.Warn("connection lost", "broker", was.Broker, "err", text)
-	case was.LastErr != text:
-		s.log.Warn("cannot connect", "err", text)
-	default:
-		s.log.Debug("still cannot connect", "err", text)
+	if was := s.State(); was.Connected {
+		s.connLog.ended(was.Broker, err)
+	} else {
+		s.connLog.failed(err)
 	}
 	s.change(func(state *State) {
 		s.disconnected(state)
-		state.LastErr = text
+		state.LastErr = err.Error()
+		state.Attempts, state.Losses = s.connLog.attempts, s.connLog.losses
+		if state.Attempts == 0 {
+			state.LastLoss = state.LastErr
+		}
 	})
 }

@@ -16,18 +16,28 @@ import (
 )
 
 // honest is a broker that keeps QoS 2 as section 4.3.3 asks, and that forgets to
-// answer, answers late, twice or out of order, and drops connections.
+// answer, answers late, twice or out of order, and drops connections. On every other
+// connection it answers what it reads, and reads enough: a message that it answered on
+// none of four in a row, as chance would have it at last, would be taken for one that
+// it does not take.
 type honest struct {
-	r    *rand.Rand
-	held map[uint16]bool // QoS 2, from PUBLISH to PUBREL
-	got  map[string][]int
-	dups int
+	connects int
+	r        *rand.Rand
+	held     map[uint16]bool // QoS 2, from PUBLISH to PUBREL
+	got      map[string][]int
+	dups     int
 }
 
 // serve serves one connection until it is dropped; calm: not at all.
 func (h *honest) serve(p *peer, calm bool) {
 	var late [][]byte
-	for n := h.r.IntN(200); calm || n > 0; n-- {
+	h.connects++
+	answers := calm || h.connects%2 == 0
+	n := h.r.IntN(200)
+	if answers {
+		n += 50
+	}
+	for ; calm || n > 0; n-- {
 		var cp packets.ControlPacket
 		select {
 		case cp = <-p.in:
@@ -60,7 +70,7 @@ func (h *honest) serve(p *peer, calm bool) {
 		default:
 			continue
 		}
-		if late = append(late, reply); !calm && h.r.IntN(3) == 0 {
+		if late = append(late, reply); !answers && h.r.IntN(3) == 0 {
 			continue
 		}
 		if !calm && h.r.IntN(4) == 0 {

@@ -53,7 +53,7 @@ func TestABrokerThatStopsReadingIsGivenUpOnEveryWay(t *testing.T) {
 			c.reached("connected again", func(s State) bool { return s.Connects == 2 })
 			begin = time.Now()
 			c.stop()
-			if d := time.Since(begin); d > leaveTimeout+drainTimeout {
+			if d := time.Since(begin); d > LeaveTimeout+drainTimeout {
 				t.Errorf("the end took %v", d)
 			}
 		})

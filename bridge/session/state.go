@@ -9,6 +9,10 @@ type State struct {
 	Since          time.Time // of the last change of Connected
 	SessionPresent bool      // the broker remembered the session when we connected
 	Connects       int       // connects that succeeded
+	Attempts       int       // connects that failed since there was a connection, or since the start
+	Losses         int       // connections that were lost, since one has held for an hour
+	LastLoss       string    // why the last of them was; "" if there were none
+	Unsteady       bool      // it is connected, and has lost so many lately that this one may not last either
 	LastErr        string    // why the last connect failed or the last connection ended; "" if neither happened since
 
 	Active     int                 // subscriptions granted on this connection, some perhaps with less than asked for
@@ -16,16 +20,24 @@ type State struct {
 	Troubled   []SubscriptionState // those refused, left out or granted with less; shared, so not to be changed
 
 	Received    uint64 // messages handed on
+	Held        int    // of these, on this connection, not acknowledged yet: Handle holds them, or one before them
 	Published   uint64 // messages that the broker has: written (QoS 0), or acknowledged (QoS 1, 2)
 	Outstanding int    // messages that are on their way to it
 }
+
+// After so many losses a connection must hold for so long to be trusted.
+const (
+	unsteady = 3
+	steady   = 5 * time.Minute
+)
 
 // SubscriptionState is what became of a subscription.
 type SubscriptionState struct {
 	Subscription
 	Active  bool   // granted on this connection
 	Granted byte   // quality of service granted; it may be less than asked for
-	Err     string // what is wrong with it: refused, or granted with less; "" while all is well or the answer is out
+	Err     string // what is wrong with it: refused, left out, or granted with less; "" while all is well or the answer is out
+	Surplus bool   // it is left out because the broker takes fewer subscriptions than are wanted
 }
 
 // State returns the present state. It costs no walk over the subscriptions unless
@@ -36,9 +48,13 @@ func (s *Session) State() State {
 	state := s.state
 	tally := s.subs.count()
 	state.Active, state.Unanswered, state.Troubled = tally.active, tally.unanswered, tally.troubled
-	state.Received = s.in.received.Load()
-	state.Published = s.out.published.Load()
+	state.Received = s.inbox.received.Load()
+	state.Published = s.outbox.published.Load()
 	state.Outstanding = s.Outstanding()
+	state.Unsteady = state.Connected && state.Losses >= unsteady && time.Since(state.Since) < steady
+	if conn := s.current.Load(); conn != nil {
+		state.Held = conn.mqtt.acks.unacknowledged()
+	}
 	return state
 }
 
@@ -57,5 +73,5 @@ func (s *Session) disconnected(state *State) {
 	if state.Connected {
 		state.Connected, state.Since = false, time.Now()
 	}
-	s.subs.disconnect()
+	s.subs.deactivate()
 }

@@ -3,9 +3,8 @@ package session
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
-
-	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
 const (
@@ -15,148 +14,253 @@ const (
 	maxChunkBytes = 16 << 10
 
 	// subackTimeout is how long a SUBACK may take. Retained messages may come
-	// before it [MQTT-3.8.4-1], and many of them over a slow link.
+	// before it [MQTT-3.8.4-1], and many of them over a slow line.
 	subackTimeout = 60 * time.Second
 
-	// retryRefused is how often a refused filter is asked for again, for what a
-	// broker allows can change.
-	retryRefused = 60 * time.Second
+	// retryRefused is when a refused filter is asked for again, for what a broker
+	// allows can change. It doubles up to maxRetryRefused while that is in vain.
+	retryRefused    = 60 * time.Second
+	maxRetryRefused = 10 * time.Minute
 
-	// quarantine is how long a filter that made the broker close the connection
-	// is not asked for.
-	quarantine = 10 * time.Minute
-
-	// maxWarnings bounds the lines that one round of SUBSCRIBEs can log.
-	maxWarnings = 10
+	// maxNamed bounds the filters that one line of the log names.
+	maxNamed = 10
 )
 
-// asking is how filters are asked for. A broker that dislikes a SUBSCRIBE may
+// subscriber is how filters are asked for. A broker that dislikes a SUBSCRIBE may
 // close the connection instead of refusing it, because of the number of filters
 // or of a single one, and would do so at every connect. So the next connect asks
 // for fewer at a time, until the filter to blame is known and can be left out.
-type asking struct {
-	chunk   int             // filters in one SUBSCRIBE or UNSUBSCRIBE
-	round   uint32          // number of the round of SUBSCRIBEs
-	current []*subscription // those in the SUBSCRIBE that has no answer yet
-	giving  []string        // filters in the UNSUBSCRIBE that has no answer yet
+type subscriber struct {
+	limitsByBroker map[string]*limits // what is known of each broker, by its address
+	limits         *limits            // of the broker of this connection
+	round          uint32             // number of the round of SUBSCRIBEs
+	subscribing    []*subscription    // those in the SUBSCRIBE that has no answer yet
+	unsubscribing  []string           // filters in the UNSUBSCRIBE that has no answer yet
+	probe          *subscription      // one of those left out that has no answer yet
+	samples        int                // how often one of several refused filters was asked for alone
 }
 
+// reset forgets what has no answer: the connection has ended.
+func (s *subscriber) reset() { s.subscribing, s.unsubscribing, s.probe = nil, nil, nil }
+
 // subscribe asks for what is wanted and not granted, with again also for what was
-// refused, and then gives back what is wanted no more.
-func (s *Session) subscribe(ctx context.Context, l *link, again bool) {
-	asked, all, version := s.askForAll(ctx, l, again)
-	gave := all && s.giveAllBack(ctx, l, version)
-	if (asked || gave || !again) && !l.over(ctx) {
+// refused, and then unsubscribes from what is wanted no more; before that, where the broker
+// would have too many. With probe it then asks for one of those that are left out, if it
+// is time. It reports whether it did any of it.
+func (s *Session) subscribe(ctx context.Context, conn *connection, again, probe bool) (did bool) {
+	s.subscriber.round++
+	r := round{begin: time.Now(), again: again}
+	for more := true; more && !conn.isOver(ctx); {
+		more = false
+		todo, version := s.missing(again)
+		if s.mustUnsubscribeFirst(todo) {
+			gave, all := s.unsubscribeAll(ctx, conn, version)
+			if did = did || gave; !all {
+				break // what is new is in the next round
+			}
+			s.subscriber.limits.unsure = false
+		}
+		did = did || len(todo) > 0
+		if !s.subscribeAll(ctx, conn, todo, version, &r) {
+			break
+		}
+		if more = r.learnt; more {
+			r.learnt = false
+			continue
+		}
+		gave, all := s.unsubscribeAll(ctx, conn, version)
+		did = did || gave
+		more = all && probe && s.probe(ctx, conn, &r)
+	}
+	if conn.isOver(ctx) {
+		return false
+	}
+	s.logResults(conn.broker, &r)
+	return did
+}
+
+// retry is a round some time after the one before it.
+func (s *Session) retry(ctx context.Context, conn *connection) {
+	if s.subscribe(ctx, conn, s.subscriber.limits.due(time.Now()), true) {
 		s.change(func(*State) {})
 	}
 }
 
-// askForAll asks chunk by chunk; all says that each chunk of that version was
-// answered.
-func (s *Session) askForAll(ctx context.Context, l *link, again bool) (asked, all bool, version int) {
-	s.asking.round++
-	wrong := 0
-	todo, version := s.lacking(again)
-	for asked = len(todo) > 0; len(todo) > 0 && !l.over(ctx); {
+// subscribeAll asks chunk by chunk. It reports whether each was answered.
+func (s *Session) subscribeAll(ctx context.Context, conn *connection, todo []*subscription, version int, r *round) bool {
+	for len(todo) > 0 {
 		chunk := s.nextChunk(todo, version)
 		if chunk == nil {
-			todo, version = s.lacking(again)
-			continue
+			r.learnt = true // what is wanted
+			return true
 		}
-		s.asking.current = chunk
-		codes, err := s.ask(ctx, l, chunk)
-		if l.over(ctx) {
-			return true, false, version
+		if !s.subscribeChunk(ctx, conn, chunk, r) {
+			return false // again with the next round
 		}
-		s.asking.current = nil
-		if err != nil {
-			s.log.Warn("no answer to SUBSCRIBE", "broker", l.broker, "filter", chunk[0].Filter, "err", err)
-			break // again with the next round
+		if r.learnt {
+			return true
 		}
-		wrong += s.granted(chunk, codes, maxWarnings-wrong)
-		todo = todo[len(chunk):]
+		if todo = todo[len(chunk):]; len(todo) == 0 && len(r.doubtful) > 0 {
+			todo = s.sample(ctx, conn, r)
+		}
+		if conn.isOver(ctx) {
+			return false
+		}
 	}
-	if wrong > maxWarnings {
-		s.log.Warn("more subscriptions not granted as asked for", "broker", l.broker, "count", wrong-maxWarnings)
-	}
-	return asked, len(todo) == 0, version
+	return true
 }
 
-// ask sends one SUBSCRIBE and waits for the return codes, by filter.
-func (s *Session) ask(ctx context.Context, l *link, chunk []*subscription) (map[string]byte, error) {
-	filters := make(map[string]byte, len(chunk))
-	for _, sub := range chunk {
-		filters[sub.Filter] = max(filters[sub.Filter], sub.QoS)
+// probe asks for one of the subscriptions that are left out, where it is time. It says
+// whether there is more to ask for now.
+func (s *Session) probe(ctx context.Context, conn *connection, r *round) (more bool) {
+	sub := s.leftOut(time.Now())
+	if sub == nil {
+		return false
 	}
-	// No handler: paho's router would cost a walk over all of them per message,
-	// and never sees one anyway.
-	token := l.client.SubscribeMultiple(filters, nil).(*mqtt.SubscribeToken)
-	if err := l.await(ctx, token, subackTimeout); err != nil {
-		l.settle(ctx)
-		return nil, err
+	was, scratch := sub.SubscriptionState, round{}
+	s.subscriber.probe = sub
+	if answered := s.subscribeChunk(ctx, conn, []*subscription{sub}, &scratch); !answered && conn.isOver(ctx) {
+		return false
 	}
-	return token.Result(), nil
-}
-
-// granted enters the return codes of a SUBACK, and logs what is wrong and was
-// not before, at most so many times. It returns how many that are.
-func (s *Session) granted(chunk []*subscription, codes map[string]byte, warnings int) (wrong int) {
+	s.subscriber.probe = nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.subs.tally = nil
-	for _, sub := range chunk {
-		code, ok := codes[sub.Filter]
-		was := sub.Err
-		sub.lowered = ok && code < sub.QoS
-		switch {
-		case !ok: // the broker ended the SUBSCRIBE with something else
-			sub.Err = "the broker gave no return code"
-		case code == subackFailure:
-			sub.Err = "refused by the broker; check what it allows this user to subscribe to"
-		case sub.lowered:
-			sub.Active, sub.Granted = true, code
-			sub.proven = true
-			sub.Err = fmt.Sprintf("granted with QoS %d, asked for %d", code, sub.QoS)
-		default:
-			sub.Active, sub.Granted, sub.Err = true, code, ""
-			sub.proven = true
-		}
-		if sub.Err != "" && sub.Err != was {
-			if wrong++; wrong <= warnings {
-				s.log.Warn("subscription", "filter", sub.Filter, "broker", s.state.Broker, "err", sub.Err)
-			}
-		}
+	limits := s.subscriber.limits
+	limits.probed(sub.Active)
+	switch {
+	case sub.Active && was.Surplus:
+		limits.maxSubs, limits.closedAbove = -1, -1
+	case was.Surplus:
+		sub.SubscriptionState = was
+	default:
+		r.wrong = append(r.wrong, scratch.wrong...)
 	}
-	return wrong
+	return sub.Active
 }
 
-// giveAllBack gives back what is wanted no more, chunk by chunk. It stops when
+// leftOut is the one that is to be asked for now: those that are left out for their own
+// sake and those for the number by turns, and each of them.
+func (s *Session) leftOut(now time.Time) *subscription {
+	l := s.subscriber.limits
+	if l.probeDelay == 0 || now.Before(l.probeAt) {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out, surplus []*subscription
+	for _, sub := range s.subs.wanted {
+		if l.closedOver[sub].leftOut {
+			out = append(out, sub)
+		} else if sub.Surplus {
+			surplus = append(surplus, sub)
+		}
+	}
+	list, turn := out, l.probes
+	if len(out) > 0 && len(surplus) > 0 {
+		turn /= 2
+	}
+	if len(out) == 0 || len(surplus) > 0 && l.probes%2 == 0 {
+		list = surplus
+	}
+	if len(list) == 0 {
+		l.probeDelay = 0
+		return nil
+	}
+	sub := list[turn%len(list)]
+	sub.asked, sub.round = true, s.subscriber.round
+	return sub
+}
+
+// probed is the end of a connection that one of those left out was asked for on.
+func (s *Session) probed(err error) error {
+	l, sub := s.subscriber.limits, s.subscriber.probe
+	l.probed(false)
+	if sub.Surplus {
+		return fmt.Errorf("%w when asked for one subscription more than it took, to see whether it takes more now; the next try is in %v", err, l.probeDelay)
+	}
+	return fmt.Errorf("%w when asked again for filter %q, which is left out; the next try is in %v", err, sub.Filter, l.probeDelay)
+}
+
+// subscribeChunk asks for a chunk, and enters the answer.
+func (s *Session) subscribeChunk(ctx context.Context, conn *connection, chunk []*subscription, r *round) (answered bool) {
+	s.subscriber.subscribing = chunk
+	codes, err := s.sendSubscribe(ctx, conn, chunk)
+	if err != nil && conn.isOver(ctx) {
+		return false
+	}
+	s.subscriber.subscribing = nil
+	if err != nil {
+		s.connLog.warn("no answer to SUBSCRIBE", "broker", conn.broker, "filters", names(chunk), "err", err)
+		s.recordNoSuback(chunk)
+		return false
+	}
+	s.recordSuback(chunk, codes, r)
+	return true
+}
+
+// sample finds out whether the broker refused filters because they were too many in
+// one SUBSCRIBE: it asks for one of them alone. If that is so the others are to be
+// asked for again, in smaller packets.
+func (s *Session) sample(ctx context.Context, conn *connection, r *round) (todo []*subscription) {
+	doubtful := r.doubtful
+	r.doubtful = nil
+	i := s.subscriber.samples % len(doubtful)
+	s.subscriber.samples++
+	one := doubtful[i : i+1 : i+1]
+	if !s.subscribeChunk(ctx, conn, one, r) || !one[0].Active {
+		return nil
+	}
+	s.subscriber.limits.shrink(filtersOf(doubtful), false)
+	return slices.Delete(slices.Clone(doubtful), i, i+1)
+}
+
+// sendSubscribe sends one SUBSCRIBE and waits for the return codes, by filter.
+func (s *Session) sendSubscribe(ctx context.Context, conn *connection, chunk []*subscription) (map[string]byte, error) {
+	filters, qos := make([]string, 0, len(chunk)), make([]byte, 0, len(chunk))
+	at := make(map[string]int, len(chunk))
+	for _, sub := range chunk {
+		if i, twice := at[sub.Filter]; twice {
+			qos[i] = max(qos[i], sub.QoS)
+			continue
+		}
+		at[sub.Filter] = len(filters)
+		filters, qos = append(filters, sub.Filter), append(qos, sub.QoS)
+	}
+	codes, err := conn.mqtt.request(ctx, len(filters), func(id uint16) []byte { return encodeSubscribe(id, filters, qos) })
+	if err != nil {
+		return nil, err
+	}
+	granted := make(map[string]byte, len(filters))
+	for i, filter := range filters {
+		granted[filter] = codes[i]
+	}
+	return granted, nil
+}
+
+// unsubscribeAll unsubscribes from what is wanted no more, chunk by chunk. It stops when
 // what is wanted is no longer of that version, of which all was asked for: what is
-// new comes first, in the round that follows.
-func (s *Session) giveAllBack(ctx context.Context, l *link, version int) (gave bool) {
-	todo := s.unwanted()
-	for gave = len(todo) > 0; len(todo) > 0 && !l.over(ctx); {
-		chunk := s.nextGone(todo, version)
+// new comes first, in the round that follows. all reports whether it came to the end.
+func (s *Session) unsubscribeAll(ctx context.Context, conn *connection, version int) (gave, all bool) {
+	todo := s.toUnsubscribe()
+	for gave = len(todo) > 0; len(todo) > 0 && !conn.isOver(ctx); {
+		chunk := s.nextUnsubscribe(todo, version)
 		if chunk == nil {
 			break
 		}
-		s.asking.giving = chunk
-		err := l.await(ctx, l.client.Unsubscribe(chunk...), subackTimeout)
-		if err != nil {
-			l.settle(ctx)
-		}
-		if l.over(ctx) {
+		s.subscriber.unsubscribing = chunk
+		_, err := conn.mqtt.request(ctx, 0, func(id uint16) []byte { return encodeUnsubscribe(id, chunk) })
+		if err != nil && conn.isOver(ctx) {
 			break
 		}
-		s.asking.giving = nil
+		s.subscriber.unsubscribing = nil
 		if err != nil {
-			s.log.Warn("no answer to UNSUBSCRIBE", "broker", l.broker, "filter", chunk[0], "err", err)
+			s.connLog.warn("no answer to UNSUBSCRIBE", "broker", conn.broker, "filter", chunk[0], "err", err)
 			break // again with the next round
 		}
 		s.mu.Lock()
-		s.subs.forget(chunk...)
+		s.subs.removed(chunk...)
 		s.mu.Unlock()
 		todo = todo[len(chunk):]
 	}
-	return gave
+	return gave, len(todo) == 0
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 )
 
 // Subscription is one topic filter and the highest quality of service wanted.
@@ -19,31 +18,34 @@ type Subscription struct {
 // an answer that comes when it is wanted no more is entered where nobody looks.
 type subscription struct {
 	SubscriptionState
-	round   uint32   // of SUBSCRIBEs in which it was asked for last
-	asked   bool     // the broker may have it
-	lowered bool     // granted with less than asked for, when it was answered last
-	proven  bool     // granted at least once
-	trouble *trouble // nil: none
+	round      uint32 // of SUBSCRIBEs in which it was asked for last
+	asked      bool   // the broker may have it
+	atBroker   bool   // the broker has it, on this connection or from one before
+	uncertain  bool   // the broker may have it: a connection ended over the SUBSCRIBE
+	withheld   bool   // the broker is not to have it, for it takes no more
+	downgraded bool   // granted with less than asked for, when it was answered last
+	proven     bool   // granted at least once
+	loggedErr  string // of Err, in the log
 }
 
-// trouble is what a subscription did to connections.
-type trouble struct {
-	strikes int       // how often it, asked for alone, ended one
-	until   time.Time // end of its quarantine
+// obsoleteFilter is one that the broker may have, and nobody wants.
+type obsoleteFilter struct {
+	atBroker bool // the broker has it
+	failures int  // how often unsubscribing it, alone, ended the connection
 }
 
-// subscriptions are what is wanted and what is to be given back. They are changed
+// subscriptions are what is wanted and what is to be unsubscribed. They are changed
 // by SetSubscriptions, and what is known of each by the goroutine of Run, both
 // under the session's mu.
 type subscriptions struct {
-	wanted  []*subscription
-	version int            // of wanted
-	gone    map[string]int // filters that the broker may have, and nobody wants; how often giving one back, alone, ended the connection
-	tally   *tally         // nil: to be counted
+	wanted   []*subscription
+	version  int // of wanted
+	obsolete map[string]obsoleteFilter
+	counts   *subscriptionCounts // nil: to be counted
 }
 
-// tally is what State says of the subscriptions, counted once for many who ask.
-type tally struct {
+// subscriptionCounts is what State says of the subscriptions, counted once for many who ask.
+type subscriptionCounts struct {
 	active, unanswered int
 	troubled           []SubscriptionState
 }
@@ -52,7 +54,7 @@ type tally struct {
 // have filled.
 func newSubscriptions(subs []Subscription, persistent bool) subscriptions {
 	all := make([]subscription, len(subs)) // there may be 100,000
-	s := subscriptions{wanted: make([]*subscription, len(subs)), gone: make(map[string]int)}
+	s := subscriptions{wanted: make([]*subscription, len(subs)), obsolete: make(map[string]obsoleteFilter)}
 	for i, sub := range subs {
 		all[i].Subscription, all[i].asked = sub, persistent
 		s.wanted[i] = &all[i]
@@ -62,10 +64,10 @@ func newSubscriptions(subs []Subscription, persistent bool) subscriptions {
 
 // SetSubscriptions replaces the subscriptions. Those that stay, with the same
 // quality of service, notice nothing, and lose nothing. What is new is asked for,
-// and only then what is gone is given back: a filter that is replaced by one that
+// and only then what is gone is unsubscribed: a filter that is replaced by one that
 // covers it loses nothing either, though a message that both match may come twice.
 // State shows the change at once. Without a connection it waits for the next one;
-// what is gone is then given back if the broker remembers the session. An error
+// what is gone is then unsubscribed if the broker remembers the session. An error
 // lists all that is wrong, and nothing is changed. It may be called from any
 // goroutine, and does not wait for the broker.
 func (s *Session) SetSubscriptions(subs []Subscription) error {
@@ -109,31 +111,32 @@ func (s *subscriptions) replace(subs []Subscription) {
 			wanted[i] = old
 			continue
 		}
-		_, asked := s.gone[want.Filter]
+		was, asked := s.obsolete[want.Filter]
+		held := was.atBroker || old != nil && old.atBroker
 		asked = asked || old != nil && old.asked
-		wanted[i] = &subscription{SubscriptionState: SubscriptionState{Subscription: want}, asked: asked}
+		wanted[i] = &subscription{SubscriptionState: SubscriptionState{Subscription: want}, asked: asked, atBroker: held}
 	}
 	for _, want := range subs {
 		delete(was, want.Filter)
-		delete(s.gone, want.Filter)
+		delete(s.obsolete, want.Filter)
 	}
 	for filter, sub := range was {
 		if sub.asked {
-			s.gone[filter] = 0
+			s.obsolete[filter] = obsoleteFilter{atBroker: sub.atBroker}
 		}
 	}
-	s.wanted, s.tally = wanted, nil
+	s.wanted, s.counts = wanted, nil
 	s.version++
 }
 
 // count counts, unless nothing has changed since the last time.
-func (s *subscriptions) count() *tally {
-	if s.tally != nil {
-		return s.tally
+func (s *subscriptions) count() *subscriptionCounts {
+	if s.counts != nil {
+		return s.counts
 	}
-	t := new(tally)
+	t := new(subscriptionCounts)
 	for _, sub := range s.wanted {
-		answered := sub.Active || sub.Err != "" && !sub.lowered
+		answered := sub.Active || sub.Err != "" && !sub.downgraded
 		if sub.Active {
 			t.active++
 		}
@@ -143,23 +146,146 @@ func (s *subscriptions) count() *tally {
 			t.troubled = append(t.troubled, sub.SubscriptionState)
 		}
 	}
-	s.tally = t
+	s.counts = t
 	return t
 }
 
-// lacking lists what is to be asked for in a round: what is wanted, not granted,
-// and not asked for in this round before; with again also what was refused.
-func (s *Session) lacking(again bool) (todo []*subscription, version int) {
+// missing lists what is to be asked for in a round: what is wanted, not granted,
+// and not asked for in this round before; with again also what was refused. Where the
+// broker takes no more than so many, that is those that come first. Where something has
+// ended connections it comes last, and first what the broker took before.
+func (s *Session) missing(again bool) (todo []*subscription, version int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
+	l := s.subscriber.limits
+	l.dropUnwanted(s.subs.wanted)
+	places := 0
 	for _, sub := range s.subs.wanted {
-		if sub.Active || sub.round == s.asking.round || sub.Err != "" && !again || sub.trouble != nil && now.Before(sub.trouble.until) {
+		trouble, troubled := l.closedOver[sub]
+		if trouble.leftOut {
+			sub.withheld = false
+			continue
+		}
+		left, surplus := false, false
+		switch {
+		case l.trial != nil && sub != l.trial:
+			left = troubled || !sub.proven || places >= l.trialSubs-1
+		case l.trial == nil && l.maxSubs >= 0:
+			left = places >= l.maxSubs
+			surplus = left
+		}
+		if !left && sub != l.trial {
+			places++
+		}
+		s.subs.setWithheld(sub, left, surplus, l)
+		if left || sub.Active || sub.round == s.subscriber.round || sub.Err != "" && !again {
 			continue
 		}
 		todo = append(todo, sub)
 	}
+	if l.careful() {
+		todo = l.order(todo)
+	}
 	return todo, s.subs.version
+}
+
+// setWithheld notes whether the broker is not to have a subscription, and why.
+func (s *subscriptions) setWithheld(sub *subscription, left, surplus bool, l *limits) {
+	sub.withheld = left
+	switch text := l.surplusText(); {
+	case surplus && sub.Err != text:
+		sub.Surplus, sub.Err, sub.downgraded, s.counts = true, text, false, nil
+	case !surplus && sub.Surplus:
+		sub.Surplus, sub.Err, s.counts = false, "", nil
+	}
+}
+
+// dropUnwanted forgets what is not wanted any more.
+func (l *limits) dropUnwanted(wanted []*subscription) {
+	if len(l.closedOver) == 0 && l.trial == nil {
+		return
+	}
+	troubles := make(map[*subscription]closeRecord)
+	trial := false
+	for _, sub := range wanted {
+		if t, ok := l.closedOver[sub]; ok {
+			troubles[sub] = t
+		}
+		trial = trial || sub == l.trial
+	}
+	if l.closedOver = troubles; !trial {
+		l.trial = nil
+	}
+}
+
+// order puts first what the broker took before, and last what ended connections. What
+// is between begins elsewhere each time that something did: filters beside each other are
+// often of one kind, and where all are bad, others may not be.
+func (l *limits) order(todo []*subscription) []*subscription {
+	var proven, others, last []*subscription
+	for _, sub := range todo {
+		list := &others
+		if _, troubled := l.closedOver[sub]; troubled || sub == l.trial {
+			list = &last
+		} else if sub.proven {
+			list = &proven
+		}
+		*list = append(*list, sub)
+	}
+	if n := l.countClosed(); n > 0 && len(others) > 0 {
+		i := n * 618 * len(others) / 1000 % len(others)
+		others = slices.Concat(others[i:], others[:i])
+	}
+	return slices.Concat(proven, others, last)
+}
+
+// mayHaveMore reports whether the broker may have some more of those wanted than are known, beside
+// this one and others over which it closed a connection.
+func (s *subscriptions) mayHaveMore(but *subscription, l *limits) bool {
+	return slices.ContainsFunc(s.wanted, func(sub *subscription) bool {
+		_, troubled := l.closedOver[sub]
+		return sub.uncertain && sub != but && !troubled
+	})
+}
+
+// countAtBroker is how many subscriptions the broker has of us, as far as is known.
+func (s *subscriptions) countAtBroker() (n int) {
+	for _, sub := range s.wanted {
+		if sub.atBroker {
+			n++
+		}
+	}
+	for _, gone := range s.obsolete {
+		if gone.atBroker {
+			n++
+		}
+	}
+	return n
+}
+
+// countNotAtBroker is how many of them the broker does not have, as far as is known.
+func countNotAtBroker(subs []*subscription) (n int) {
+	for _, sub := range subs {
+		if !sub.atBroker {
+			n++
+		}
+	}
+	return n
+}
+
+// mustUnsubscribeFirst reports whether what nobody wants is to be unsubscribed before
+// todo is asked for: else there would be more subscriptions than the broker takes.
+func (s *Session) mustUnsubscribeFirst(todo []*subscription) bool {
+	space := s.subscriber.limits.subsAllowed()
+	switch {
+	case s.subscriber.limits.unsure:
+		return true
+	case space < 0 || len(todo) == 0:
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.subs.countAtBroker()+countNotAtBroker(todo) > space
 }
 
 // nextChunk takes as much of todo as fits one SUBSCRIBE, at least one. It is nil
@@ -170,52 +296,105 @@ func (s *Session) nextChunk(todo []*subscription, version int) []*subscription {
 	if s.subs.version != version {
 		return nil
 	}
-	n := s.asking.fit(len(todo), func(i int) int { return 2 + len(todo[i].Filter) + 1 })
+	todo = s.subscriber.limits.compatible(todo)
+	n := countThatFit(len(todo), func(i int) int { return 2 + len(todo[i].Filter) + 1 })
 	for _, sub := range todo[:n] {
-		sub.asked, sub.round = true, s.asking.round
+		sub.asked, sub.round = true, s.subscriber.round
 	}
 	return todo[:n]
 }
 
-// unwanted lists what is to be given back.
-func (s *Session) unwanted() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Sorted(maps.Keys(s.subs.gone))
+// compatible are those of todo that may go into one packet.
+func (l *limits) compatible(todo []*subscription) []*subscription {
+	first := todo[0]
+	most := l.maxFilters
+	if first.proven {
+		most = max(most, l.provenFilters)
+	}
+	if !l.careful() {
+		return todo[:min(most, len(todo))]
+	}
+	struck := l.countClosed() > 0
+	alone := func(sub *subscription) bool {
+		_, troubled := l.closedOver[sub]
+		return troubled || sub == l.trial || struck && sub.uncertain
+	}
+	n := 1
+	for n < min(most, len(todo)) && !alone(first) && !alone(todo[n]) && todo[n].proven == first.proven {
+		n++
+	}
+	return todo[:n]
 }
 
-// nextGone takes as much of todo as fits one UNSUBSCRIBE, at least one. It is nil
+// toUnsubscribe lists what is to be unsubscribed: what nobody wants, what is wanted and left out,
+// and where it has to be known how many subscriptions the broker has what it may have.
+func (s *Session) toUnsubscribe() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	filters := slices.Collect(maps.Keys(s.subs.obsolete))
+	for _, sub := range s.subs.wanted {
+		if sub.withheld && sub.atBroker || sub.uncertain && s.subscriber.limits.unsure {
+			filters = append(filters, sub.Filter)
+		}
+	}
+	slices.Sort(filters)
+	return filters
+}
+
+// nextUnsubscribe takes as much of todo as fits one UNSUBSCRIBE, at least one. It is nil
 // when what is wanted is of another version.
-func (s *Session) nextGone(todo []string, version int) []string {
+func (s *Session) nextUnsubscribe(todo []string, version int) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.subs.version != version {
 		return nil
 	}
-	return todo[:s.asking.fit(len(todo), func(i int) int { return 2 + len(todo[i]) })]
+	todo = todo[:min(max(s.subscriber.limits.maxFilters, s.subscriber.limits.provenFilters), len(todo))]
+	return todo[:countThatFit(len(todo), func(i int) int { return 2 + len(todo[i]) })]
 }
 
-// fit is how many of n filters go into one packet, at least one.
-func (a *asking) fit(n int, size func(i int) int) int {
+// countThatFit is how many of n filters go into one packet, at least one.
+func countThatFit(n int, size func(i int) int) int {
 	bytes := 0
 	for i := range n {
-		if bytes += size(i); i > 0 && (i == a.chunk || bytes > maxChunkBytes) {
+		if bytes += size(i); i > 0 && bytes > maxChunkBytes {
 			return i
 		}
 	}
 	return n
 }
 
-// forget says what the broker knows of us no more.
-func (s *subscriptions) forget(filters ...string) {
+// removed says what the broker does not have any more.
+func (s *subscriptions) removed(filters ...string) {
+	left := 0
 	for _, filter := range filters {
-		delete(s.gone, filter)
+		if _, ok := s.obsolete[filter]; !ok {
+			left++
+		}
+		delete(s.obsolete, filter)
+	}
+	if left == 0 {
+		return
+	}
+	s.counts = nil
+	for _, sub := range s.wanted {
+		if (sub.withheld || sub.uncertain) && slices.Contains(filters, sub.Filter) {
+			sub.Active, sub.atBroker, sub.asked, sub.uncertain = false, false, false, false
+		}
 	}
 }
 
-// disconnect is the end of a connection: nothing is granted any more.
-func (s *subscriptions) disconnect() {
-	s.tally = nil
+// allRemoved says that the broker has nothing of ours.
+func (s *subscriptions) allRemoved() {
+	clear(s.obsolete)
+	for _, sub := range s.wanted {
+		sub.atBroker, sub.asked, sub.uncertain = false, false, false
+	}
+}
+
+// deactivate is the end of a connection: nothing is granted any more.
+func (s *subscriptions) deactivate() {
+	s.counts = nil
 	for _, sub := range s.wanted {
 		sub.Active = false
 	}

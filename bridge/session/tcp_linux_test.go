@@ -58,9 +58,8 @@ func TestTheKernelKeepsAsMuchAsTheLineCarries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLane(conn, &inbox{}, newOutbox(1))
-	defer l.finish()
-	defer l.fail(net.ErrClosed)
+	l := testConn(conn, &inbox{}, newOutbox(1))
+	defer l.end()
 	kept := func() (n int) {
 		if err := l.unsent.raw.Control(func(fd uintptr) {
 			n, _ = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT)

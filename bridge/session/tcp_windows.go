@@ -1,6 +1,13 @@
 package session
 
-import "net"
+import (
+	"errors"
+	"net"
+)
 
-// useRaw does nothing: the sockets of Windows wait in the kernel.
-func (l *lane) useRaw(*net.TCPConn) {}
+// rawWriter cannot write: the sockets of Windows wait in the kernel.
+type rawWriter struct{}
+
+func (*rawWriter) use(*net.TCPConn)          {}
+func (*rawWriter) able() bool                { return false }
+func (*rawWriter) write([]byte) (int, error) { return 0, errors.ErrUnsupported }

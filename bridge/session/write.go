@@ -1,31 +1,29 @@
 package session
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"net"
-	"os"
 	"time"
 )
 
-// The writing half of a lane. Whoever has something to write does it, and takes
-// along what others have: one call writes publications and acknowledgements,
-// often many of them. Nobody waits for its turn who need not:
+// The writing half of a connection. Whoever has something to write writes it, together
+// with what others have: one call writes publications and acknowledgements, often many
+// of them. Only who has to waits for the lock:
 //
-//	push    a publisher, with publications, and those of others who were about to
-//	        publish (company); finds the lock taken: leaves them
-//	answer  the reader, with acknowledgements; finds the lock taken: leaves them
-//	serve   the goroutine of the lane: what Ack.Done releases, what the broker's
-//	        acknowledgements make room for, and what others have left
-//	Write   paho, with a frame of its own, for which it waits
+//	publish       a publisher, with publications, and those of others that were about to
+//	              publish (coalescer.go); if the lock is taken it leaves them
+//	writePending  the reader, with acknowledgements; if the lock is taken it leaves them
+//	writeLoop     the connection's own goroutine: what Ack.Done releases, what the
+//	              broker's acknowledgements make room for, and what others have left
+//	writeFrame    the goroutines of Run and keepAlive, with a frame of their own; they
+//	              wait for the lock
 //
-// Nothing is ever left for good: who finds the lock taken sets todo and tries
-// again; who has held it looks at todo when it has let go.
+// Nothing is left for good: who finds the lock taken sets todo and tries again; who
+// has held it looks at todo after it has let go.
 //
 // A publisher has a socket to read, and the reader the broker. So over plain TCP
 // neither waits for a broker that does not read: they write what the kernel takes
-// at once, and hand the rest, with the lock, to serve. TLS and WebSocket cannot
+// at once, and hand the rest, with the lock, to writeLoop. TLS and WebSocket cannot
 // write a part; there they wait.
 
 const (
@@ -33,357 +31,284 @@ const (
 	// for dead.
 	writeTimeout = 10 * time.Second
 
-	// drainTimeout is how long the broker may take to close the connection
-	// after our DISCONNECT.
-	drainTimeout = time.Second
-
 	// piece is how much is written at a time where a write that timed out cannot
 	// be continued: one record of TLS (RFC 8446, 5.1). It is also the least that
 	// is taken from the ring for one write.
 	piece = 16 << 10
 
 	// maxTurns is how often a publisher writes before it leaves the writing to
-	// the lane's goroutine: it has a socket of its own to read.
+	// writeLoop: it has a socket of its own to read.
 	maxTurns = 4
 )
 
-// push writes what publishers have, unless another one is about to.
-func (l *lane) push() {
-	if l.company.await() {
-		l.pushNow()
+// publish writes what publishers have, unless another one is about to.
+func (c *mqttConn) publish() {
+	if c.coalescer.elect() {
+		c.publishNow()
 	}
 }
 
-// pushNow writes what publishers have, if nobody else does.
-func (l *lane) pushNow() {
+// publishNow writes what publishers have, if nobody else does.
+func (c *mqttConn) publishNow() {
 	for range maxTurns {
-		if !l.tryLock() {
+		if !c.tryLock() {
 			return
 		}
-		more, err := l.writeAll(l.writeNow)
-		if err == errHanded {
+		more, err := c.writeAll(c.writeNow)
+		if err == errHandedOver {
 			return
 		}
-		l.unlock()
-		if err != nil || !more && !l.todo.Load() {
+		c.unlock()
+		if err != nil || !more && !c.todo.Load() {
 			return
 		}
 	}
-	l.acks.ring()
+	c.acks.wakeWriter()
 }
 
-// answer writes the acknowledgements that may leave, if nobody is writing. It
-// writes nothing else, which the reader has no part in.
-func (l *lane) answer() error {
-	if !l.tryLock() {
+// writePending writes the acknowledgements that may leave, if nobody is writing. It
+// writes no publications: the reader must not wait for those.
+func (c *mqttConn) writePending() error {
+	if !c.tryLock() {
 		return nil
 	}
-	err := l.writeAcks()
-	if err == errHanded {
+	err := c.writeAcks()
+	if err == errHandedOver {
 		return nil
 	}
-	l.unlock()
-	l.left()
+	c.unlock()
+	c.wakeIfTodo()
 	return err
 }
 
-// serve is the goroutine of the lane.
-func (l *lane) serve() {
-	defer close(l.idle)
+// writeLoop is the goroutine that writes what others have left.
+func (c *mqttConn) writeLoop() {
 	for {
 		select {
-		case p := <-l.handed:
-			if l.finishPart(p) != nil || l.flush() != nil {
+		case p := <-c.handover:
+			if c.finishPartial(p) != nil || c.flush() != nil {
 				return
 			}
-		case <-l.acks.wake:
-			if l.flush() != nil {
+		case <-c.acks.wake:
+			if c.flush() != nil {
 				return
 			}
-		case <-l.done:
+		case <-c.done:
 			return
 		}
 	}
 }
 
-// part is what was taken to be written, and is not yet.
-type part struct {
+// partialWrite is what was taken to be written, and is not all written yet.
+type partialWrite struct {
 	b    []byte
 	sent int
 	runs []run
 }
 
-// errHanded says that a part was handed over, with the lock.
-var errHanded = errors.New("left to the goroutine of the lane")
+// errHandedOver is for a write whose rest was handed over, with the lock.
+var errHandedOver = errors.New("left to writeLoop")
 
-// finishPart writes the rest of a part, and lets the lock go.
-func (l *lane) finishPart(p part) error {
-	defer l.unlock()
-	n, err := l.write(p.b[p.sent:])
-	l.settled(p.b, p.runs, p.sent+n, err)
+// finishPartial writes the rest, and releases the lock.
+func (c *mqttConn) finishPartial(p partialWrite) error {
+	defer c.unlock()
+	n, err := c.write(p.b[p.sent:])
+	c.wrote(p.b, p.runs, p.sent+n, err)
 	return err
 }
 
 // flush writes all that may be written. When it returns, that is written.
-func (l *lane) flush() error {
+func (c *mqttConn) flush() error {
 	for {
-		l.lock()
-		more, err := l.writeAll(l.write)
-		l.unlock()
-		if err != nil || !more && !l.todo.Load() {
+		c.lock()
+		more, err := c.writeAll(c.write)
+		c.unlock()
+		if err != nil || !more && !c.todo.Load() {
 			return err
 		}
 	}
 }
 
-// Write writes one frame of paho's, which writes each with one call.
-func (l *lane) Write(p []byte) (int, error) {
-	head, rest, err := fixedHeader(p)
-	if err != nil || head == 0 || head+rest != len(p) {
-		return 0, l.fail(errors.New("the MQTT library wrote something other than one frame"))
-	}
-	kind := p[0] >> 4
-	if kind == typePingreq {
-		l.pinged.Store(true)
-	}
-	l.lock()
-	defer l.left()
-	defer l.unlock()
-	if l.leaving.Load() {
-		return 0, net.ErrClosed
-	}
-	frame := p
-	switch kind {
-	case typeSubscribe, typeUnsubscribe:
-		frame = l.asks(p, head)
-	case typeConnect:
-		frame = l.connects(p, head)
-	case typePingreq, typeDisconnect:
-	default: // all others are ours to write
-		return 0, l.fail(errors.New("the MQTT library wrote a frame that it should not"))
-	}
-	if _, err := l.write(frame); err != nil {
-		return 0, err
-	}
-	if kind == typeDisconnect {
-		l.leaving.Store(true) // nothing may follow [MQTT-3.14.4-2]
-	}
-	return len(p), nil
-}
-
-// connects gives a CONNECT of paho's the keep-alive that the broker is to know:
-// paho asks for signs of life twice as often. It comes behind the name of the
-// protocol, its level and the flags (section 3.1.2).
-func (l *lane) connects(p []byte, head int) []byte {
-	const at = 2 + len("MQTT") + 1 + 1
-	if l.keepAlive == 0 || len(p) < head+at+2 {
-		return p
-	}
-	p = bytes.Clone(p)
-	binary.BigEndian.PutUint16(p[head+at:], l.keepAlive)
-	return p
-}
-
-// say writes a frame of ours as it is. A write that lasts is waited for until done.
-func (l *lane) say(frame []byte, done <-chan struct{}) error {
+// writeFrame writes one frame, and waits for the lock until done is closed.
+func (c *mqttConn) writeFrame(frame []byte, done <-chan struct{}) error {
 	select {
-	case l.writing <- struct{}{}:
+	case c.writeLock <- struct{}{}:
 	case <-done:
 		return errStillWriting
 	}
-	defer l.left()
-	defer l.unlock()
-	if l.leaving.Load() {
+	defer c.wakeIfTodo()
+	defer c.unlock()
+	if c.disconnecting {
 		return net.ErrClosed
 	}
-	_, err := l.write(frame)
+	_, err := c.write(frame)
+	c.disconnecting = frame[0]>>4 == typeDisconnect // nothing may follow [MQTT-3.14.4-2]
 	return err
 }
 
-// writeAll writes what waits, as much as one call should; more says that there is
+// writeAll writes what waits, as much as one call should; more reports whether there is
 // more. Callers hold the lock.
-func (l *lane) writeAll(write func([]byte) (int, error)) (more bool, err error) {
-	l.todo.Store(false)
-	select {
-	case <-l.done:
-		return false, l.cause // what is in the ring has not been tried on this connection
-	default:
+func (c *mqttConn) writeAll(write func([]byte) (int, error)) (more bool, err error) {
+	c.todo.Store(false)
+	if c.isClosed() {
+		return false, c.cause // what is in the ring has not been tried on this connection
 	}
-	if l.leaving.Load() {
+	if c.disconnecting {
 		return false, nil
 	}
-	b, runs, more := l.out.take(l, l.buffer[:0], l.runs[:0])
-	b = l.acks.take(b)
+	b, runs, more := c.outbox.nextWrite(c, c.buffer[:0], c.runs[:0])
+	b = c.acks.appendReady(b)
 	sent := 0
 	if len(b) > 0 {
 		sent, err = write(b)
 	}
 	if err == nil && sent < len(b) {
-		l.buffer, l.runs = nil, nil // until settled
-		l.handed <- part{b, sent, runs}
-		return false, errHanded
+		c.buffer, c.runs = nil, nil // until wrote is called
+		c.handover <- partialWrite{b, sent, runs}
+		return false, errHandedOver
 	}
-	l.settled(b, runs, sent, err)
+	c.wrote(b, runs, sent, err)
 	return more, err
 }
 
-// settled ends what writeAll began.
-func (l *lane) settled(b []byte, runs []run, sent int, err error) {
-	l.out.wrote(runs, b, sent, err)
+// wrote ends what writeAll began.
+func (c *mqttConn) wrote(b []byte, runs []run, sent int, err error) {
+	c.outbox.wrote(runs, b, sent, err)
+	if len(runs) > 0 {
+		c.wroteQoS0 = time.Now()
+	}
 	clear(runs) // what is kept for the next time must keep no Origin alive
-	if l.buffer, l.runs = b, runs; cap(b) > 2*maxPending {
-		l.buffer = nil
+	if c.buffer, c.runs = b, runs; cap(b) > 2*maxPending {
+		c.buffer = nil
 	}
 }
 
 // writeAcks writes acknowledgements only. Callers hold the lock, under which they
 // are also taken: otherwise two goroutines could write theirs in the wrong order.
-func (l *lane) writeAcks() error {
-	if l.leaving.Load() {
+func (c *mqttConn) writeAcks() error {
+	if c.disconnecting {
 		return nil
 	}
-	b := l.acks.take(l.buffer[:0])
-	l.buffer = b
+	b := c.acks.appendReady(c.buffer[:0])
+	c.buffer = b
 	if len(b) == 0 {
 		return nil
 	}
-	sent, err := l.writeNow(b)
+	sent, err := c.writeNow(b)
 	if err == nil && sent < len(b) {
-		l.buffer = nil
-		l.handed <- part{b, sent, nil}
-		return errHanded
+		c.buffer = nil
+		c.handover <- partialWrite{b, sent, nil}
+		return errHandedOver
 	}
 	return err
 }
 
 // The lock is a channel, because a write can last for long, and synctest knows
 // who waits for a channel, but not who waits for a Mutex.
-func (l *lane) unlock() { <-l.writing }
+func (c *mqttConn) unlock() { <-c.writeLock }
 
 // lock waits for the lock, and finishes meanwhile what was handed over with it:
-// it may be serve that waits here.
-func (l *lane) lock() {
+// it may be writeLoop that waits here.
+func (c *mqttConn) lock() {
 	for {
 		select {
-		case l.writing <- struct{}{}:
+		case c.writeLock <- struct{}{}:
 			return
-		case p := <-l.handed:
-			_ = l.finishPart(p)
+		case p := <-c.handover:
+			_ = c.finishPartial(p)
 		}
 	}
 }
 
 // tryLock takes the lock unless somebody has it: then that one will see todo.
-func (l *lane) tryLock() bool {
+func (c *mqttConn) tryLock() bool {
 	for range 2 {
 		select {
-		case l.writing <- struct{}{}:
+		case c.writeLock <- struct{}{}:
 			return true
 		default:
-			l.todo.Store(true) // before the second try, lest the holder has looked between
+			c.todo.Store(true) // before the second try, so that the holder cannot miss it
 		}
 	}
 	return false
 }
 
-// left looks, after the lock was let go, whether something was left meanwhile.
-func (l *lane) left() {
-	if l.todo.Load() {
-		l.acks.ring()
+// wakeIfTodo wakes writeLoop if something was left while the lock, now released, was held.
+func (c *mqttConn) wakeIfTodo() {
+	if c.todo.Load() {
+		c.acks.wakeWriter()
 	}
 }
 
-// write writes all of b or ends the lane. A broker on a slow line is not taken for
+// write writes all of b or ends the connection. A broker on a slow line is not taken for
 // dead as long as it reads something.
-func (l *lane) write(b []byte) (sent int, err error) {
+func (c *mqttConn) write(b []byte) (sent int, err error) {
 	for sent < len(b) {
 		part := b[sent:]
-		if !l.resumable && len(part) > piece {
+		if !c.resumable && len(part) > piece {
 			part = part[:piece]
 		}
 		now := time.Now()
-		l.unsent.fit(now)
-		if err := l.conn.SetWriteDeadline(now.Add(writeTimeout)); err != nil {
-			return sent, l.fail(err)
+		c.unsent.fit(now)
+		if err := c.conn.SetWriteDeadline(now.Add(writeTimeout)); err != nil {
+			return sent, c.fail(err)
 		}
-		n, err := l.conn.Write(part)
+		n, err := c.conn.Write(part)
 		sent += n
-		if err != nil && (n == 0 || !l.resumable || !timedOut(err)) {
+		if err != nil && (n == 0 || !c.resumable || !timedOut(err)) {
 			if timedOut(err) {
 				err = errStalled
 			}
-			return sent, l.fail(err)
+			return sent, c.fail(err)
 		}
 	}
-	if l.raw != nil {
-		_ = l.conn.SetWriteDeadline(time.Time{}) // writeNow has none
+	if c.raw.able() {
+		_ = c.conn.SetWriteDeadline(time.Time{}) // writeNow has none
 	}
 	return sent, nil
 }
 
 // writeNow writes as much of b as there is room for without waiting, where the
 // connection can do that, and else all of it.
-func (l *lane) writeNow(b []byte) (sent int, err error) {
-	if l.raw == nil {
-		return l.write(b)
+func (c *mqttConn) writeNow(b []byte) (sent int, err error) {
+	if !c.raw.able() {
+		return c.write(b)
 	}
-	l.now = b
-	if err := l.raw.Write(l.sendNow); err != nil {
-		return 0, l.fail(err)
+	if sent, err = c.raw.write(b); err != nil {
+		return sent, c.fail(err)
 	}
-	if l.nowErr != nil {
-		return l.nowSent, l.fail(os.NewSyscallError("write", l.nowErr))
-	}
-	return l.nowSent, nil
+	return sent, nil
 }
 
-// errStillWriting says that the broker was too slow to be told something.
+// errStillWriting is for a frame that was not written: something else still is.
 var errStillWriting = errors.New("the broker is slow to read what was written before")
 
-// fail ends the lane, and with it whatever waits on its connection. The first
-// cause counts, and is returned to all. It closes what is below TLS, which would
+// fail ends the connection, and with it whatever waits on it. The first cause counts,
+// and is returned to all. It closes what is below TLS, which would
 // wait up to 5 s to say goodbye to a broker that reads nothing.
-func (l *lane) fail(err error) error {
-	l.once.Do(func() {
-		if err != net.ErrClosed { // paho's own doing, which it wants to recognise
-			err = lostError(err)
-		}
-		l.cause = err
-		close(l.done)
-		_ = bare(l.conn).Close()
+func (c *mqttConn) fail(err error) error {
+	c.failOnce.Do(func() {
+		c.cause = lostError(err)
+		close(c.done)
+		_ = bare(c.conn).Close()
 	})
-	return l.cause
+	return c.cause
 }
 
-// finish waits, after the lane has failed, until nobody is writing any more.
-// Nobody begins to: see writeAll.
-func (l *lane) finish() {
-	<-l.idle
-	l.lock()
-	l.unlock()
-}
-
-// Close is called by paho: because it has written DISCONNECT, or given up.
-//
-// After a DISCONNECT the reading goroutine goes on until the broker has closed
-// its side, up to drainTimeout. A connection that is closed with bytes unread is
-// reset, and the broker may then never see what was written last.
-func (l *lane) Close() error {
-	if !l.leaving.Load() {
-		_ = l.fail(net.ErrClosed)
-		return nil
+// isClosed reports whether the connection has ended.
+func (c *mqttConn) isClosed() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
 	}
-	if c, ok := l.conn.(interface{ CloseWrite() error }); ok {
-		_ = c.CloseWrite()
-	}
-	return l.conn.SetReadDeadline(time.Now().Add(drainTimeout))
 }
 
-func (l *lane) LocalAddr() net.Addr  { return l.conn.LocalAddr() }
-func (l *lane) RemoteAddr() net.Addr { return l.conn.RemoteAddr() }
-
-// SetDeadline and SetReadDeadline bound the handshake. Every write has a
-// deadline of its own, which paho's would only switch off.
-func (l *lane) SetDeadline(t time.Time) error      { return l.conn.SetReadDeadline(t) }
-func (l *lane) SetReadDeadline(t time.Time) error  { return l.conn.SetReadDeadline(t) }
-func (l *lane) SetWriteDeadline(t time.Time) error { return nil }
+// waitClosed waits, after the connection has failed, until its goroutines have ended
+// and nobody is writing any more. Nobody begins to: see writeAll.
+func (c *mqttConn) waitClosed() {
+	c.running.Wait()
+	c.lock()
+	c.unlock()
+}

@@ -22,9 +22,9 @@ func TestQoS0IsCountedFrameByFrameWhenAWriteBreaks(t *testing.T) {
 	batch := append(batchOf(0, o, "aaaa", "b", strings.Repeat("c", 200)), batchOf(0, two, "d")...)
 	size := 0
 	for _, p := range batch {
-		size += p.size()
+		size += publishSize(&p)
 	}
-	ends := []int{batch[0].size(), batch[0].size() + batch[1].size()}
+	ends := []int{publishSize(&batch[0]), publishSize(&batch[0]) + publishSize(&batch[1])}
 	for _, tt := range []struct {
 		sent        int
 		first, then []string
@@ -36,12 +36,11 @@ func TestQoS0IsCountedFrameByFrameWhenAWriteBreaks(t *testing.T) {
 		{size - 1, []string{"published 3, 205 bytes"}, []string{"lost 1, 1 bytes: not connected to the broker"}},
 	} {
 		s, _ := New(Options{URLs: []string{"mqtt://memory"}, Clean: true, Handle: func([]Message) {}})
-		l := newLane(&breaking{left: tt.sent}, &s.in, s.out)
-		s.out.attach(l, false)
+		c := testConn(&breaking{left: tt.sent}, &s.inbox, s.outbox)
+		s.outbox.attach(c, false)
 		s.PublishBatch(batch)
-		_ = l.fail(net.ErrClosed)
-		l.finish()
-		s.out.detach(l, ErrNotConnected)
+		c.end()
+		s.outbox.detach(c, ErrNotConnected)
 		if diff := cmp.Diff([][]string{tt.first, tt.then}, [][]string{o.told(), two.told()}); diff != "" {
 			t.Errorf("%d of %d bytes written: %s", tt.sent, size, diff)
 		}
@@ -117,11 +116,11 @@ func TestQoS0ThatFindsNoRoomWaitsAndIsLostWithTheConnection(t *testing.T) {
 			if fit := maxPending / len(payload); len(done) < fit || len(done) > 2*fit {
 				t.Errorf("%d of 64 have returned", len(done))
 			}
-			c.out.mu.Lock()
-			if n := len(c.out.pending); n > maxPending {
+			c.outbox.mu.Lock()
+			if n := len(c.outbox.pending); n > maxPending {
 				t.Errorf("%d bytes wait", n)
 			}
-			c.out.mu.Unlock()
+			c.outbox.mu.Unlock()
 			want := "published"
 			if reads {
 				go p.readAll()
@@ -187,21 +186,20 @@ func TestWhatIsLeftToTheReaderIsWritten(t *testing.T) {
 	})
 }
 
-// The goroutine of the lane may wait for the lock that is handed to it.
+// The goroutine of the connection may wait for the lock that is handed to it.
 func TestWhatIsHandedOverIsFinishedByWhoeverWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := &memConn{}
-		l := newLane(conn, &inbox{}, newOutbox(1))
-		l.lock()
-		l.acks.ring()
+		c := testConn(conn, &inbox{}, newOutbox(1))
+		c.lock()
+		c.acks.wakeWriter()
 		synctest.Wait()
-		l.handed <- part{b: []byte("0123456789"), sent: 4}
+		c.handover <- partialWrite{b: []byte("0123456789"), sent: 4}
 		synctest.Wait()
-		if got := conn.written.String(); got != "456789" || len(l.writing) > 0 {
-			t.Errorf("wrote %q, lock %d", got, len(l.writing))
+		if got := conn.written.String(); got != "456789" || len(c.writeLock) > 0 {
+			t.Errorf("wrote %q, lock %d", got, len(c.writeLock))
 		}
-		_ = l.fail(net.ErrClosed)
-		l.finish()
+		c.end()
 	})
 }
 
@@ -233,10 +231,10 @@ func TestASlowLineIsNotTakenForADeadBroker(t *testing.T) {
 	for _, resumable := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			conn := &line{rate: 8000} // 64 kbit/s
-			l := newLane(conn, &inbox{}, newOutbox(1))
-			l.resumable = resumable
+			c := testConn(conn, &inbox{}, newOutbox(1))
+			c.resumable = resumable
 			begin := time.Now()
-			if n, err := l.write(make([]byte, size)); n != size || err != nil {
+			if n, err := c.write(make([]byte, size)); n != size || err != nil {
 				t.Errorf("wrote %d, %v", n, err)
 			}
 			if d := time.Since(begin); d < 100*time.Second {
@@ -247,11 +245,10 @@ func TestASlowLineIsNotTakenForADeadBroker(t *testing.T) {
 			}
 			// A write that cannot be continued, and was cut, is the end.
 			conn.rate = 1
-			if _, err := l.write(make([]byte, 100)); (err == nil) != resumable {
+			if _, err := c.write(make([]byte, 100)); (err == nil) != resumable {
 				t.Errorf("at a byte a second: %v", err)
 			}
-			_ = l.Close()
-			<-l.idle
+			c.end()
 		})
 	}
 }
@@ -264,16 +261,14 @@ func TestALargeBacklogOverTLSSizedPiecesArrivesWhole(t *testing.T) {
 	for i := range 300 {
 		p := batchOf(1, o, strings.Repeat(strconv.Itoa(i), 400))
 		s.PublishBatch(p)
-		want = p[0].appendTo(want, publicationID(s.out.ring.head+uint64(i)))
+		want = appendPublish(want, &p[0], qos1IDs.of(s.outbox.flows[0].ring.head+uint64(i)))
 	}
-	l := newLane(conn, &s.in, s.out)
-	l.greeted = true
-	s.out.attach(l, false)
-	if err := l.flush(); err != nil {
+	c := testConn(conn, &s.inbox, s.outbox)
+	s.outbox.attach(c, false)
+	if err := c.flush(); err != nil {
 		t.Fatal(err)
 	}
-	_ = l.fail(net.ErrClosed)
-	l.finish()
+	c.end()
 	if string(want) != conn.written.String() {
 		t.Errorf("%d bytes written, want %d", conn.written.Len(), len(want))
 	}

@@ -1,5 +1,10 @@
 package spool
 
+import (
+	"math"
+	"time"
+)
+
 // A batch is what is committed together: records in the order they were
 // appended, and between them, in their place, the appends that were refused.
 type batch struct {
@@ -10,17 +15,19 @@ type batch struct {
 
 type entry struct {
 	queue      *Queue
+	number     uint64
 	start, end int   // in memory
 	bytes      int64 // what it counts
 	err        error // refused, or not written
+	gone       bool  // removed before it was written
 	done       func(error)
 }
 
-func (b *batch) add(q *Queue, r *Record, bytes int64, done func(error)) {
+func (b *batch) add(q *Queue, number uint64, r *Record, at time.Duration, bytes int64, done func(error)) {
 	start := len(b.memory)
-	b.memory = appendRecord(b.memory, r)
+	b.memory = appendRecord(b.memory, r, at)
 	b.bytes += bytes
-	b.entries = append(b.entries, entry{queue: q, start: start, end: len(b.memory), bytes: bytes, done: done})
+	b.entries = append(b.entries, entry{queue: q, number: number, start: start, end: len(b.memory), bytes: bytes, done: done})
 }
 
 func (b *batch) refuse(q *Queue, err error, done func(error)) {
@@ -38,20 +45,83 @@ func (b *batch) emptied() batch {
 	return batch{entries: b.entries[:0], memory: b.memory[:0]}
 }
 
-// settle decides the entries that are not refused yet. An error counts even if
-// the records are in the file: nobody knows then whether they stay there.
-func (b *batch) settle(applied bool, err error) {
+// shift moves its records on the timeline.
+func (b *batch) shift(by time.Duration) {
+	for _, e := range b.entries {
+		if e.err == nil {
+			shift(b.memory[e.start:e.end], by)
+		}
+	}
+}
+
+// first is the least number of a record of q; the largest that there is, if it has
+// none.
+func (b *batch) first(q *Queue) uint64 {
+	for _, e := range b.entries {
+		if e.queue == q && e.err == nil {
+			return e.number
+		}
+	}
+	return math.MaxUint64
+}
+
+// renumber gives the records of q larger numbers.
+func (b *batch) renumber(q *Queue, larger uint64) {
 	for i := range b.entries {
-		e := &b.entries[i]
-		if e.err != nil {
-			continue
+		if e := &b.entries[i]; e.queue == q {
+			e.number += larger
 		}
-		if applied {
-			e.queue.next++
+	}
+}
+
+// before puts other entries after its own.
+func (b *batch) before(others *batch) {
+	moved := len(b.memory)
+	b.memory = append(b.memory, others.memory...)
+	for _, e := range others.entries {
+		e.start, e.end = e.start+moved, e.end+moved
+		b.entries = append(b.entries, e)
+	}
+	b.bytes += others.bytes
+}
+
+// waits reports whether a record is to be written: it is neither refused nor gone.
+func (e *entry) waits() bool { return e.err == nil && !e.gone }
+
+// letGo takes note of the records that were removed before they were written.
+// Callers hold their queues' mutexes.
+func (b *batch) letGo() {
+	for i := range b.entries {
+		if e := &b.entries[i]; e.waits() && e.number < e.queue.head {
+			e.gone = true
+			b.bytes -= e.bytes
+		}
+	}
+}
+
+// split parts the entries that are decided, which are done with, from those that are
+// not, which keep the memory.
+func (b *batch) split() (decided batch) {
+	left := b.entries[:0]
+	for _, e := range b.entries {
+		if !e.waits() {
+			decided.entries = append(decided.entries, e)
 		} else {
-			e.queue.count(-1, -e.bytes)
+			left = append(left, e)
 		}
-		e.err = err
+	}
+	clear(b.entries[len(left):])
+	b.entries = left
+	return decided
+}
+
+// refuseAll decides the entries that are not yet: they are refused.
+func (b *batch) refuseAll(why error) {
+	for i := range b.entries {
+		if e := &b.entries[i]; e.waits() {
+			e.queue.count(-1, -e.bytes)
+			e.err = why
+		}
 	}
 	b.bytes = 0
 }

@@ -44,7 +44,7 @@ func BenchmarkFrontAndRemove(b *testing.B) {
 	dst := make([]Record, 256)
 	b.ResetTimer()
 	for q.Len() > 0 {
-		n, _ := q.Front(dst, time.Now(), time.Hour)
+		n, _ := q.Front(dst, time.Hour)
 		q.Remove(n)
 	}
 	if err := s.Close(); err != nil { // with what is to be removed from disk

@@ -15,9 +15,13 @@ import (
 // keeps every page it touches in memory until the end of it.
 const removalsAtOnce = 4096
 
-// retryAfter is how long a removal that failed waits for its next try, unless
-// something else is committed before.
-const retryAfter = time.Second
+// markEvery is how old the mark of the spool's time may become while there are
+// records in the file: what passes between the last one and a power cut does not
+// count. lookEvery is how often the time of day is looked at.
+const (
+	markEvery = time.Minute
+	lookEvery = 10 * time.Second
+)
 
 // run is the committing goroutine: it takes all that waits, writes it in one
 // transaction, and tells those who asked. It never waits for more to come:
@@ -29,10 +33,17 @@ func (s *Spool) run() {
 		if !more {
 			break
 		}
-		s.write(&b, removing)
+		if s.trying {
+			s.write(&b, removing)
+		} else {
+			s.putBack(&b, removing)
+		}
 		s.mu.Lock()
 		s.spare = b.emptied()
 		s.mu.Unlock()
+	}
+	if s.Len() > 0 && s.Err() == nil {
+		_ = s.store(new(batch), nil) // the time from here on counts from this mark
 	}
 	s.closeErr = s.file.close()
 }
@@ -40,37 +51,55 @@ func (s *Spool) run() {
 // take waits until there is something to commit. There is no more when the
 // spool is closing and nothing waits.
 func (s *Spool) take() (b batch, removing []*Queue, more bool) {
-	for {
+	for retry := false; ; retry = s.rest() {
 		s.mu.Lock()
-		b, s.pending, s.spare = s.pending, s.spare, batch{}
-		removing, s.removing = s.removing, nil
-		for _, q := range removing {
-			q.removing = false
-		}
-		idle := len(b.entries) == 0 && len(removing) == 0 && s.file.broken.Load() == nil
-		if idle {
-			s.pending = b
-		}
-		s.ended = idle && s.closing
+		work := s.work(retry)
+		s.ended = !work && s.closing
 		ended := s.ended
-		s.mu.Unlock()
-		if ended {
-			return batch{}, nil, false
+		if work {
+			b, s.pending, s.spare, s.gone = s.pending, s.spare, batch{}, false
+			removing, s.removing = append(s.removing, s.later...), nil
+			s.later = nil
+			for _, q := range removing {
+				q.removing = false
+			}
 		}
-		if !idle || s.rest() {
-			removing, s.later = append(removing, s.later...), nil
-			return b, removing, true
+		s.mu.Unlock()
+		if work || ended {
+			return b, removing, work
 		}
 	}
 }
 
-// rest waits for something to do. True means that it is time for what failed.
+// work reports whether there is something to do. While the spool cannot be used
+// there is when it is time to try again, and when it is closing, once more. Callers
+// hold mu.
+func (s *Spool) work(retry bool) bool {
+	s.trying = true
+	switch {
+	case s.Err() == nil:
+		return len(s.pending.entries) > 0 || len(s.removing) > 0 || retry && len(s.later) > 0 ||
+			s.file.broken.Load() != nil || s.markDue(retry)
+	case s.last:
+		return len(s.pending.entries) > 0 // refused, and not told yet
+	}
+	s.last = s.closing
+	s.trying = retry || s.closing || s.removes && len(s.removing) > 0
+	return s.trying || s.gone
+}
+
+// rest waits for something to do. True means that it is time for what failed, or to
+// look at the time of day.
 func (s *Spool) rest() bool {
-	if len(s.later) == 0 {
+	pause := lookEvery
+	switch {
+	case s.Err() != nil:
+		pause = s.pause
+	case s.Len() == 0 && len(s.later) == 0:
 		<-s.wake
 		return false
 	}
-	timer := time.NewTimer(retryAfter)
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-s.wake:
@@ -80,75 +109,132 @@ func (s *Spool) rest() bool {
 	}
 }
 
-// write commits a batch and calls what is to be called.
+// write commits a batch and calls what is to be called. What cannot be written now
+// waits in front of what comes after it.
 func (s *Spool) write(b *batch, removing []*Queue) {
-	if b.bytes > 0 || len(removing) > 0 || s.file.broken.Load() != nil {
-		s.tell(s.store(b, removing))
+	if s.last && s.Err() != nil && b.bytes == 0 {
+		s.told(b)
+		return
 	}
-	for _, e := range b.entries {
-		if e.done != nil {
-			e.done(e.err)
-		}
+	err := s.Err()
+	if err != nil {
+		s.letGo(b)
 	}
+	if err != nil || b.bytes > 0 || len(removing) > 0 || s.file.broken.Load() != nil || s.due {
+		err = s.store(b, removing)
+		s.tell(err)
+	}
+	if err != nil && !s.last {
+		s.putBack(b, nil)
+		return
+	}
+	if err != nil {
+		b.refuseAll(fmt.Errorf("%w: %w", ErrClosed, err)) // that was the last try
+	}
+	s.told(b)
 	if err := s.shrink(); err != nil {
 		s.tell(err)
 	}
 }
 
-// store commits a batch and settles its entries.
-func (s *Spool) store(b *batch, removing []*Queue) error {
-	applied, err := s.commit(b, removing)
-	if errors.Is(err, bolterrors.ErrMaxSizeReached) {
-		// The records are within the limit, but so scattered that the file has
-		// no room for more. To remove some makes it.
-		b.settle(false, ErrFull)
-		_, err = s.commit(b, removing)
+// putBack has a batch wait in front of what comes after it, but for what is decided.
+func (s *Spool) putBack(b *batch, removing []*Queue) {
+	s.later = append(s.later, removing...)
+	s.letGo(b)
+	decided := b.split()
+	if len(b.entries) > 0 {
+		s.mu.Lock()
+		b.before(&s.pending)
+		s.pending, *b = *b, batch{}
+		s.mu.Unlock()
 	}
-	if err != nil {
-		s.later = removing
-	}
-	b.settle(applied, err)
-	return err
+	s.told(&decided)
 }
 
-// tell logs when commits begin to fail and when they work again.
-func (s *Spool) tell(err error) {
-	failing := err != nil
-	switch {
-	case failing && !s.failing:
-		s.log.Error("cannot write to the spool; messages for it are lost until this works again: "+
-			"make room on its disk, or look at the disk's health", "file", s.path, "err", err)
-	case !failing && s.failing:
-		s.log.Info("writing to the spool works again", "file", s.path)
+// letGo takes note of the records of b that were removed before they were written.
+func (s *Spool) letGo(b *batch) {
+	for _, q := range s.all() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
 	}
-	s.failing = failing
-	s.trouble.Store(nil)
-	if failing {
-		s.trouble.Store(&err)
+	b.letGo()
+}
+
+// told calls what is to be called.
+func (s *Spool) told(b *batch) {
+	s.undecided.Add(-int64(len(b.entries)))
+	for _, e := range b.entries {
+		if e.done != nil {
+			e.done(e.err)
+		}
 	}
+}
+
+// markDue reports whether the file is to be told what time it is, or to be looked at.
+func (s *Spool) markDue(look bool) bool {
+	if s.Len() > 0 && (time.Since(s.marked) >= markEvery || s.time.see() || look && s.file.inPlace(s.path) != nil) {
+		s.due = true
+	}
+	return s.due
+}
+
+// store commits a batch, or what of it can be.
+func (s *Spool) store(b *batch, removing []*Queue) error {
+	s.marked, s.due, s.removes = time.Now(), false, false
+	err := s.commit(b, removing)
+	if err == nil {
+		return nil
+	}
+	if full := errors.Is(err, bolterrors.ErrMaxSizeReached); full || len(removing) > 0 && b.bytes > 0 {
+		// To remove some makes room. If that works, the records were within the
+		// limit, but so scattered that the file has no room for more; or the disk
+		// has none.
+		failed := s.tryCommit(new(batch), removing)
+		if s.removes = failed == nil; s.removes {
+			removing = nil
+		}
+		if full {
+			b.refuseAll(ErrFull)
+			err = failed
+		}
+	}
+	s.later = append(s.later, removing...)
+	return err
 }
 
 // commit writes the records of b and removes those before the heads of the
 // queues, in one transaction. A file that turns out to be damaged, or is not
-// there, is replaced first. It says whether the changes are in the file, which
-// they can be in spite of an error.
-func (s *Spool) commit(b *batch, removing []*Queue) (applied bool, err error) {
-	if s.file.db == nil {
-		if err := s.openFile(); err != nil {
-			return false, err
-		}
+// there, is replaced first.
+func (s *Spool) commit(b *batch, removing []*Queue) error {
+	if err := s.ensureFile(b); err != nil {
+		return err
 	}
-	applied, err = s.tryCommit(b, removing)
+	err := s.tryCommit(b, removing)
 	if broken := (*brokenError)(nil); errors.As(err, &broken) {
 		if err := s.replace(b, broken); err != nil {
-			return false, err
+			return err
 		}
 		return s.tryCommit(b, removing)
 	}
-	return applied, err
+	return err
 }
 
-func (s *Spool) tryCommit(b *batch, removing []*Queue) (applied bool, err error) {
+// ensureFile sees to it that a file is open, and that it is the one at the path.
+func (s *Spool) ensureFile(b *batch) error {
+	if s.file.db == nil {
+		return s.openFile(b)
+	}
+	if err := s.file.inPlace(s.path); err != nil {
+		if failed := s.moveTo(b); failed != nil {
+			return fmt.Errorf("%w; what it holds is still read, and cannot be put there: %w", err, failed)
+		}
+		s.log.Warn("the spool's file was removed or renamed, or something was mounted over its folder: what it held is in a new one now",
+			"file", s.path, "messages", s.Len())
+	}
+	return nil
+}
+
+func (s *Spool) tryCommit(b *batch, removing []*Queue) error {
 	for _, q := range removing {
 		q.mu.Lock()
 		q.goal = q.head
@@ -164,7 +250,11 @@ func (s *Spool) tryCommit(b *batch, removing []*Queue) (applied bool, err error)
 				return err
 			}
 		}
-		return s.putAll(tx, b)
+		if err := s.putAll(tx, b); err != nil {
+			return err
+		}
+		s.time.see()
+		return putMark(tx, s.time.mark())
 	})
 }
 
@@ -198,11 +288,10 @@ func (s *Spool) removeFrom(tx *bolt.Tx, q *Queue) error {
 
 // putAll adds the records of b to their queues.
 func (s *Spool) putAll(tx *bolt.Tx, b *batch) error {
-	added := map[*Queue]uint64{}
 	key := make([]byte, 8) // bbolt copies it
 	for i := range b.entries {
 		e := &b.entries[i]
-		if e.err != nil {
+		if !e.waits() {
 			continue
 		}
 		bucket, err := tx.CreateBucketIfNotExists(e.queue.bucket)
@@ -211,8 +300,7 @@ func (s *Spool) putAll(tx *bolt.Tx, b *batch) error {
 		}
 		// Records only come at the end, so pages can be filled to the brim.
 		bucket.FillPercent = 1
-		binary.BigEndian.PutUint64(key, e.queue.next+added[e.queue])
-		added[e.queue]++
+		binary.BigEndian.PutUint64(key, e.number)
 		if err := bucket.Put(key, b.memory[e.start:e.end]); err != nil {
 			return fmt.Errorf("queue %s: %w", e.queue.name, err)
 		}
@@ -220,6 +308,27 @@ func (s *Spool) putAll(tx *bolt.Tx, b *batch) error {
 		s.file.touched.Add(int64(e.end - e.start))
 	}
 	return nil
+}
+
+// The file has a bucket of its own for what concerns all queues.
+var (
+	aboutBucket = []byte("about") // the queues' begin with q
+	versionKey  = []byte("version")
+	markKey     = []byte("mark")
+)
+
+// fileVersion is that of the file as a whole: a byte, and all its bits turned over,
+// to tell it from a damaged one. Files of version 1 have none. A file holds records
+// of its version and of those before it.
+const fileVersion = recordVersion
+
+// putMark has the file know what time it is.
+func putMark(tx *bolt.Tx, m mark) error {
+	about, err := tx.CreateBucketIfNotExists(aboutBucket)
+	if err != nil {
+		return err
+	}
+	return errors.Join(about.Put(versionKey, []byte{fileVersion, ^byte(fileVersion)}), about.Put(markKey, m.encode()))
 }
 
 // Keys are the records' numbers, big-endian, so that bbolt's order is theirs.

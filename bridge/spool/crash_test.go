@@ -20,7 +20,7 @@ func init() {
 // appendForEver appends numbers to two queues, removes some, and prints the
 // number of each append that is said to be safe.
 func appendForEver(dir string) error {
-	s, err := Open(Options{Dir: dir, MaxSize: 1 << 30})
+	s, err := Open(Options{Dir: dir, MaxSize: 256 << 20})
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func appendForEver(dir string) error {
 		s.Queue("count").Append(record(fmt.Sprint(i)), safe)
 		s.Queue("busy").Append(record(strings.Repeat("x", int(i%3000))), nil)
 		if i%64 == 0 {
-			n, _ := s.Queue("busy").Front(make([]Record, 64), time.Now(), 0)
+			n, _ := s.Queue("busy").Front(make([]Record, 64), 0)
 			s.Queue("busy").Remove(n)
 		}
 		if i%1000 == 0 {
@@ -46,6 +46,9 @@ func appendForEver(dir string) error {
 func hold(dir string) error {
 	s, err := Open(Options{Dir: dir, MaxSize: 1 << 20})
 	if err != nil {
+		return err
+	}
+	if err := appendAll(s.Queue("rule"), record("0")); err != nil {
 		return err
 	}
 	fmt.Println("open")
@@ -77,7 +80,7 @@ func TestWhatWasSafeSurvivesAKill(t *testing.T) {
 		}
 		_ = cmd.Wait() // it was killed
 		log := &logs{}
-		s := open(t, Options{Dir: dir, MaxSize: 1 << 30, Logger: log.logger()})
+		s := open(t, Options{Dir: dir, MaxSize: 256 << 20, Logger: log.logger()})
 		if s.Queue("count").Len() < safe {
 			t.Fatalf("%d records were safe, %d are there", safe, s.Queue("count").Len())
 		}
@@ -87,7 +90,7 @@ func TestWhatWasSafeSurvivesAKill(t *testing.T) {
 			t.Fatal(got)
 		}
 	}
-	s := open(t, Options{Dir: dir, MaxSize: 1 << 30})
+	s := open(t, Options{Dir: dir, MaxSize: 256 << 20})
 	for i, r := range drain(t, s.Queue("count"), 1000) {
 		if string(r.Payload) != fmt.Sprint(i) {
 			t.Fatalf("record %d is %s", i, r.Payload)
@@ -114,19 +117,23 @@ func TestASecondProcessIsToldThatTheSpoolIsInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	bufio.NewReader(out).ReadString('\n')
-	_, err = Open(Options{Dir: dir, MaxSize: 1 << 20})
-	if !errors.Is(err, ErrInUse) {
-		t.Errorf("got %v", err)
+	if err := openFails(dir, "another process has the spool open; stop it, or give this one another folder"); err != nil {
+		t.Error(err)
 	}
-	want := "open the spool in " + dir + ": another process has the spool open; stop it, or give this one another folder"
-	if err != nil && err.Error() != want {
-		t.Errorf("got  %v\nwant %v", err, want)
+	s := open(t, Options{Dir: dir, MaxSize: 1 << 20, retry: time.Millisecond})
+	if !errors.Is(s.Err(), ErrInUse) || s.Len() != 0 || s.Uses() != 0 {
+		t.Errorf("%v, %d records, %d uses", s.Err(), s.Len(), s.Uses())
 	}
 	in.Close()
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	open(t, Options{Dir: dir, MaxSize: 1 << 20})
+	waitFor(t, "the spool to be taken over", func() bool { return s.Err() == nil })
+	if s.Uses() == 0 {
+		t.Error("nobody is told that it holds something now")
+	}
+	appendNow(t, s.Queue("rule"), record("1"))
+	check(t, drain(t, s.Queue("rule"), 1), "0", "1")
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 || slices.Contains([]string{"spool.db"}, entries[0].Name()) == false {
 		t.Errorf("folder holds %v, %v", entries, err)
 	}

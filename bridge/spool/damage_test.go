@@ -66,7 +66,7 @@ func TestADamagedFileIsMovedAsideOrReadAsFarAsItIsWhole(t *testing.T) {
 }
 
 // useDamaged opens a file, appends, and reads all, which has to work whatever
-// is in it. It says whether the file was replaced.
+// is in it. It reports whether the file was replaced.
 func useDamaged(t *testing.T, content []byte) bool {
 	t.Helper()
 	dir := t.TempDir()
@@ -85,7 +85,7 @@ func useDamaged(t *testing.T, content []byte) bool {
 		q := s.Queue(name)
 		for tries := 0; q.Len() > 0; tries++ {
 			dst := make([]Record, 100)
-			n, _ := q.Front(dst, time.Now(), 0)
+			n, _ := q.Front(dst, 0)
 			for _, r := range dst[:n] {
 				if p := string(r.Payload); p != "new" && p != "one by itself" &&
 					!strings.HasPrefix(p, "large ") && strings.Trim(p, "s") != "" {
@@ -154,7 +154,7 @@ func TestAFileThatIsCutWhileItIsOpenIsReplaced(t *testing.T) {
 					t.Fatal(err)
 				}
 				if first == "front" {
-					if n, _ := q.Front(make([]Record, 1000), time.Now(), 0); n > 0 {
+					if n, _ := q.Front(make([]Record, 1000), 0); n > 0 {
 						t.Errorf("%d records of a file that is cut", n)
 					}
 				}
@@ -182,7 +182,7 @@ func TestAFaultInTheMappingIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.file.size.Store(0)
-	if n, _ := q.Front(make([]Record, 1000), time.Now(), 0); n > 0 {
+	if n, _ := q.Front(make([]Record, 1000), 0); n > 0 {
 		t.Errorf("%d records of %d bytes of file that are gone", n, size)
 	}
 	appendNow(t, q, record("new"))
@@ -212,7 +212,7 @@ func TestVerifyCountsWhatIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	records := map[string]int{}
-	for _, c := range contents {
+	for _, c := range contents.queues {
 		records[c.name] = c.records
 	}
 	want := map[string]int{"large": 3000 + 10 - 200, "small 0": 4, "small 300": 3, "small 600": 3}

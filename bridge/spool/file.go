@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"topicast/bridge/filelock"
 )
 
 // pageSize is fixed, so that a file can be read where memory pages are larger.
@@ -35,6 +38,7 @@ type file struct {
 	swap   sync.RWMutex // read by those who use the file, written by those who change it
 	db     *bolt.DB     // nil while there is none
 	disk   *os.File     // db's
+	is     os.FileInfo  // which file of all that is
 	mapped int64        // bytes that are mapped, at least
 
 	size    atomic.Int64 // bytes that must be there
@@ -46,33 +50,89 @@ type file struct {
 
 func (s *Spool) sizeLimit() int64 { return 2*s.maxSize + slack }
 
-// openFile opens the file or makes it. One that is damaged is moved aside first.
-func (s *Spool) openFile() error {
-	contents, err := s.openVerified()
-	if broken := (*brokenError)(nil); errors.As(err, &broken) {
-		if err := s.setAside(broken); err != nil {
-			return err
-		}
-		contents, err = s.openVerified()
-	}
+// openFile opens the file or makes it. One that is damaged is moved aside first. b
+// is the batch that is to be written to it, if there is one.
+func (s *Spool) openFile(b *batch) error {
+	db, disk, holds, err := s.openWhole()
 	if err != nil {
 		return err
 	}
+	if err := s.file.use(db, disk, s.sizeLimit()+removeSlack); err != nil {
+		return err
+	}
+	s.adopt(b, &holds, s.timeOf(&holds), false)
+	return nil
+}
+
+// adopt counts what a file holds, behind which comes what waits in memory, and goes
+// by its time. copied: what was in another file is behind it too, by now.
+func (s *Spool) adopt(b *batch, holds *contents, time *timeline, copied bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range contents {
+	batches := []*batch{&s.pending}
+	if b != nil {
+		batches = append(batches, b)
+	}
+	if by := s.time.become(time); by != 0 {
+		s.shift.Add(int64(by))
+		for _, b := range batches {
+			b.shift(by)
+		}
+	}
+	for _, c := range holds.queues {
 		q := s.queue(c.name)
-		q.next = max(q.next, c.next)
+		first := q.next // of those in memory
+		for _, b := range batches {
+			first = min(first, b.first(q))
+		}
+		larger := c.next
+		if !copied {
+			larger -= min(first, c.next)
+		}
+		for _, b := range batches {
+			b.renumber(q, larger)
+		}
+		q.next += larger
 		q.count(c.records, c.bytes)
 	}
-	return nil
+	s.uses.Add(1)
+}
+
+// timeOf is the time that goes on in a file.
+func (s *Spool) timeOf(holds *contents) *timeline {
+	t := s.time.copy()
+	switch {
+	case holds.marked == nil:
+		t.resume(holds.mark)
+		return t
+	case len(holds.queues) == 0:
+		return t // a new file: the time goes on
+	case !errors.Is(holds.marked, errUnmarked):
+		s.log.Error("the spool's time is damaged; what is in it counts as if it had come just now; look at the disk's health", "file", s.path, "err", holds.marked)
+	}
+	t.resume(mark{at: holds.latest})
+	return t
+}
+
+// openWhole opens what is at the path, or makes a file there. One that is damaged is
+// moved aside first.
+func (s *Spool) openWhole() (*bolt.DB, *os.File, contents, error) {
+	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
+		return nil, nil, contents{}, fmt.Errorf("make its folder: %w", err)
+	}
+	db, disk, holds, err := s.openVerified()
+	if broken := (*brokenError)(nil); errors.As(err, &broken) {
+		if err := s.setAside(broken); err != nil {
+			return nil, nil, contents{}, err
+		}
+		db, disk, holds, err = s.openVerified()
+	}
+	return db, disk, holds, err
 }
 
 // openVerified opens the file and says what it holds. A [brokenError] means that
 // bbolt must not, or could not, use it.
-func (s *Spool) openVerified() (contents []content, err error) {
-	var db *bolt.DB
-	var disk *os.File
+func (s *Spool) openVerified() (db *bolt.DB, disk *os.File, holds contents, err error) {
 	fresh := false
 	err = guard(func() error {
 		options := boltOptions(s.sizeLimit() + removeSlack)
@@ -85,7 +145,9 @@ func (s *Spool) openVerified() (contents []content, err error) {
 				return nil, err
 			}
 			fresh = info.Size() == 0
-			if contents, err = verify(disk, info.Size()); err != nil {
+			if holds, err = verify(disk, info.Size()); errors.Is(err, ErrNewer) {
+				return nil, err
+			} else if err != nil {
 				return nil, &brokenError{err}
 			}
 			return disk, nil
@@ -103,20 +165,39 @@ func (s *Spool) openVerified() (contents []content, err error) {
 				os.Remove(s.path) // its first pages may be half written
 			}
 		}
-		return nil, err
+		return nil, nil, contents{}, err
 	}
 	db.AllocSize = growBy
-	s.file.swap.Lock()
-	defer s.file.swap.Unlock()
-	s.file.db, s.file.disk = db, disk
-	s.file.stuck.Store(false)
-	s.file.broken.Store(nil)
-	if err := s.file.measure(); err != nil {
-		return nil, err
-	}
-	s.file.mapped = max(s.sizeLimit()+removeSlack, s.file.size.Load())
-	return contents, nil
+	return db, disk, holds, nil
 }
+
+// use is the beginning of a file that is open, with at least so much of it mapped.
+func (f *file) use(db *bolt.DB, disk *os.File, mapped int64) (err error) {
+	f.swap.Lock()
+	defer f.swap.Unlock()
+	if f.is, err = disk.Stat(); err != nil {
+		return errors.Join(err, guard(db.Close))
+	}
+	f.db, f.disk = db, disk
+	f.stuck.Store(false)
+	f.broken.Store(nil)
+	f.size.Store(f.is.Size())
+	f.mapped = max(mapped, f.is.Size())
+	return nil
+}
+
+// inPlace finds out whether the file is still the one at its path: it may have been
+// removed or renamed, with its folder or without, or something mounted over it. What
+// is written to it then is gone when the program ends.
+func (f *file) inPlace(path string) error {
+	there, err := os.Stat(path)
+	if gone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR); err != nil && !gone || err == nil && os.SameFile(there, f.is) {
+		return nil // or nobody can tell
+	}
+	return errMoved
+}
+
+var errMoved = errors.New("the file that is open is not the one at its path any more: it was removed or renamed, or something is mounted over its folder")
 
 func boltOptions(mapping int64) *bolt.Options {
 	if runtime.GOOS == "windows" {
@@ -145,8 +226,13 @@ func openLocked(path string, flag int, mode fs.FileMode) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := lock(f); err != nil {
+		// bbolt locks it once more, which is no trouble: the lock belongs to the open file.
+		// It is taken before, for a file that another process writes to must not be verified.
+		if err := filelock.Lock(f, lockWait); err != nil {
 			f.Close()
+			if errors.Is(err, filelock.ErrInUse) {
+				err = ErrInUse
+			}
 			return nil, err
 		}
 		ours, err := f.Stat()
@@ -220,6 +306,8 @@ func (f *file) close() error {
 // openHint says what to do about an error of Open.
 func openHint(err error) string {
 	switch {
+	case errors.Is(err, ErrNewer):
+		return "run that version, or move the file away to begin a new one; nothing in it is touched"
 	case errors.Is(err, ErrInUse):
 		return "stop it, or give this one another folder"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):

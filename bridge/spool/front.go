@@ -18,18 +18,21 @@ type Lost struct {
 }
 
 // Front fills dst with the oldest records that are on disk and not removed, and
-// returns how many they are. Fewer than len(dst) does not mean that there are no
+// returns how many they are. While the spool cannot be used those come too that wait
+// for that: a disk that is gone for good keeps nothing back. Fewer than len(dst) does not mean that there are no
 // more; none does. They share no memory with the spool. Asked again without
 // Remove, it returns the same ones again.
 //
 // Records older than maxAge, unless it is 0, and damaged ones are left out,
-// removed, and counted in lost.
-func (q *Queue) Front(dst []Record, now time.Time, maxAge time.Duration) (n int, lost Lost) {
+// removed, and counted in lost. No change of the time of day makes a record older or
+// younger.
+func (q *Queue) Front(dst []Record, maxAge time.Duration) (n int, lost Lost) {
 	q.mu.Lock()
-	f := front{queue: q, dst: dst, now: now, maxAge: maxAge}
+	f := front{queue: q, dst: dst, now: q.spool.time.now(), maxAge: maxAge}
 	q.taken = nil
 	if len(dst) > 0 {
 		q.spool.view(f.read)
+		q.spool.readPending(&f)
 	}
 	removed := f.lost.Expired + f.lost.Damaged
 	if removed > 0 {
@@ -48,9 +51,11 @@ func (q *Queue) Front(dst []Record, now time.Time, maxAge time.Duration) (n int,
 type front struct {
 	queue  *Queue
 	dst    []Record
-	now    time.Time
+	now    time.Duration // on the timeline
 	maxAge time.Duration
 
+	next      uint64 // the number after the last that was looked at
+	full      bool   // no more is to be taken
 	taken     []place
 	bytes     int64
 	memory    []byte // where the records are copied to
@@ -66,44 +71,58 @@ func (f *front) read(tx *bolt.Tx) {
 	}
 	c := bucket.Cursor()
 	start := binary.BigEndian.AppendUint64(nil, f.queue.head)
-	for k, v := c.Seek(start); k != nil && len(f.taken) < len(f.dst) && f.bytes < frontBytes; k, v = c.Next() {
+	for k, v := c.Seek(start); k != nil && !f.full; k, v = c.Next() {
 		if number(k) >= numberLast {
 			panic(fmt.Sprintf("queue %s: % x is not the number of a record", f.queue.name, k))
 		}
-		if !f.take(number(k), v) {
-			return
+		f.queue.spool.file.touched.Add(int64(len(v)))
+		f.take(number(k), v)
+	}
+}
+
+// readPending goes on with what waits in memory while the spool cannot be used.
+func (s *Spool) readPending(f *front) {
+	if s.Err() == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := 0; i < len(s.pending.entries) && !f.full; i++ {
+		e := &s.pending.entries[i]
+		if e.queue == f.queue && e.err == nil && e.number >= max(f.next, f.queue.head) {
+			f.take(e.number, s.pending.memory[e.start:e.end])
 		}
 	}
 }
 
-// take takes one record, which lies in the file's mapping, and says whether to
-// go on. It stops at a record that is to be left out if there are others before
-// it: so what is left out is always at the head, and counted once.
-func (f *front) take(number uint64, value []byte) bool {
+// take takes one record, which lies in memory of others. It stops at a record that
+// is to be left out if there are others before it: so what is left out is always at
+// the head, and counted once.
+func (f *front) take(number uint64, value []byte) {
 	last := ""
 	if n := len(f.taken); n > 0 {
 		last = f.dst[n-1].Key
 	}
 	size := recordSize(value)
-	f.queue.spool.file.touched.Add(int64(len(value)))
-	r, whole := decodeRecord(value, last)
-	if expired := whole && f.maxAge > 0 && f.now.Sub(r.At) > f.maxAge; expired || !whole {
-		if len(f.taken) > 0 {
-			return false
+	r, at, err := decodeRecord(value, last)
+	r.Came, r.Age = at-f.queue.spool.shifted(), max(f.now-at, 0)
+	if expired := err == nil && f.maxAge > 0 && r.Age > f.maxAge; expired || err != nil {
+		if f.full = len(f.taken) > 0; f.full {
+			return
 		}
 		if expired {
 			f.lost.Expired++
 		} else {
 			f.lost.Damaged++
 		}
-		f.head, f.lostBytes = number+1, f.lostBytes+size
-		return true
+		f.next, f.head, f.lostBytes = number+1, number+1, f.lostBytes+size
+		return
 	}
 	r.Topic, r.Payload = f.copy(r.Topic), f.copy(r.Payload)
 	f.dst[len(f.taken)] = r
 	f.taken = append(f.taken, place{number, size})
-	f.bytes += size
-	return true
+	f.next, f.bytes = number+1, f.bytes+size
+	f.full = len(f.taken) == len(f.dst) || f.bytes >= frontBytes
 }
 
 // copy copies b to memory that several records share.

@@ -1,8 +1,10 @@
 package spool
 
 import (
+	"errors"
+	"fmt"
+	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 )
@@ -31,7 +33,7 @@ func closeNow(t testing.TB, s *Spool) {
 }
 
 func record(payload string) Record {
-	return Record{At: time.Now(), Key: "239.1.2.3:5000", Topic: []byte("a/b"), Payload: []byte(payload)}
+	return Record{Key: "239.1.2.3:5000", Topic: []byte("a/b"), Payload: []byte(payload)}
 }
 
 // appendNow appends records and waits until they are on disk.
@@ -56,11 +58,32 @@ func appendAll(q *Queue, records ...Record) (last error) {
 	return last
 }
 
+// openFails wants a spool that cannot be used, and returns what is wrong with its
+// error or its log.
+func openFails(dir, want string) error {
+	log := &logs{}
+	s, err := Open(Options{Dir: dir, MaxSize: 1 << 20, Logger: log.logger()})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.Err(); err == nil || !strings.HasSuffix(err.Error(), want) {
+		return fmt.Errorf("got  %w\nwant … %s", err, want)
+	}
+	if got := log.String(); strings.Count(got, "level=ERROR") != 1 || !strings.Contains(got, dir) || !strings.Contains(got, want) {
+		return fmt.Errorf("log: %s\nwant … %s … %s", got, dir, want)
+	}
+	if _, ok := s.Queue("rule").Append(record("x"), nil); ok {
+		return errors.New("it takes a record all the same")
+	}
+	return nil
+}
+
 // oldest returns up to n of the oldest records, of which none may be lost.
 func oldest(t testing.TB, q *Queue, n int) []Record {
 	t.Helper()
 	dst := make([]Record, n)
-	n, lost := q.Front(dst, time.Now(), 0)
+	n, lost := q.Front(dst, 0)
 	if lost != (Lost{}) {
 		t.Fatalf("lost %+v", lost)
 	}
@@ -85,7 +108,7 @@ func drain(t testing.TB, q *Queue, atOnce int) (all []Record) {
 func takeAll(q *Queue, n int) (all []Record) {
 	dst := make([]Record, 100)
 	for len(all) < n {
-		taken, _ := q.Front(dst, time.Now(), 0)
+		taken, _ := q.Front(dst, 0)
 		all = append(all, dst[:taken]...)
 		q.Remove(taken)
 	}

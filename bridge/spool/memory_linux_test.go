@@ -29,7 +29,7 @@ func TestMemoryStaysFlat(t *testing.T) {
 func memory(dir string) error {
 	const total, payload = 256 << 20, 1000
 	debug.SetGCPercent(50)
-	s, err := Open(Options{Dir: dir, MaxSize: 2 * total})
+	s, err := Open(Options{Dir: dir, MaxSize: min(2*total, Largest)})
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func memory(dir string) error {
 	}
 	dst := make([]Record, 256)
 	for q.Len() > 0 {
-		n, _ := q.Front(dst, time.Now(), 0)
+		n, _ := q.Front(dst, 0)
 		q.Remove(n)
 		peak = max(peak, resident("RssFile"))
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A Queue holds the records of one rule. Append may be called from any
@@ -15,11 +16,12 @@ type Queue struct {
 
 	records, bytes atomic.Int64 // pending records included
 
-	// Of the committing goroutine.
-	next uint64 // number of the next record
-	goal uint64 // records before this one are to be removed from disk
+	goal uint64 // records before this one are to be removed from disk; of the committing goroutine
 
-	removing bool // is in the spool's removing; guarded by the spool's mutex
+	// Under the spool's mutex.
+	next     uint64        // number of the next record; of those that are not kept it stays unused
+	last     time.Duration // when the last record came
+	removing bool          // is in the spool's removing
 
 	mu    sync.Mutex
 	head  uint64  // the first record that is not removed
@@ -33,14 +35,16 @@ type place struct {
 }
 
 // Append adds a copy of r to the queue. It never waits for the disk: done is
-// called, from another goroutine, with nil when the record is safely on disk,
-// and with an error when it will not be: [ErrFull], [ErrTooLong], [ErrClosed],
-// or what the disk said. Calls of done are in the order of the Appends. done
+// called, from another goroutine, with nil when the record is safely on disk, or
+// removed, and with an error when it will not be: [ErrFull], [ErrTooLong] or
+// [ErrClosed]. Calls of done are in the order of the Appends to a queue. done
 // must not block, for nothing is written meanwhile; it may be nil.
 //
-// It is false, and nothing has happened, while more than 8 MiB wait for a disk that
-// is too slow. A record may count 1 MiB, and no more than the spool may hold.
-func (q *Queue) Append(r Record, done func(error)) bool {
+// It is not ok, and nothing has happened, while more than 8 MiB wait for a disk that
+// is too slow, and while the spool cannot be used ([Spool.Err]). A record may count 1 MiB, and no more than the spool may hold.
+//
+// came is when the record came, as it will say; 0: it is refused, as done is told.
+func (q *Queue) Append(r Record, done func(error)) (came time.Duration, ok bool) {
 	s := q.spool
 	size := int64(r.encodedLen() - recordHeader + Overhead)
 	s.mu.Lock()
@@ -49,7 +53,7 @@ func (q *Queue) Append(r Record, done func(error)) bool {
 		if done != nil {
 			go done(ErrClosed) // not from here: the caller may hold a lock that done takes
 		}
-		return true
+		return 0, true
 	}
 	var err error
 	switch {
@@ -57,19 +61,42 @@ func (q *Queue) Append(r Record, done func(error)) bool {
 		err = ErrClosed
 	case !r.fits() || size > maxRecord || size > s.maxSize || len(q.bucket) > maxName:
 		err = fmt.Errorf("%w: %d bytes", ErrTooLong, size)
-	case s.bytes.Load()+size > s.maxSize:
+	case s.Err() != nil || s.pending.bytes+size > pendingMax:
+		return 0, false
+	case s.bytes.Load()-s.copies.Load()+size > s.maxSize:
 		err = ErrFull
-	case s.pending.bytes+size > pendingMax:
-		return false
 	}
 	if err == nil {
+		came = q.came(&r)
+		s.pending.add(q, q.next, &r, came+s.shifted(), size, done)
+		s.undecided.Add(1)
+		q.next++
 		q.count(1, size)
-		s.pending.add(q, &r, size, done)
 	} else if done != nil {
+		s.undecided.Add(1)
 		s.pending.refuse(q, err, done)
 	}
 	s.signal()
-	return true
+	return came, true
+}
+
+// atOnce is how far apart records may have come that a caller appends in the order
+// in which they came, and that seem not to have: their ages are not taken at the
+// same moment.
+const atOnce = time.Second
+
+// came is when a record came. No two that are new to the spool came at the same
+// time. Callers hold the spool's mutex.
+func (q *Queue) came(r *Record) time.Duration {
+	if r.Came != 0 {
+		return r.Came
+	}
+	came := q.spool.time.now() - q.spool.shifted() - r.Age
+	if came <= q.last && came > q.last-atOnce {
+		came = q.last + 1
+	}
+	q.last = max(q.last, came)
+	return came
 }
 
 // Len is the number of records in the queue, with those not yet on disk.
@@ -113,6 +140,7 @@ func (s *Spool) removeMore(q *Queue) {
 		q.removing = true
 		s.removing = append(s.removing, q)
 	}
+	s.gone = s.gone || s.Err() != nil
 	s.mu.Unlock()
 	s.signal()
 }

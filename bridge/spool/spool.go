@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Overhead is what a record counts beside its key, topic and payload, in bytes:
@@ -22,6 +22,14 @@ const pendingMax = 8 << 20
 
 // maxRecord bounds one record. It leaves room for others in what is pending.
 const maxRecord = 1 << 20
+
+// Largest is the most that MaxSize may be, in bytes. The whole file is mapped into
+// memory: what 32 bits can address has room for 1 GiB in one piece, and more only by
+// luck.
+const Largest = (addressable - slack - removeSlack) / 2
+
+// addressable is 1 GiB with 32 bits, and without bounds with 64.
+const addressable = 1<<30 + math.MaxInt - math.MaxInt32
 
 // Errors of [Queue.Append] and [Open].
 var (
@@ -36,17 +44,27 @@ type Options struct {
 	Dir     string       // folder; made, for this user only, if it is not there
 	MaxSize int64        // bytes of all records, Overhead included; at least 1
 	Logger  *slog.Logger // nil: no log
+	Clock   Clock        // what ages are measured with; nil: the system's
+
+	retry time.Duration // the first pause before the next try; 0: retryFirst
 }
 
 // A Spool holds the queues. Its methods may be called from any goroutine.
 type Spool struct {
 	path    string
 	maxSize int64
+	retry   time.Duration
 	log     *slog.Logger
 
 	records, bytes atomic.Int64 // all queues, pending records included
+	undecided      atomic.Int64 // appended, and not told of yet
+	copies         atomic.Int64 // bytes of these that do not count against maxSize
 
 	file file // the door to bbolt
+	time *timeline
+	// Another file may have another timeline. So that what callers were told of goes
+	// on to be true, they are told of times less this.
+	shift atomic.Int64
 
 	wake chan struct{} // holds one: look again at what follows
 
@@ -55,45 +73,61 @@ type Spool struct {
 	pending  batch
 	spare    batch    // empty, its memory used again
 	removing []*Queue // those with records to remove from disk
+	gone     bool     // records may be removed that were not written yet
 	closing  bool     // nothing more is taken
 	ended    bool     // the committing goroutine will not look again
 
-	trouble atomic.Pointer[error] // why the last commit failed; nil: it did not
+	trouble atomic.Pointer[error] // why the spool cannot be used; nil: it can
+	uses    atomic.Uint64         // how often it has come into use
 
 	// Of the committing goroutine.
-	failing bool     // the last commit failed
-	later   []*Queue // removing from them failed
+	pause   time.Duration // until the next try, while it cannot be used
+	last    bool          // that was the last try: the spool is closed
+	removes bool          // to remove works all the same
+	trying  bool          // what is to be done now needs the file
+	later   []*Queue      // removing from them failed
+	marked  time.Time     // when the file was last told what time it is
+	due     bool          // it is to be told
 
 	stopped  chan struct{} // closed when the committing goroutine is done
 	closeErr error         // set before stopped is closed
 }
 
-// Open opens the spool in a folder, or makes one. The caller closes it.
+// Open opens the spool in a folder, or makes one. The caller closes it. Where the
+// disk does not allow it the spool is there, and empty, and [Spool.Err] tells why; it
+// is tried again until it can be used. An error means that it never can.
 func Open(options Options) (*Spool, error) {
 	if options.MaxSize < 1 {
 		return nil, fmt.Errorf("open the spool in %s: its size limit is %d bytes; set at least 1", options.Dir, options.MaxSize)
 	}
-	if options.MaxSize > (math.MaxInt-slack-removeSlack)/2 {
-		return nil, fmt.Errorf("open the spool in %s: this machine cannot address the file for %d bytes; set at most 512MiB", options.Dir, options.MaxSize)
+	if options.MaxSize > Largest {
+		return nil, fmt.Errorf("open the spool in %s: this program cannot address the file for %d bytes; set at most %d", options.Dir, options.MaxSize, int64(Largest))
 	}
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := os.MkdirAll(options.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the spool's folder: %w; %s", err, openHint(err))
+	if options.retry == 0 {
+		options.retry = retryFirst
+	}
+	if options.Clock == nil {
+		options.Clock = newClock()
 	}
 	s := &Spool{
 		path:    filepath.Join(options.Dir, "spool.db"),
 		maxSize: options.MaxSize,
 		log:     options.Logger,
+		time:    newTimeline(options.Clock),
+		retry:   options.retry,
 		queues:  map[string]*Queue{},
 		wake:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),
 	}
-	if err := s.openFile(); err != nil {
+	err := s.openFile(nil)
+	if err != nil {
 		_ = s.file.close()
-		return nil, fmt.Errorf("open the spool in %s: %w; %s", options.Dir, err, openHint(err))
 	}
+	s.shift.Store(0) // nobody was told of anything yet
+	s.tell(err)
 	go s.run()
 	return s, nil
 }
@@ -114,6 +148,9 @@ func (s *Spool) queue(name string) *Queue {
 	}
 	return q
 }
+
+// shifted is by how much the timeline of the file is ahead of what callers know.
+func (s *Spool) shifted() time.Duration { return time.Duration(s.shift.Load()) }
 
 // Names are those of the queues that hold records, sorted. Rules that no longer
 // exist are among them.
@@ -136,12 +173,25 @@ func (s *Spool) Len() int { return int(s.records.Load()) }
 // Bytes is what they hold: keys, topics, payloads, and [Overhead] for each.
 func (s *Spool) Bytes() int64 { return s.bytes.Load() }
 
+// Undecided is how many records were appended that are neither on disk nor refused yet.
+func (s *Spool) Undecided() int { return int(s.undecided.Load()) }
+
 // MaxSize is the limit of Bytes. The file itself becomes at most twice as large
 // and 16 MiB: pages are not always full. Empty, it becomes small again.
 func (s *Spool) MaxSize() int64 { return s.maxSize }
 
-// Err is why what is appended now would be lost: the disk does not take it. It is
-// nil when the last commit was well.
+// Copies adds to the bytes in the spool that do not count against MaxSize, and returns
+// how many those are. It is for records of messages that the caller has elsewhere too:
+// they are not to take the room of those that nobody else has. They should be no more
+// than half of MaxSize, for the file's size is bounded.
+func (s *Spool) Copies(more int64) int64 { return s.copies.Add(more) }
+
+// Uses is how often the spool has come into use: at Open, and when what kept it from
+// that was over. Then it may hold other queues than before.
+func (s *Spool) Uses() uint64 { return s.uses.Load() }
+
+// Err is why the spool cannot be used now, so that Append takes nothing, and what to
+// do about it. What it holds may be there to read all the same.
 func (s *Spool) Err() error {
 	if err := s.trouble.Load(); err != nil {
 		return *err

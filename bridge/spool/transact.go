@@ -2,6 +2,7 @@ package spool
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,35 +63,24 @@ func (f *file) transact(write bool, do func(*bolt.Tx) error) error {
 	return err
 }
 
-// update runs do in a transaction and commits it. It says whether the file holds
-// the changes: that can be so in spite of an error, if only the last step, to
-// wait for the disk, went wrong. Only the committing goroutine calls it.
-func (s *Spool) update(limit int64, do func(*bolt.Tx) error) (applied bool, err error) {
+// update runs do in a transaction and commits it. With an error, nobody knows
+// whether the file holds the changes: that can be so if only the last step, to wait
+// for the disk, went wrong. To do the same once more does no harm. Only the
+// committing goroutine calls it.
+func (s *Spool) update(limit int64, do func(*bolt.Tx) error) error {
 	s.file.swap.RLock()
 	defer s.file.swap.RUnlock()
 	if s.file.db == nil {
-		return false, errGone
+		return errGone
 	}
 	if broken := s.file.broken.Load(); broken != nil {
-		return false, broken
+		return broken
 	}
 	s.file.db.MaxSize = int(limit)
-	id := 0
-	err = s.file.transact(true, func(tx *bolt.Tx) error {
-		id = tx.ID()
-		return do(tx)
-	})
-	if err == nil {
-		return true, s.file.measure()
+	if err := s.file.transact(true, do); err != nil {
+		return err
 	}
-	if broken := (*brokenError)(nil); errors.As(err, &broken) {
-		return false, err
-	}
-	failed := s.file.transact(false, func(tx *bolt.Tx) error {
-		applied = tx.ID() == id
-		return nil
-	})
-	return applied, errors.Join(err, failed)
+	return s.file.measure()
 }
 
 // release lets go of the mapping's pages now and then, for each that was read
@@ -109,11 +99,14 @@ func (f *file) release() {
 func (s *Spool) replace(b *batch, why *brokenError) error {
 	_ = s.file.close() // it has no more to say
 	records, bytes := s.forget(b)
+	if lost := (*fs.PathError)(nil); errors.As(why, &lost) {
+		return s.openFile(b) // its device is gone, or was; what is there now is looked at
+	}
 	if err := s.setAside(why); err != nil {
 		return err
 	}
 	s.log.Error("messages were lost with the spool's file", "messages", records, "bytes", bytes)
-	return s.openFile()
+	return s.openFile(b)
 }
 
 // shrink begins a new file in place of one that is large and empty.
@@ -123,7 +116,7 @@ func (s *Spool) shrink() error {
 	}
 	empty := false
 	s.view(func(tx *bolt.Tx) {
-		first, _ := tx.Cursor().First()
+		first, _ := tx.Cursor().Seek([]byte{'q'})
 		empty = first == nil
 	})
 	if !empty {
@@ -132,7 +125,7 @@ func (s *Spool) shrink() error {
 	if err := s.file.close(); err != nil {
 		return err
 	}
-	return errors.Join(os.Remove(s.path), s.openFile())
+	return errors.Join(os.Remove(s.path), s.openFile(nil))
 }
 
 // forget counts only the records that are in memory, and returns what that
@@ -143,26 +136,40 @@ func (s *Spool) forget(b *batch) (records int, bytes int64) {
 		bytes   int64
 	}
 	waiting := map[*Queue]sum{}
+	queues := s.all()
+	for _, q := range queues {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, entries := range [][]entry{b.entries, s.pending.entries} {
-		for _, e := range entries {
-			if e.err == nil {
+	for _, b := range []*batch{b, &s.pending} {
+		b.letGo()
+		for _, e := range b.entries {
+			if e.waits() {
 				w := waiting[e.queue]
 				waiting[e.queue] = sum{w.records + 1, w.bytes + e.bytes}
 			}
 		}
 	}
-	for _, q := range s.queues {
-		q.mu.Lock()
+	for _, q := range queues {
 		q.taken, q.head = nil, 0
 		w := waiting[q]
 		lost, lostBytes := q.Len()-w.records, q.Bytes()-w.bytes
 		q.count(-lost, -lostBytes)
 		records, bytes = records+lost, bytes+lostBytes
-		q.mu.Unlock()
 	}
 	return records, bytes
+}
+
+// all are the queues.
+func (s *Spool) all() (queues []*Queue) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, q := range s.queues {
+		queues = append(queues, q)
+	}
+	return queues
 }
 
 // asides are the files that setAside made.

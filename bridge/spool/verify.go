@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"io"
 	"math"
+	"time"
 )
 
 // bbolt trusts its file: a page that points to itself sends it round for ever,
@@ -40,6 +41,24 @@ const (
 
 var native = binary.NativeEndian
 
+// contents are what a file holds.
+type contents struct {
+	queues []content
+	mark   mark
+	marked error         // nil: there is a mark; errUnmarked, or what is wrong with it
+	latest time.Duration // when the last of the records came; only where the mark is damaged
+}
+
+var errUnmarked = errors.New("there is no mark")
+
+// ErrNewer means that a program of a later version has written the spool's file, or
+// what is in it.
+var ErrNewer = errors.New("a newer version of topicast wrote the spool's file")
+
+func newerError(what string, is, known int) error {
+	return fmt.Errorf("%w: %s is of version %d, and this topicast knows up to %d", ErrNewer, what, is, known)
+}
+
 // A content is what a file holds of one queue.
 type content struct {
 	name    string
@@ -50,31 +69,31 @@ type content struct {
 
 // A checker follows the pointers of a file.
 type checker struct {
-	file     io.ReaderAt
-	pages    uint64   // in use or free: the file's high-water mark
-	seen     []uint64 // a bit for each page that something points to
-	page     []byte   // the page read last
-	contents []content
+	file  io.ReaderAt
+	pages uint64   // in use or free: the file's high-water mark
+	seen  []uint64 // a bit for each page that something points to
+	page  []byte   // the page read last
+	contents
 }
 
 // verify reads a file of that size and says what it holds, or what is wrong.
-func verify(file io.ReaderAt, size int64) ([]content, error) {
+func verify(file io.ReaderAt, size int64) (contents, error) {
 	if size == 0 {
-		return nil, nil // new
+		return contents{marked: errUnmarked}, nil // new
 	}
 	root, freelist, pages, err := readMeta(file)
 	if err != nil {
-		return nil, err
+		return contents{}, err
 	}
 	if pages > uint64(size)/pageSize {
-		return nil, fmt.Errorf("the file is cut: it has %d pages of %d", size/pageSize, pages)
+		return contents{}, fmt.Errorf("the file is cut: it has %d pages of %d", size/pageSize, pages)
 	}
-	c := &checker{file: file, pages: pages, seen: make([]uint64, pages/64+1)}
-	if err := errors.Join(c.mark(0, 0), c.mark(1, 0), c.free(freelist)); err != nil {
-		return nil, err
+	c := &checker{file: file, pages: pages, seen: make([]uint64, pages/64+1), contents: contents{marked: errUnmarked}}
+	if err := errors.Join(c.see(0, 0), c.see(1, 0), c.free(freelist)); err != nil {
+		return contents{}, err
 	}
 	if err := c.tree(root, &walk{}, 0); err != nil {
-		return nil, err
+		return contents{}, err
 	}
 	return c.contents, nil
 }
@@ -91,8 +110,11 @@ func readMeta(file io.ReaderAt) (root, freelist, pages uint64, err error) {
 		meta := page[pageHeader:]
 		sum := fnv.New64a()
 		sum.Write(meta[:metaSummed])
-		whole := native.Uint32(meta) == metaMagic && native.Uint32(meta[4:]) == metaVersion &&
-			native.Uint32(meta[8:]) == pageSize && native.Uint64(meta[metaSummed:]) == sum.Sum64()
+		whole := native.Uint32(meta) == metaMagic && native.Uint64(meta[metaSummed:]) == sum.Sum64()
+		if version := native.Uint32(meta[4:]); whole && version > metaVersion {
+			return 0, 0, 0, newerError("its structure", int(version), metaVersion)
+		}
+		whole = whole && native.Uint32(meta[4:]) == metaVersion && native.Uint32(meta[8:]) == pageSize
 		if transaction := native.Uint64(meta[48:]); whole && (!found || transaction > newest) {
 			newest, found = transaction, true
 			root, freelist, pages = native.Uint64(meta[16:]), native.Uint64(meta[32:]), native.Uint64(meta[40:])
@@ -104,9 +126,9 @@ func readMeta(file io.ReaderAt) (root, freelist, pages uint64, err error) {
 	return root, freelist, pages, nil
 }
 
-// mark notes that something points to a page and the further ones that belong
+// see notes that something points to a page and the further ones that belong
 // to it. Nothing else may.
-func (c *checker) mark(id uint64, further uint32) error {
+func (c *checker) see(id uint64, further uint32) error {
 	if id >= c.pages || uint64(further) >= c.pages-id {
 		return fmt.Errorf("page %d with %d more is beyond the last, %d", id, further, c.pages-1)
 	}
@@ -134,7 +156,7 @@ func (c *checker) read(id uint64) (kind uint16, count int, err error) {
 		return 0, 0, fmt.Errorf("page %d says that it is %d", id, own)
 	}
 	further := native.Uint32(header[12:])
-	if err := c.mark(id, further); err != nil {
+	if err := c.see(id, further); err != nil {
 		return 0, 0, err
 	}
 	size := (int(further) + 1) * pageSize
@@ -163,7 +185,7 @@ func (c *checker) free(id uint64) error {
 		return fmt.Errorf("page %d is not a list of free pages", id)
 	}
 	for i := range count {
-		if err := c.mark(native.Uint64(list[8*i:]), 0); err != nil {
+		if err := c.see(native.Uint64(list[8*i:]), 0); err != nil {
 			return fmt.Errorf("list of free pages: %w", err)
 		}
 	}
@@ -171,12 +193,13 @@ func (c *checker) free(id uint64) error {
 }
 
 // A walk goes through the keys of a bucket in their order: the file's own, which
-// holds the queues, or a queue's, which holds records.
+// holds the others; a queue's, which holds records; or the one about all queues.
 type walk struct {
-	queue *content // nil in the file's own
-	last  []byte   // key before
-	least []byte   // what the page above says the next are not before
-	any   bool     // there was one
+	queue *content // nil: not a queue's
+	about bool
+	last  []byte // key before
+	least []byte // what the page above says the next are not before
+	any   bool   // there was one
 }
 
 // A child is what an element points to.
@@ -209,7 +232,9 @@ func (c *checker) tree(id uint64, w *walk, depth int) error {
 	for _, below := range children {
 		next := w
 		if kind == kindLeaf {
-			next = &walk{queue: &content{name: string(below.key[1:])}}
+			if next, err = bucketWalk(below.key); err != nil {
+				return err
+			}
 		} else if w.any && bytes.Compare(below.key, w.last) <= 0 {
 			return fmt.Errorf("page %d: its keys are not in order", id)
 		} else {
@@ -219,10 +244,28 @@ func (c *checker) tree(id uint64, w *walk, depth int) error {
 			return err
 		}
 		if kind == kindLeaf {
-			c.contents = append(c.contents, *next.queue)
+			c.count(next)
 		}
 	}
 	return nil
+}
+
+// bucketWalk begins the walk through a bucket.
+func bucketWalk(name []byte) (*walk, error) {
+	switch {
+	case string(name) == string(aboutBucket):
+		return &walk{about: true}, nil
+	case name[0] == 'q':
+		return &walk{queue: &content{name: string(name[1:])}}, nil
+	}
+	return nil, fmt.Errorf("bucket %q is no queue", name)
+}
+
+// count enters what a walk has found.
+func (c *checker) count(w *walk) {
+	if w.queue != nil {
+		c.queues = append(c.queues, *w.queue)
+	}
 }
 
 // element finds the key and the value of an element.
@@ -270,15 +313,22 @@ func (c *checker) leaf(page []byte, count int, w *walk) (queues []child, err err
 		w.last, w.any = append(w.last[:0], key...), true
 		isBucket := native.Uint32(e) == elementBucket
 		switch {
+		case w.about && !isBucket:
+			if err := c.about(key, value); err != nil {
+				return nil, err
+			}
 		case w.queue != nil && !isBucket && len(key) == 8 && number(key) < numberLast:
+			if err := c.record(value); err != nil {
+				return nil, err
+			}
 			w.queue.records++
 			w.queue.bytes += recordSize(value)
 			w.queue.next = number(key) + 1
-		case w.queue == nil && isBucket && len(value) >= bucketHeader:
+		case w.queue == nil && !w.about && isBucket && len(value) >= bucketHeader:
 			root := native.Uint64(value)
 			if root != 0 {
 				queues = append(queues, child{page: root, key: bytes.Clone(key)})
-			} else if err := c.inline(string(key[1:]), value[bucketHeader:]); err != nil {
+			} else if err := c.inline(key, value[bucketHeader:]); err != nil {
 				return nil, err
 			}
 		default:
@@ -288,15 +338,42 @@ func (c *checker) leaf(page []byte, count int, w *walk) (queues []child, err err
 	return queues, nil
 }
 
-// inline checks a queue so small that its page is within the element.
-func (c *checker) inline(name string, page []byte) error {
-	queue := content{name: name}
+// record looks at what matters of a record before bbolt is let at the file.
+func (c *checker) record(value []byte) error {
+	if len(value) > 4 && value[4] > recordVersion && whole(value) {
+		return newerError("a record", int(value[4]), recordVersion)
+	}
+	if c.marked != nil && whole(value) {
+		c.latest = max(c.latest, recordAt(value))
+	}
+	return nil
+}
+
+// about reads a value of the bucket about all queues, which comes before theirs.
+func (c *checker) about(key, value []byte) error {
+	switch string(key) {
+	case string(versionKey):
+		if len(value) == 2 && value[0] == ^value[1] && value[0] > fileVersion {
+			return newerError("the file", int(value[0]), fileVersion)
+		}
+	case string(markKey):
+		c.contents.mark, c.marked = decodeMark(value)
+	}
+	return nil
+}
+
+// inline checks a bucket so small that its page is within the element.
+func (c *checker) inline(name, page []byte) error {
+	w, err := bucketWalk(name)
+	if err != nil {
+		return err
+	}
 	if len(page) < pageHeader || native.Uint16(page[8:]) != kindLeaf {
-		return fmt.Errorf("queue %q has no page", name)
+		return fmt.Errorf("bucket %q has no page", name)
 	}
-	if _, err := c.leaf(page, int(native.Uint16(page[10:])), &walk{queue: &queue}); err != nil {
-		return fmt.Errorf("queue %q: %w", name, err)
+	if _, err := c.leaf(page, int(native.Uint16(page[10:])), w); err != nil {
+		return fmt.Errorf("bucket %q: %w", name, err)
 	}
-	c.contents = append(c.contents, queue)
+	c.count(w)
 	return nil
 }

@@ -3,18 +3,16 @@ package web
 import (
 	"compress/gzip"
 	"context"
-	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"html/template"
 	"io"
+	"iter"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,34 +20,36 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"topicast/bridge"
+	"topicast/bridge/receive"
+	"topicast/bridge/send"
 )
 
 // Bridge is what the pages show; *bridge.Bridge is one.
 type Bridge interface {
 	prometheus.Collector
 	WriteRules(io.Writer) error // the metrics that the Collector leaves out, as text
-	Status() bridge.Status
-	Waiting() []string
+	Snapshot(bridge.Query) (bridge.Status, iter.Seq[send.Status], iter.Seq[receive.Status])
+	Readiness() bridge.Readiness
 }
 
 // Handler answers
 //
 //	/         the status page, for people
-//	/status   the same as JSON
+//	/status   the same as JSON; ?match=, state=, sort= and limit= narrow it to some rules
 //	/metrics  the counters, for Prometheus, with those of the Go runtime and the process
 //	/healthz  200 while the process lives
-//	/readyz   200 when messages can flow; else 503 and what is missing, a line each
+//	/readyz   200 when messages can flow, else 503; then what is pending or degraded, a line each
 //
 // to GET and HEAD. Nothing can be changed through it.
 func Handler(b Bridge) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(b, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { page(w, b.Status()) })
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { status(w, b.Status()) })
+	mux.HandleFunc("GET /{$}", page)
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { status(w, r, b) })
 	mux.Handle("GET /metrics", metrics(registry, b))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, b.Waiting()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, b.Readiness()) })
 	return mux
 }
 
@@ -63,13 +63,29 @@ type Server struct {
 func Listen(address string, b Bridge) (*Server, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("web.listen: %w; another topicast may run here: choose another port, or \"\" for no status page", err)
+		return nil, fmt.Errorf("web.listen: %w; %s, or \"\" for no status page", err, instead(err))
 	}
 	return &Server{listener: l, http: http.Server{
 		Handler: Handler(b),
 		// A client that dawdles must not hold a connection for ever.
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
 	}}, nil
+}
+
+// instead says what to do where an address cannot be listened on.
+func instead(err error) string {
+	var unknown *net.DNSError
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another program has the port, perhaps another topicast: choose another one"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "this host has no such address: choose 127.0.0.1, or leave the address out for all that it has"
+	case errors.Is(err, syscall.EACCES):
+		return "a port below 1024 takes a privilege (CAP_NET_BIND_SERVICE): choose a higher one"
+	case errors.As(err, &unknown):
+		return "the name of the host is not known here: write an address"
+	}
+	return "choose another address or port"
 }
 
 // Addr is the address that is really listened on.
@@ -97,9 +113,24 @@ var compressors = sync.Pool{New: func() any {
 	return z
 }}
 
+// compressed is where an answer is written to: compressed for whom asks for that, as
+// browsers and Prometheus do. close ends it.
+func compressed(w http.ResponseWriter, r *http.Request) (out io.Writer, close func()) {
+	w.Header().Add("Vary", "Accept-Encoding")
+	if !takesGzip(r) {
+		return w, func() {}
+	}
+	w.Header().Set("Content-Encoding", "gzip")
+	z := compressors.Get().(*gzip.Writer)
+	z.Reset(w)
+	return z, func() {
+		z.Close()
+		compressors.Put(z)
+	}
+}
+
 // metrics writes what the registry gathers, and behind it the metrics of the
-// rules, which take no way over the registry. There may be 100,000 of those, so
-// the page is compressed for whom asks for that, as Prometheus does.
+// rules, which take no way over the registry.
 func metrics(registry *prometheus.Registry, b Bridge) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		families, err := registry.Gather()
@@ -108,15 +139,8 @@ func metrics(registry *prometheus.Registry, b Bridge) http.HandlerFunc {
 			return
 		}
 		w.Header().Set("Content-Type", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
-		out := io.Writer(w)
-		if takesGzip(r) {
-			w.Header().Set("Content-Encoding", "gzip")
-			z := compressors.Get().(*gzip.Writer)
-			defer compressors.Put(z)
-			z.Reset(w)
-			defer z.Close()
-			out = z
-		}
+		out, end := compressed(w, r)
+		defer end()
 		for _, f := range families {
 			expfmt.MetricFamilyToText(out, f)
 		}
@@ -124,7 +148,7 @@ func metrics(registry *prometheus.Registry, b Bridge) http.HandlerFunc {
 	}
 }
 
-// takesGzip tells whether who asks can read gzip (RFC 9110 12.5.3).
+// takesGzip reports whether who asks can read gzip (RFC 9110 12.5.3).
 func takesGzip(r *http.Request) bool {
 	for coding := range strings.SplitSeq(strings.Join(r.Header.Values("Accept-Encoding"), ","), ",") {
 		name, weight, weighed := strings.Cut(coding, ";")
@@ -137,112 +161,24 @@ func takesGzip(r *http.Request) bool {
 	return false
 }
 
-func status(w http.ResponseWriter, s bridge.Status) {
-	w.Header().Set("Content-Type", "application/json")
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	e.Encode(s)
-}
-
-func ready(w http.ResponseWriter, waiting []string) {
-	if len(waiting) == 0 {
-		fmt.Fprintln(w, "ready")
-		return
-	}
+// ready answers with a line for whether it is, and one for each thing that is not as it
+// should be: what is degraded does not keep it from being ready.
+func ready(w http.ResponseWriter, r bridge.Readiness) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(http.StatusServiceUnavailable)
-	fmt.Fprintln(w, strings.Join(waiting, "\n"))
-}
-
-//go:embed page.html
-var pageText string
-
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"ago":     ago,
-	"bytes":   bytes[int64],
-	"size":    bytes[int],
-	"few":     few,
-	"send":    sendRules,
-	"receive": receiveRules,
-}).Parse(pageText))
-
-// maxRows is how many rules the page shows: a browser is not made for a table of
-// 100,000. Rules in trouble come first; /status has them all.
-const maxRows = 500
-
-func page(w http.ResponseWriter, s bridge.Status) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	// The page has one style sheet and no script, and says so, so that a topic
-	// or an error text can never become one.
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
 	w.Header().Set("Cache-Control", "no-store")
-	pageTemplate.Execute(w, s)
-}
-
-// shown is what the page shows of some rules, and how many more there are.
-type shown[T any] struct {
-	Rows []T
-	More int
-}
-
-func sendRules(s bridge.Status) shown[bridge.RuleStatus] {
-	return show(s.Rules, func(r bridge.RuleStatus) bool { return r.State == bridge.StateUp })
-}
-
-func receiveRules(s bridge.Status) shown[bridge.ReceiveStatus] {
-	return show(s.Receive, func(r bridge.ReceiveStatus) bool { return r.State == bridge.StateUp })
-}
-
-// show puts rules in trouble first.
-func show[T any](rules []T, up func(T) bool) shown[T] {
-	var well, ill []T
-	for _, r := range rules {
-		if up(r) {
-			well = append(well, r)
-		} else {
-			ill = append(ill, r)
-		}
+	if r.Ready {
+		fmt.Fprintln(w, "ready")
+	} else {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, "not ready")
 	}
-	all := append(ill, well...)
-	n := min(len(all), maxRows)
-	return shown[T]{all[:n], len(all) - n}
-}
-
-// few are the first of a long list.
-func few(all []string) []string {
-	const most = 8
-	if len(all) <= most {
-		return all
+	for _, c := range r.Conditions {
+		fmt.Fprintln(w, oneLine(c.String()))
 	}
-	return append(slices.Clone(all[:most]), fmt.Sprintf("and %d more", len(all)-most))
-}
-
-// ago says how long ago in the two largest units: a person reads 3d4h, not 76h12m3s.
-func ago(t time.Time) string {
-	if t.IsZero() {
-		return "–"
-	}
-	d := time.Since(t).Truncate(time.Second)
-	switch {
-	case d < time.Minute:
-		return d.String()
-	case d < time.Hour:
-		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
-	case d < 24*time.Hour:
-		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
-	default:
-		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	if r.More > 0 {
+		fmt.Fprintf(w, "and %d more; /status has the state of each rule\n", r.More)
 	}
 }
 
-func bytes[N int | int64](n N) string {
-	switch {
-	case n < 1<<10:
-		return fmt.Sprintf("%d B", n)
-	case n < 1<<20:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	default:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	}
-}
+// oneLine keeps an error of several lines from looking like several conditions.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

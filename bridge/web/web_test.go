@@ -4,11 +4,16 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"iter"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,16 +22,30 @@ import (
 	"go.uber.org/goleak"
 
 	"topicast/bridge"
+	"topicast/bridge/account"
+	"topicast/bridge/receive"
+	"topicast/bridge/send"
 )
 
 // fake is a bridge in a state of the test's choice.
 type fake struct {
 	prometheus.Collector
 	status bridge.Status
+	asked  *bridge.Query
 }
 
-func (f fake) Status() bridge.Status { return f.status }
-func (f fake) Waiting() []string     { return f.status.Waiting }
+func (f fake) Snapshot(q bridge.Query) (bridge.Status, iter.Seq[send.Status], iter.Seq[receive.Status]) {
+	if f.asked != nil {
+		*f.asked = q
+	}
+	s := f.status
+	s.Rules, s.Receive = nil, nil
+	return s, slices.Values(f.status.Rules), slices.Values(f.status.Receive)
+}
+
+func (f fake) Readiness() bridge.Readiness {
+	return bridge.Readiness{Ready: f.status.Ready, Conditions: f.status.Conditions, More: f.status.MoreConditions}
+}
 
 func (f fake) WriteRules(w io.Writer) error {
 	_, err := io.WriteString(w, "topicast_rule_test{rule=\"r\"} 7\n")
@@ -36,7 +55,7 @@ func (f fake) WriteRules(w io.Writer) error {
 func newFake(s bridge.Status) fake {
 	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "topicast_test", Help: "There to be seen."})
 	g.Set(42)
-	return fake{g, s}
+	return fake{Collector: g, status: s}
 }
 
 func get(t *testing.T, b Bridge, path string) (int, http.Header, string) {
@@ -49,17 +68,23 @@ func get(t *testing.T, b Bridge, path string) (int, http.Header, string) {
 var busy = bridge.Status{
 	Version: "1.2.3", Started: time.Now().Add(-100 * time.Hour), Ready: false,
 	Waiting: []string{"no connection to the broker: refused", "rule lamps is pending: interface iso0 is down"},
-	Broker:  bridge.BrokerStatus{ClientID: "gateway-7"},
-	Queue:   bridge.QueueStatus{Messages: 3, Bytes: 5 << 20, Size: 64 << 20},
-	Rules: []bridge.RuleStatus{
-		{Name: "well", Filter: "a/b", Group: "239.1.1.1:5000", State: bridge.StateUp, Sent: 7},
-		{Name: "lamps", Filter: "<script>alert(1)</script>", Group: "239.1.1.2:5000", State: bridge.StatePending,
-			Reason: "interface iso0 is down", Drops: map[string]uint64{"pending": 12}, FirstDrops: map[string]string{"pending": "topic t: late"}, SelfTest: bridge.SelfTest{Result: "rewritten"}},
+	Conditions: []bridge.Condition{
+		{Name: "broker", State: account.StatePending, Reason: "no connection to the broker: refused"},
+		{Name: "rule", Rule: "lamps", State: account.StatePending, Reason: "interface iso0 is down"},
+		{Name: "rule", Rule: "meters", State: account.StateDegraded, Reason: "two\nlines"},
 	},
-	Receive: []bridge.ReceiveStatus{
-		{Name: "quiet", Groups: []string{"239.2.1.1:5000"}, Interface: "iso0", Topic: "quiet/t", State: bridge.StateUp, Sockets: 1, Joined: 1},
+	MoreConditions: 900,
+	Broker:         bridge.BrokerStatus{ClientID: "gateway-7"},
+	Queue:          bridge.QueueStatus{Messages: 3, Bytes: 5 << 20, Size: 64 << 20},
+	Rules: []send.Status{
+		{Name: "well", Filter: "a/b", Group: "239.1.1.1:5000", State: account.StateUp, Sent: 7},
+		{Name: "lamps", Filter: "<script>alert(1)</script>", Group: "239.1.1.2:5000", State: account.StatePending,
+			Reason: "interface iso0 is down", Drops: map[string]uint64{"pending": 12}, FirstDrops: map[string]string{"pending": "topic t: late"}, SelfTest: send.SelfTest{Result: "rewritten"}},
+	},
+	Receive: []receive.Status{
+		{Name: "quiet", Groups: []string{"239.2.1.1:5000"}, Interface: "iso0", Topic: "quiet/t", State: account.StateUp, Sockets: 1, Joined: 1},
 		{Name: "meters", Groups: []string{"239.2.1.2:5000", "239.2.1.3-239.2.1.9:5000"}, Interface: "iso1", Sources: []string{"192.0.2.0/24"},
-			Topic: "<script>{source}</script>", State: bridge.StateDegraded, Reason: "1 of 8 groups are not joined: no room",
+			Topic: "<script>{source}</script>", State: account.StateDegraded, Reason: "1 of 8 groups are not joined: no room",
 			Sockets: 8, Joined: 7, Buffer: 212992, Received: 1234, Published: 1200,
 			Drops: map[string]uint64{"source": 34}},
 	},
@@ -67,7 +92,16 @@ var busy = bridge.Status{
 
 func TestReadySaysWhatIsMissing(t *testing.T) {
 	code, _, body := get(t, newFake(busy), "/readyz")
-	if code != http.StatusServiceUnavailable || body != strings.Join(busy.Waiting, "\n")+"\n" {
+	want := "not ready\n" +
+		"broker: pending: no connection to the broker: refused\n" +
+		"rule lamps: pending: interface iso0 is down\n" +
+		"rule meters: degraded: two lines\n" +
+		"and 900 more; /status has the state of each rule\n"
+	if code != http.StatusServiceUnavailable || body != want {
+		t.Errorf("%d %q", code, body)
+	}
+	partly := bridge.Status{Ready: true, Conditions: busy.Conditions[2:]}
+	if code, _, body := get(t, newFake(partly), "/readyz"); code != http.StatusOK || body != "ready\nrule meters: degraded: two lines\n" {
 		t.Errorf("%d %q", code, body)
 	}
 	if code, _, body := get(t, newFake(bridge.Status{Ready: true}), "/readyz"); code != http.StatusOK || body != "ready\n" {
@@ -104,110 +138,31 @@ func TestMetricsHoldTheBridgesTheRuntimesAndTheProcesss(t *testing.T) {
 	}
 }
 
-func TestMetricsAreCompressedForWhomAsksForThat(t *testing.T) {
-	for accepted, compressed := range map[string]bool{
-		"gzip": true, "deflate, GZIP;q=0.5": true, "zstd;q=1, gzip; q=1": true,
-		"": false, "identity": false, "gzip;q=0": false, "xgzip": false,
-	} {
-		r := httptest.NewRequest("GET", "/metrics", nil)
-		r.Header.Set("Accept-Encoding", accepted)
-		w := httptest.NewRecorder()
-		Handler(newFake(busy)).ServeHTTP(w, r)
-		var body io.Reader = w.Body
-		if (w.Header().Get("Content-Encoding") == "gzip") != compressed {
-			t.Errorf("%s: %v", accepted, w.Header())
-			continue
-		}
-		if compressed {
-			var err error
-			if body, err = gzip.NewReader(body); err != nil {
-				t.Fatal(err)
+func TestAnswersAreCompressedForWhomAsksForThat(t *testing.T) {
+	for path, end := range map[string]string{"/metrics": "topicast_rule_test{rule=\"r\"} 7\n", "/": "</html>\n", "/status": "}\n", "/status?limit=1": "}\n"} {
+		for accepted, compressed := range map[string]bool{
+			"gzip": true, "deflate, GZIP;q=0.5": true, "zstd;q=1, gzip; q=1": true,
+			"": false, "identity": false, "gzip;q=0": false, "xgzip": false,
+		} {
+			r := httptest.NewRequest("GET", path, nil)
+			r.Header.Set("Accept-Encoding", accepted)
+			w := httptest.NewRecorder()
+			Handler(newFake(busy)).ServeHTTP(w, r)
+			var body io.Reader = w.Body
+			if (w.Header().Get("Content-Encoding") == "gzip") != compressed || w.Header().Get("Vary") != "Accept-Encoding" {
+				t.Errorf("%s for %s: %v", path, accepted, w.Header())
+				continue
 			}
-		}
-		text, err := io.ReadAll(body)
-		if err != nil || !strings.HasSuffix(string(text), "topicast_rule_test{rule=\"r\"} 7\n") {
-			t.Errorf("%s: %v, ends with %q", accepted, err, text[max(0, len(text)-100):])
-		}
-	}
-}
-
-func TestThePageShowsTroubleFirstAndRunsNobodysScript(t *testing.T) {
-	code, header, body := get(t, newFake(busy), "/")
-	if code != http.StatusOK {
-		t.Fatalf("code %d:\n%s", code, body)
-	}
-	for _, want := range []string{"not ready", "interface iso0 is down", "12 pending", "the first: topic t: late", "5.0 MiB of 64.0 MiB", "4d4h", "gateway-7", "self-test: rewritten",
-		"239.2.1.3-239.2.1.9:5000", "on iso1", "192.0.2.0/24", "anybody", "7 of 8 joined", "receive buffer: 208.0 KiB",
-		"1 of 8 groups are not joined", ">1234\n", ">1200\n", `<span class="why">34 source</span>`} {
-		if !strings.Contains(body, want) {
-			t.Errorf("the page does not say %q", want)
-		}
-	}
-	if strings.Contains(body, "<script>") || !strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") {
-		t.Error("a topic could run a script")
-	}
-	for _, c := range []struct{ trouble, well string }{{"239.1.1.2:5000", "239.1.1.1:5000"}, {"239.2.1.2:5000", "239.2.1.1:5000"}} {
-		if strings.Index(body, c.trouble) > strings.Index(body, c.well) {
-			t.Errorf("the rule of %s, in trouble, does not come first", c.trouble)
-		}
-	}
-}
-
-func TestThePageShowsTheDiskAndARefusedConfiguration(t *testing.T) {
-	waits := bridge.SpoolStatus{Dir: "/d", Messages: 4711, Bytes: 3 << 20, Size: 512 << 20}
-	fails := bridge.SpoolStatus{Dir: "/d", Messages: 4711, Error: "no space left on device"}
-	ago := time.Now().Add(-3 * time.Hour)
-	for name, c := range map[string]struct {
-		status     bridge.Status
-		has, hasNo []string
-	}{
-		"neither":           {bridge.Status{}, nil, []string{"Waiting on disk", "<dt>Configuration"}},
-		"on disk":           {bridge.Status{Spool: &waits}, []string{"<dt>Waiting on disk</dt><dd>4711 (3.0 MiB of 512.0 MiB)"}, nil},
-		"the disk fails":    {bridge.Status{Spool: &fails}, []string{`<dt>Waiting on disk</dt><dd><span class="pending">no space left on device</span>`}, []string{"4711"}},
-		"taken over":        {bridge.Status{Reload: &bridge.ReloadStatus{At: ago, OK: true}}, []string{"taken over 3h", " ago"}, []string{"refused"}},
-		"refused, with why": {bridge.Status{Reload: &bridge.ReloadStatus{At: ago, Error: "send[3]: <b>"}}, []string{"refused 3h", "the one before it is in force</span>: send[3]: &lt;b&gt;"}, []string{"taken over"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, _, body := get(t, newFake(c.status), "/")
-			for _, want := range c.has {
-				if !strings.Contains(body, want) {
-					t.Errorf("the page does not say %q:\n%s", want, body)
+			if compressed {
+				var err error
+				if body, err = gzip.NewReader(body); err != nil {
+					t.Fatal(err)
 				}
 			}
-			for _, not := range c.hasNo {
-				if strings.Contains(body, not) {
-					t.Errorf("the page says %q", not)
-				}
+			text, err := io.ReadAll(body)
+			if err != nil || !strings.HasSuffix(string(text), end) {
+				t.Errorf("%s for %s: %v, ends with %q", path, accepted, err, text[max(0, len(text)-100):])
 			}
-		})
-	}
-}
-
-func TestThePageOfManyRulesStaysReadable(t *testing.T) {
-	many := bridge.ReceiveStatus{Groups: make([]string, 1000)}
-	s := bridge.Status{Rules: make([]bridge.RuleStatus, 100_000), Receive: slices.Repeat([]bridge.ReceiveStatus{many}, 1_000)}
-	_, _, body := get(t, newFake(s), "/")
-	for _, want := range []string{"and 99500 more rules", "and 500 more rules", "and 992 more"} {
-		if !strings.Contains(body, want) {
-			t.Errorf("the page does not say %q", want)
-		}
-	}
-	if len(body) > 1<<20 {
-		t.Errorf("the page has %d bytes", len(body))
-	}
-}
-
-func TestThePageOfOneDirectionDoesNotSpeakOfTheOther(t *testing.T) {
-	for _, c := range []struct {
-		status     bridge.Status
-		has, hasNo string
-	}{
-		{bridge.Status{Rules: busy.Rules}, "MQTT to multicast", "multicast to MQTT"},
-		{bridge.Status{Receive: busy.Receive}, "multicast to MQTT", "MQTT to multicast"},
-	} {
-		_, _, body := get(t, newFake(c.status), "/")
-		if !strings.Contains(body, c.has) || strings.Contains(body, c.hasNo) {
-			t.Errorf("the page with %q alone has %q too, or has neither", c.has, c.hasNo)
 		}
 	}
 }
@@ -229,7 +184,7 @@ func TestTheServerStopsWithItsContextAndSaysWhenItsPortIsTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(s.Addr().String(), newFake(busy)); err == nil || !strings.Contains(err.Error(), "web.listen: ") {
+	if _, err := Listen(s.Addr().String(), newFake(busy)); err == nil || !strings.Contains(err.Error(), "web.listen: ") || !strings.Contains(err.Error(), "another program has the port") {
 		t.Errorf("a taken port: %v", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -245,5 +200,22 @@ func TestTheServerStopsWithItsContextAndSaysWhenItsPortIsTaken(t *testing.T) {
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAnAddressThatCannotBeListenedOnIsExplained(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{&net.OpError{Err: os.NewSyscallError("bind", syscall.EADDRINUSE)}, "another program has the port"},
+		{&net.OpError{Err: os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)}, "no such address"},
+		{&net.OpError{Err: os.NewSyscallError("bind", syscall.EACCES)}, "below 1024"},
+		{&net.OpError{Err: &net.DNSError{Err: "no such host", Name: "nohost"}}, "write an address"},
+		{errors.New("unexpected"), "choose another address or port"},
+	} {
+		if got := instead(c.err); !strings.Contains(got, c.want) {
+			t.Errorf("%v: %q, want %q", c.err, got, c.want)
+		}
 	}
 }

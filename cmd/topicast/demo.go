@@ -17,10 +17,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"topicast/bridge"
-	"topicast/bridge/broker"
+	"topicast/bridge/account"
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
 	"topicast/configs"
+	"topicast/internal/demobroker"
 )
 
 func newDemoCommand() *cobra.Command {
@@ -65,13 +66,8 @@ func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
 	if o.every <= 0 || o.length < 0 {
 		return usageError(errors.New("--every must be more than 0s, and --for not less"))
 	}
-	if o.length > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.length)
-		defer cancel()
-	}
 	d := &demo{out: out, down: newCrossing(), up: newCrossing()}
-	b, err := broker.Start(broker.Options{})
+	b, err := demobroker.Start()
 	if err != nil {
 		return err
 	}
@@ -93,13 +89,13 @@ func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
 	}
 	defer d.device.Close()
 	defer device.stop()
-	// Bridge and backend outlive ctx until the last datagram has been heard.
+	// Bridge and backend outlive the publishing until the last datagram has been heard.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	defer stop()
 	log := slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelError}))
-	bridged, err := newBridge(cfg, bridge.Spool{}, log)
+	bridged, err := newBridge(cfg, bridge.Spool{}, nil, log)
 	if err != nil {
 		return err
 	}
@@ -113,11 +109,15 @@ func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
 	if err := d.ready(ctx, bridged, backend); err != nil {
 		return err
 	}
+	if o.length > 0 { // of messages: getting ready takes what it takes
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.length)
+		defer cancel()
+	}
 	if err := d.publish(ctx, backend, o.every); err != nil {
 		return err
 	}
-	d.settle()
-	return d.summarize(bridged.Status())
+	return d.summarize(d.settle(bridged))
 }
 
 // loopback is the loopback interface and two addresses on it, of the bridge and of
@@ -172,7 +172,7 @@ receive:
 
 // plug makes the device: it joins the lamps' groups and answers from an address of
 // its own.
-func (d *demo) plug(lo multicast.Interface, address netip.Addr) (*ears, error) {
+func (d *demo) plug(lo multicast.Interface, address netip.Addr) (*groupReaders, error) {
 	source, err := multicast.Binding{
 		Source: netip.PrefixFrom(address, address.BitLen()), Interface: lo.Name, TTL: 1, Loopback: true, Fragment: true,
 	}.ResolveIn([]multicast.Interface{lo})
@@ -188,9 +188,9 @@ func (d *demo) plug(lo multicast.Interface, address netip.Addr) (*ears, error) {
 			groups = append(groups, netip.MustParseAddrPort(lamp.group))
 		}
 	}
-	e, err := openEars(groups, lo, nil, func(batch []multicast.Datagram) {
+	e, err := openGroupReaders(groups, lo, nil, func(batch []multicast.Datagram) {
 		for _, got := range batch {
-			d.heard(got, lo.Name)
+			d.heard(got)
 		}
 	})
 	if err != nil {
@@ -201,8 +201,7 @@ func (d *demo) plug(lo multicast.Interface, address netip.Addr) (*ears, error) {
 
 // ready waits until messages can flow.
 func (d *demo) ready(ctx context.Context, b *bridge.Bridge, backend *session.Session) error {
-	const patience = 10 * time.Second
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, demoPatience)
 	defer cancel()
 	for s := b.Status(); !s.Ready || !backend.State().Connected; s = b.Status() {
 		select {
@@ -218,24 +217,29 @@ func (d *demo) ready(ctx context.Context, b *bridge.Bridge, backend *session.Ses
 	return nil
 }
 
-// publish has the backend publish until ctx ends.
+// demoPatience is how long the demo waits for a part of it, which takes milliseconds
+// unless the machine has no time for it.
+const demoPatience = 10 * time.Second
+
+// publish has the backend publish until ctx ends. A message that is shown is
+// published, also where that is its end.
 func (d *demo) publish(ctx context.Context, backend *session.Session, every time.Duration) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for i := 0; ctx.Err() == nil; i++ {
 		lamp := demoLamps[i%len(demoLamps)]
-		payload := fmt.Sprintf("#%d brightness %d%%", i+1, i*10%110)
+		payload := fmt.Sprintf("#%d level %d%%", i+1, i*10%110)
 		d.mu.Lock()
 		note := ""
 		if lamp.group == "" {
 			d.doomed++
-			note = "a mistake: an octet ends at 255"
+			note = "a mistake: no octet 300"
 		} else {
 			d.down.leave(payload)
 		}
 		d.line("message", lamp.topic, payload, note)
 		d.mu.Unlock()
-		if err := backend.Publish(ctx, lamp.topic, []byte(payload), 1, false); err != nil && ctx.Err() == nil {
+		if err := publishInTime(ctx, backend, lamp.topic, payload); err != nil {
 			return err
 		}
 		select {
@@ -246,14 +250,35 @@ func (d *demo) publish(ctx context.Context, backend *session.Session, every time
 	return nil
 }
 
-// settle waits for what is on its way, if not for long.
-func (d *demo) settle() {
-	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+func publishInTime(ctx context.Context, backend *session.Session, topic, payload string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), demoPatience)
+	defer cancel()
+	return backend.Publish(ctx, topic, []byte(payload), 1, false)
+}
+
+// settle waits for what is on its way, as long as something of it arrives, and
+// returns how the bridge stands then.
+func (d *demo) settle(b *bridge.Bridge) bridge.Status {
+	const patience = 2 * time.Second
+	last := -1
+	for end := time.Now(); ; time.Sleep(time.Millisecond) {
+		s := b.Status()
 		d.mu.Lock()
-		left := len(d.down.awaited) + len(d.up.awaited)
+		left := len(d.down.awaited) + len(d.up.awaited) + d.doomed - dropsForMistake(s)
 		d.mu.Unlock()
-		if left == 0 {
-			return
+		if left != last {
+			last, end = left, time.Now().Add(patience)
+		}
+		if left <= 0 || time.Now().After(end) {
+			return s
 		}
 	}
+}
+
+// dropsForMistake is how many messages went nowhere since their topic gives no group.
+func dropsForMistake(s bridge.Status) (n int) {
+	for _, r := range s.Rules {
+		n += int(r.Drops[account.DropBadGroup.String()])
+	}
+	return n
 }

@@ -64,8 +64,8 @@ func (c *crossing) median() float64 {
 func (d *demo) introduce(url, config string) {
 	fmt.Fprintf(d.out, `topicast demo: everything in this one process, over the loopback interface
 
-  backend ◀─▶ MQTT broker      ◀─▶ topicast       ◀─▶ multicast groups ◀─▶ device
-              %-15s      from %s
+  backend ◀─▶ MQTT broker     ◀─▶ topicast       ◀─▶ multicast groups ◀─▶ device
+              %-15s     from %s
 
 The configuration:
 
@@ -78,7 +78,7 @@ func indent(text string) string {
 }
 
 // heard tells of a datagram at the device, which answers with its state.
-func (d *demo) heard(got multicast.Datagram, lo string) {
+func (d *demo) heard(got multicast.Datagram) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delay, ours := d.down.arrive(string(got.Payload))
@@ -89,12 +89,12 @@ func (d *demo) heard(got multicast.Datagram, lo string) {
 		d.foreign++
 	}
 	d.line("datagram", got.Group.String(), string(got.Payload),
-		fmt.Sprintf("from %s on %s, %.1f ms later", got.Source, lo, delay.Seconds()*1000))
+		fmt.Sprintf("from %s, %s ms", got.Source.Addr(), milliseconds(delay)))
 
-	state := strings.Replace(string(got.Payload), "brightness", "is at", 1)
+	state := strings.Replace(string(got.Payload), "level", "is at", 1)
 	to := netip.AddrPortFrom(got.Group.Addr(), got.Group.Port()+1)
 	d.up.leave(state)
-	d.line("datagram", to.String(), state, fmt.Sprintf("the device answers, from %s", d.device.LocalAddr()))
+	d.line("datagram", to.String(), state, "the device answers")
 	// One that does not leave does not arrive, and is found missing.
 	_, _ = d.device.Send([]multicast.Datagram{{Group: to, Payload: []byte(state)}}, func(int, error) {})
 }
@@ -105,14 +105,14 @@ func (d *demo) told(batch []session.Message) {
 	defer d.mu.Unlock()
 	for _, m := range batch {
 		if delay, ours := d.up.arrive(string(m.Payload)); ours {
-			d.line("message", string(m.Topic), string(m.Payload), fmt.Sprintf("at the backend, %.1f ms later", delay.Seconds()*1000))
+			d.line("message", string(m.Topic), string(m.Payload), fmt.Sprintf("at the backend, %s ms", milliseconds(delay)))
 		}
 	}
 }
 
-// line tells of one thing that happened. Callers hold mu.
+// line tells of one thing that happened, in 80 columns. Callers hold mu.
 func (d *demo) line(what, where, payload, rest string) {
-	text := fmt.Sprintf("%7.3fs  %-8s  %-20s  %-20s  %s", time.Since(d.began).Seconds(), what, where, payload, rest)
+	text := fmt.Sprintf("%7.3fs  %-8s  %-19s  %-14s  %s", time.Since(d.began).Seconds(), what, where, payload, rest)
 	fmt.Fprintln(d.out, strings.TrimRight(text, " "))
 }
 
@@ -121,16 +121,13 @@ func (d *demo) summarize(s bridge.Status) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	heard, lost := len(d.down.delays), len(d.down.awaited)
-	fmt.Fprintf(d.out, "\n%s published, %s heard: %d from %s, %d from elsewhere, %d lost\n",
-		count(d.down.sent+d.doomed, "message"), count(heard, "datagram"), heard-d.foreign, d.source, d.foreign, lost)
+	fmt.Fprintf(d.out, "\n%s published, %s heard, %d lost\n",
+		count(d.down.sent+d.doomed, "message"), count(heard, "datagram"), lost)
+	fmt.Fprintf(d.out, "%s from %s, %d from elsewhere\n", count(heard-d.foreign, "datagram"), d.source, d.foreign)
 	fmt.Fprintf(d.out, "%s from the device, %s at the backend: %d lost\n",
 		count(d.up.sent, "datagram"), count(len(d.up.delays), "message"), len(d.up.awaited))
 	if d.doomed > 0 {
-		dropped := uint64(0)
-		for _, r := range s.Rules {
-			dropped += r.Drops[bridge.DropBadGroup.String()]
-		}
-		fmt.Fprintf(d.out, "%s with the mistake went nowhere; drops counted as bad_group: %d\n", count(d.doomed, "message"), dropped)
+		fmt.Fprintf(d.out, "%s with the mistake went nowhere; drops counted as bad_group: %d\n", count(d.doomed, "message"), dropsForMistake(s))
 	}
 	if heard > 0 && len(d.up.delays) > 0 {
 		fmt.Fprintf(d.out, "median time from the backend to the device: %.1f ms, and back: %.1f ms\n", d.down.median(), d.up.median())
@@ -143,4 +140,13 @@ func (d *demo) summarize(s bridge.Status) error {
 		return fmt.Errorf("%d states of the device did not reach the backend", len(d.up.awaited))
 	}
 	return nil
+}
+
+// milliseconds is three digits or so: more do not fit on the line of a slow machine.
+func milliseconds(d time.Duration) string {
+	ms := d.Seconds() * 1000
+	if ms < 100 {
+		return fmt.Sprintf("%.1f", ms)
+	}
+	return fmt.Sprintf("%.0f", ms)
 }

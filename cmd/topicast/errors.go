@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +17,7 @@ import (
 // errSaid ends a command with exit status 1 when its output has said why.
 var errSaid = errors.New("failed")
 
-// usageFault is an error of the one who typed the command: exit status 2.
+// usageFault is an error of the one who typed the command: exit status 64.
 type usageFault struct{ error }
 
 func (e usageFault) Unwrap() error { return e.error }
@@ -39,8 +42,10 @@ func conclude(w io.Writer, c *cobra.Command, err error) int {
 	hint := false
 	if !errors.Is(err, errSaid) {
 		hint = printError(w, err)
+	} else if h, ok := errors.AsType[hinted](err); ok {
+		hint = printHint(w, h.hint)
 	}
-	if _, ok := errors.AsType[usageFault](err); !ok {
+	if !isUsage(err) {
 		return exitFailed
 	}
 	if !hint {
@@ -49,17 +54,28 @@ func conclude(w io.Writer, c *cobra.Command, err error) int {
 	return exitUsage
 }
 
+// isUsage reports whether the one who typed the command is at fault: also where a
+// flag has a value that its key cannot have, since that does not heal, as a file or
+// a file of variables (EnvironmentFile= of systemd) may.
+func isUsage(err error) bool {
+	if _, ok := errors.AsType[usageFault](err); ok {
+		return true
+	}
+	faults, _ := errors.AsType[configs.Errors](err)
+	return slices.ContainsFunc(faults, func(f *configs.Error) bool { return strings.HasPrefix(f.Origin, "--") })
+}
+
 // printError prints an error, or each of those of a configuration. It tells
 // whether there was a hint with it.
 func printError(w io.Writer, err error) (hint bool) {
 	if faults, ok := errors.AsType[configs.Errors](err); ok {
 		for _, f := range faults {
-			fmt.Fprintf(w, "topicast: error: %v\n", f)
+			fmt.Fprintf(w, "topicast: error: %s\n", harmless(f))
 			hint = printHint(w, f.Hint) || hint
 		}
 		return hint
 	}
-	fmt.Fprintf(w, "topicast: error: %v\n", err)
+	fmt.Fprintf(w, "topicast: error: %s\n", harmless(err))
 	if h, ok := errors.AsType[hinted](err); ok {
 		return printHint(w, h.hint)
 	}
@@ -70,43 +86,25 @@ func printHint(w io.Writer, hint string) bool {
 	if hint == "" {
 		return false
 	}
-	fmt.Fprintf(w, "hint: %s\n", hint)
+	fmt.Fprintf(w, "hint: %s\n", harmless(hint))
 	return true
 }
 
-func printWarning(w io.Writer, what any) { fmt.Fprintf(w, "topicast: warning: %v\n", what) }
-
-// checkArguments holds the number of arguments to the usage line, so that help
-// and command cannot disagree: WORD must be given, [WORD] may be, and [WORD]...
-// may be more than once.
-func checkArguments(c *cobra.Command, args []string) error {
-	words := strings.Fields(c.Use)[1:]
-	for i, word := range words {
-		switch {
-		case strings.HasSuffix(word, "..."):
-			return nil
-		case len(args) <= i && !strings.HasPrefix(word, "["):
-			return usageError(fmt.Errorf("%s: %s is missing", c.CommandPath(), word))
-		}
-	}
-	if len(args) > len(words) {
-		err := fmt.Errorf("%s: %q is one argument too many", c.CommandPath(), args[len(words)])
-		if len(words) > 0 {
-			return usageError(withHint(err, "put quotes around an argument with blanks in it"))
-		}
-		return usageError(err)
-	}
-	return nil
+func printWarning(w io.Writer, what any) {
+	fmt.Fprintf(w, "topicast: warning: %s\n", harmless(what))
 }
 
-// checkCommand explains a first word that is no command.
-func checkCommand(root *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	err := fmt.Errorf("there is no command %q", args[0])
-	if meant := root.SuggestionsFor(args[0]); len(meant) > 0 {
-		return usageError(withHint(err, "did you mean topicast "+strings.Join(meant, " or topicast ")))
-	}
-	return usageError(withHint(err, "topicast help lists all commands"))
+func printNote(w io.Writer, what any) {
+	fmt.Fprintf(w, "topicast: note: %s\n", harmless(what))
+}
+
+// harmless is a text for a terminal, which must not obey what somebody has written into a
+// configuration, a name of a file or a variable.
+func harmless(what any) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && unicode.IsControl(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, fmt.Sprint(what))
 }

@@ -2,10 +2,9 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,13 +28,13 @@ publishes its datagrams; --from says from whom they are, for rules that go by it
 Nothing is opened and nothing is sent.
 
 Exit status: 0 the messages go to a group at least or come from one, or the
-datagrams go to a topic; 1 they go nowhere, or the configuration has faults; 2
+datagrams go to a topic; 1 they go nowhere, or the configuration has faults; 64
 wrong usage.`,
 		Example: `  topicast explain site/3/lamp/7/set
   topicast explain site/3/lamp/7/set --config gateway.yaml
   topicast explain 239.255.3.7:30001 --from 127.0.0.3:40000`,
 		RunE: func(c *cobra.Command, args []string) error {
-			return runExplain(args[0], from, file, c.OutOrStdout())
+			return runExplain(c.Context(), args[0], from, file, c.OutOrStdout())
 		},
 	}
 	c.Flags().StringVarP(&file, "config", "c", "", "the configuration `file`")
@@ -43,12 +42,12 @@ wrong usage.`,
 	return c
 }
 
-func runExplain(what, from, file string, out io.Writer) error {
+func runExplain(ctx context.Context, what, from, file string, out io.Writer) error {
 	q, isGroup, err := parseQuestion(what, from)
 	if err != nil {
 		return err
 	}
-	cfg, err := configs.Load(file, nil)
+	cfg, err := loadUntil(ctx, file, nil)
 	if err != nil {
 		return err
 	}
@@ -56,15 +55,17 @@ func runExplain(what, from, file string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	h.know(cfg)
 	if isGroup {
 		return explainGroup(out, q, cfg.Table, h)
 	}
-	return explainTopic(out, what, cfg.Table, h)
+	return explainTopic(out, what, cfg, h)
 }
 
 // explainTopic tells what becomes of the messages of a topic, and where they may
 // come from.
-func explainTopic(out io.Writer, topic string, t *mapping.Table, h *host) error {
+func explainTopic(out io.Writer, topic string, cfg *configs.Config, h *host) error {
+	t := cfg.Table
 	send := t.Send()
 	targets := t.Lookup(topic, nil)
 	publishers := t.Receive()
@@ -78,7 +79,13 @@ func explainTopic(out io.Writer, topic string, t *mapping.Table, h *host) error 
 	case len(targets) > 0:
 		fmt.Fprintf(out, "%s matches %d of %s\n", printable(topic), len(targets), count(len(send), "send rule"))
 	case len(from) == 0:
-		explainNone(out, topic, send)
+		if err := groupFault(topic); err != nil {
+			return usageError(withHint(err, fmt.Sprintf("as a topic it matches none of %s", count(len(send), "send rule"))))
+		}
+		explainNone(out, topic, t)
+		if isConfiguration(topic) {
+			return withHint(errSaid, "topicast explain TOPIC --config "+shellWord(topic))
+		}
 		return errSaid
 	default:
 		fmt.Fprintf(out, "%s matches none of %s\n", printable(topic), count(len(send), "send rule"))
@@ -86,7 +93,7 @@ func explainTopic(out io.Writer, topic string, t *mapping.Table, h *host) error 
 	lost := 0
 	for _, target := range targets {
 		fmt.Fprintln(out)
-		explainTarget(out, target, send[target.Rule], h)
+		explainTarget(out, target, send[target.Rule], cfg.Spool.Dir, h)
 		if target.Err != nil {
 			lost++
 		}
@@ -101,32 +108,79 @@ func explainTopic(out io.Writer, topic string, t *mapping.Table, h *host) error 
 	return nil
 }
 
-// explainTarget tells what one rule makes of the topic's messages.
-func explainTarget(out io.Writer, target mapping.Target, r mapping.SendRule, h *host) {
+// groupFault is what keeps a text from being a group that was probably meant as one;
+// or nil.
+func groupFault(text string) error {
+	switch _, _, err := parseGroups(text); {
+	case err == nil:
+		return fmt.Errorf("%s are several groups; name one", text)
+	case meansGroup(text):
+		return err
+	}
+	return nil
+}
+
+// explainTarget tells what one rule makes of the topic's messages. spool is the folder of
+// the spool.
+func explainTarget(out io.Writer, target mapping.Target, r mapping.SendRule, spool string, h *host) {
 	fmt.Fprintf(out, "%s: filter %s, qos %d\n", ruleTitle("send", target.Rule, r.Name, r.Filter.String()), r.Filter, r.QoS)
 	line := lines(out)
 	if target.Err != nil {
 		line("drop", "bad_group: %v", target.Err)
 		return
 	}
-	b, p := r.Binding, h.place(r.Binding)
-	line("group", "%s", target.Group)
-	if p.err == nil {
-		line("source", "%s, %s", p.source.Addr, portText(b.SourcePort))
-		line("interface", "%s (index %d, mtu %d)", p.source.Interface, p.source.Index, p.source.MTU)
-	} else {
-		line("source", "%s, %s", wantedSource(b), portText(b.SourcePort))
-		line("interface", "%s", cmp.Or(b.Interface, "the one that has the source"))
-		line("pending", "%v", p.err)
+	b, p, keys := r.Binding, h.place(r.Binding), configs.SendKeys()
+	explainKeys(line, keys, &r, special{
+		"name": nil, "filter": nil, "qos": nil, // in the title
+		"source_port": nil, // in the line of source
+		"group":       func() { line("group", "%s", target.Group) },
+		"source": func() {
+			if p.err == nil {
+				line("source", "%s, %s", p.source.Addr, portText(b.SourcePort))
+			} else {
+				line("source", "%s, %s", wantedSource(b), portText(b.SourcePort))
+			}
+		},
+		"interface": func() {
+			if p.err != nil {
+				line("interface", "%s", cmp.Or(b.Interface, "the one that has the source"))
+				line("pending", "%v", p.err)
+				return
+			}
+			line("interface", "%s (index %d, mtu %d)", p.source.Interface, p.source.Index, p.source.MTU)
+			if route, ok := p.source.GatewayRoute(target.Group.Addr()); ok {
+				text, hint := routeText(route)
+				line("route", "%s", text)
+				if route.Binding {
+					line("hint", "%s", hint)
+				}
+			}
+		},
+		"oversize": func() { line("oversize", "%s", oversizeText(b.Fragment, p)) },
+		"on_down":  func() { line("on_down", "%s", onDownText(r.OnDown, keys, spool)) },
+	})
+}
+
+// special has what prints the line of a key of which the host or the question tells more
+// than the rule; nil: another line has it.
+type special map[string]func()
+
+// explainKeys prints a line for each key of a rule: the value, and what it means.
+func explainKeys(line func(key, format string, args ...any), keys []configs.Key, rule any, by special) {
+	for _, k := range keys {
+		print, is := by[k.Name]
+		switch {
+		case !is:
+			values := k.Values(rule)
+			text := listed(values, func(v string) string { return v })
+			if m := k.Meaning(text); m != "" {
+				text += ": " + m
+			}
+			line(k.Name, "%s", text)
+		case print != nil:
+			print()
+		}
 	}
-	line("ttl", "%d", b.TTL)
-	if b.DSCP != 0 {
-		line("dscp", "%d", b.DSCP)
-	}
-	line("loopback", "%s", loopbackText(b.Loopback))
-	line("payload", "%s", payloadText(r.Payload))
-	line("retained", "%s", retainedText(r.Retained))
-	line("oversize", "%s", oversizeText(b.Fragment, p))
 }
 
 // lines returns what prints the lines about a rule, a key in front of each.
@@ -149,7 +203,7 @@ func wantedSource(b mapping.Binding) string {
 	if !b.Source.IsValid() {
 		return "its primary address"
 	}
-	return sourceText(b.Source)
+	return mapping.PrefixText(b.Source)
 }
 
 func portText(port uint16) string {
@@ -159,28 +213,18 @@ func portText(port uint16) string {
 	return fmt.Sprintf("port %d", port)
 }
 
-func loopbackText(on bool) string {
-	if on {
-		return "true: programs on this host hear them too"
+// onDownText is what the key means, and where messages are kept.
+func onDownText(o mapping.OnDown, keys []configs.Key, spool string) string {
+	text := o.String()
+	for _, k := range keys {
+		if k.Name == "on_down" {
+			text += ": " + k.Meaning(text)
+		}
 	}
-	return "false: programs on this host do not hear them"
-}
-
-func payloadText(p mapping.Payload) string {
-	if p.Raw() {
-		return "raw: the same bytes"
+	if o != mapping.OnDownSpool {
+		return text
 	}
-	return p.String() + ": decoded before sending"
-}
-
-func retainedText(r mapping.Retained) string {
-	switch r {
-	case mapping.RetainedAlways:
-		return "always: sent like others"
-	case mapping.RetainedNever:
-		return "never: not sent"
-	}
-	return "once: sent when it differs from the last one sent for the topic"
+	return text + ", in " + cmp.Or(spool, "memory, unless systemd gives a folder")
 }
 
 func oversizeText(fragment bool, p place) string {
@@ -192,77 +236,4 @@ func oversizeText(fragment bool, p place) string {
 		return fmt.Sprintf("%s: what is above the mtu %s", word, text)
 	}
 	return fmt.Sprintf("%s: what is above %d bytes %s", word, room(p.source), text)
-}
-
-// explainNone tells what a topic that no rule matches comes near to.
-func explainNone(out io.Writer, topic string, rules []mapping.SendRule) {
-	fmt.Fprintf(out, "%s matches none of %s: drop no_rule\n", printable(topic), count(len(rules), "send rule"))
-	near := nearest(topic, rules)
-	if len(near) == 0 {
-		return
-	}
-	fmt.Fprint(out, "\nnearest:\n")
-	t := &table{}
-	for _, n := range near {
-		t.row("  "+n.filter, n.why)
-	}
-	_ = t.print(out) // the output is watched
-}
-
-// neighbour is a filter that a topic matches up to a level.
-type neighbour struct {
-	filter string
-	levels int // how many match
-	why    string
-}
-
-// nearest finds the filters that match the longest part of a topic, the longest
-// first, and says where each parts from it.
-func nearest(topic string, rules []mapping.SendRule) []neighbour {
-	const most = 5
-	var near []neighbour
-	for _, r := range rules {
-		if n := compare(topic, r.Filter); n.levels > 0 || strings.HasPrefix(n.why, caseDiffers) {
-			near = append(near, n)
-		}
-	}
-	slices.SortStableFunc(near, func(a, b neighbour) int { return cmp.Compare(b.levels, a.levels) })
-	return near[:min(len(near), most)]
-}
-
-const caseDiffers = "upper and lower case differ"
-
-// compare walks a topic and a filter that does not match it, level by level.
-func compare(topic string, f mapping.Filter) neighbour {
-	n := neighbour{filter: f.String()}
-	if strings.HasPrefix(topic, "$") != strings.HasPrefix(f.MQTT(), "$") {
-		n.why = "no wildcard stands for a first level with $" // [MQTT-4.7.2-1]
-		return n
-	}
-	have, want := strings.Split(topic, "/"), strings.Split(f.MQTT(), "/")
-	for i, level := range want {
-		switch {
-		case i == len(have):
-			n.why = fmt.Sprintf("the topic ends after level %d of %d", i, len(want))
-			return n
-		case level == "+" || level == have[i]:
-			n.levels++
-			continue
-		case strings.EqualFold(level, have[i]):
-			n.why = fmt.Sprintf("%s at level %d: %s, not %s", caseDiffers, i+1, level, have[i])
-		default:
-			n.why = fmt.Sprintf("level %d is %s, not %s", i+1, quoteEmpty(level), quoteEmpty(have[i]))
-		}
-		return n
-	}
-	n.why = fmt.Sprintf("the topic goes on after level %d", len(want))
-	return n
-}
-
-// quoteEmpty makes a level visible that has no characters.
-func quoteEmpty(level string) string {
-	if level == "" {
-		return `empty ("")`
-	}
-	return level
 }

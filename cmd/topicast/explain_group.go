@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"io"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"topicast/configs"
 	"topicast/mapping"
 )
 
@@ -25,9 +28,15 @@ func parseQuestion(what, from string) (q question, isGroup bool, err error) {
 	template, zone, err := parseGroup(what)
 	if err != nil {
 		if from != "" {
-			return q, false, usageError(fmt.Errorf("--from is for the datagrams of a group, and %q is none", what))
+			if !meansGroup(what) {
+				err = usageError(fmt.Errorf("--from is for the datagrams of a group, and %q is none", what))
+			}
+			return q, false, err
 		}
 		if err := mapping.CheckTopic(what); err != nil {
+			if strings.ContainsAny(what, "+#") {
+				err = withHint(err, "name one topic as it is published; topicast check lists the rules with their filters")
+			}
 			return q, false, usageError(err)
 		}
 		return q, false, nil
@@ -46,6 +55,20 @@ func parseQuestion(what, from string) (q question, isGroup bool, err error) {
 		return q, true, usageError(fmt.Errorf("--from %s is not of the address family of %s", from, q.group))
 	}
 	return q, true, nil
+}
+
+// meansGroup reports whether a text that is no group may have been meant as one. It may
+// be a topic just as well: {group} makes such.
+func meansGroup(text string) bool {
+	if a, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+		return a.IsMulticast()
+	}
+	host, _, _ := strings.Cut(text, "/")
+	if at, err := netip.ParseAddrPort(host); err == nil {
+		host = at.Addr().String()
+	}
+	a, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && a.IsMulticast()
 }
 
 // parseFrom reads the address of a sender, with or without its port.
@@ -80,18 +103,28 @@ func explainGroup(out io.Writer, q question, t *mapping.Table, h *host) error {
 	if q.source.IsValid() {
 		whose = " from " + q.senderText()
 	}
-	fmt.Fprintf(out, "%s%s is heard by %d of %s\n", q.group, whose, len(heard), count(len(rules), "receive rule"))
-	lost := 0
+	var details bytes.Buffer
+	taken := 0
 	for _, i := range heard {
-		fmt.Fprintln(out)
-		if !explainHeard(out, q, i, rules[i], t.ReceiveLoops(i), h) {
-			lost++
+		fmt.Fprintln(&details)
+		if explainHeard(&details, q, i, rules[i], t.ReceiveLoops(i), h) {
+			taken++
 		}
 	}
-	if lost == len(heard) {
+	fmt.Fprintf(out, "%s%s is heard by %s of %s\n", q.group, whose, noneOr(taken), count(len(rules), "receive rule"))
+	_, _ = details.WriteTo(out) // the output is watched
+	if taken == 0 {
 		return errSaid
 	}
 	return nil
+}
+
+// noneOr is a number as it stands in a sentence.
+func noneOr(n int) string {
+	if n == 0 {
+		return "none"
+	}
+	return strconv.Itoa(n)
 }
 
 func inRange(g mapping.GroupRange, group netip.AddrPort) bool {
@@ -110,84 +143,81 @@ func (q question) senderText() string {
 func explainHeard(out io.Writer, q question, i int, r mapping.ReceiveRule, loops bool, h *host) bool {
 	fmt.Fprintf(out, "%s: groups %s\n", ruleTitle("receive", i, r.Name, groupList(r.Groups)), groupList(r.Groups))
 	line := lines(out)
-	e := h.ear(r)
-	explainEar(line, r, e)
+	e := h.listener(r)
+	lost := func(format string, args ...any) bool {
+		explainKeys(line, receiveKeys("interface", "source"), &r, explainListener(line, r, e))
+		line("drop", format, args...)
+		return false
+	}
 	if q.source.IsValid() && len(r.Sources) > 0 {
 		a := q.source.Addr()
 		if !slices.ContainsFunc(r.Sources, func(p netip.Prefix) bool { return p.Contains(a) }) {
-			line("drop", "source: %s is none of them", a)
-			return false
+			return lost("source: %s is none of them", a)
 		}
 	}
-	topic, err := q.topic(r, cmp.Or(e.on.Name, r.Interface))
+	topic, err := q.topic(r, r.InterfaceText(cmp.Or(e.on.Name, r.Interface)))
 	if err != nil {
-		line("drop", "bad_topic: %v", err)
-		return false
+		return lost("bad_topic: %v", err)
 	}
-	line("topic", "%s", topic)
-	explainMessage(line, r, loops)
+	by := explainListener(line, r, e)
+	by["name"], by["group"] = nil, nil // in the title
+	by["topic"] = func() { line("topic", "%s", topic) }
+	explainMessage(line, by, r, loops)
 	return true
+}
+
+// receiveKeys are the keys of a receive rule that have one of these names.
+func receiveKeys(names ...string) []configs.Key {
+	return slices.DeleteFunc(configs.ReceiveKeys(), func(k configs.Key) bool { return !slices.Contains(names, k.Name) })
 }
 
 // explainPublisher tells where a rule hears what it may publish on a topic.
 func explainPublisher(out io.Writer, i int, r mapping.ReceiveRule, loops bool, h *host) {
 	fmt.Fprintf(out, "%s can publish it: topic %s\n", ruleTitle("receive", i, r.Name, groupList(r.Groups)), r.Topic)
 	line := lines(out)
-	line("groups", "%s", groupList(r.Groups))
-	explainEar(line, r, h.ear(r))
-	explainMessage(line, r, loops)
+	by := explainListener(line, r, h.listener(r))
+	by["name"], by["topic"] = nil, nil // in the title
+	explainMessage(line, by, r, loops)
 }
 
-func explainEar(line func(key, format string, args ...any), r mapping.ReceiveRule, e ear) {
-	if e.on.Index > 0 {
-		line("interface", "%s (index %d)", e.on.Name, e.on.Index)
-	} else {
-		line("interface", "%s", r.Interface)
-	}
-	if e.err != nil {
-		line("pending", "%v", e.err)
-	}
-	switch {
-	case len(r.Sources) == 0:
-		line("sources", "anybody")
-	case joinsSources(r):
-		line("sources", "%s: the network is asked for these alone", sourceList(r.Sources))
-	default:
-		line("sources", "%s: all datagrams arrive, the others are dropped here", sourceList(r.Sources))
+// explainListener tells where a rule listens on this host, and to whom.
+func explainListener(line func(key, format string, args ...any), r mapping.ReceiveRule, e listener) special {
+	return special{
+		"interface": func() {
+			if e.on.Index > 0 {
+				line("interface", "%s (index %d)", e.on.Name, e.on.Index)
+			} else {
+				line("interface", "%s", r.Interface)
+			}
+			if e.err != nil {
+				line("pending", "%v", e.err)
+			}
+		},
+		"source": func() {
+			switch {
+			case len(r.Sources) == 0:
+				line("source", "anybody")
+			case len(r.JoinedSources()) > 0:
+				line("source", "%s: the network is asked for these alone", sourceList(r.Sources))
+			default:
+				line("source", "%s: all datagrams arrive, the others are dropped here", sourceList(r.Sources))
+			}
+		},
 	}
 }
 
 // explainMessage tells how a rule publishes.
-func explainMessage(line func(key, format string, args ...any), r mapping.ReceiveRule, loops bool) {
-	line("qos", "%d", r.QoS)
-	line("retain", "%s", retainText(r.Retain))
-	line("payload", "%s", encodingText(r.Encoding))
-	if r.Every > 0 {
-		line("every", "%v: one message of a topic in this time, the latest", r.Every)
+func explainMessage(line func(key, format string, args ...any), by special, r mapping.ReceiveRule, loops bool) {
+	switch {
+	case !r.Encoding.Empties():
+		by["empty"] = func() { line("empty", "no message is: an envelope holds more than the payload") }
+	case r.Retain && !r.DropEmpty:
+		by["empty"] = func() { line("empty", "publish: an empty datagram deletes what the broker keeps") }
 	}
-	if r.OnChange {
-		line("on_change", "true: only what differs from the last on its topic")
-	}
+	explainKeys(line, configs.ReceiveKeys(), &r, by)
 	if loops {
 		line("loops", "what it publishes can come back to it by a send rule: see loops in the configuration")
 	}
-}
-
-func retainText(on bool) string {
-	if on {
-		return "true: the broker keeps the last message of each topic"
-	}
-	return "false: the broker keeps nothing"
-}
-
-func encodingText(e mapping.Encoding) string {
-	switch e {
-	case mapping.EncodingRaw:
-		return "raw: the same bytes"
-	case mapping.EncodingJSON:
-		return "json: an envelope around the payload"
-	}
-	return e.String() + ": encoded before publishing"
 }
 
 // topic is where a rule publishes the datagrams, or its template as far as that

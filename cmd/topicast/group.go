@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"topicast/bridge/multicast"
 	"topicast/configs"
 	"topicast/mapping"
 )
@@ -72,14 +73,40 @@ func parseSource(text string) (netip.Prefix, error) {
 		}
 		return p, nil
 	}
-	a, err := netip.ParseAddr(text)
-	switch {
-	case err != nil:
-		return netip.Prefix{}, fmt.Errorf("%q is no address", text)
-	case a.Zone() != "":
-		return netip.Prefix{}, fmt.Errorf("name the interface with --interface %s", a.Zone())
+	a, err := parseAddress(text)
+	if err != nil {
+		return netip.Prefix{}, err
 	}
 	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+// parseAddress reads the address of --source, and tells what else was given.
+func parseAddress(text string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(text)
+	if err == nil && a.Zone() == "" {
+		return a, nil
+	}
+	if err == nil {
+		return a, fmt.Errorf("%q: name the interface with --interface %s", text, a.Zone())
+	}
+	err = fmt.Errorf("%q is no address", text)
+	if at, wrong := netip.ParseAddrPort(text); wrong == nil {
+		return a, withHint(err, fmt.Sprintf("without the port it is %s", at.Addr()))
+	}
+	if interfaces, wrong := multicast.Interfaces(); wrong == nil {
+		if on, wrong := multicast.ResolveInterface(text, interfaces); wrong == nil {
+			var addresses []string
+			for _, one := range on.Addresses {
+				addresses = append(addresses, one.Prefix.Addr().String())
+			}
+			hint := fmt.Sprintf("%s is an interface: --interface %[1]s", shellWord(text))
+			if len(addresses) > 0 {
+				hint += "; its addresses are " + strings.Join(addresses, ", ")
+			}
+			return a, withHint(err, hint)
+		}
+	}
+	return a, err
 }
 
 // compileOne holds a binding and a group to what a rule is held to, so that what

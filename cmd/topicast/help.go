@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 )
@@ -55,15 +56,44 @@ func newHelpCommand() *cobra.Command {
 	}
 }
 
+const columns = 80 // of a terminal
+
+// wrap breaks the paragraphs of a text anew, except for those that are indented.
+func wrap(text string) string {
+	paragraphs := strings.Split(text, "\n\n")
+	for i, p := range paragraphs {
+		if strings.HasPrefix(p, " ") || strings.Contains(p, "\n ") {
+			continue
+		}
+		var b strings.Builder
+		n := 0
+		for _, word := range strings.Fields(p) {
+			size := utf8.RuneCountInString(word)
+			switch {
+			case n == 0:
+			case n+1+size > columns:
+				b.WriteByte('\n')
+				n = 0
+			default:
+				b.WriteByte(' ')
+				n++
+			}
+			b.WriteString(word)
+			n += size
+		}
+		paragraphs[i] = b.String()
+	}
+	return strings.Join(paragraphs, "\n\n")
+}
+
 // printHelp and printUsage take the place of cobra's templates: they wrap the
 // flags to a terminal's width.
 func printHelp(c *cobra.Command, _ []string) {
-	fmt.Fprintf(c.OutOrStdout(), "%s\n\n", strings.TrimSpace(c.Long))
+	fmt.Fprintf(c.OutOrStdout(), "%s\n\n", wrap(strings.TrimSpace(c.Long)))
 	_ = printUsage(c) // the output is watched
 }
 
 func printUsage(c *cobra.Command) error {
-	const columns = 90 // of a narrow terminal, without its edge
 	w := c.OutOrStdout()
 	usage := c.UseLine()
 	if c.HasAvailableSubCommands() {

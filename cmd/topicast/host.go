@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"topicast/bridge/multicast"
+	"topicast/configs"
 	"topicast/mapping"
 )
 
@@ -15,7 +16,12 @@ type host struct {
 	interfaces []multicast.Interface
 	places     map[mapping.Binding]place // every binding is resolved once
 	limits     limits
+	routes     routes
+	unseen     bool // nothing of it is looked at
 }
+
+// errUnseen is where nothing of this host is looked at.
+var errUnseen = errors.New("this host is not looked at")
 
 // place is where a binding's datagrams leave from on this host, or why from
 // nowhere.
@@ -29,10 +35,36 @@ func newHost() (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &host{interfaces, make(map[mapping.Binding]place), newLimits()}, nil
+	return &host{interfaces: interfaces, places: make(map[mapping.Binding]place), limits: newLimits(), routes: newRoutes()}, nil
+}
+
+// know tells a configuration what other names the interfaces of this host have.
+func (h *host) know(cfg *configs.Config) { cfg.WithNames(multicast.KernelNames(h.interfaces)) }
+
+// wait makes of a finding what is said of something that is not there and may come,
+// with the name that was probably meant where no interface has the one that is given.
+func (h *host) wait(f *finding, name string) {
+	absent := errors.Is(f.err, multicast.ErrNoInterface)
+	f.err, f.waits = fmt.Errorf("%w; pending until that changes", f.err), true
+	if !absent {
+		return
+	}
+	var known []string
+	for _, i := range h.interfaces {
+		known = append(append(known, i.Name), i.AltNames...)
+		for _, a := range i.Addresses {
+			known = append(known, a.Label)
+		}
+	}
+	if f.near = mapping.Near(name, known); f.near != "" {
+		f.err = fmt.Errorf("%w (did you mean %s?)", f.err, f.near)
+	}
 }
 
 func (h *host) place(b mapping.Binding) place {
+	if h.unseen {
+		return place{err: errUnseen}
+	}
 	p, known := h.places[b]
 	if !known {
 		p.source, p.err = multicast.Binding(b).ResolveIn(h.interfaces)
@@ -41,17 +73,10 @@ func (h *host) place(b mapping.Binding) place {
 	return p
 }
 
-// pending tells whether the place may come by itself. A source that is on the
+// pending reports whether the place may come by itself. A source that is on the
 // wrong interface may too, but before a start it is a mistake.
 func (p place) pending() bool {
 	return errors.Is(p.err, multicast.ErrPending) && !errors.Is(p.err, multicast.ErrMisplaced)
-}
-
-// finding is something about a rule that only this host can tell.
-type finding struct {
-	path string // of the key: send[3].source, receive[0].interface
-	err  error
-	hint string
 }
 
 // examine holds send rules against this host. A binding that many rules share is
@@ -68,13 +93,13 @@ func (h *host) examine(rules []mapping.SendRule) (faults, warnings []finding) {
 		}
 		seen[r.Binding] = true
 		p := h.place(r.Binding)
-		f := finding{path: blamed(i, r.Binding), err: p.err}
+		f := finding{path: fmt.Sprintf("send[%d].%s", i, h.blamed(r.Binding, p.err)), err: p.err}
 		if others := share[r.Binding] - 1; others > 0 && p.err != nil {
 			f.err = fmt.Errorf("%w (and so for %s more)", p.err, count(others, "rule"))
 		}
 		switch {
 		case p.pending():
-			f.err = fmt.Errorf("%w; pending until that changes", f.err)
+			h.wait(&f, r.Binding.Interface)
 			warnings = append(warnings, f)
 		case p.err != nil:
 			f.hint = "topicast interfaces lists what there is"
@@ -83,16 +108,26 @@ func (h *host) examine(rules []mapping.SendRule) (faults, warnings []finding) {
 			warnings = append(warnings, narrow(i, r.Binding, p.source)...)
 		}
 	}
-	return append(faults, h.clashes(rules)...), warnings
+	return append(faults, h.clashes(rules)...), append(warnings, h.gatewayed(rules)...)
 }
 
-// blamed is the key that a binding's trouble is about.
-func blamed(rule int, b mapping.Binding) string {
-	key := "source"
-	if !b.Source.IsValid() {
-		key = "interface"
+// blamed is the key that a binding's trouble is about: its interface, where that is
+// not there or not usable, else its source, as far as it has the one and the other.
+func (h *host) blamed(b mapping.Binding, err error) (key string) {
+	switch {
+	case !b.Source.IsValid():
+		return "interface"
+	case b.Interface == "":
+		return "source"
 	}
-	return fmt.Sprintf("send[%d].%s", rule, key)
+	on, noInterface := multicast.ResolveInterface(b.Interface, h.interfaces)
+	if noInterface != nil || errors.Is(err, multicast.ErrNoInterface) {
+		return "interface"
+	}
+	if unusable := on.Usable(); unusable != nil && unusable.Error() == err.Error() {
+		return "interface"
+	}
+	return "source"
 }
 
 // narrow warns of an interface that is too small for its family: Linux turns
@@ -165,17 +200,6 @@ func differences(a, b mapping.Binding) string {
 	}
 	last := len(keys) - 1
 	return strings.Join(keys[:last], ", ") + " and " + keys[last] + " differ"
-}
-
-// sourceText is the source of a binding as a person writes it.
-func sourceText(p netip.Prefix) string {
-	switch {
-	case !p.IsValid():
-		return "-"
-	case p.IsSingleIP():
-		return p.Addr().String()
-	}
-	return p.String()
 }
 
 // room is the longest payload, in bytes, that leaves the source in one piece.

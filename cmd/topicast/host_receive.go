@@ -4,35 +4,34 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"topicast/bridge/multicast"
 	"topicast/mapping"
 )
 
-// ear is where a receive rule listens on this host, or why it hears nothing.
-type ear struct {
+// listener is where a receive rule listens on this host, or why it hears nothing.
+type listener struct {
 	on  multicast.Interface // no index: there is none
 	err error
 }
 
-func (h *host) ear(r mapping.ReceiveRule) (e ear) {
+func (h *host) listener(r mapping.ReceiveRule) (e listener) {
+	if h.unseen {
+		return listener{err: errUnseen}
+	}
 	if e.on, e.err = multicast.ResolveInterface(r.Interface, h.interfaces); e.err != nil {
-		return ear{err: e.err}
+		return listener{err: e.err}
 	}
-	switch {
-	case !e.on.Up:
-		e.err = fmt.Errorf("interface %s is down", e.on.Name)
-	case !e.on.Carrier:
-		e.err = fmt.Errorf("interface %s has no carrier", e.on.Name)
-	}
+	e.err = e.on.Hears()
 	return e
 }
 
-// pending tells whether the ear may open by itself. An address that two
+// pending reports whether the listener may open by itself. An address that two
 // interfaces have may leave one of them too, but before a start it is a mistake.
-func (e ear) pending() bool { return e.err != nil && !errors.Is(e.err, multicast.ErrAmbiguous) }
+func (e listener) pending() bool {
+	return errors.Is(e.err, multicast.ErrPending) && !errors.Is(e.err, multicast.ErrAmbiguous)
+}
 
 // examineReceive holds receive rules against this host. An interface that many
 // rules share is reported with the first of them.
@@ -44,7 +43,7 @@ func (h *host) examineReceive(rules []mapping.ReceiveRule) (faults, warnings []f
 	for i, r := range rules {
 		rulesThere := share[r.Interface]
 		delete(share, r.Interface)
-		e := h.ear(r)
+		e := h.listener(r)
 		if rulesThere == 0 || e.err == nil {
 			continue
 		}
@@ -53,7 +52,7 @@ func (h *host) examineReceive(rules []mapping.ReceiveRule) (faults, warnings []f
 			f.err = fmt.Errorf("%w (and so for %s more)", e.err, count(others, "rule"))
 		}
 		if e.pending() {
-			f.err = fmt.Errorf("%w; pending until that changes", f.err)
+			h.wait(&f, r.Interface)
 			warnings = append(warnings, f)
 		} else {
 			f.hint = "topicast interfaces lists what there is"
@@ -65,50 +64,42 @@ func (h *host) examineReceive(rules []mapping.ReceiveRule) (faults, warnings []f
 
 // examineLimits warns of what the system would deny all these rules together.
 func (h *host) examineLimits(t *mapping.Table) (warnings []finding) {
-	ears := sockets(t.Receive())
-	if ears == 0 {
+	needed := sockets(t.Receive())
+	if needed == 0 {
 		return nil
 	}
 	const others = 64 // files: the log, the broker, who looks at the status page
-	if need := ears + bindings(t.Send()) + others; h.limits.files > 0 && uint64(need) > h.limits.files {
+	if need := needed + bindings(t.Send()) + others; h.limits.files > 0 && uint64(need) > h.limits.files {
 		warnings = append(warnings, finding{path: "receive", err: fmt.Errorf(
 			"%s need a socket each, and a process of this session may have %d files open: raise that to %d at least "+
-				"(ulimit -n; LimitNOFILE= of systemd; --ulimit nofile= of docker)", count(ears, "group"), h.limits.files, need)})
-	}
-	if granted := h.limits.receiveBuffer; granted > 0 && granted < multicast.ReceiveBuffer {
-		warnings = append(warnings, finding{path: "receive", err: fmt.Errorf(
-			"a receive buffer gets %d bytes here, not %d, and what comes in faster bursts is lost (reason receive_buffer): "+
-				"sysctl -w net.core.rmem_max=%[2]d", granted, multicast.ReceiveBuffer)})
+				"(ulimit -n; LimitNOFILE= of systemd; --ulimit nofile= of docker)", count(needed, "group"), h.limits.files, need)})
 	}
 	return warnings
 }
 
-// sockets is how many sockets receive rules need: one for each group that they
-// join on an interface, from anybody or from the same single addresses.
-func sockets(rules []mapping.ReceiveRule) int {
-	type join struct {
-		group       netip.AddrPort
-		on, sources string
+// examineBuffers notes that bursts may be lost, as on most systems unless somebody has
+// set them up for more.
+func (h *host) examineBuffers(t *mapping.Table) (notes []finding) {
+	if len(t.Receive()) == 0 {
+		return nil
 	}
-	distinct := make(map[join]bool)
-	for _, r := range rules {
-		sources := ""
-		if joinsSources(r) {
-			sources = fmt.Sprint(slices.Compact(slices.SortedFunc(slices.Values(r.Sources), netip.Prefix.Compare)))
-		}
-		for _, groups := range r.Groups {
-			for g := range groups.All() {
-				distinct[join{g, r.Interface, sources}] = true
-			}
+	if granted := h.limits.receiveBuffer; granted > 0 && granted < multicast.ReceiveBuffer {
+		notes = append(notes, finding{path: "receive", hint: fmt.Sprintf("sysctl -w net.core.rmem_max=%d", multicast.ReceiveBuffer), err: fmt.Errorf(
+			"a receive buffer gets %d bytes here, not %d, and what comes in faster bursts is lost (reason receive_buffer)",
+			granted, multicast.ReceiveBuffer)})
+	}
+	return notes
+}
+
+// sockets is how many sockets receive rules need: one for each distinct join.
+func sockets(rules []mapping.ReceiveRule) int {
+	distinct := make(map[mapping.Join]bool)
+	for i := range rules {
+		for j := range rules[i].Joins() {
+			distinct[j] = true
 		}
 	}
 	return len(distinct)
-}
-
-// joinsSources tells whether a rule asks the network for its sources alone: that
-// takes single addresses.
-func joinsSources(r mapping.ReceiveRule) bool {
-	return len(r.Sources) > 0 && !slices.ContainsFunc(r.Sources, func(p netip.Prefix) bool { return !p.IsSingleIP() })
 }
 
 // sourceList is "192.0.2.77, 198.51.100.0/24", or "-" for anybody.
@@ -116,7 +107,7 @@ func sourceList(sources []netip.Prefix) string {
 	if len(sources) == 0 {
 		return "-"
 	}
-	return listed(sources, sourceText)
+	return listed(sources, mapping.PrefixText)
 }
 
 // groupList is also the name that mapping gives a rule without one.

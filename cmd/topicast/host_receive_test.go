@@ -44,7 +44,7 @@ func TestWhatOnlyTheHostCanTellOfReceiving(t *testing.T) {
 		{"iso0", "", "", "iso0"},
 		{"172.17.0.9", "", "", "iso0"},
 		{"fd17::1", "", "", "iso0"},
-		{"bare0", "", "", "bare0"}, // joining needs no address
+		{"bare0", "", "receive[0].interface: interface bare0 is a port of the bridge br0, which takes all that arrives, so that nothing is heard on it: listen on br0 (interface: br0); pending until that changes", "bare0"}, // joining needs no address
 		{"wlan0", "", "receive[0].interface: there is no interface wlan0", ""},
 		{"192.0.2.77", "", "192.0.2.77", ""},
 		{"off0", "", "receive[0].interface: interface off0 is down; pending until that changes", "off0"},
@@ -56,7 +56,7 @@ func TestWhatOnlyTheHostCanTellOfReceiving(t *testing.T) {
 			faults, warnings := h.examineReceive([]mapping.ReceiveRule{r})
 			expectOne(t, "faults", faults, c.fault)
 			expectOne(t, "warnings", warnings, c.warning)
-			if e := h.ear(r); e.on.Name != c.name || e.pending() != (c.warning != "") {
+			if e := h.listener(r); e.on.Name != c.name || e.pending() != (c.warning != "") {
 				t.Errorf("interface %q, pending: %t, %v", e.on.Name, e.pending(), e.err)
 			}
 		})
@@ -115,7 +115,6 @@ func TestLimitsThatAreTooLowForTheGroupsAreWarnedOf(t *testing.T) {
 		{"unknown", limits{}, ""},
 		{"enough", limits{files: 320, receiveBuffer: 8 << 20}, ""},
 		{"files", limits{files: 319}, "receive: 256 groups need a socket each, and a process of this session may have 319 files open: raise that to 320 at least"},
-		{"receive buffers", limits{receiveBuffer: 212992}, "receive: a receive buffer gets 212992 bytes here, not 8388608, and what comes in faster bursts is lost (reason receive_buffer): sysctl -w net.core.rmem_max=8388608"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := testHost()
@@ -130,6 +129,12 @@ func TestLimitsThatAreTooLowForTheGroupsAreWarnedOf(t *testing.T) {
 	h := testHost()
 	h.limits = limits{files: 1, receiveBuffer: 1}
 	expectOne(t, "warnings", h.examineLimits(empty), "")
+	expectOne(t, "notes", h.examineBuffers(empty), "")
+	h.limits = limits{receiveBuffer: 212992}
+	expectOne(t, "warnings", h.examineLimits(table), "")
+	expectOne(t, "notes", h.examineBuffers(table), "receive: a receive buffer gets 212992 bytes here, not 8388608, and what comes in faster bursts is lost (reason receive_buffer)")
+	h.limits = limits{receiveBuffer: 8 << 20}
+	expectOne(t, "notes", h.examineBuffers(table), "")
 }
 
 func TestTheLargestReceiveBufferIsThatOfTheKernel(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"topicast/bridge/multicast"
+	"topicast/configs"
 	"topicast/mapping"
 )
 
@@ -29,7 +30,7 @@ func testHost() *host {
 			{Name: "tiny0", Index: 6, MTU: 1200, Up: true, Carrier: true, Addresses: []multicast.Address{
 				{Prefix: prefix("203.0.113.6/24")}, {Prefix: prefix("fd66::1/64")}, {Prefix: prefix("fe80::3/64")},
 			}},
-			{Name: "bare0", Index: 7, MTU: 1500, Up: true, Carrier: true, Master: "br0"},
+			{Name: "bare0", Index: 7, MTU: 1500, Up: true, Carrier: true, Master: "br0", MasterKind: "bridge", HeardOn: "br0"},
 		},
 		places: make(map[mapping.Binding]place),
 	}
@@ -70,6 +71,13 @@ func TestWhatOnlyTheHostCanTell(t *testing.T) {
 		{"fe80::3", "-", "send[0].source: source fe80::3 is ambiguous", ""},
 		{"198.51.100.1", "-", "", "send[0].source: no interface has 198.51.100.1"},
 		{"-", "wlan0", "", "send[0].interface: there is no interface wlan0"},
+		{"172.17.0.1", "wlan0", "", "send[0].interface: there is no interface wlan0"},
+		{"172.17.0.1", "iso", "", "send[0].interface: there is no interface iso (there are lo, priv0, iso0, off0, cut0, tiny0, bare0); pending until that changes (did you mean iso0?)"},
+		{"172.17.0.1", "172.17.0.1", "", "send[0].interface: there is no interface 172.17.0.1"},
+		{"192.0.2.4", "off0", "", "send[0].interface: interface off0 is down"},
+		{"192.0.2.9", "cut0", "", "send[0].interface: interface cut0 has no carrier"},
+		{"192.0.2.4", "-", "", "send[0].source: interface off0 is down"},
+		{"fd17::2", "iso0", "", "send[0].source: fd17::2 on iso0 is not usable yet"},
 		{"-", "off0", "", "send[0].interface: interface off0 is down; pending until that changes"},
 		{"-", "cut0", "", "send[0].interface: interface cut0 has no carrier; pending"},
 		{"-", "bare0", "", "send[0].interface: interface bare0 has no IPv4 address"},
@@ -93,6 +101,21 @@ func expectOne(t *testing.T, what string, got []finding, want string) {
 	}
 	if want == "" && len(got) > 0 || want != "" && (len(got) != 1 || !strings.Contains(texts[0], want)) {
 		t.Errorf("%s: %q, want %q", what, texts, want)
+	}
+}
+
+// run does not start where it cannot listen.
+func TestTheStatusPageHasAnAddressOfThisHost(t *testing.T) {
+	for listen, want := range map[string]string{
+		"": "", ":9479": "", "0.0.0.0:9479": "", "[::]:9479": "", "localhost:9479": "",
+		"127.0.0.1:9479": "", "127.3.4.5:9479": "", "172.17.0.9:9479": "", "[fd17::1]:9479": "", "[fe80::3%iso0]:9479": "", "[fe80::3]:9479": "",
+		"10.9.9.9:9479":        "web.listen: no interface has 10.9.9.9 (there is 127.0.0.1 on lo, ",
+		"[fd17::9]:9479":       "web.listen: no interface has fd17::9 (there is ",
+		"[fe80::3%wlan0]:9479": "web.listen: there is no interface wlan0",
+	} {
+		t.Run(listen, func(t *testing.T) {
+			expectOne(t, "faults", testHost().examineWeb(configs.Web{Listen: listen}), want)
+		})
 	}
 }
 
@@ -149,6 +172,7 @@ func TestInterfacesAreListedWithStateAndNotes(t *testing.T) {
 	h.interfaces[2].Addresses = append(h.interfaces[2].Addresses,
 		multicast.Address{Prefix: netip.MustParsePrefix("fd17::3/64"), Secondary: true, Deprecated: true},
 		multicast.Address{Prefix: netip.MustParsePrefix("fd17::4/64"), Tentative: true, Duplicate: true})
+	h.interfaces[2].AltNames, h.interfaces[2].Addresses[1].Label = []string{"enp3s0"}, "iso0:1"
 	var b strings.Builder
 	if err := printInterfaces(&b, h.interfaces); err != nil {
 		t.Fatal(err)
@@ -156,8 +180,8 @@ func TestInterfacesAreListedWithStateAndNotes(t *testing.T) {
 	want := `INTERFACE  INDEX  STATE       MTU    ADDRESS         NOTES
 lo         1      up          65536  127.0.0.1/8     ends on this host
 priv0      2      up          1500   10.0.0.2/24
-iso0       3      up          1500   172.17.0.1/16
-                                     172.17.0.9/16   secondary
+iso0       3      up          1500   172.17.0.1/16   also enp3s0
+                                     172.17.0.9/16   label iso0:1, secondary
                                      fe80::3/64      link-local
                                      fd17::1/64
                                      fd17::2/64      tentative
@@ -178,8 +202,9 @@ bare0      7      up          1500   -               port of br0
 func TestInterfacesAsJSONHaveEveryField(t *testing.T) {
 	h := testHost()
 	var b strings.Builder
+	h.interfaces[2].Addresses[1].Label = "iso0:1"
 	if err := printInterfacesJSON(&b, []multicast.Interface{
-		{Name: "iso0", Index: 3, MTU: 1500, Up: true, Addresses: h.interfaces[2].Addresses[1:2]},
+		{Name: "iso0", AltNames: []string{"enp3s0"}, Index: 3, MTU: 1500, Up: true, Addresses: h.interfaces[2].Addresses[1:2]},
 		h.interfaces[6],
 	}); err != nil {
 		t.Fatal(err)
@@ -187,6 +212,9 @@ func TestInterfacesAsJSONHaveEveryField(t *testing.T) {
 	want := `[
   {
     "name": "iso0",
+    "alternative_names": [
+      "enp3s0"
+    ],
     "index": 3,
     "state": "no carrier",
     "mtu": 1500,
@@ -194,6 +222,7 @@ func TestInterfacesAsJSONHaveEveryField(t *testing.T) {
     "addresses": [
       {
         "address": "172.17.0.9",
+        "label": "iso0:1",
         "prefix": "172.17.0.0/16",
         "notes": [
           "secondary"

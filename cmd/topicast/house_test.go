@@ -13,61 +13,72 @@ import (
 	"testing"
 )
 
-// rooms says, for each package, its one sentence and which packages of ours it
+// packages says, for each package, its one sentence and which packages of ours it
 // may import. What is not here does not exist.
-var rooms = map[string]struct {
+var packages = map[string]struct {
 	sentence string
 	imports  []string
 }{
-	"cmd/topicast":        {"Command topicast carries MQTT messages to IP multicast groups and back.", []string{"mapping", "configs", "bridge", "bridge/multicast", "bridge/session", "bridge/spool", "bridge/web", "bridge/broker"}},
-	"cmd/topicast-bench":  {"Command topicast-bench measures topicast beside its peers.", []string{"bridge/netlab"}},
-	"cmd/topicast-faults": {"Command topicast-faults shows what topicast does when things fail.", []string{"bridge/netlab"}},
-	"mapping":             {"Package mapping decides which messages go to which groups and which datagrams become which topics; it does no I/O.", nil},
-	"configs":             {"Package configs defines the configuration file, loads it, and holds its commented reference.", []string{"mapping"}},
-	"bridge":              {"Package bridge runs a compiled table between one broker and the network.", []string{"mapping", "bridge/session", "bridge/multicast", "bridge/spool"}},
-	"bridge/session":      {"Package session keeps one MQTT session with a broker.", nil},
-	"bridge/multicast":    {"Package multicast sends and receives datagrams in batches on sockets bound to a source, and watches the interfaces they use.", nil},
-	"bridge/spool":        {"Package spool keeps messages on disk in order until they can go on.", nil},
-	"bridge/web":          {"Package web serves the status page, metrics and health checks.", []string{"bridge"}},
-	"bridge/broker":       {"Package broker is a small in-process MQTT broker for the demo and the tests.", nil},
-	"bridge/netlab":       {"Package netlab builds throw-away networks of namespaces for the tests.", nil},
+	"cmd/topicast":         {"Command topicast carries MQTT messages to IP multicast groups and back.", []string{"mapping", "configs", "bridge", "bridge/multicast", "bridge/session", "bridge/spool", "bridge/lastsent", "bridge/web", "bridge/account", "bridge/loopguard", "bridge/receive", "bridge/send", "internal/demobroker"}},
+	"internal/lab/bench":   {"Command bench measures topicast beside its peers.", []string{"internal/lab/harness", "internal/lab/netlab"}},
+	"internal/lab/faults":  {"Command faults shows what topicast does when things fail.", []string{"internal/lab/harness", "internal/lab/netlab"}},
+	"mapping":              {"Package mapping decides which messages go to which groups and which datagrams become which topics; it does no I/O.", nil},
+	"configs":              {"Package configs defines the configuration file, loads it, and holds its commented reference.", []string{"mapping", "configs/syntax"}},
+	"configs/syntax":       {"Package syntax reads YAML, TOML and JSON into one tree that knows lines and columns.", nil},
+	"bridge":               {"Package bridge runs a compiled table between one broker and the network.", []string{"mapping", "bridge/account", "bridge/loopguard", "bridge/receive", "bridge/send", "bridge/session", "bridge/multicast", "bridge/spool", "bridge/lastsent"}},
+	"bridge/account":       {"Package account counts what was carried, filtered and dropped, and bounds what waits.", nil},
+	"bridge/loopguard":     {"Package loopguard keeps the two directions from feeding each other.", nil},
+	"bridge/receive":       {"Package receive carries datagrams to the broker.", []string{"mapping", "bridge/account", "bridge/loopguard", "bridge/session", "bridge/multicast", "bridge/spool"}},
+	"bridge/send":          {"Package send carries messages to the network.", []string{"mapping", "bridge/account", "bridge/loopguard", "bridge/session", "bridge/multicast", "bridge/spool", "bridge/lastsent"}},
+	"bridge/session":       {"Package session keeps one MQTT session with a broker.", nil},
+	"bridge/multicast":     {"Package multicast sends and receives datagrams in batches on sockets bound to a source, and watches the interfaces they use.", nil},
+	"bridge/spool":         {"Package spool keeps messages on disk in order until they can go on.", []string{"bridge/filelock"}},
+	"bridge/lastsent":      {"Package lastsent remembers across restarts what was last sent for each topic of a rule.", []string{"bridge/filelock"}},
+	"bridge/web":           {"Package web serves the status page, metrics and health checks.", []string{"bridge", "bridge/account", "bridge/receive", "bridge/send"}},
+	"internal/lab/fake":    {"Package fake is a network and a broker session that tests write the script of.", []string{"bridge/multicast", "bridge/session", "bridge/spool", "mapping"}},
+	"bridge/filelock":      {"Package filelock locks a file against other processes.", nil},
+	"internal/demobroker":  {"Package demobroker is the MQTT broker of the demo command, in the process.", []string{"mapping"}},
+	"internal/lab/harness": {"Package harness is what the benchmark and the fault suite share: their flags and exit status, the run in namespaces, and the programs they start.", []string{"internal/lab/netlab"}},
+	"internal/lab/netlab":  {"Package netlab builds throw-away networks of namespaces for the tests.", nil},
 }
 
-// doors says which packages may import what the standard library does not have.
-// A dependency behind one door can be replaced, and its traps are met once.
-var doors = map[string][]string{
-	"github.com/spf13/cobra":              {"cmd/topicast"},
-	"github.com/spf13/pflag":              {"configs", "cmd/topicast"}, // cobra's flags, which configs binds to keys
-	"github.com/spf13/viper":              {"configs"},
-	"go.yaml.in/yaml/v3":                  {"configs"},
-	"github.com/pelletier/go-toml/v2":     {"configs"},
-	"github.com/fsnotify/fsnotify":        {"configs"},
-	"github.com/coreos/go-systemd/v22":    {"cmd/topicast"},
-	"github.com/eclipse/paho.mqtt.golang": {"bridge/session", "cmd/topicast-bench"}, // there it is one of the peers
-	"go.etcd.io/bbolt":                    {"bridge/spool"},
-	"golang.org/x/net":                    {"bridge/multicast"},
-	"golang.org/x/sys":                    {"bridge/multicast", "bridge/session", "bridge/netlab", "cmd/topicast-bench"}, // the session for TCP_INFO; the last two are independent witnesses
-	"github.com/vishvananda/netlink":      {"bridge/multicast", "bridge/netlab", "cmd/topicast-bench"},
-	"github.com/prometheus/client_golang": {"bridge", "bridge/web"}, // the collector; its page
-	"github.com/prometheus/common":        {"bridge/web"},           // the text format
-	"golang.org/x/sync":                   {"bridge", "cmd/topicast"},
-	"github.com/nats-io/nats-server/v2":   {"bridge/broker"},
+// allowedModules says which packages may import what the standard library does not have.
+// A module that one package imports can be replaced, and its traps are met once.
+var allowedModules = map[string][]string{
+	"github.com/spf13/cobra":                      {"cmd/topicast"},
+	"github.com/spf13/pflag":                      {"configs", "cmd/topicast"}, // cobra's flags, which configs binds to keys
+	"github.com/spf13/viper":                      {"configs"},
+	"go.yaml.in/yaml/v3":                          {"configs/syntax"},
+	"github.com/pelletier/go-toml/v2":             {"configs/syntax"},
+	"github.com/fsnotify/fsnotify":                {"configs"},
+	"github.com/coreos/go-systemd/v22":            {"cmd/topicast"},
+	"github.com/eclipse/paho.mqtt.golang":         {"internal/lab/bench"}, // its client is one of the peers
+	"github.com/eclipse/paho.mqtt.golang/packets": {"bridge/session", "internal/demobroker", "internal/lab/harness", "internal/lab/bench", "internal/lab/faults"},
+	"github.com/gorilla/websocket":                {"bridge/session"}, // it says what a server answers that opens none
+	"go.etcd.io/bbolt":                            {"bridge/spool"},
+	"github.com/cespare/xxhash/v2":                {"bridge/lastsent"}, // the standard library has no fast hash that is the same in the next process
+	"golang.org/x/net":                            {"bridge/multicast"},
+	"golang.org/x/sys":                            {"bridge/multicast", "bridge/session", "internal/lab/netlab", "internal/lab/harness", "internal/lab/bench"}, // the session for TCP_INFO; those of the lab are independent witnesses
+	"github.com/vishvananda/netlink":              {"bridge/multicast", "internal/lab/netlab"},
+	"github.com/prometheus/client_golang":         {"bridge", "bridge/web"}, // the collector; its page
+	"github.com/prometheus/common":                {"bridge/web"},           // the text format
+	"golang.org/x/sync":                           {"bridge/send", "cmd/topicast"},
 }
 
-// windows says which packages of the standard library only some rooms may open:
-// the network and its web.
-var windows = map[string][]string{
-	"net/http": {"bridge/web", "bridge/session", "cmd/topicast-faults"}, // the session only for the headers of a websocket
+// restrictedStdlib says which packages of the standard library only some packages may
+// import: the network and its web.
+var restrictedStdlib = map[string][]string{
+	"net/http": {"bridge/web", "bridge/session", "internal/lab/faults"}, // the session only for the headers of a websocket
 }
 
 func TestEveryPackageIsDeclaredWithItsSentenceAndImportsOnlyWhatItMay(t *testing.T) {
 	seen := map[string]bool{}
 	for file, f := range sources(t) {
-		room := path.Dir(file)
-		seen[room] = true
-		rules, ok := rooms[room]
+		pkg := path.Dir(file)
+		seen[pkg] = true
+		rules, ok := packages[pkg]
 		if !ok {
-			t.Errorf("%s: package %s is not in the house", file, room)
+			t.Errorf("%s: package %s is not declared", file, pkg)
 			continue
 		}
 		for _, spec := range f.Imports {
@@ -75,19 +86,53 @@ func TestEveryPackageIsDeclaredWithItsSentenceAndImportsOnlyWhatItMay(t *testing
 			ours, isOurs := strings.CutPrefix(imported, "topicast/")
 			switch {
 			case isOurs && !slices.Contains(rules.imports, ours):
-				t.Errorf("%s imports %s, which %s may not", file, imported, room)
+				t.Errorf("%s imports %s, which %s may not", file, imported, pkg)
 			case !isOurs && strings.Contains(strings.Split(imported, "/")[0], "."):
-				if door, ok := doorOf(imported); !ok || !slices.Contains(doors[door], room) {
-					t.Errorf("%s imports %s, whose door is %v", file, imported, doors[door])
+				if module, ok := moduleOf(imported); !ok || !slices.Contains(allowedModules[module], pkg) {
+					t.Errorf("%s imports %s, which only %v may", file, imported, allowedModules[module])
 				}
-			case windows[imported] != nil && !slices.Contains(windows[imported], room):
-				t.Errorf("%s imports %s, which only %v may", file, imported, windows[imported])
+			case restrictedStdlib[imported] != nil && !slices.Contains(restrictedStdlib[imported], pkg):
+				t.Errorf("%s imports %s, which only %v may", file, imported, restrictedStdlib[imported])
 			}
 		}
 	}
-	for room := range rooms {
-		if !seen[room] {
-			t.Errorf("package %s is declared and not there", room)
+	for pkg := range packages {
+		if !seen[pkg] {
+			t.Errorf("package %s is declared and not there", pkg)
+		}
+	}
+}
+
+// What measures and tests the program is not in it.
+func TestTheProgramCarriesNoEquipment(t *testing.T) {
+	imports := map[string][]string{}
+	for file, f := range sources(t) {
+		for _, spec := range f.Imports {
+			if ours, ok := strings.CutPrefix(strings.Trim(spec.Path.Value, `"`), "topicast/"); ok {
+				imports[path.Dir(file)] = append(imports[path.Dir(file)], ours)
+			}
+		}
+	}
+	carried := map[string]bool{}
+	for next := []string{"cmd/topicast"}; len(next) > 0; next = next[1:] {
+		if pkg := next[0]; !carried[pkg] {
+			carried[pkg] = true
+			next = append(next, imports[pkg]...)
+			if strings.HasPrefix(pkg, "internal/lab/") {
+				t.Errorf("the program carries %s", pkg)
+			}
+		}
+	}
+	if !carried["bridge/multicast"] || !carried["internal/demobroker"] {
+		t.Errorf("found only %v: imports are not followed", carried)
+	}
+}
+
+// What stands below cmd is what go install ./cmd/... puts on a user's machine.
+func TestTheProductIsTheOnlyCommandThatIsInstalled(t *testing.T) {
+	for file := range sources(t) {
+		if strings.HasPrefix(file, "cmd/") && path.Dir(file) != "cmd/topicast" {
+			t.Errorf("%s would be installed; programs for developers belong in internal", file)
 		}
 	}
 }
@@ -99,38 +144,39 @@ func TestEveryPackageStatesItsPurposeInOneSentence(t *testing.T) {
 			docs[path.Dir(file)] += f.Doc.Text()
 		}
 	}
-	for room, want := range rooms {
-		got, _, _ := strings.Cut(docs[room], "\n\n")
+	for pkg, want := range packages {
+		got, _, _ := strings.Cut(docs[pkg], "\n\n")
 		if got = strings.Join(strings.Fields(got), " "); got != want.sentence {
-			t.Errorf("%s says of itself %q, want %q", room, got, want.sentence)
+			t.Errorf("%s says of itself %q, want %q", pkg, got, want.sentence)
 		}
 	}
 }
 
-func TestEveryDoorIsUsed(t *testing.T) {
+func TestEveryAllowedModuleIsUsed(t *testing.T) {
 	used := map[string]bool{}
 	for _, f := range sources(t) {
 		for _, spec := range f.Imports {
-			if door, ok := doorOf(strings.Trim(spec.Path.Value, `"`)); ok {
-				used[door] = true
+			if module, ok := moduleOf(strings.Trim(spec.Path.Value, `"`)); ok {
+				used[module] = true
 			}
 		}
 	}
-	for door := range doors {
-		if !used[door] {
-			t.Errorf("nothing imports %s any more", door)
+	for module := range allowedModules {
+		if !used[module] {
+			t.Errorf("nothing imports %s any more", module)
 		}
 	}
 }
 
-// doorOf finds the module that an import belongs to.
-func doorOf(imported string) (string, bool) {
-	for door := range doors {
-		if imported == door || strings.HasPrefix(imported, door+"/") {
-			return door, true
+// moduleOf finds the module, or the part of one that is declared by itself, that an
+// import belongs to.
+func moduleOf(imported string) (module string, ok bool) {
+	for d := range allowedModules {
+		if (imported == d || strings.HasPrefix(imported, d+"/")) && len(d) > len(module) {
+			module, ok = d, true
 		}
 	}
-	return "", false
+	return module, ok
 }
 
 // sources parses every file of ours that is not a test, by its path from the root.
@@ -158,4 +204,32 @@ func sources(t *testing.T) map[string]*ast.File {
 		t.Fatalf("found only %d files: the walk starts in the wrong place", len(files))
 	}
 	return files
+}
+
+// Every datagram of the daemon leaves by one function, so that nothing is sent without
+// the question for the carrier, and counted in one way.
+func TestEveryDatagramLeavesByOneFunction(t *testing.T) {
+	var calls []string
+	for file := range sources(t) {
+		if !strings.HasPrefix(file, "bridge/") || strings.HasPrefix(file, "bridge/multicast/") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", file), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			if sel, ok := call.Fun.(*ast.SelectorExpr); ok && sel.Sel.Name == "Send" && len(call.Args) == 2 {
+				calls = append(calls, file)
+			}
+			return true
+		})
+	}
+	if !slices.Equal(calls, []string{"bridge/send/transmit.go"}) {
+		t.Errorf("datagrams are sent in %q, not in bridge/send/transmit.go alone", calls)
+	}
 }

@@ -21,6 +21,7 @@ func newInterfacesCommand() *cobra.Command {
 A send rule names an interface, a source, or both:
 
   interface: eth1           its primary address is the source
+  interface: eth1:1         the address that has this label is the source
   source: 192.0.2.7         the interface that has this address
   source: 192.0.2.0/24      the address that lies in this network
 
@@ -29,12 +30,16 @@ A receive rule names the interface to join on, or an address that it has:
   interface: eth1
   interface: 192.0.2.7
 
+For the name of an interface, an alternative name stands as well (also in NOTES).
+
 State: up, down (set so by somebody), or no carrier (the cable or the peer is
 missing; what is sent then is lost without an error).
 
 Notes: secondary and temporary addresses are used only if a rule names them;
 a tentative one is still being checked for duplicates; a duplicate belongs to
-another host too and cannot be used; a deprecated one is on its way out.`,
+another host too and cannot be used; a deprecated one is on its way out. On a port
+of a bridge or a member of a bond nothing is heard: a receive rule names the bridge
+or the bond. Sending works on both.`,
 		Example: `  topicast interfaces
   topicast interfaces --json`,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -67,6 +72,9 @@ func printInterfaces(out io.Writer, interfaces []multicast.Interface) error {
 		}
 		for n, a := range i.Addresses {
 			notes := addressNotes(a)
+			if a.Label != "" {
+				notes = append([]string{"label " + a.Label}, notes...)
+			}
 			if n == 0 {
 				notes = append(interfaceNotes(i), notes...)
 			} else {
@@ -93,7 +101,14 @@ func interfaceNotes(i multicast.Interface) (notes []string) {
 		notes = append(notes, "ends on this host")
 	}
 	if i.Master != "" {
-		notes = append(notes, "port of "+i.Master)
+		role := "member of "
+		if i.MasterKind == "bridge" || i.MasterKind == "openvswitch" {
+			role = "port of "
+		}
+		notes = append(notes, role+i.Master)
+	}
+	if len(i.AltNames) > 0 {
+		notes = append(notes, "also "+strings.Join(i.AltNames, ", "))
 	}
 	return notes
 }
@@ -121,16 +136,18 @@ func addressNotes(a multicast.Address) (notes []string) {
 // them, not changed.
 type interfaceJSON struct {
 	Name      string        `json:"name"`
+	AltNames  []string      `json:"alternative_names,omitempty"`
 	Index     int           `json:"index"`
 	State     string        `json:"state"` // "up", "down" or "no carrier"
 	MTU       int           `json:"mtu"`   // bytes
 	Loopback  bool          `json:"loopback"`
-	Master    string        `json:"master,omitempty"` // the bridge or bond it is a port of
+	Master    string        `json:"master,omitempty"` // the bridge, bond or VRF it belongs to
 	Addresses []addressJSON `json:"addresses"`
 }
 
 type addressJSON struct {
 	Address netip.Addr   `json:"address"`
+	Label   string       `json:"label,omitempty"`
 	Prefix  netip.Prefix `json:"prefix"` // the network, with the address's length
 	Notes   []string     `json:"notes,omitempty"`
 }
@@ -138,9 +155,9 @@ type addressJSON struct {
 func printInterfacesJSON(out io.Writer, interfaces []multicast.Interface) error {
 	list := make([]interfaceJSON, 0, len(interfaces))
 	for _, i := range interfaces {
-		j := interfaceJSON{i.Name, i.Index, stateOf(i), i.MTU, i.Loopback, i.Master, make([]addressJSON, 0, len(i.Addresses))}
+		j := interfaceJSON{i.Name, i.AltNames, i.Index, stateOf(i), i.MTU, i.Loopback, i.Master, make([]addressJSON, 0, len(i.Addresses))}
 		for _, a := range i.Addresses {
-			j.Addresses = append(j.Addresses, addressJSON{a.Prefix.Addr(), a.Prefix.Masked(), addressNotes(a)})
+			j.Addresses = append(j.Addresses, addressJSON{a.Prefix.Addr(), a.Label, a.Prefix.Masked(), addressNotes(a)})
 		}
 		list = append(list, j)
 	}

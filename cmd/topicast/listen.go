@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"topicast/bridge/multicast"
+	"topicast/mapping"
 )
 
 func newListenCommand() *cobra.Command {
@@ -27,15 +28,15 @@ size and the payload.
 ` + groupUsage + `
 A range stands for all groups in it: 239.255.0.1-239.255.0.63:5568.
 
-Without --interface it is the one interface that is up and not the loopback; of
-several, none is guessed.
+Without --interface it is the one interface that is up, not the loopback and no
+port of a bridge or member of a bond; of several, none is guessed.
 
 Formats: text escapes what is not printable; hex is for bytes; json prints one
 object a line, with payload where it is UTF-8 and payload_base64 where not.
 
 Exit status: 0 when --count is reached, --for has passed (with no --count) or
 Ctrl-C was pressed; 1 when --for has passed before --count was reached, or a
-group cannot be joined; 2 wrong usage.`,
+group cannot be joined; 64 wrong usage.`,
 		Example: `  topicast listen 239.1.2.3:5000 --interface lo
   topicast listen 239.1.2.3:5000 --interface 127.0.0.1 --format json
   topicast listen 239.255.0.1-239.255.0.63:5568 239.1.2.3:5000 --interface lo
@@ -61,9 +62,9 @@ func (o *listenOptions) addFlags(c *cobra.Command) {
 	f.SortFlags = false
 	f.StringVar(&o.on, "interface", "", "the `name` of the interface to join on, or an address of it")
 	f.Func("source", "only what this `address` sends (a source-specific join); may be repeated", func(s string) error {
-		a, err := netip.ParseAddr(s)
-		if err != nil || a.Zone() != "" {
-			return fmt.Errorf("%q is no address", s)
+		a, err := parseAddress(s)
+		if err != nil {
+			return err
 		}
 		o.sources = append(o.sources, a)
 		return nil
@@ -87,7 +88,7 @@ func runListen(ctx context.Context, o listenOptions, texts []string, out, errOut
 	defer enough()
 	p := &printer{out: out, format: o.format, on: j.on.Name, several: len(j.groups) > 1}
 	t := &tally{printer: p, count: o.count, enough: enough}
-	e, err := openEars(j.groups, j.on, o.sources, t.heard)
+	e, err := openGroupReaders(j.groups, j.on, o.sources, t.heard)
 	if err != nil {
 		if errors.Is(err, multicast.ErrPending) {
 			err = withHint(err, "topicast interfaces lists what there is")
@@ -95,6 +96,9 @@ func runListen(ctx context.Context, o listenOptions, texts []string, out, errOut
 		return err
 	}
 	fmt.Fprintf(errOut, "listening on %s, interface %s (index %d)%s\n", strings.Join(j.texts, ", "), j.on.Name, j.on.Index, fromText(o.sources))
+	if err := j.on.Hears(); err != nil {
+		printWarning(errOut, err)
+	}
 	if g, needed := j.needsSource(o.sources); needed {
 		printWarning(errOut, fmt.Sprintf("%s is for source-specific multicast, and routers may deliver nothing without --source", g))
 	}
@@ -164,7 +168,7 @@ func onlyInterface(interfaces []multicast.Interface) (string, error) {
 	var names, all []string
 	for _, i := range interfaces {
 		all = append(all, i.Name)
-		if i.Up && i.Carrier && !i.Loopback {
+		if i.Hears() == nil && !i.Loopback {
 			names = append(names, i.Name)
 		}
 	}
@@ -189,23 +193,15 @@ func fromText(sources []netip.Addr) string {
 	return ", only from " + strings.Join(words, ", ")
 }
 
-// needsSource tells whether a group is one of source-specific multicast and no
+// needsSource reports whether a group is one of source-specific multicast and no
 // source is named, and which.
 func (j *listening) needsSource(sources []netip.Addr) (group netip.Addr, needed bool) {
 	for _, g := range j.groups {
-		if len(sources) == 0 && sourceSpecific(g.Addr()) {
+		if len(sources) == 0 && mapping.SourceSpecific(g.Addr()) {
 			return g.Addr(), true
 		}
 	}
 	return netip.Addr{}, false
-}
-
-func sourceSpecific(a netip.Addr) bool {
-	if a.Is4() {
-		return a.As4()[0] == 232 // 232.0.0.0/8, RFC 4607 section 1
-	}
-	b := a.As16()
-	return b[1]>>4 == 3 && b[2] == 0 && b[3] == 0 // ff3x::/32, RFC 4607 section 1
 }
 
 // tally prints datagrams until there are enough.

@@ -16,14 +16,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"topicast/bridge/multicast"
-	"topicast/bridge/netlab"
+	"topicast/internal/lab/netlab"
 )
 
 // TestMain joins two ways of starting this test binary anew: as the command
 // topicast, for the scripts, and in a network namespace, for the system tests.
 func TestMain(m *testing.M) {
 	netlab.Join()
-	testscript.Main(netlab.Enter(systemTests{m}), map[string]func(){"topicast": main})
+	testscript.Main(netlab.Enter(systemTests{m}), map[string]func(){"topicast": main, brokenTopicast: mainThatBreaks})
 }
 
 // The scripts in testdata/script are the specification of the command line: they

@@ -26,6 +26,8 @@ type reloader interface {
 	// Reload replaces the rules by those of the table. After an error the old
 	// ones are still in force.
 	Reload(ctx context.Context, table *mapping.Table) error
+	// Table is the rules in force.
+	Table() *mapping.Table
 	// ReloadFailed says that there is a configuration that could not be taken.
 	ReloadFailed(err error)
 }
@@ -38,6 +40,8 @@ type reloading struct {
 	manager systemd
 	level   *slog.LevelVar
 	log     *slog.Logger
+	// What check says of the rules on this host, while the bridge goes on; or nil.
+	sayNetwork func(*configs.Config)
 
 	started *configs.Config // whose sections are in force until the end
 	current *configs.Config // whose rules are in force
@@ -73,13 +77,18 @@ func (r *reloading) run(ctx context.Context) {
 // and the file may be the same while an interface is another; but a change of the
 // file that a signal has brought in already is no news.
 func (r *reloading) reload(ctx context.Context, asked bool) {
-	cfg, err := r.load(r.started.File)
-	if !asked && r.known(cfg, err) {
+	cfg, err := r.loadAgain()
+	known := r.known(cfg, err)
+	if !asked && known {
 		return
 	}
 	r.manager.reloading()
+	var changes mapping.Changes
 	if err == nil {
-		err = r.bridge.Reload(ctx, cfg.Table)
+		before := r.bridge.Table()
+		if err = r.bridge.Reload(ctx, cfg.Table); err == nil && before != nil {
+			changes = cfg.Table.Changes(before)
+		}
 	}
 	switch {
 	case ctx.Err() != nil: // the end came in between
@@ -87,14 +96,22 @@ func (r *reloading) reload(ctx context.Context, asked bool) {
 	case err != nil:
 		r.refused(err)
 	default:
-		r.taken(cfg)
+		r.taken(cfg, known, changes)
 	}
 	// Two tables and a file, which would count as ours until more is allocated.
 	debug.FreeOSMemory()
 	returnCode()
 }
 
-// known tells whether this is how the last reload ended.
+// loadAgain loads the file, unless what stands in its place now may never end.
+func (r *reloading) loadAgain() (*configs.Config, error) {
+	if err := configs.Regular(r.started.File); err != nil {
+		return nil, err
+	}
+	return r.load(r.started.File)
+}
+
+// known reports whether this is how the last reload ended.
 func (r *reloading) known(cfg *configs.Config, err error) bool {
 	if err != nil {
 		return r.failure == err.Error()
@@ -104,16 +121,21 @@ func (r *reloading) known(cfg *configs.Config, err error) bool {
 
 // refused says each fault in a line of its own.
 func (r *reloading) refused(err error) {
-	const outcome = "configuration not reloaded; the old one stays in force"
+	r.refuse("configuration not reloaded; the old one stays in force", err)
+}
+
+// refuse notes and logs that the file is not taken, with the outcome in the words of
+// whoever asked.
+func (r *reloading) refuse(outcome string, err error, details ...any) {
 	r.failure = err.Error()
 	r.bridge.ReloadFailed(err)
 	faults := faultsOf(r.started.File, err)
 	for _, f := range faults {
+		args := append([]any{"err", f}, details...)
 		if f.Hint != "" {
-			r.log.Error(outcome, "err", f, "hint", f.Hint)
-		} else {
-			r.log.Error(outcome, "err", f)
+			args = append(args, "hint", f.Hint)
 		}
+		r.log.Error(outcome, args...)
 	}
 	status := outcome + ": " + faults[0].Error()
 	if more := len(faults) - 1; more > 0 {
@@ -122,19 +144,39 @@ func (r *reloading) refused(err error) {
 	r.manager.ready(func() string { return status })
 }
 
-// taken logs as a start does.
-func (r *reloading) taken(cfg *configs.Config) {
+// taken logs as a start does. unchanged: the file has the content that was in force
+// already, which whoever edited it and sent a signal does not expect. rules are those that
+// are not as before.
+func (r *reloading) taken(cfg *configs.Config, unchanged bool, rules mapping.Changes) {
 	r.current, r.failure = cfg, ""
 	r.level.Set(cfg.Log.Level)
-	r.log.Info("configuration reloaded", "config", cfg.File,
-		"send_rules", len(cfg.Table.Send()), "receive_rules", len(cfg.Table.Receive()))
-	for _, w := range cfg.Warnings {
-		r.log.Warn(w.Error())
+	outcome := "configuration reloaded"
+	args := []any{"config", cfg.File, "send_rules", len(cfg.Table.Send()), "receive_rules", len(cfg.Table.Receive())}
+	for _, c := range []struct {
+		key   string
+		names []string
+	}{{"added", rules.Added}, {"removed", rules.Removed}, {"changed", rules.Changed}} {
+		if len(c.names) > 0 {
+			args = append(args, c.key, listed(c.names, func(name string) string { return name }))
+		}
 	}
+	if unchanged {
+		outcome = "configuration unchanged; the file has the content that is in force"
+		if hint := configs.MountedAlone(cfg.File); hint != "" {
+			args = append(args, "hint", hint)
+		}
+	}
+	r.log.Info(outcome, args...)
+	sayWarnings(cfg.Warnings, r.log)
 	later := slices.DeleteFunc(cfg.Changed(r.started), func(path string) bool { return path == "log.level" })
 	if len(later) > 0 {
-		r.log.Warn("changed, and takes effect at the next start", "keys", strings.Join(later, ", "))
+		r.log.Warn("keys have changed that take effect at the next start", "keys", strings.Join(later, ", "))
 	}
 	r.manager.ready(func() string { return sum(cfg.Table) })
+	r.keep(cfg)
+	sayFiles(cfg, r.log)
+	if r.sayNetwork != nil {
+		r.sayNetwork(cfg)
+	}
 	cfg.Release()
 }

@@ -49,6 +49,7 @@ func (r *recorder) has(t *testing.T, pattern string) {
 type fakeBridge struct {
 	told   chan string
 	refuse error
+	table  *mapping.Table
 	gate   chan struct{} // if not nil, Reload waits for one of it
 }
 
@@ -61,8 +62,13 @@ func (f *fakeBridge) Reload(ctx context.Context, table *mapping.Table) error {
 			return ctx.Err()
 		}
 	}
+	if f.refuse == nil {
+		f.table = table
+	}
 	return f.refuse
 }
+
+func (f *fakeBridge) Table() *mapping.Table { return f.table }
 
 func (f *fakeBridge) ReloadFailed(err error) { f.told <- "failed: " + err.Error() }
 
@@ -95,6 +101,7 @@ func newReloadTest(t *testing.T, yaml string) *reloadTest {
 		t.Fatal(err)
 	}
 	log := r.out.logger()
+	r.bridge.table = cfg.Table
 	r.reloading = &reloading{
 		hangup: r.hup, load: load, bridge: r.bridge, manager: systemd{log}, level: new(slog.LevelVar), log: log,
 		started: cfg, current: cfg,
@@ -139,7 +146,7 @@ func TestAReloadTakesOverRulesAndLevel(t *testing.T) {
 	if got := r.level.Level(); got != slog.LevelDebug {
 		t.Errorf("the level is %v", got)
 	}
-	r.out.has(t, `level=INFO msg="configuration reloaded" config=.*topicast.yaml send_rules=2 receive_rules=0$`)
+	r.out.has(t, `level=INFO msg="configuration reloaded" config=.*topicast.yaml send_rules=2 receive_rules=0 added=b$`)
 	if strings.Contains(r.out.String(), "next start") {
 		t.Errorf("log.level is taken over at once:\n%s", &r.out)
 	}
@@ -153,7 +160,7 @@ func TestAReloadNamesWhatTakesEffectAtTheNextStart(t *testing.T) {
 		r.out.text.Reset()
 		r.reload(t.Context(), true)
 		r.told("reload 1$")
-		r.out.has(t, `level=WARN msg="changed, and takes effect at the next start" keys="broker.url, broker.keep_alive, queue.size, spool.dir, loops.time, web.listen, log.format"$`)
+		r.out.has(t, `level=WARN msg="keys have changed that take effect at the next start" keys="broker.url, broker.keep_alive, queue.size, spool.dir, loops.time, web.listen, log.format"$`)
 	}
 	r.write(oneRule)
 	r.out.text.Reset()
@@ -254,4 +261,67 @@ func TestReloadsFollowOneAnother(t *testing.T) {
 	if strings.Contains(r.out.String(), "not reloaded") {
 		t.Errorf("the end is no failure:\n%s", &r.out)
 	}
+}
+
+// Whoever sends a signal reads in the log what came of it: taken over, unchanged or
+// refused.
+func TestASignalSaysWhatCameOfIt(t *testing.T) {
+	r := newReloadTest(t, oneRule)
+	for _, tt := range []struct{ yaml, says string }{
+		{oneRule, `level=INFO msg="configuration unchanged; the file has the content that is in force" config=.*topicast.yaml send_rules=1 receive_rules=0$`},
+		{twoRules, `level=INFO msg="configuration reloaded" config=.*topicast.yaml send_rules=2 receive_rules=0 added=b$`},
+		{twoRules, `level=INFO msg="configuration unchanged; `},
+		{"nonsense: 1\n" + oneRule, `level=ERROR msg="configuration not reloaded; `},
+		{"nonsense: 1\n" + oneRule, `level=ERROR msg="configuration not reloaded; `},
+		{twoRules, `level=INFO msg="configuration reloaded" `}, // mended
+	} {
+		r.write(tt.yaml)
+		r.out.text.Reset()
+		r.reload(t.Context(), true)
+		<-r.bridge.told
+		r.out.has(t, tt.says)
+		if n := strings.Count(r.out.String(), "\n"); n != 1 {
+			t.Errorf("%d lines:\n%s", n, &r.out)
+		}
+	}
+}
+
+// The watcher calls as soon as it sees the file that the start has refused.
+func TestTheFaultOfARefusedStartIsSaidOnce(t *testing.T) {
+	r := newReloadTest(t, oneRule)
+	state := t.TempDir()
+	t.Setenv("STATE_DIRECTORY", state)
+	t.Chdir(filepath.Dir(r.file))
+	if err := r.started.Keep(state); err != nil {
+		t.Fatal(err)
+	}
+	r.write("nonsense: 1\n" + oneRule)
+	cfg, refused, err := loadAtStart(t.Context(), "topicast.yaml", nil)
+	if err != nil || refused == nil {
+		t.Fatal(refused, err)
+	}
+	r.started, r.current = cfg, cfg
+	r.refusedAtStart(refused)
+	r.told("failed: ")
+	r.reload(t.Context(), false)
+	if got := strings.Count(r.out.String(), "nonsense: unknown key"); got != 1 {
+		t.Errorf("said %d times:\n%s", got, &r.out)
+	}
+}
+
+func TestAReloadNamesTheRulesThatAreNotAsBefore(t *testing.T) {
+	r := newReloadTest(t, twoRules)
+	r.write(oneRule + "  - {filter: b, group: \"239.1.2.3:5000\", source: 127.0.0.1, ttl: 2}\n  - {filter: c, group: \"239.1.2.3:5000\", source: 127.0.0.1}\n")
+	r.reload(t.Context(), true)
+	r.out.has(t, `msg="configuration reloaded" .* added=c changed=b$`)
+	many := "send:\n"
+	for i := range 9 {
+		many += fmt.Sprintf("  - {filter: r%d, group: \"239.1.2.3:5000\", source: 127.0.0.1}\n", i)
+	}
+	r.write(many)
+	r.reload(t.Context(), true)
+	r.out.has(t, `msg="configuration reloaded" .* added="r0, r1, r2, 6 more" removed="a, b, c"$`)
+	r.write(many + "# the same rules\n")
+	r.reload(t.Context(), true)
+	r.out.has(t, `msg="configuration reloaded" .* send_rules=9 receive_rules=0$`)
 }

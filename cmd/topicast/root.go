@@ -12,19 +12,22 @@ import (
 //
 //   - Results go to stdout, everything else (errors, warnings, hints, progress,
 //     logs) to stderr, so that a pipe gets results only.
-//   - An error is "topicast: error: …", a warning "topicast: warning: …", each on
-//     one line, in lower case, without a full stop. What to do about it follows
+//   - An error is "topicast: error: …", a warning "topicast: warning: …", what is
+//     neither "topicast: note: …", each on one line, in lower case, without a full stop. What to do about it follows
 //     as "hint: …" where that helps.
-//   - The exit status is 0 if what was asked for is done, 1 if it failed, and 2
-//     if it was asked for in a wrong way. A command for which a status says more
-//     tells so in its help.
+//   - The exit status is 0 if what was asked for is done, 1 if it failed, and 64
+//     (EX_USAGE of sysexits.h) if it was asked for in a wrong way. It is not the
+//     usual 2, since a Go program ends with that by a panic, a fatal error of its
+//     runtime, SIGABRT (systemd's watchdog) and SIGQUIT: those must be told from
+//     a wrong flag, for the unit starts the service again after all but the last.
+//     A command for which a status says more tells so in its help.
 //   - Text that came from elsewhere (topics, payloads) is escaped before it
 //     reaches a terminal.
 
 const (
 	exitDone   = 0
 	exitFailed = 1
-	exitUsage  = 2 // an unknown command or flag, an argument missing, too many or malformed
+	exitUsage  = 64 // an unknown command or flag, an argument missing, too many or malformed
 )
 
 // execute runs the command that args name and returns the exit status.
@@ -65,7 +68,7 @@ func newRootCommand() *cobra.Command {
 		Long: `topicast carries MQTT messages to IP multicast groups, from exactly the source
 address and the interface you ask for, and the datagrams of groups back to MQTT.
 
-Exit status, of every command: 0 done, 1 failed, 2 wrong usage.`,
+Exit status, of every command: 0 done, 1 failed, 64 wrong usage.`,
 		Example: `  topicast demo
   topicast send 239.1.2.3:5000 hello --source 127.0.0.1`,
 		Version:       buildVersion(),
@@ -101,7 +104,7 @@ Exit status, of every command: 0 done, 1 failed, 2 wrong usage.`,
 	root.SetUsageFunc(printUsage)
 	root.SetHelpFunc(printHelp)
 	root.SetVersionTemplate("topicast {{.Version}}\n")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
+	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.DisableDefaultCmd = true // ours is one command, with an example
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	return root

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,9 +14,13 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"topicast/bridge"
+	"topicast/bridge/lastsent"
+	"topicast/bridge/loopguard"
+	"topicast/bridge/multicast"
 	"topicast/bridge/session"
 	"topicast/bridge/web"
 	"topicast/configs"
@@ -33,35 +38,49 @@ SIGHUP: rules that are as before are not disturbed. A file with a fault changes
 nothing, and the log says what is wrong with it. The rules and log.level are taken
 over; the other sections take effect at the next start, and the log names the keys.
 
-It exits at once, with status 1, only over a configuration that it cannot read or
-a status page that it cannot open. A broker that is away, an interface that comes
-late, a message that cannot be sent: those are waited for, or counted, and said
-in the log and on the status page.
+It keeps a copy of the last good configuration in the state folder, which is the
+one that systemd gives (StateDirectory=), else spool.dir. If the file has a fault
+at a start, or cannot be read, it starts with that copy, says so in the log and on
+the status page, and takes the file over as soon as it is mended.
+
+It exits at once, with status 1, only over a configuration that it cannot read
+where there is no such copy, or a status page that it cannot open. A broker that is
+away, an interface that comes late, a message that cannot be sent: those are waited
+for, or counted, and said in the log and on the status page.
 
 Without --config the file is $TOPICAST_CONFIG, ./topicast.yaml or
 /etc/topicast/topicast.yaml, the first there is. Every key that is not in a list
 has a flag here and a variable: broker.url is --broker-url and
-TOPICAST_BROKER_URL. A flag wins over a variable, and a variable over the file.`,
+TOPICAST_BROKER_URL. A flag wins over a variable, and a variable over the file. A
+variable that begins with TOPICAST_ and is of no key is refused: topicast config
+--env lists them.`,
 		Example: `  topicast run --config gateway.yaml
   TOPICAST_BROKER_PASSWORD=secret topicast run --broker-username gateway
   topicast run --log-level debug`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			defer hurry()()
+			started, stop := deferGC()
+			defer stop()
 			// From here on SIGHUP does not end the process. Windows never sends it.
 			hangup := make(chan os.Signal, 1)
 			signal.Notify(hangup, syscall.SIGHUP)
 			defer signal.Stop(hangup)
-			load := func(file string) (*configs.Config, error) { return configs.Load(file, c.Flags()) }
-			cfg, err := load(file)
+			load := func(file string) (*configs.Config, error) { return loadHere(c.Context(), file, c.Flags()) }
+			cfg, refused, err := loadAtStart(c.Context(), file, c.Flags())
 			if err != nil {
 				return err
 			}
 			level := new(slog.LevelVar)
 			log := newLogger(c.ErrOrStderr(), cfg.Log, level)
+			var looking sync.WaitGroup
+			defer looking.Wait()
 			return runBridge(c.Context(), &reloading{
 				hangup: hangup, load: load, manager: systemd{log}, level: level, log: log, started: cfg, current: cfg,
-			})
+				sayNetwork: func(of *configs.Config) {
+					own := *of // which is released meanwhile
+					looking.Go(func() { sayAfterStart(c.Context(), started, &own, of == cfg, log) })
+				},
+			}, refused)
 		},
 	}
 	c.Flags().StringVarP(&file, "config", "c", "", "the configuration `file`")
@@ -73,42 +92,63 @@ TOPICAST_BROKER_URL. A flag wins over a variable, and a variable over the file.`
 // subscribed to.
 const startTime = time.Second
 
-// hurry puts off the collecting of garbage until the start is over. Nearly all
+// deferGC puts off the collecting of garbage until the start is over. Nearly all
 // that a start allocates is there to stay, so that going through it half a dozen
-// times on the way takes as long as the work itself. Then it collects, and gives
-// the memory back that reading a long list of rules has left, and the code that
-// did it, which would else count as ours for as long as nothing else wants the
-// room. stop ends it early.
-func hurry() (stop func()) {
+// times on the way takes as long as the work itself. started is closed then; stop
+// ends it early.
+func deferGC() (started <-chan struct{}, stop func()) {
 	percent := debug.SetGCPercent(400)
-	calm := sync.OnceFunc(func() { debug.SetGCPercent(percent) })
-	over := time.AfterFunc(startTime, func() {
-		calm()
+	restore := sync.OnceFunc(func() { debug.SetGCPercent(percent) })
+	over := make(chan struct{})
+	timer := time.AfterFunc(startTime, func() {
+		restore()
+		close(over)
+	})
+	return over, func() {
+		timer.Stop()
+		restore()
+	}
+}
+
+// sayAfterStart says what check says of the rules on this host, once the start is over:
+// on a single core the look at interfaces and routes would put the first subscription
+// off. Then it gives the memory back that reading a long list of rules has left, and
+// the code that did it, which would else count as ours for as long as nothing else
+// wants the room.
+func sayAfterStart(ctx context.Context, started <-chan struct{}, cfg *configs.Config, first bool, log *slog.Logger) {
+	select {
+	case <-started:
+	case <-ctx.Done():
+	}
+	sayNetwork(cfg, first, log)
+	cfg.Release()
+	if ctx.Err() == nil {
 		debug.FreeOSMemory()
 		returnCode()
-	})
-	return func() {
-		over.Stop()
-		calm()
 	}
 }
 
 // runBridge runs what the configuration asks for, and those that come after it,
-// until ctx ends.
-func runBridge(ctx context.Context, r *reloading) error {
+// until ctx ends. refused is why it starts with the last good configuration, or nil.
+func runBridge(ctx context.Context, r *reloading, refused *refusedAtStart) error {
 	cfg, log := r.started, r.log
 	log.Info("topicast starts", "version", buildVersion(), "config", cfg.File,
 		"send_rules", len(cfg.Table.Send()), "receive_rules", len(cfg.Table.Receive()))
+	sayFiles(cfg, log) // before the folder of the spool is made
+	late := make(chan struct{})
 	kept := openSpool(cfg.Spool, log)
-	defer closeSpool(kept, log)
-	b, err := newBridge(cfg, kept, log)
+	closeSpool := sync.OnceFunc(func() { closeSpool(kept, late, log) })
+	known := lastsent.Open(lastsent.Options{Dir: cfg.StateDir(), Logger: log})
+	closeLastSent := sync.OnceFunc(func() { closeLastSent(known, late, log) })
+	defer closeLastSent()
+	defer closeSpool()
+	b, err := newBridge(cfg, kept, known, log)
 	if err != nil {
 		return err
 	}
-	for _, w := range cfg.Warnings {
-		log.Warn(w.Error())
-	}
+	sayWarnings(cfg.Warnings, log)
 	g, ctx := errgroup.WithContext(ctx)
+	context.AfterFunc(ctx, func() { time.AfterFunc(endLimit, func() { close(late) }) })
 	if cfg.Web.Listen != "" {
 		server, err := web.Listen(cfg.Web.Listen, b)
 		if err != nil {
@@ -117,8 +157,17 @@ func runBridge(ctx context.Context, r *reloading) error {
 		log.Info("status page", "url", fmt.Sprintf("http://%s/", server.Addr()))
 		g.Go(func() error { return server.Serve(ctx) })
 	}
-	g.Go(func() error { return b.Run(ctx) })
+	g.Go(func() error {
+		defer closeLastSent()
+		defer closeSpool() // whatever else takes its time
+		return b.Run(ctx)
+	})
 	r.bridge = b
+	if refused == nil {
+		r.keep(cfg)
+	} else {
+		r.refusedAtStart(refused)
+	}
 	g.Go(func() error {
 		r.run(ctx)
 		return nil
@@ -131,23 +180,83 @@ func runBridge(ctx context.Context, r *reloading) error {
 	// It is alive until it has stopped, which takes some time.
 	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	go r.manager.beat(beating, b.Alive)
+	go r.manager.heartbeat(beating, b.Alive)
 	// A broker that is away is no reason for systemd to wait, or to start us anew.
-	r.manager.ready(func() string { return sum(cfg.Table) })
+	if refused == nil {
+		r.manager.ready(func() string { return sum(cfg.Table) })
+	}
+	r.sayNetwork(cfg)
 	cfg.Release() // the bridge has its own
-	err = g.Wait()
+	ended := make(chan error, 1)
+	go func() { ended <- g.Wait() }()
+	select {
+	case err = <-ended:
+	case <-late:
+		log.Error("not all of it has ended in time; the process ends all the same")
+	}
 	log.Info("topicast stopped")
 	return err
 }
 
-// newBridge makes the bridge that cfg asks for, with a spool.
-func newBridge(cfg *configs.Config, kept bridge.Spool, log *slog.Logger) (*bridge.Bridge, error) {
+// endLimit is when the process ends, after it is told to, whatever hangs. The rest of what
+// the docs promise, bridge.EndLimit, is for the process itself.
+const endLimit = bridge.EndLimit - 500*time.Millisecond
+
+// loadHere loads a configuration, and tells it what else the interfaces of this host
+// are called, for its warnings.
+func loadHere(ctx context.Context, file string, flags *pflag.FlagSet) (*configs.Config, error) {
+	cfg, err := loadUntil(ctx, file, flags)
+	if err != nil {
+		return nil, err
+	}
+	nameInterfaces(cfg)
+	return cfg, nil
+}
+
+// loadUntil loads a configuration, unless ctx ends before: to open a pipe waits until
+// somebody writes to it.
+func loadUntil(ctx context.Context, file string, flags *pflag.FlagSet) (*configs.Config, error) {
+	type result struct {
+		cfg *configs.Config
+		err error
+	}
+	loaded := make(chan result, 1)
+	go func() {
+		cfg, err := configs.Load(file, flags)
+		loaded <- result{cfg, err}
+	}()
+	select {
+	case r := <-loaded:
+		return r.cfg, r.err
+	case <-ctx.Done():
+		return nil, errEnded
+	}
+}
+
+// errEnded is an end that came before the configuration was read.
+var errEnded = errors.New("told to stop before the configuration was read")
+
+// nameInterfaces tells a configuration what else the interfaces of this host are
+// called. What the names decide is where datagrams come back, and whether two receive
+// rules hear the same.
+func nameInterfaces(cfg *configs.Config) {
+	if len(cfg.Table.Receive()) == 0 {
+		return
+	}
+	if interfaces, err := multicast.Interfaces(); err == nil {
+		cfg.WithNames(multicast.KernelNames(interfaces))
+	}
+}
+
+// newBridge makes the bridge that cfg asks for, with a spool and what was last sent.
+func newBridge(cfg *configs.Config, kept bridge.Spool, known *lastsent.Store, log *slog.Logger) (*bridge.Bridge, error) {
 	return bridge.New(bridge.Options{
 		Version:   buildVersion(),
 		Table:     cfg.Table,
 		QueueSize: int64(cfg.Queue.Size),
 		Spool:     kept,
-		Loops:     bridge.Loops(cfg.Loops),
+		LastSent:  known,
+		Loops:     loopguard.Options(cfg.Loops),
 		Session:   sessionOptions(cfg.Broker, log),
 		Logger:    log,
 	})
@@ -176,8 +285,14 @@ func sessionOptions(b configs.Broker, log *slog.Logger) session.Options {
 func newLogger(w io.Writer, l configs.Log, level *slog.LevelVar) *slog.Logger {
 	level.Set(l.Level)
 	o := &slog.HandlerOptions{Level: level}
-	if l.Format == configs.FormatJSON {
-		return slog.New(slog.NewJSONHandler(w, o))
+	handler := func(w io.Writer) slog.Handler {
+		if l.Format == configs.FormatJSON {
+			return slog.NewJSONHandler(w, o)
+		}
+		return slog.NewTextHandler(w, o)
 	}
-	return slog.New(slog.NewTextHandler(w, o))
+	if j, ok := w.(journal); ok {
+		return slog.New(newJournalHandler(j, handler))
+	}
+	return slog.New(handler(w))
 }

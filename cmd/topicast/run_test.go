@@ -36,18 +36,17 @@ func TestGarbageIsCollectedAsEverOnceTheStartIsOver(t *testing.T) {
 		return p
 	}
 	synctest.Test(t, func(t *testing.T) {
-		stop := hurry()
+		started, stop := deferGC()
 		if got := percent(); got <= usual {
 			t.Errorf("%d%% during the start", got)
 		}
-		time.Sleep(startTime)
-		synctest.Wait()
+		<-started
 		if got := percent(); got != usual {
 			t.Errorf("%d%% after it", got)
 		}
 		stop()
 
-		stop = hurry()
+		_, stop = deferGC()
 		stop()
 		if got := percent(); got != usual {
 			t.Errorf("%d%% after a start that failed", got)
@@ -69,4 +68,20 @@ func TestTheLevelOfTheLogCanBeChangedWhileItRuns(t *testing.T) {
 			t.Errorf("%s: %s", format, got)
 		}
 	}
+}
+
+// On a single core a look at interfaces and routes would put the first subscription off.
+func TestWhatIsWrongWithThisHostIsSaidOnceTheStartIsOver(t *testing.T) {
+	r := newReloadTest(t, "send:\n  - {filter: a, group: \"239.1.2.3:5000\", interface: lp}\n")
+	synctest.Test(t, func(t *testing.T) {
+		started := make(chan struct{})
+		go sayAfterStart(t.Context(), started, r.started, true, r.log)
+		synctest.Wait()
+		if got := r.out.String(); got != "" {
+			t.Errorf("said during the start: %s", got)
+		}
+		close(started)
+		synctest.Wait()
+		r.out.has(t, `send\[0\]\.interface: no interface has this name; did you mean lo\?`)
+	})
 }

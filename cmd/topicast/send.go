@@ -29,13 +29,14 @@ Datagrams leave from the address that --source names, out of the interface that
 named is never guessed.
 
 Before it sends, it tests itself: a probe that does not leave this host shows
-from which address datagrams really leave. If a NAT rule of this host would
-change it, nothing is sent.
+which address and port this host gives to datagrams. If a NAT rule of this host
+changes them, nothing is sent; nor if a route keeps the group on this host, or hands
+it to a gateway, and cannot be passed over (most can: see topicast explain).
 
-Exit status: 0 the kernel took all datagrams; 1 not all of them; 2 wrong usage.`,
+Exit status: 0 the kernel took all datagrams; 1 not all of them; 64 wrong usage.`,
 		Example: `  topicast send 239.1.2.3:5000 hello --source 127.0.0.1
   topicast send 239.1.2.3:5000 --source 127.0.0.1 --hex "11 22 33 44 AA BB"
-  topicast send 239.1.2.3:5000 --interface lo --source 127.0.0.0/8 --count 3 --interval 100ms tick
+  topicast send 239.1.2.3:5000 tick --source 127.0.0.0/8 --count 3 --interval 1s
   echo hello | topicast send 239.1.2.3:5000 --source 127.0.0.1 --file -`,
 		RunE: func(c *cobra.Command, args []string) error {
 			o.given = c.Flags().Changed
@@ -48,6 +49,7 @@ Exit status: 0 the kernel took all datagrams; 1 not all of them; 2 wrong usage.`
 
 type sendOptions struct {
 	binding    mapping.Binding
+	source     string
 	noLoopback bool
 	hex, file  string
 	count      int
@@ -63,10 +65,7 @@ func newSendOptions() sendOptions {
 func (o *sendOptions) addFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.SortFlags = false
-	f.Func("source", "the `address` of this host to send from, or a prefix that picks one", func(s string) (err error) {
-		o.binding.Source, err = parseSource(s)
-		return err
-	})
+	f.StringVar(&o.source, "source", "", "the `address` of this host to send from, or a prefix that picks one")
 	f.StringVar(&o.binding.Interface, "interface", "", "the `name` of the interface to leave by")
 	f.Uint16Var(&o.binding.SourcePort, "source-port", 0, "the UDP `port` to send from; 0: any free one")
 	f.Uint8Var(&o.binding.TTL, "ttl", o.binding.TTL, "cross at most `n` networks, the first included: 1 to 255")
@@ -86,11 +85,20 @@ func (o *sendOptions) addFlags(c *cobra.Command) {
 func runSend(ctx context.Context, o sendOptions, args []string, stdin io.Reader, out, errOut io.Writer) error {
 	group, source, err := o.destination(args[0])
 	if err != nil {
+		if len(args) > 1 {
+			if _, _, other := parseGroup(args[1]); other == nil {
+				err = usageError(withHint(err, "the group comes first: topicast send "+shellWord(args[1])+" "+shellWord(args[0])))
+			}
+		}
 		return err
 	}
 	payload, err := o.payload(ctx, args[1:], stdin)
 	if err != nil {
 		return err
+	}
+	if route, ok := source.GatewayRoute(group.Addr()); ok && route.Binding && !o.noVerify {
+		text, hint := routeText(route)
+		return withHint(fmt.Errorf("not sent: %s", text), hint+"; --no-verify sends all the same")
 	}
 	s, err := multicast.Open(source)
 	if err != nil {
@@ -116,6 +124,9 @@ func (o *sendOptions) destination(text string) (netip.AddrPort, multicast.Source
 	}
 	b := o.binding
 	b.Loopback = !o.noLoopback
+	if b.Source, err = o.parseSource(); err != nil {
+		return netip.AddrPort{}, multicast.Source{}, usageError(err)
+	}
 	if b.Interface, err = joinZone(b.Interface, zone); err != nil {
 		return netip.AddrPort{}, multicast.Source{}, err
 	}
@@ -128,6 +139,22 @@ func (o *sendOptions) destination(text string) (netip.AddrPort, multicast.Source
 	}
 	group, _ := template.Fixed()
 	return group, source, nil
+}
+
+// parseSource reads --source, and sees whether it was taken for --interface.
+func (o *sendOptions) parseSource() (netip.Prefix, error) {
+	if o.source == "" {
+		return netip.Prefix{}, nil
+	}
+	p, err := parseSource(o.source)
+	if err == nil {
+		return p, nil
+	}
+	err = fmt.Errorf("--source: %w", err)
+	if _, other := parseSource(o.binding.Interface); other == nil {
+		return p, withHint(err, fmt.Sprintf("source and interface are swapped: --source %s --interface %s", o.binding.Interface, shellWord(o.source)))
+	}
+	return p, err
 }
 
 // payload is what TEXT, --hex or --file gives: one of them, and one only. An
@@ -199,7 +226,7 @@ func readPayload(ctx context.Context, file string, stdin io.Reader) ([]byte, err
 // judge refuses a sender whose datagrams would not leave from its source.
 func judge(p multicast.Probe, errOut io.Writer) error {
 	switch p.Result {
-	case multicast.ProbeRewritten:
+	case multicast.ProbeRewritten, multicast.ProbeGateway:
 		return withHint(fmt.Errorf("not sent: %s", p.Detail), "--no-verify sends all the same")
 	case multicast.ProbeRefused:
 		return withHint(fmt.Errorf("not sent: %s", p.Detail), "--no-verify tries all the same")

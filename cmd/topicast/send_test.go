@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"topicast/bridge/multicast"
-	"topicast/bridge/netlab"
+	"topicast/internal/lab/netlab"
 )
 
 // scripted is a sender that answers as told, one answer a call.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 
 	"topicast/bridge"
@@ -8,27 +9,52 @@ import (
 	"topicast/configs"
 )
 
-// openSpool opens the spool that c asks for. Where that cannot be, the bridge does
-// without: what cannot go on then waits in memory.
+// examineSpool holds the size of the spool against the largest that this program can
+// use.
+func examineSpool(c configs.Spool, largest int64) (warnings []finding) {
+	if c.Dir == "" || int64(c.MaxSize) <= largest {
+		return nil
+	}
+	at := configs.Size(largest)
+	return []finding{{
+		path: "spool.max_size",
+		err:  fmt.Errorf("a program of 32 bits cannot address a spool of %s; it gets %s", c.MaxSize, at),
+		hint: fmt.Sprintf("write %s, or run the program of 64 bits", at),
+	}}
+}
+
+// openSpool opens the spool that c asks for, or the largest there can be. Where that
+// cannot be now, what cannot go on waits in memory until it can.
 func openSpool(c configs.Spool, log *slog.Logger) bridge.Spool {
-	s := bridge.Spool{Dir: c.Dir, Size: int64(c.MaxSize), MaxAge: c.MaxAge}
+	s := bridge.Spool{Dir: c.Dir, Size: min(int64(c.MaxSize), spool.Largest), MaxAge: c.MaxAge}
 	if c.Dir == "" {
 		return s
 	}
 	if s.On, s.Err = spool.Open(spool.Options{Dir: c.Dir, MaxSize: s.Size, Logger: log}); s.Err != nil {
-		log.Error("no spool; what cannot go on waits in memory, unacknowledged, until the next start finds it in order", "err", s.Err)
+		log.Error("no spool; what cannot go on waits in memory, unacknowledged", "err", s.Err)
 		return s
 	}
-	log.Info("spool", "dir", c.Dir, "messages", s.On.Len(), "max_size", s.Size)
+	if s.On.Err() == nil { // else it has said so
+		log.Info("spool", "dir", c.Dir, "messages", s.On.Len(), "max_size", s.Size)
+	}
 	return s
 }
 
-// closeSpool writes what the spool was handed last.
-func closeSpool(s bridge.Spool, log *slog.Logger) {
+// closeSpool writes what the spool was handed last, and waits no longer for a disk that
+// hangs than until late.
+func closeSpool(s bridge.Spool, late <-chan struct{}, log *slog.Logger) {
 	if s.On == nil {
 		return
 	}
-	if err := s.On.Close(); err != nil {
-		log.Error("cannot close the spool", "dir", s.Dir, "err", err)
+	closed := make(chan error, 1)
+	go func() { closed <- s.On.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			log.Error("cannot close the spool", "dir", s.Dir, "err", err)
+		}
+	case <-late:
+		log.Error("the disk is too slow to close the spool before the end: what it has not taken of send rules stays with the broker, what it has not taken of receive rules is lost",
+			"dir", s.Dir, "messages", s.On.Undecided())
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // Datagrams as real devices send them, built from the formats as they are
-// published, through the examples in configs/ as they stand: only the interface
+// published, through configs/examples as they stand: only the interface
 // and the addresses are the rig's.
 
 // smaReadings is a datagram of an SMA energy meter (EMETER-Protokoll, TI-en-10):
@@ -93,10 +93,10 @@ func lweSentence(source, body string) []byte {
 	return fmt.Appendf([]byte("UdPbC\x00"), "\\%s*%02X\\$%s*%02X\r\n", tag, sum(tag), body, sum(body))
 }
 
-// example is a file of configs/ on the gateway of a rig.
+// example is a file of configs/examples on the gateway of a rig.
 func example(t *testing.T, file string, change ...string) *system {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "..", "configs", file))
+	text, err := os.ReadFile(filepath.Join("..", "..", "configs", "examples", file))
 	if err != nil {
 		t.Fatal(err)
 	}

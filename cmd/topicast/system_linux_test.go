@@ -22,7 +22,9 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"topicast/bridge"
-	"topicast/bridge/netlab"
+	"topicast/bridge/account"
+	"topicast/bridge/send"
+	"topicast/internal/lab/netlab"
 )
 
 // The system tests run the real binary on the gateway of a netlab.Rig, with a
@@ -210,10 +212,10 @@ func (s *system) status() bridge.Status {
 }
 
 // rule returns the status of one rule.
-func (s *system) rule(name string) bridge.RuleStatus {
+func (s *system) rule(name string) send.Status {
 	s.t.Helper()
 	rules := s.status().Rules
-	i := slices.IndexFunc(rules, func(r bridge.RuleStatus) bool { return r.Name == name })
+	i := slices.IndexFunc(rules, func(r send.Status) bool { return r.Name == name })
 	if i < 0 {
 		s.t.Fatalf("/status has no rule %s", name)
 	}
@@ -221,7 +223,7 @@ func (s *system) rule(name string) bridge.RuleStatus {
 }
 
 // ruleBecomes waits until a rule is in a state.
-func (s *system) ruleBecomes(name string, want bridge.State) (got bridge.RuleStatus) {
+func (s *system) ruleBecomes(name string, want account.State) (got send.Status) {
 	s.t.Helper()
 	s.eventually(fmt.Sprintf("rule %s is %s", name, want), func() error {
 		if got = s.rule(name); got.State != want {
@@ -230,6 +232,18 @@ func (s *system) ruleBecomes(name string, want bridge.State) (got bridge.RuleSta
 		return nil
 	})
 	return got
+}
+
+// hasSent waits until a rule counts as many datagrams as sent, and no more: a device
+// has them before that.
+func (s *system) hasSent(name string, want int) {
+	s.t.Helper()
+	s.eventually(fmt.Sprintf("rule %s has sent %d", name, want), func() error {
+		if got := s.rule(name); got.Sent != uint64(want) {
+			return fmt.Errorf("%d sent, %v dropped", got.Sent, got.Drops)
+		}
+		return nil
+	})
 }
 
 // metrics returns /metrics as a map from the sample, with its labels as they are

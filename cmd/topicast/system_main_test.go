@@ -3,7 +3,7 @@ package main
 import (
 	"os"
 
-	"topicast/bridge/netlab"
+	"topicast/internal/lab/netlab"
 )
 
 // systemTests removes, after all tests, what they share.

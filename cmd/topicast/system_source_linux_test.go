@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"topicast/bridge"
-	"topicast/bridge/netlab"
+	"topicast/bridge/account"
+	"topicast/internal/lab/netlab"
 )
 
 // thirteen is the datagram that the project began with.
@@ -86,9 +86,10 @@ func TestDatagramsLeaveFromTheConfiguredSourceAndNowhereElse(t *testing.T) {
 		t.Errorf("%d datagrams on the isolated network, want %d: %v", len(got), len(cases)+1, got)
 	}
 	priv.None(nil)
-	for _, r := range s.status().Rules {
-		if r.Sent != 1 || r.SelfTest.Result != "verified" {
-			t.Errorf("rule %s: %d datagrams sent, self-test %q; want 1 and verified", r.Name, r.Sent, r.SelfTest.Result)
+	for _, c := range cases {
+		s.hasSent(c.name, 1)
+		if got := s.rule(c.name).SelfTest.Result; got != "source_verified" {
+			t.Errorf("rule %s: self-test %q, want source_verified", c.name, got)
 		}
 	}
 }
@@ -117,7 +118,7 @@ func TestSourceThatIsGoneIsNeverReplaced(t *testing.T) {
 	device.WaitFor(before)
 	s.GW.DelAddr("iso0", wanted+"/24")
 	publish(before, without) // into the moment in which the bridge notices
-	lamps := s.ruleBecomes("lamps", bridge.StatePending)
+	lamps := s.ruleBecomes("lamps", account.StatePending)
 	if !strings.Contains(lamps.Reason, wanted) {
 		t.Errorf("the rule is pending because %q, which does not name %s", lamps.Reason, wanted)
 	}
@@ -132,7 +133,7 @@ func TestSourceThatIsGoneIsNeverReplaced(t *testing.T) {
 		t.Errorf("%d datagrams on the wire without the address, want the %d from before and that", got, before)
 	}
 	s.GW.Addr("iso0", wanted+"/24")
-	s.ruleBecomes("lamps", bridge.StateUp)
+	s.ruleBecomes("lamps", account.StateUp)
 	publish(without, after)
 
 	// The messages that came meanwhile were held and not lost.
@@ -167,7 +168,7 @@ func TestSourceThatNATRewritesIsRefused(t *testing.T) {
 	iso := s.Dev.Capture("eth0")
 	s.startBroker()
 	s.startBridge()
-	lamps := s.ruleBecomes("lamps", bridge.StatePending)
+	lamps := s.ruleBecomes("lamps", account.StatePending)
 	for lamps.SelfTest.Result == "" { // pending from the start, until the self-test is over
 		lamps = s.rule("lamps")
 	}
@@ -194,5 +195,45 @@ func TestSourceThatNATRewritesIsRefused(t *testing.T) {
 	if got.Src.Addr().String() != "172.17.0.9" || !bytes.Equal(got.Payload, thirteen) {
 		t.Errorf("without the rule: %v, want the message from 172.17.0.9", got)
 	}
-	s.ruleBecomes("lamps", bridge.StateUp)
+	s.ruleBecomes("lamps", account.StateUp)
+}
+
+// An address that moves while the bridge rests from another change is not sent from on
+// the interface that it has left: not one datagram.
+func TestASourceThatMovesRightAfterAnotherChange(t *testing.T) {
+	s := newSystem(t, "  - { name: lamps, filter: lamps/#, group: 239.1.2.3:5000, source: 172.17.0.1 }\n")
+	iso, priv := s.Dev.Capture("eth0"), s.Lan.Capture("eth0")
+	s.startAll()
+	publisher := s.client("backend")
+	lamps := func(payload string) func(netlab.Frame) bool {
+		return func(f netlab.Frame) bool { return string(f.Payload) == payload }
+	}
+	const rounds = 10
+	for i := range rounds {
+		s.publish(publisher, "lamps/1", []byte("at home"))
+		iso.WaitFor(i+1, lamps("at home"))
+		s.GW.Addr("priv0", "10.0.0.77/24") // the other change
+		s.GW.DelAddr("priv0", "10.0.0.77/24")
+		s.GW.DelAddr("iso0", "172.17.0.1/16")
+		s.GW.Addr("priv0", "172.17.0.1/16")
+		s.publish(publisher, "lamps/1", []byte("moved"))
+		s.ruleIsOn("lamps", "priv0")
+		priv.WaitFor(i+1, lamps("moved")) // else it may leave when the address is back
+		s.GW.DelAddr("priv0", "172.17.0.1/16")
+		s.GW.Addr("iso0", "172.17.0.1/16")
+		s.ruleIsOn("lamps", "iso0")
+	}
+	iso.None(lamps("moved"))
+	priv.None(lamps("at home"))
+}
+
+// ruleIsOn waits until a rule sends by an interface.
+func (s *system) ruleIsOn(name, on string) {
+	s.t.Helper()
+	s.eventually(fmt.Sprintf("rule %s is up on %s", name, on), func() error {
+		if r := s.rule(name); r.State != account.StateUp || r.Interface != on {
+			return fmt.Errorf("%s on %s: %s", r.State, r.Interface, r.Reason)
+		}
+		return nil
+	})
 }

@@ -8,7 +8,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
-	"topicast/bridge/netlab"
+	"topicast/internal/lab/netlab"
 )
 
 // A stream of messages over many topics, each topic with a group of its own, so

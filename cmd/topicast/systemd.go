@@ -33,10 +33,10 @@ func (s systemd) stopping() {
 	s.tell(daemon.SdNotifyStopping, "STATUS=finishing what is on its way")
 }
 
-// beat says that we live, twice in the time that WatchdogSec= allows, until ctx
+// heartbeat says that we live, twice in the time that WatchdogSec= allows, until ctx
 // ends. It goes silent while alive is false or does not return, so that systemd
 // starts us anew.
-func (s systemd) beat(ctx context.Context, alive func() bool) {
+func (s systemd) heartbeat(ctx context.Context, alive func() bool) {
 	within, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		s.log.Warn("cannot tell systemd that we live", "err", err)

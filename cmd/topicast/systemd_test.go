@@ -84,7 +84,7 @@ func TestNobodyIsToldWithoutSystemd(t *testing.T) {
 	s.ready(func() string { t.Error("the status is made for nobody"); return "x" })
 	s.reloading()
 	s.stopping()
-	s.beat(t.Context(), func() bool { return true }) // it ends at once
+	s.heartbeat(t.Context(), func() bool { return true }) // it ends at once
 	if got := log.String(); got != "" {
 		t.Errorf("it says %s", got)
 	}
@@ -92,7 +92,7 @@ func TestNobodyIsToldWithoutSystemd(t *testing.T) {
 	s.ready(func() string { return "x" })
 	log.has(t, `level=WARN msg="cannot tell systemd how things stand" err=.*gone`)
 	t.Setenv("WATCHDOG_USEC", "soon")
-	s.beat(t.Context(), func() bool { return true })
+	s.heartbeat(t.Context(), func() bool { return true })
 	log.has(t, `level=WARN msg="cannot tell systemd that we live" err=.*WATCHDOG_USEC`)
 }
 
@@ -103,13 +103,24 @@ func TestTheWatchdogIsFedWhileWeLive(t *testing.T) {
 	const within = 200 * time.Millisecond
 	t.Setenv("WATCHDOG_USEC", strconv.FormatInt(within.Microseconds(), 10))
 	var dead atomic.Bool
+	asked := make(chan struct{}) // of one who is dead
+	alive := func() bool {
+		if !dead.Load() {
+			return true
+		}
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		return false
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	over := make(chan struct{})
+	began := time.Now()
 	go func() {
 		defer close(over)
-		systemd{slog.New(slog.DiscardHandler)}.beat(ctx, func() bool { return !dead.Load() })
+		systemd{slog.New(slog.DiscardHandler)}.heartbeat(ctx, alive)
 	}()
-	began := time.Now()
 	for range 4 {
 		m.told("WATCHDOG=1", "")
 	}
@@ -117,12 +128,16 @@ func TestTheWatchdogIsFedWhileWeLive(t *testing.T) {
 		t.Errorf("4 beats in %v, with %v for one", took, within)
 	}
 	dead.Store(true)
-	for { // one may be on its way
+	<-asked // what it told before that has been told
+	for {
 		if _, err := m.next(within); err != nil {
 			break
 		}
 	}
-	if got, err := m.next(3 * within); err == nil {
+	for range 3 {
+		<-asked
+	}
+	if got, err := m.next(within); err == nil {
 		t.Errorf("told %q, dead", got)
 	}
 	dead.Store(false)
@@ -135,5 +150,5 @@ func TestTheWatchdogIsFedWhileWeLive(t *testing.T) {
 func TestAWatchdogOfAnotherProcessIsLeftAlone(t *testing.T) {
 	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()+1))
 	t.Setenv("WATCHDOG_USEC", "1000")
-	systemd{slog.New(slog.DiscardHandler)}.beat(t.Context(), func() bool { return true }) // it ends at once
+	systemd{slog.New(slog.DiscardHandler)}.heartbeat(t.Context(), func() bool { return true }) // it ends at once
 }

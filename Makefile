@@ -1,0 +1,58 @@
+# What those who work on topicast run; CONTRIBUTING.md says when. `make` lists it.
+# No target is needed to build: `go build ./cmd/topicast` is all there is to it.
+
+FUZZTIME ?= 30s
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+
+build: ## the program, as a release has it: ./topicast
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o topicast ./cmd/topicast
+
+test: ## all tests; those without what they need skip, and say so
+	go test -shuffle=on ./...
+
+race: ## all tests under the race detector, none skipped, as CI has it (root, Linux)
+	TOPICAST_NO_SKIP=1 go test -race -shuffle=on -count=1 -timeout 10m ./...
+
+lint: ## format, vet and staticcheck for the three systems
+	test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	go mod tidy -diff
+	bin=$$(mktemp -d) && trap 'rm -rf "$$bin"' EXIT && GOBIN=$$bin go install $(STATICCHECK) && \
+	for os in linux darwin windows; do \
+	  echo "vet and staticcheck for $$os" && GOOS=$$os go vet ./... && GOOS=$$os "$$bin/staticcheck" ./... || exit 1; \
+	done
+
+vuln: ## known vulnerabilities in what the program calls (asks vuln.go.dev)
+	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+
+fuzz: ## each fuzz target for FUZZTIME (30s)
+	@grep -r --include='*_test.go' '^func Fuzz' . | sed 's|^\./\(.*\)/[^/]*:func \(Fuzz[A-Za-z]*\).*|\1 \2|' | \
+	while read -r package target; do \
+	  echo "$$package $$target"; \
+	  go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$package" || exit 1; \
+	done
+
+bench: ## speed beside its peers, in namespaces, half an hour (root)
+	go run ./internal/lab/bench
+
+faults: ## every fault of docs/reliability.md, in namespaces (root)
+	go run ./internal/lab/faults --parallel 2
+
+soak: ## 20 minutes of faults at random, at 5,000 messages a second (root)
+	go run ./internal/lab/faults --soak 20m --rate 5000
+
+systemd: ## the unit under a real systemd, in a container (root, Debian)
+	.ci/systemd
+
+brokers: ## docs/brokers.md, measured anew (root, Debian)
+	.ci/brokers
+
+kernel: ## the tests of the sockets under Debian's kernel, in a virtual machine
+	.ci/kernel
+
+ci: ## all that must pass before a change lands (root, Debian)
+	.ci/run
+
+.PHONY: help build test race lint vuln fuzz bench faults soak systemd brokers kernel ci

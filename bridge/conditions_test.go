@@ -1,0 +1,106 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"topicast/bridge/account"
+	"topicast/bridge/multicast"
+	"topicast/bridge/session"
+	"topicast/internal/lab/fake"
+	"topicast/mapping"
+)
+
+func TestWhatIsNotAsItShouldBeIsListedOnePartALine(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Priv0}}
+	b := newTestBridgeOf(t, n, Options{QueueSize: fake.Plenty, Spool: Spool{Dir: "/spool", Err: errors.New("read-only file system")}},
+		[]mapping.SendRule{fake.SendRule(t, "waits", "a", "239.1.1.1:5000"), fake.SendRule(t, "well", "b", "239.1.1.1:5000", fake.OnPriv), fake.SendRule(t, "lowered", "c/#", "239.1.1.1:5000", fake.OnPriv)}, nil)
+	troubled := []session.SubscriptionState{{Subscription: session.Subscription{Filter: "c/#"}, Active: true, Err: "granted with QoS 0, asked for 1"}}
+	tell := func(broker BrokerStatus) (lines []string) {
+		b.conditions(broker, session.State{Troubled: troubled}, func(c Condition) { lines = append(lines, c.String()) })
+		return lines
+	}
+	common := []string{
+		"spool: pending: read-only file system",
+		"rule waits: pending: " + b.Status().Rules[0].Reason,
+		"rule lowered: degraded: the subscription to c/# is granted with QoS 0, asked for 1",
+	}
+	for _, c := range []struct {
+		broker BrokerStatus
+		want   []string
+	}{
+		{BrokerStatus{Connected: true}, common},
+		{BrokerStatus{}, append([]string{"broker: pending: no connection to the broker"}, common...)},
+		{BrokerStatus{Error: "refused"}, append([]string{"broker: pending: no connection to the broker: refused"}, common...)},
+		{BrokerStatus{Connected: true, Unsteady: true, Losses: 12, LastLoss: "reset"},
+			slices.Insert(slices.Clone(common), 0, "broker: degraded: the connection is lost again and again, 12 times lately: reset")},
+		{BrokerStatus{Connected: true, Unanswered: 3}, append([]string{"subscriptions: pending: the broker has not confirmed 3 subscriptions yet"}, common...)},
+	} {
+		if diff := cmp.Diff(c.want, tell(c.broker)); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", c.broker, diff)
+		}
+	}
+	if r := b.readiness(BrokerStatus{Connected: true}, session.State{}); r.Ready {
+		t.Error("ready, though a rule is pending")
+	}
+}
+
+// Subscriptions that the broker takes no more of are said in one line, and in one
+// sentence for all rules; each rule is pending.
+func TestSubscriptionsThatAreTooManyAreSaidOnce(t *testing.T) {
+	const why = "no subscription: the broker takes only 1 on a connection"
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newTestBridge(t, n, fake.Plenty, fake.SendRule(t, "had", "a", "239.1.1.1:5000"), fake.SendRule(t, "second", "b", "239.1.1.1:5000"), fake.SendRule(t, "third", "c/#", "239.1.1.1:5000"))
+	state := session.State{Connected: true, Active: 1, Troubled: []session.SubscriptionState{
+		{Subscription: session.Subscription{Filter: "b"}, Err: why, Surplus: true},
+		{Subscription: session.Subscription{Filter: "c/#"}, Err: why, Surplus: true},
+	}}
+	r := b.readiness(b.brokerStatus(state), state)
+	want := Readiness{Conditions: []Condition{
+		{Name: "subscriptions", Rule: "", State: account.StatePending, Reason: "2 are left out: " + why},
+		{Name: "rule", Rule: "second", State: account.StatePending, Reason: why},
+		{Name: "rule", Rule: "third", State: account.StatePending, Reason: why},
+	}}
+	if diff := cmp.Diff(want, r); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got, want := b.current().sentences(r.Conditions, state.Troubled), []string{"2 are left out: " + why, "2 rules are pending: " + why}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestDegradedIsReady(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}, Probe: multicast.Probe{Result: multicast.ProbeRefused, Detail: "a firewall"}}
+	b := newTestBridge(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	want := Readiness{Ready: true, Conditions: []Condition{{Name: "rule", Rule: "r", State: account.StateDegraded, Reason: "a firewall"}}}
+	if diff := cmp.Diff(want, b.readiness(BrokerStatus{Connected: true}, session.State{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The list ends somewhere, and what is pending is not crowded out by what is degraded.
+func TestTheListOfConditionsIsBounded(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}, Probe: multicast.Probe{Result: multicast.ProbeRefused, Detail: "a firewall"}}
+	var rules []mapping.SendRule
+	for i := range 2 * maxConditions {
+		rules = append(rules, fake.SendRule(t, fmt.Sprint("degraded", i), fmt.Sprint("t/", i), "239.1.1.1:5000"))
+	}
+	for i := range maxConditions - 1 {
+		rules = append(rules, fake.SendRule(t, fmt.Sprint("pending", i), fmt.Sprint("u/", i), "239.1.1.1:5000", fake.OnPriv))
+	}
+	r := newTestBridge(t, n, fake.Plenty, rules...).Readiness()
+	pending := 0
+	for _, c := range r.Conditions {
+		if c.State == account.StatePending {
+			pending++
+		}
+	}
+	if len(r.Conditions) != maxConditions || pending != maxConditions || r.More != 2*maxConditions {
+		t.Errorf("%d listed, %d of them pending, %d more; want %d, the broker and all rules that are pending, and %d more",
+			len(r.Conditions), pending, r.More, maxConditions, 2*maxConditions)
+	}
+}

@@ -1,0 +1,41 @@
+package bridge
+
+import (
+	"topicast/bridge/account"
+	"topicast/bridge/receive"
+	"topicast/bridge/send"
+	"topicast/mapping"
+)
+
+// generation is what a table asks for. It is made whole, put to work, and never changed:
+// the next table makes another. What both ask for in the same words is one and the
+// same in both, so that it does not notice: a socket stays open, a group joined.
+type generation struct {
+	table   *mapping.Table
+	send    *send.Generation
+	receive *receive.Generation
+}
+
+// noGeneration is what there is before the first table.
+func noGeneration() *generation {
+	return &generation{send: new(send.Generation), receive: new(receive.Generation)}
+}
+
+// current is the generation that is at work.
+func (b *Bridge) current() *generation { return b.working.Load() }
+
+// build makes the generation of a table, out of that of before where it fits.
+func (b *Bridge) build(table *mapping.Table, before *generation, diversions []send.Diversion) *generation {
+	return &generation{table, b.send.Build(table, before.send, diversions), b.receive.Build(table, before.receive)}
+}
+
+// counters are those of all rules.
+func (g *generation) counters() (all []*account.Counters) {
+	for _, r := range g.send.Rules {
+		all = append(all, &r.Counters)
+	}
+	for _, r := range g.receive.Rules {
+		all = append(all, &r.Counters)
+	}
+	return all
+}

@@ -1,0 +1,190 @@
+package multicast
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// addresses are those of the interfaces of one network namespace, usable ones, as of
+// the last look at what the kernel has told of them. All senders there share it.
+//
+// Linux sends from an address that has moved to another interface (IPv4), or is gone
+// altogether (IPv6), for as long as a socket is bound to it, and reports nothing. But
+// it queues the notice on a netlink socket before the address can be used elsewhere. So
+// whoever looks there first, and then sends, sends from an address that is where it
+// was a moment before; no goroutine has to be woken for that.
+type addresses struct {
+	mu      sync.Mutex
+	fd      int // -1: closed
+	present map[addressKey]bool
+	buffer  [32 << 10]byte // what is read; the kernel fills no more in a dump
+}
+
+type addressKey struct {
+	index int // of the interface
+	addr  netip.Addr
+}
+
+// watchAddresses looks at the addresses in the network namespace of the calling
+// thread. It returns nil where the kernel does not tell.
+func watchAddresses() *addresses {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil
+	}
+	a := &addresses{fd: fd}
+	const groups = 1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1)
+	if unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}) != nil || !a.look() {
+		unix.Close(fd)
+		return nil
+	}
+	return a
+}
+
+func (a *addresses) close() {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	unix.Close(a.fd)
+	a.fd = -1
+}
+
+// has reports whether an interface has an address now. It costs a system call that
+// finds nothing as a rule, and no memory.
+func (a *addresses) has(k addressKey) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for {
+		n, errno := a.read()
+		switch {
+		case errno == unix.EAGAIN:
+			return a.present[k]
+		case errno == unix.EINTR:
+		case errno != 0: // ENOBUFS: there was more than the socket could hold
+			if !a.look() {
+				return false // right source or nothing
+			}
+		default:
+			a.take(a.buffer[:n], nil)
+		}
+	}
+}
+
+// refresh asks for all addresses anew. The kernel tells of a new IPv6 address that
+// needs no check for duplicates a moment after it can be used.
+func (a *addresses) refresh() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.look()
+}
+
+// read is a raw system call, since it never waits: see outbox.send.
+func (a *addresses) read() (n int, errno unix.Errno) {
+	r, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(a.fd), uintptr(unsafe.Pointer(&a.buffer[0])), uintptr(len(a.buffer)))
+	return int(r), errno
+}
+
+// look asks for all addresses, and reports whether the kernel has told. Callers hold
+// mu, or have a alone.
+func (a *addresses) look() bool {
+	for range 5 { // a dump that a change cut short, or that did not fit, is repeated
+		if a.dump() {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *addresses) dump() bool {
+	const size = unix.SizeofNlMsghdr + unix.SizeofIfAddrmsg
+	var request [size]byte
+	order := binary.NativeEndian
+	order.PutUint32(request[0:], size)
+	order.PutUint16(request[4:], unix.RTM_GETADDR)
+	order.PutUint16(request[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	if _, err := unix.Write(a.fd, request[:]); err != nil {
+		return false
+	}
+	a.present = make(map[addressKey]bool)
+	removed := make(map[addressKey]bool) // while the dump was made
+	whole := true
+	for {
+		n, errno := a.read()
+		switch {
+		case errno == unix.EINTR:
+		case errno == unix.ENOBUFS:
+			whole = false
+		case errno != 0:
+			return false
+		default:
+			if end, interrupted := a.take(a.buffer[:n], removed); end {
+				return whole && !interrupted
+			} else if interrupted {
+				whole = false
+			}
+		}
+	}
+}
+
+// take takes in what messages say of addresses. removed is not nil during a dump,
+// whose part may be older than the notices queued before it. end reports whether a dump
+// ends here.
+func (a *addresses) take(messages []byte, removed map[addressKey]bool) (end, interrupted bool) {
+	order := binary.NativeEndian
+	for len(messages) >= unix.SizeofNlMsghdr {
+		size := int(order.Uint32(messages))
+		if size < unix.SizeofNlMsghdr || size > len(messages) {
+			break
+		}
+		kind, flags, body := order.Uint16(messages[4:]), order.Uint16(messages[6:]), messages[unix.SizeofNlMsghdr:size]
+		ofDump := flags&unix.NLM_F_MULTI != 0
+		interrupted = interrupted || flags&unix.NLM_F_DUMP_INTR != 0
+		k, usable, ok := readAddress(body)
+		switch {
+		case kind == unix.NLMSG_DONE, kind == unix.NLMSG_ERROR:
+			end, interrupted = true, interrupted || kind == unix.NLMSG_ERROR
+		case !ok:
+		case kind == unix.RTM_DELADDR, kind == unix.RTM_NEWADDR && !usable:
+			delete(a.present, k)
+			if removed != nil {
+				removed[k] = true
+			}
+		case kind == unix.RTM_NEWADDR && !(ofDump && removed[k]):
+			a.present[k] = true
+			delete(removed, k)
+		}
+		messages = messages[min((size+3)&^3, len(messages)):]
+	}
+	return end, interrupted
+}
+
+// readAddress reads an ifaddrmsg and its attributes (rtnetlink(7)).
+func readAddress(b []byte) (k addressKey, usable, ok bool) {
+	if len(b) < unix.SizeofIfAddrmsg {
+		return k, false, false
+	}
+	order := binary.NativeEndian
+	usable = b[2]&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0
+	k.index = int(order.Uint32(b[4:]))
+	for rest := b[unix.SizeofIfAddrmsg:]; len(rest) >= unix.SizeofRtAttr; {
+		size := int(order.Uint16(rest))
+		if size < unix.SizeofRtAttr || size > len(rest) {
+			break
+		}
+		// IFA_LOCAL is the own address, where IFA_ADDRESS may be the other end's.
+		switch kind := order.Uint16(rest[2:]); {
+		case kind == unix.IFA_LOCAL, kind == unix.IFA_ADDRESS && !ok:
+			if addr, is := netip.AddrFromSlice(rest[unix.SizeofRtAttr:size]); is {
+				k.addr, ok = addr, true
+			}
+		}
+		rest = rest[min((size+3)&^3, len(rest)):]
+	}
+	return k, usable, ok
+}

@@ -1,0 +1,2 @@
+// Package receive carries datagrams to the broker.
+package receive

@@ -1,0 +1,550 @@
+package receive
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"topicast/bridge/account"
+	"topicast/bridge/loopguard"
+	"topicast/bridge/multicast"
+	"topicast/bridge/session"
+	"topicast/internal/lab/fake"
+	"topicast/mapping"
+)
+
+var guarded = loopguard.Options{Guard: true, Memory: 1000, Time: 10 * time.Second, Breaker: 100}
+
+// receiving runs a bridge of receive rules within synctest, and returns what it
+// published once all is quiet.
+func receiving(t *testing.T, o rigOptions, send []mapping.SendRule, receive []mapping.ReceiveRule, script func(*rig, *fake.Network)) []string {
+	t.Helper()
+	var out []string
+	synctest.Test(t, func(t *testing.T) {
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0, fake.Priv0}}
+		if o.QueueSize == 0 {
+			o.QueueSize = 1 << 20
+		}
+		b := newRig(t, n, o, send, receive)
+		script(b, n)
+		synctest.Wait()
+		out = b.publisher().Published()
+	})
+	return out
+}
+
+func TestDatagramsArePublishedInOrderByEveryRuleThatListens(t *testing.T) {
+	rules := []mapping.ReceiveRule{
+		fake.ReceiveRule(t, "a", "239.1.1.1:5000", "a/{source}/{group}"),
+		fake.ReceiveRule(t, "b", "239.1.1.1-239.1.1.2:5000", "b/{group}"),
+		fake.ReceiveRule(t, "c", "239.1.1.1:5000", "c/{interface}", func(r *mapping.ReceiveRule) { r.Interface = "priv0" }),
+	}
+	got := receiving(t, rigOptions{}, nil, rules, func(b *rig, n *fake.Network) {
+		n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "1", "2")
+		synctest.Wait()
+		n.At("239.1.1.2:5000", "iso0").Hear(fake.Device, "3")
+		synctest.Wait()
+		n.At("239.1.1.1:5000", "priv0").Hear("10.0.0.9:1", "4")
+		if open := n.OpenReceivers(); len(open) != 3 {
+			t.Errorf("%d sockets, want 3: equal joins share one", len(open))
+		}
+	})
+	want := []string{
+		"a/172.17.0.9/239.1.1.1 1", "b/239.1.1.1 1", "a/172.17.0.9/239.1.1.1 2", "b/239.1.1.1 2",
+		"b/239.1.1.2 3", "c/priv0 4",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRulesOfOneGroupWithDifferentSources(t *testing.T) {
+	from := func(texts ...string) func(*mapping.ReceiveRule) {
+		return func(r *mapping.ReceiveRule) {
+			for _, s := range texts {
+				r.Sources = append(r.Sources, netip.MustParsePrefix(s))
+			}
+		}
+	}
+	rules := []mapping.ReceiveRule{
+		fake.ReceiveRule(t, "one", "239.1.1.1:5000", "one", from("172.17.0.9/32", "172.17.0.8/32")),
+		fake.ReceiveRule(t, "same", "239.1.1.1:5000", "same", from("172.17.0.8/32", "172.17.0.9/32", "172.17.0.9/32")),
+		fake.ReceiveRule(t, "net", "239.1.1.1:5000", "net", from("172.17.1.0/24", "172.17.0.9/32")),
+	}
+	var counts map[string]uint64
+	got := receiving(t, rigOptions{}, nil, rules, func(b *rig, n *fake.Network) {
+		open := n.OpenReceivers()
+		if len(open) != 2 {
+			t.Fatalf("%d sockets, want 2: one for the two addresses, one for the prefix", len(open))
+		}
+		named := fmt.Sprint(open[0].Options.Sources, open[1].Options.Sources)
+		if named != "[172.17.0.8 172.17.0.9] []" {
+			t.Errorf("joined from %s", named)
+		}
+		open[1].Hear("172.17.1.7:1", "in the prefix")
+		open[1].Hear("172.17.2.7:1", "in none")
+		open[1].Hear("172.17.0.9:1", "named")
+		synctest.Wait()
+		counts = b.Status().Receive[2].Filtered
+	})
+	if diff := cmp.Diff([]string{"net in the prefix", "net named"}, got); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]uint64{"source": 1}, counts); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWhatIsReceivedAndLostIsCounted(t *testing.T) {
+	rules := []mapping.ReceiveRule{
+		fake.ReceiveRule(t, "good", "239.1.1.1:5000", "good", func(r *mapping.ReceiveRule) { r.Encoding = fake.Encoding(t, "hex") }),
+		fake.ReceiveRule(t, "small", "239.1.1.1:5000", "small"),
+	}
+	var status []Status
+	var room int64
+	receiving(t, rigOptions{QueueSize: 2 * (4 + account.Overhead)}, nil, rules, func(b *rig, n *fake.Network) {
+		r := n.At("239.1.1.1:5000", "iso0")
+		r.Hear(fake.Device, "ab") // fills the room: 4 digits, and 2 bytes
+		r.Hear(fake.Device, "cd") // finds none left
+		synctest.Wait()
+		b.working.Rules[0].Published(1, 4)
+		b.working.Rules[1].Lost(1, 2, session.ErrNotConnected)
+		r.Drops = 7
+		for _, m := range b.working.memberships {
+			m.countDrops()
+			m.countDrops()
+		}
+		status, room = b.Status().Receive, b.budget.Bytes()
+	})
+	for i, want := range []Status{
+		{Received: 2, Published: 1, Drops: map[string]uint64{"queue_full": 1, "receive_buffer": 7}},
+		{Received: 2, Drops: map[string]uint64{"queue_full": 1, "receive_buffer": 7, "offline": 1}},
+	} {
+		got := Status{Received: status[i].Received, Published: status[i].Published, Drops: status[i].Drops}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if first := status[1].FirstDrops["queue_full"]; !strings.Contains(first, "datagram from 172.17.0.9:4000 to 239.1.1.1:5000 on iso0: queue.size") {
+		t.Errorf("the first drop is told as %q", first)
+	}
+	if room != 0 {
+		t.Errorf("%d bytes of room are still taken after all was settled", room)
+	}
+}
+
+func TestKernelDropsAreCountedWhenTheirCounterStartsAgain(t *testing.T) {
+	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "a", "239.1.1.1:5000", "a")}
+	receiving(t, rigOptions{}, nil, rules, func(b *rig, n *fake.Network) {
+		r, m := n.LastReceiver(), b.working.memberships[0]
+		r.Drops = 1<<32 - 2
+		m.countDrops()
+		r.Drops = 3
+		m.countDrops()
+		if got := b.Status().Receive[0].Drops["receive_buffer"]; got != 1<<32+3 {
+			t.Errorf("%d drops counted, want %d", got, uint64(1<<32+3))
+		}
+	})
+}
+
+func TestATopicThatCannotBeIsCountedWithItsCause(t *testing.T) {
+	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "a", "239.1.1.1:5000", "a/{interface}", func(r *mapping.ReceiveRule) { r.Interface = "10.0.0.2" })}
+	got := receiving(t, rigOptions{}, nil, rules, func(b *rig, n *fake.Network) {
+		wild := fake.Priv0
+		wild.Name = "priv#0"
+		n.Set(fake.Iso0, wild)
+		b.refresh(t.Context())
+		n.OpenReceivers()[0].Hear(fake.Device, "x")
+		synctest.Wait()
+		s := b.Status().Receive[0]
+		if s.Drops["bad_topic"] != 1 || !strings.Contains(s.FirstDrops["bad_topic"], "priv#0") {
+			t.Errorf("drops %v, first %v", s.Drops, s.FirstDrops)
+		}
+	})
+	if len(got) > 0 {
+		t.Errorf("published %v", got)
+	}
+}
+
+func TestAReceiveRuleFollowsItsInterface(t *testing.T) {
+	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "a", "239.1.1.1:5000", "a")}
+	receiving(t, rigOptions{}, nil, rules, func(b *rig, n *fake.Network) {
+		state := func(what string, want account.State, reason string, sockets int) {
+			t.Helper()
+			b.refresh(t.Context())
+			s := b.Status().Receive[0]
+			if s.State != want || !strings.Contains(s.Reason, reason) || len(n.OpenReceivers()) != sockets {
+				t.Errorf("%s: %s (%s) with %d sockets, want %s (%s) with %d", what, s.State, s.Reason, len(n.OpenReceivers()), want, reason, sockets)
+			}
+		}
+		state("at first", account.StateUp, "", 1)
+		first := n.LastReceiver()
+		down := fake.Iso0
+		down.Carrier = false
+		n.Set(down)
+		state("without carrier", account.StatePending, "no carrier", 1)
+		n.Set(fake.Iso0)
+		state("with carrier again", account.StateUp, "", 1)
+		if first != n.LastReceiver() || first.Rejoins != 1 {
+			t.Errorf("after the carrier came back it joined again %d times, want once on the same socket", first.Rejoins)
+		}
+		b.interfacesChanged(multicast.Change{Returned: []int{4}})
+		state("with carrier away too short to be seen elsewhere", account.StateUp, "", 1)
+		b.interfacesChanged(multicast.Change{Returned: []int{3}})
+		state("with carrier away too short to be seen", account.StateUp, "", 1)
+		if first.Rejoins != 2 {
+			t.Errorf("joined again %d times, want once more", first.Rejoins)
+		}
+		down.Up = false
+		n.Set(down)
+		state("down", account.StatePending, "is down", 1)
+		n.Set(fake.Iso0)
+		state("up", account.StateUp, "", 1)
+		n.Set(fake.Priv0)
+		state("gone", account.StatePending, "iso0", 0)
+		again := fake.Iso0
+		again.Index = 9
+		n.Set(again)
+		state("back under another index", account.StateUp, "", 1)
+		second := n.LastReceiver()
+		b.interfacesChanged(multicast.Change{Deleted: []int{8}})
+		state("another one deleted", account.StateUp, "", 1)
+		if n.LastReceiver() != second {
+			t.Error("joined anew because another interface was deleted")
+		}
+		b.interfacesChanged(multicast.Change{Deleted: []int{9}})
+		state("deleted and back under the same index", account.StateUp, "", 1)
+		if n.LastReceiver() == second {
+			t.Error("the socket of an interface that was deleted is still used")
+		}
+		third := n.LastReceiver()
+		b.interfacesChanged(multicast.Change{Overflow: true})
+		state("after news were missed", account.StateUp, "", 1)
+		if n.LastReceiver() == third {
+			t.Error("the socket is still used though its interface may have been deleted")
+		}
+		n.Set()
+		n.ListenErr = errors.New("port 5000 is taken")
+		n.Set(fake.Iso0)
+		b.interfacesChanged(multicast.Change{Deleted: []int{3, 9}})
+		state("port taken", account.StatePending, "port 5000 is taken", 0)
+		n.ListenErr = nil
+		state("port free", account.StateUp, "", 1)
+	})
+}
+
+// Closing a stale socket takes the membership of a fresh one with it, so no
+// socket may be opened on an interface before all the stale ones are closed.
+func TestAllStaleSocketsAreClosedBeforeOneIsOpened(t *testing.T) {
+	rules := []mapping.ReceiveRule{
+		fake.ReceiveRule(t, "a", "239.1.1.1:5000", "a"),
+		fake.ReceiveRule(t, "b", "239.1.1.1:5000", "b", func(r *mapping.ReceiveRule) {
+			r.Sources = []netip.Prefix{netip.MustParsePrefix("172.17.0.9/32")}
+		}),
+	}
+	receiving(t, rigOptions{}, nil, rules, func(b *rig, n *fake.Network) {
+		stale := n.OpenReceivers()
+		n.OnListen = func() {
+			for _, r := range stale {
+				if slices.Contains(n.OpenReceivers(), r) {
+					t.Error("a socket is opened while a stale one is open")
+				}
+			}
+		}
+		b.interfacesChanged(multicast.Change{Deleted: []int{fake.Iso0.Index}})
+		b.refresh(t.Context())
+		if len(n.OpenReceivers()) != 2 {
+			t.Errorf("%d sockets, want 2", len(n.OpenReceivers()))
+		}
+	})
+}
+
+func TestASocketThatFailsIsOpenedAgain(t *testing.T) {
+	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "a", "239.1.1.1:5000", "a")}
+	got := receiving(t, rigOptions{}, nil, rules, func(b *rig, n *fake.Network) {
+		first := n.LastReceiver()
+		first.Failure = errors.New("network is down")
+		close(first.In)
+		synctest.Wait()
+		if s := b.Status().Receive[0]; s.State != account.StatePending || s.Reason != "network is down" {
+			t.Errorf("after a failure: %s (%s)", s.State, s.Reason)
+		}
+		select {
+		case <-b.changed:
+		default:
+			t.Error("nobody asked for a look at the interfaces")
+		}
+		b.refresh(t.Context())
+		if s := b.Status().Receive[0]; s.State != account.StateUp || n.LastReceiver() == first {
+			t.Errorf("after the next look: %s (%s)", s.State, s.Reason)
+		}
+		n.LastReceiver().Hear(fake.Device, "x")
+	})
+	if diff := cmp.Diff([]string{"a x"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestARangeInPartJoinedIsDegraded(t *testing.T) {
+	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "a", "239.1.1.1-239.1.1.4:5000", "a")}
+	receiving(t, rigOptions{}, nil, rules, func(b *rig, n *fake.Network) {
+		n.ListenErr = errors.New("no")
+		b.working.memberships[2].reader.fail(errors.New("x"))
+		b.refresh(t.Context())
+		s := b.Status().Receive[0]
+		if s.State != account.StateDegraded || s.Reason != "1 of 4 groups are not joined: no" || s.Joined != 3 || s.Sockets != 4 {
+			t.Errorf("%s (%s), %d of %d joined", s.State, s.Reason, s.Joined, s.Sockets)
+		}
+	})
+}
+
+func TestOurOwnDatagramsAreNotPublished(t *testing.T) {
+	send := []mapping.SendRule{fake.SendRule(t, "out", "out", "239.1.1.1:5000")}
+	receive := []mapping.ReceiveRule{fake.ReceiveRule(t, "in", "239.1.1.1:5000", "in")}
+	got := receiving(t, rigOptions{Loops: loopguard.Options{}}, send, receive, func(b *rig, n *fake.Network) {
+		const own = "172.17.0.1:40000"
+		b.own.Add(netip.MustParseAddrPort(own))
+		r := n.At("239.1.1.1:5000", "iso0")
+		r.Hear(own, "ours")
+		r.Hear("172.17.0.1:40001", "of another program here")
+		synctest.Wait()
+		if d := b.Status().Receive[0].Filtered; d["own"] != 1 {
+			t.Errorf("drops %v, want 1 own", d)
+		}
+	})
+	if diff := cmp.Diff([]string{"in of another program here"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// cycle is a pair of rules that feed each other.
+func cycle(t *testing.T) ([]mapping.SendRule, []mapping.ReceiveRule) {
+	return []mapping.SendRule{fake.SendRule(t, "out", "both", "239.1.1.1:5000")},
+		[]mapping.ReceiveRule{fake.ReceiveRule(t, "in", "239.1.1.1:5000", "both")}
+}
+
+func TestOnChangePublishesOnlyWhatIsNew(t *testing.T) {
+	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "a", "239.1.1.1:5000", "{source_port}", func(r *mapping.ReceiveRule) { r.OnChange = true })}
+	got := receiving(t, rigOptions{}, nil, rules, func(b *rig, n *fake.Network) {
+		r := n.LastReceiver()
+		r.Hear("172.17.0.9:1", "x", "x", "y", "x", "x")
+		r.Hear("172.17.0.9:2", "x")
+		synctest.Wait()
+		b.working.Rules[0].Lost(1, 1, session.ErrNotConnected)
+		r.Hear("172.17.0.9:2", "x") // the last one may not have reached the broker
+		synctest.Wait()
+		if d := b.Status().Receive[0].Filtered; d["unchanged"] != 2 {
+			t.Errorf("drops %v, want 2 unchanged", d)
+		}
+	})
+	if diff := cmp.Diff([]string{"1 x", "1 y", "1 x", "2 x", "2 x"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestEveryPublishesAtMostOneInItsTimeAndTheLatestWins(t *testing.T) {
+	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "a", "239.1.1.1:5000", "{source_port}", func(r *mapping.ReceiveRule) { r.Every = time.Second })}
+	got := receiving(t, rigOptions{}, nil, rules, func(b *rig, n *fake.Network) {
+		r, p := n.LastReceiver(), b.publisher()
+		at := func(port, payload string, want ...string) {
+			t.Helper()
+			r.Hear("172.17.0.9:"+port, payload)
+			synctest.Wait()
+			if diff := cmp.Diff(want, p.Published()); diff != "" {
+				t.Errorf("after %s on %s: %s", payload, port, diff)
+			}
+		}
+		at("1", "first", "1 first")
+		at("2", "other", "1 first", "2 other")
+		at("1", "second", "1 first", "2 other")
+		time.Sleep(999 * time.Millisecond)
+		at("1", "third", "1 first", "2 other")
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"1 first", "2 other", "1 third"}, p.Published()); diff != "" {
+			t.Error(diff)
+		}
+		if d := b.Status().Receive[0].Filtered; d["superseded"] != 1 {
+			t.Errorf("drops %v, want 1 superseded", d)
+		}
+		time.Sleep(5 * time.Second)
+		at("1", "fourth", "1 first", "2 other", "1 third", "1 fourth")
+		at("1", "fifth", "1 first", "2 other", "1 third", "1 fourth")
+		b.working.Rules[0].flush()
+		b.working.Rules[0].Published(4, len("firstotherthirdfourth"))
+	})
+	if got[len(got)-1] != "1 fifth" {
+		t.Errorf("at the end %q is published last, want what waits", got[len(got)-1])
+	}
+}
+
+func TestWhatWaitsForItsTimeIsBounded(t *testing.T) {
+	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "a", "239.1.1.1:5000", "{source_port}", func(r *mapping.ReceiveRule) {
+		r.Every, r.QoS = time.Second, 0
+	})}
+	receiving(t, rigOptions{QueueSize: 2 * (1 + account.Overhead)}, nil, rules, func(b *rig, n *fake.Network) {
+		for port := 1; port <= 3; port++ {
+			n.LastReceiver().Hear(fmt.Sprintf("172.17.0.9:%d", port), "x", "y")
+		}
+		synctest.Wait()
+		if d := b.Status().Receive[0].Drops; d["queue_full"] != 1 {
+			t.Errorf("drops %v, want 1 for which there was no room", d)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := b.budget.Bytes(); n != 0 {
+			t.Errorf("%d bytes still taken when nothing waits", n)
+		}
+	})
+}
+
+func TestTheEnvelopeTellsWhenTheDatagramArrivedNotWhenItWasPublished(t *testing.T) {
+	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "a", "239.1.1.1:5000", "a", func(r *mapping.ReceiveRule) {
+		r.Every, r.Encoding = time.Second, fake.Encoding(t, "json")
+	})}
+	var arrived time.Time
+	got := receiving(t, rigOptions{}, nil, rules, func(b *rig, n *fake.Network) {
+		n.LastReceiver().Hear(fake.Device, "first")
+		time.Sleep(100 * time.Millisecond)
+		arrived = time.Now()
+		n.LastReceiver().Hear(fake.Device, "second")
+		time.Sleep(2 * time.Second)
+	})
+	if want := arrived.UTC().Format(time.RFC3339Nano); len(got) != 2 || !strings.Contains(got[1], want) {
+		t.Errorf("published %q, want %s in the second", got, want)
+	}
+}
+
+// Neither senders that take a new port each time nor topics without end cost
+// memory without end.
+func TestSendersAndTopicsRememberedAreBounded(t *testing.T) {
+	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "a", "239.1.1.1:5000", "{source}/{source_port}")}
+	receiving(t, rigOptions{QueueSize: 1 << 30}, nil, rules, func(b *rig, n *fake.Network) {
+		r := b.working.memberships[0].reader
+		for i := range maxTopics + 10 {
+			a := netip.AddrFrom4([4]byte{10, 0, byte(i >> 16), 1})
+			r.sender(netip.AddrPortFrom(a, uint16(i)))
+		}
+		if len(r.senders) > maxSenders || len(b.working.Rules[0].topics) > maxTopics {
+			t.Errorf("%d senders and %d topics are remembered", len(r.senders), len(b.working.Rules[0].topics))
+		}
+		if got := b.receive.topics.Load(); int(got) != len(b.working.Rules[0].topics) {
+			t.Errorf("%d topics are counted, and there are %d", got, len(b.working.Rules[0].topics))
+		}
+	})
+}
+
+type discard struct{}
+
+func (discard) PublishBatch(batch []session.Publication) {
+	for _, p := range batch {
+		p.Origin.Published(1, len(p.Payload))
+	}
+}
+
+// newTestReader is a reader of one rule, and a batch of datagrams for it.
+func newTestReader(t testing.TB, change func(*mapping.ReceiveRule)) (*groupReader, []multicast.Datagram) {
+	g, _ := mapping.ParseGroupRange("239.1.1.1:5000")
+	to, _ := mapping.ParseTopic("meters/{source}/raw")
+	r := mapping.ReceiveRule{Name: "r", Groups: []mapping.GroupRange{g}, Interface: "iso0", Topic: to, QoS: 1}
+	change(&r)
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newRig(t, n, rigOptions{QueueSize: 1 << 20, Loops: loopguard.Options{Guard: true, Breaker: 1 << 20}}, nil, []mapping.ReceiveRule{r})
+	b.receive.publisher = discard{}
+	batch := make([]multicast.Datagram, multicast.MaxReceive)
+	for i := range batch {
+		batch[i] = multicast.Datagram{Source: netip.MustParseAddrPort(fake.Device), Payload: make([]byte, 128)}
+	}
+	return b.working.memberships[0].reader, batch
+}
+
+var encodings = []string{"raw", "hex", "base64", "json"}
+
+func TestTheReceivePathDoesNotAllocate(t *testing.T) {
+	for _, name := range encodings {
+		reader, batch := newTestReader(t, func(r *mapping.ReceiveRule) { r.Encoding = fake.Encoding(t, name) })
+		reader.handleBatch(batch)
+		if n := fake.Allocations(func() { reader.handleBatch(batch) }); n >= 1 {
+			t.Errorf("%s: %v allocations for a batch of %d", name, n, len(batch))
+		}
+	}
+}
+
+func BenchmarkHear(b *testing.B) {
+	for _, name := range encodings {
+		b.Run(name, func(b *testing.B) {
+			reader, batch := newTestReader(b, func(r *mapping.ReceiveRule) { r.Encoding, _ = mapping.ParseEncoding(name) })
+			for b.Loop() {
+				reader.handleBatch(batch)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(batch)), "ns/datagram")
+		})
+	}
+}
+
+func TestAReceiveRuleTellsOnceOfEachChangeOfItsState(t *testing.T) {
+	var log bytes.Buffer
+	o := rigOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "many", "239.1.1.1-239.1.1.3:5000", "a")}
+	receiving(t, o, nil, rules, func(b *rig, n *fake.Network) {
+		b.refresh(t.Context())
+		n.Set()
+		b.refresh(t.Context())
+		b.refresh(t.Context())
+		n.Set(fake.Priv0) // what else there is, is no news
+		b.refresh(t.Context())
+		down := fake.Iso0
+		down.Up = false
+		n.Set(down)
+		b.refresh(t.Context())
+		b.refresh(t.Context())
+		n.Set(fake.Iso0)
+		b.refresh(t.Context())
+	})
+	var told []string
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, "rule=many") {
+			_, line, _ = strings.Cut(line, "msg=")
+			told = append(told, strings.TrimSpace(line))
+		}
+	}
+	want := []string{
+		`receiving rule=many interface=iso0 joined=3 buffer=4096`,
+		`"receive rule pending; it goes on by itself when it can" rule=many interface=iso0 joined=0 groups=3 err="there is no interface iso0`,
+		`"receive rule pending; it goes on by itself when it can" rule=many interface=iso0 joined=3 buffer=4096 groups=3 err="interface iso0 is down"`,
+		`receiving rule=many interface=iso0 joined=3 buffer=4096`,
+	}
+	if len(told) != len(want) {
+		t.Fatalf("told:\n%s", strings.Join(told, "\n"))
+	}
+	for i := range want {
+		if !strings.HasPrefix(told[i], want[i]) {
+			t.Errorf("told %s\nwant %s", told[i], want[i])
+		}
+	}
+}
+
+// Another bridge sends what this one does, for the broker gave it the same message.
+func TestWhatThisBridgeSendsTooIsFiltered(t *testing.T) {
+	send, receive := cycle(t)
+	got := receiving(t, rigOptions{Loops: guarded}, send, receive, func(b *rig, n *fake.Network) {
+		b.receive.Guard().Add(loopguard.SentDigest(3, netip.MustParseAddrPort("239.1.1.1:5000"), []byte("ON")), time.Now())
+		n.At("239.1.1.1:5000", "iso0").Hear("172.17.0.2:40000", "ON", "ON")
+		synctest.Wait()
+		if d := b.Status().Receive[0].Filtered; d["loop"] != 1 {
+			t.Errorf("filtered %v, want 1 loop", d)
+		}
+	})
+	if diff := cmp.Diff([]string{"both ON"}, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,226 @@
+package receive
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"topicast/bridge/account"
+	"topicast/bridge/loopguard"
+	"topicast/mapping"
+)
+
+// topicState is what is to be known of a topic where a rule publishes on it only now
+// and then (every), or only what is new (on_change). All rules that publish on the
+// topic share it, those of a configuration before included: what one has published
+// counts for the others.
+type topicState struct {
+	paced  atomic.Bool // a rule with every or on_change publishes on it
+	shared atomic.Bool // by more than one goroutine: messages are handed over within mu, so that the last one here is the last one there
+	users  int         // topics of rules that share it; under the path's statesMu
+
+	// mu is held while a message of the topic is decided on, and in flush and where it
+	// is shared until the session has it. It comes before the locks of breaker, loop
+	// test and publish spool; a loop test of a rule without every and on_change, whose topic
+	// takes mu only to tell, comes before it.
+	mu     sync.Mutex
+	last   publishedState
+	at     time.Time     // of the last message
+	latest *heldDatagram // every: what waits, of whichever rule
+	timer  *time.Timer
+}
+
+// publishedState is what on_change compares a datagram with: not the message, for an
+// envelope has the time in it.
+type publishedState struct {
+	print    uint64 // of the payload and of how it is encoded; 0: none
+	retained bool   // the broker keeps it
+	assured  bool   // QoS 1 or 2
+	by       *receiveTotals
+	failures uint64 // by's, when it was published
+}
+
+func (r *Rule) paced() bool { return r.OnChange || r.Every > 0 }
+
+// state finds what is known of a topic, for one more user.
+func (p *Path) state(topic []byte, r *Rule) *topicState {
+	p.statesMu.Lock()
+	defer p.statesMu.Unlock()
+	s := p.states[string(topic)]
+	if s == nil {
+		if len(p.states) >= maxTopics {
+			for t, old := range p.states {
+				if old.users == 0 {
+					delete(p.states, t) // of rules that are gone
+				}
+			}
+		}
+		if p.states == nil {
+			p.states = make(map[string]*topicState)
+		}
+		s = new(topicState)
+		p.states[string(topic)] = s
+	}
+	s.users++
+	if s.users > 1 || len(r.memberships) > 1 {
+		s.shared.Store(true)
+	}
+	if r.paced() || p.pacing.on(string(topic)) {
+		s.paced.Store(true)
+	}
+	return s
+}
+
+// pacing are the topics that rules with every or on_change may publish on.
+type pacing struct {
+	fixed   map[string]bool
+	varying []mapping.Topic
+}
+
+// maxVarying bounds what each new topic is compared with. Beyond it, all topics are
+// taken for such.
+const maxVarying = 64
+
+func newPacing(rules []*Rule) pacing {
+	p := pacing{fixed: make(map[string]bool)}
+	for _, r := range rules {
+		switch {
+		case !r.paced():
+		case r.Topic.Varies():
+			p.varying = append(p.varying, r.Topic)
+		default:
+			p.fixed[r.Topic.String()] = true
+		}
+	}
+	return p
+}
+
+func (p *pacing) on(topic string) bool {
+	return p.fixed[topic] || len(p.varying) > maxVarying ||
+		slices.ContainsFunc(p.varying, func(t mapping.Topic) bool { return t.Matches(topic) })
+}
+
+// setPacing has the topics that are known already learn of the rules of another table.
+func (p *Path) setPacing(next pacing) {
+	p.statesMu.Lock()
+	defer p.statesMu.Unlock()
+	p.pacing = next
+	for topic, s := range p.states {
+		if !s.paced.Load() && next.on(topic) {
+			s.paced.Store(true)
+		}
+	}
+}
+
+// release takes topics off the states that they used. Those of topics that rules of
+// the next table may publish on stay, within maxTopics.
+func (p *Path) release(topics map[string]*ruleTopic) {
+	p.topics.Add(-int64(len(topics)))
+	p.statesMu.Lock()
+	defer p.statesMu.Unlock()
+	for _, t := range topics {
+		t.state.users--
+	}
+}
+
+// limitRate lets a datagram go on if its time has come and it is new. One that came too
+// soon waits, and takes the place of one that waits already.
+func (t *ruleTopic) limitRate(payload []byte, print uint64, a *arrival, b *batch) {
+	s := t.state
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.supersede()
+	if next := s.at.Add(t.rule.Every); t.rule.Every > 0 && b.now.Before(next) {
+		if s.latest = t.keep(payload, a); s.latest != nil {
+			s.wake(next.Sub(b.now))
+		}
+		return
+	}
+	if !s.isNew(t, print, b.now) {
+		return
+	}
+	t.pass(payload, print, a, b)
+	if s.shared.Load() {
+		t.rule.path.flush(b)
+	}
+}
+
+// supersede drops what waits: the latest wins. Callers hold mu.
+func (s *topicState) supersede() {
+	if s.latest != nil {
+		s.latest.release()
+		s.latest.topic.rule.Count(account.DropSuperseded, 1)
+		s.latest = nil
+	}
+}
+
+// isNew reports whether a payload is to be published, and takes it for published if so.
+// Callers hold mu.
+func (s *topicState) isNew(t *ruleTopic, print uint64, now time.Time) bool {
+	if t.rule.OnChange && s.last.covers(t.rule, print) {
+		t.rule.Count(account.DropUnchanged, 1)
+		return false
+	}
+	s.published(t.rule, print, now)
+	return true
+}
+
+// covers reports whether what was published last does for this payload of a rule as
+// well: the same bytes, kept by the broker and assured as the rule wants it, and not
+// lost on the way.
+func (l *publishedState) covers(r *Rule, print uint64) bool {
+	return l.print == r.encodedPrint(print) && (l.retained || !r.Retain) && (l.assured || r.QoS == 0) && l.by.failures.Load() == l.failures
+}
+
+// encodedPrint makes equal payloads differ that different encodings make of them.
+func (r *Rule) encodedPrint(print uint64) uint64 {
+	if print += uint64(r.Encoding) * 0x9e3779b97f4a7c15; print != 0 {
+		return print
+	}
+	return 1
+}
+
+// published takes note of a message. Callers hold mu.
+func (s *topicState) published(r *Rule, print uint64, now time.Time) {
+	s.last = publishedState{r.encodedPrint(print), r.Retain, r.QoS > 0, r.receiveTotals, r.failures.Load()}
+	s.at = now
+}
+
+func (s *topicState) wake(after time.Duration) {
+	if s.timer == nil {
+		s.timer = time.AfterFunc(after, func() { s.flush(nil) })
+	} else {
+		s.timer.Reset(after)
+	}
+}
+
+// flush publishes what waits, if anything does, of a rule; nil is any.
+func (s *topicState) flush(of *Rule) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.latest
+	if w == nil || of != nil && w.topic.rule != of {
+		return
+	}
+	p := w.topic.rule.path
+	b := p.newBatch()
+	defer p.publish(b) // before the next can go
+	s.latest = nil
+	w.release()
+	if print := loopguard.Fingerprint(w.payload); s.isNew(w.topic, print, b.now) {
+		w.topic.pass(w.payload, print, &w.arrival, b)
+	}
+}
+
+// note informs the rules that share the topic of a message of a rule that has neither
+// every nor on_change: it is the last one, and what waits is older.
+func (t *ruleTopic) note(payload []byte, a *arrival, b *batch) {
+	s := t.state
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.supersede()
+	s.published(t.rule, loopguard.Fingerprint(payload), b.now)
+	t.encode(payload, a, b)
+	t.rule.path.flush(b)
+}

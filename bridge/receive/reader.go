@@ -1,0 +1,221 @@
+package receive
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"topicast/bridge/account"
+	"topicast/bridge/multicast"
+	"topicast/mapping"
+)
+
+// membership is one group on one interface, from anybody or from named sources,
+// and the rules that listen there. It has a socket and a goroutine of its own, so
+// that a group in trouble delays no other.
+type membership struct {
+	mapping.Join
+	addresses []netip.Addr // the sources; none: from anybody
+	listeners atomic.Pointer[listeners]
+	batchMu   sync.Mutex // a batch is under way
+	path      *Path
+	readers   *sync.WaitGroup // set before it is refreshed
+
+	mu      sync.Mutex
+	reader  *groupReader // nil: not joined
+	state   account.State
+	reason  string
+	since   time.Time
+	failed  error // what ended the reader, if it was not closed
+	stopped bool
+}
+
+// listeners are the rules that listen, in the order of the table.
+type listeners struct{ rules []*Rule }
+
+func newMembership(j mapping.Join, p *Path) *membership {
+	m := &membership{
+		Join: j, path: p,
+		state: account.StatePending, reason: "not joined yet", since: time.Now(),
+	}
+	for _, s := range strings.Fields(j.Sources) {
+		m.addresses = append(m.addresses, netip.MustParseAddr(s)) // it was one before
+	}
+	return m
+}
+
+// groupReader is a membership's socket at work.
+type groupReader struct {
+	*membership
+	at     multicast.Interface // as it was at the joining
+	name   string              // of at, for topics and envelopes
+	socket Receiver
+
+	// Guarded by the membership's mu.
+	usable bool   // at the last look the interface was one on which something is heard
+	drops  uint64 // the kernel's, as last read
+
+	// Of the goroutine that reads the socket.
+	lastListeners *listeners // those of the last batch
+	senders       map[netip.AddrPort]*senderState
+	last          *senderState
+}
+
+// release leaves the group if the socket is of no more use: the interface is
+// another one, or is gone, or was deleted and made anew under its old index, when
+// the kernel says nothing and delivers nothing. All that listen on an
+// interface must release before one joins again: closing a socket of before takes
+// the membership of a new one with it, for the kernel counts both as one.
+func (m *membership) release(on multicast.Interface, err error, changes multicast.Change) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.reader == nil {
+		return
+	}
+	was := m.reader.at
+	// A socket of before belongs to the table of the VRF of before.
+	other := on.Index != was.Index || on.Name != was.Name || on.VRF != was.VRF || on.VRF && on.Master != was.Master
+	if err != nil || other || changes.Overflow || slices.Contains(changes.Deleted, was.Index) || m.failed != nil {
+		m.closeSocket()
+	}
+}
+
+// refresh joins if there is an interface to join on, and says in which state that
+// leaves the membership; err says why there is none.
+func (m *membership) refresh(on multicast.Interface, err error, changes multicast.Change) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stopped {
+		return
+	}
+	if err == nil && m.reader == nil {
+		err = m.open(on)
+	}
+	if err != nil {
+		m.setState(account.StatePending, err.Error())
+		return
+	}
+	// Queries of routers and switches may have gone unanswered while the link was
+	// down, and IPv4 does not report again by itself.
+	hears := on.Hears()
+	if returned := slices.Contains(changes.Returned, on.Index); hears == nil && (returned || !m.reader.usable) {
+		if err := m.reader.socket.Rejoin(); err != nil {
+			m.path.log.Warn("cannot join again", "group", m.Group, "interface", on.Name, "err", err)
+		}
+	}
+	if m.reader.usable = hears == nil; hears != nil {
+		m.setState(account.StatePending, hears.Error())
+		return
+	}
+	m.setState(account.StateUp, "")
+}
+
+// open opens the socket. Callers hold mu.
+func (m *membership) open(on multicast.Interface) error {
+	s, err := m.path.listen(multicast.ReceiverOptions{Group: m.Group, Sources: m.addresses}, on)
+	if err != nil {
+		return err
+	}
+	rule := mapping.ReceiveRule{Interface: m.Interface}
+	m.reader = &groupReader{membership: m, at: on, usable: on.Hears() == nil, name: rule.InterfaceText(on.Name), socket: s, lastListeners: m.listeners.Load(), senders: make(map[netip.AddrPort]*senderState)}
+	m.failed = nil
+	r := m.reader
+	m.readers.Go(func() { r.run(s) })
+	return nil
+}
+
+func (m *membership) setState(state account.State, reason string) {
+	if m.state != state || m.reason != reason {
+		m.state, m.reason, m.since = state, reason, time.Now()
+	}
+}
+
+// run reads the socket until it is closed.
+func (r *groupReader) run(s Receiver) {
+	datagrams := make([]multicast.Datagram, multicast.MaxReceive)
+	for {
+		n, err := s.Receive(datagrams)
+		if n > 0 {
+			r.handleBatch(datagrams[:n])
+		}
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, net.ErrClosed) {
+			r.fail(err)
+		}
+		return
+	}
+}
+
+// fail has the membership joined anew at the next look.
+func (r *groupReader) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.membership.reader != r {
+		return // it was closed in the meantime
+	}
+	r.failed = err
+	r.setState(account.StatePending, err.Error())
+	r.path.log.Warn("cannot receive any more; joining again", "group", r.Group, "interface", r.at.Name, "err", err)
+	r.path.lookNow()
+}
+
+// countDrops counts what the kernel dropped since it was last asked, because the
+// receive buffer was full.
+func (m *membership) countDrops() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.readDrops()
+}
+
+// readDrops does the work of countDrops. Callers hold mu.
+func (m *membership) readDrops() {
+	r := m.reader
+	if r == nil {
+		return
+	}
+	now, err := r.socket.KernelDrops()
+	if err != nil || now == r.drops {
+		return
+	}
+	n := uint64(uint32(now - r.drops)) // the kernel counts in 32 bits
+	r.drops = now
+	for _, rule := range m.listeners.Load().rules {
+		if rule.Count(account.DropReceiveBuffer, n) {
+			rule.LogFirst(rule.Name, account.DropReceiveBuffer, "group", m.Group.String(), fmt.Errorf(
+				"%d datagrams came faster than they could be read, and the receive buffer holds %d bytes; raise net.core.rmem_max", n, r.socket.Buffer()))
+		}
+	}
+}
+
+// closeSocket leaves the group, if it is joined. What the socket has dropped is
+// counted before. Callers hold mu.
+func (m *membership) closeSocket() {
+	m.readDrops()
+	if m.reader != nil {
+		m.reader.socket.Close()
+		m.reader = nil
+	}
+}
+
+// pending reports whether the membership waits for something.
+func (m *membership) pending() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state == account.StatePending
+}
+
+// stop leaves the group for good.
+func (m *membership) stop() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stopped = true
+	m.closeSocket()
+}

@@ -1,0 +1,12 @@
+package receive
+
+import "topicast/bridge/multicast"
+
+// Receiver is what a membership needs of a multicast.Receiver.
+type Receiver interface {
+	Receive(batch []multicast.Datagram) (int, error)
+	KernelDrops() (uint64, error)
+	Rejoin() error
+	Buffer() int
+	Close() error
+}

@@ -1,0 +1,132 @@
+package receive
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"topicast/bridge/account"
+	"topicast/bridge/loopguard"
+	"topicast/mapping"
+)
+
+// Rule is a receive rule at work.
+type Rule struct {
+	*mapping.ReceiveRule
+	*receiveTotals
+	number      uint64 // tells it from others in the loop guard; not 0
+	path        *Path
+	memberships []*membership
+	breaker     loopguard.Breaker
+	delay       *delayQueue   // nil: the rule is on no cycle
+	spool       *publishSpool // nil: there is no spool, or the rule publishes with QoS 0
+
+	loggedState   account.State // of the look at the interfaces: what was logged last
+	loggedReason  string        // likewise: why
+	silenceLogged bool          // of watch: its silence was logged
+
+	mu     sync.Mutex
+	topics map[string]*ruleTopic
+}
+
+// receiveTotals is what has become of a rule's datagrams. It outlives the rule, if
+// the next table has one of that name.
+type receiveTotals struct {
+	account.Counters
+	received     atomic.Uint64 // datagrams that arrived
+	published    atomic.Uint64 // messages that the broker has
+	failures     atomic.Uint64 // messages lost on the way to the broker, which on_change must not take for published
+	LastReceived account.Moment
+}
+
+// Totals are how many datagrams arrived, and how many messages the broker has.
+func (r *Rule) Totals() (received, published uint64) {
+	return r.received.Load(), r.published.Load()
+}
+
+// InMemory is how many messages of the rule wait in memory for the broker; what the
+// session has is not among them.
+func (r *Rule) InMemory() int {
+	if r.spool == nil {
+		return 0
+	}
+	return int(r.spool.waiting.Load())
+}
+
+// InSpool is how many messages of the rule are on disk, with the copies of what the session
+// has.
+func (r *Rule) InSpool() int {
+	if r.spool == nil {
+		return 0
+	}
+	return r.spool.onDisk()
+}
+
+// flush publishes at once what the rule holds back.
+func (r *Rule) flush() {
+	if r.delay != nil {
+		r.delay.flush()
+	}
+	r.mu.Lock()
+	topics := slices.Collect(maps.Values(r.topics))
+	r.mu.Unlock()
+	for _, t := range topics {
+		t.state.flush(r)
+	}
+	r.breaker.StopTests() // last, as the others may begin a test
+}
+
+// releaseTopics releases the topics of a rule that hears nothing any more.
+func (r *Rule) releaseTopics() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.path.release(r.topics)
+	r.topics = nil
+}
+
+// drop counts a datagram that is lost, and logs the first of its kind.
+func (r *Rule) drop(why account.Reason, a *arrival, err error) {
+	if r.Count(why, 1) {
+		r.LogFirst(r.Name, why, "datagram", a.String(), err)
+	}
+}
+
+// logStateChange logs what has become of the rule's memberships, if it has changed.
+func (r *Rule) logStateChange() {
+	var s Status
+	r.describeReaders(&s)
+	cause, _, _ := strings.Cut(s.Reason, " (") // what is in brackets may change with every look
+	if s.State == r.loggedState && (s.State != account.StatePending || cause == r.loggedReason) {
+		return
+	}
+	r.loggedState, r.loggedReason = s.State, cause
+	attrs := []any{"rule", r.Name, "interface", s.Interface, "joined", s.Joined}
+	if s.Buffer > 0 {
+		attrs = append(attrs, "buffer", s.Buffer)
+	}
+	if s.State == account.StateUp {
+		r.Log.Info("receiving", attrs...)
+	} else {
+		r.Log.Warn("receive rule "+string(s.State)+"; it goes on by itself when it can", append(attrs, "groups", s.Sockets, "err", s.Reason)...)
+	}
+}
+
+// logLoop logs that a loop was found, and that what goes round is dropped.
+func (r *Rule) logLoop(t *ruleTopic, a *arrival, now time.Time) {
+	if r.breaker.LogDue(now) {
+		r.Log.Error("what the rule publishes comes back through other programs, and is dropped for a while: let the two directions have different topics",
+			"rule", r.Name, "topic", string(t.name), "datagram", a.String(), "for", loopguard.Cooldown)
+	}
+}
+
+// Mentions reports whether a text, in lower case, is in what the rule says.
+func (r *Rule) Mentions(text string) bool {
+	in := func(s string) bool { return strings.Contains(strings.ToLower(s), text) }
+	return in(r.Name) || in(r.Topic.String()) || in(r.Interface) ||
+		slices.ContainsFunc(r.Groups, func(g mapping.GroupRange) bool { return in(g.String()) }) ||
+		slices.ContainsFunc(r.Sources, func(p netip.Prefix) bool { return in(mapping.PrefixText(p)) })
+}

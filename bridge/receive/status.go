@@ -1,0 +1,105 @@
+package receive
+
+import (
+	"fmt"
+	"time"
+
+	"topicast/bridge/account"
+	"topicast/mapping"
+)
+
+// Status is one receive rule: what it says, what it does now, and what has
+// become of its datagrams since the start.
+type Status struct {
+	Name       string            `json:"name"`
+	Groups     []string          `json:"groups"`
+	Interface  string            `json:"interface"`         // its name, once it is known
+	Sources    []string          `json:"sources,omitempty"` // none: anybody
+	Topic      string            `json:"topic"`
+	State      account.State     `json:"state"`
+	Reason     string            `json:"reason,omitempty"`
+	Since      time.Time         `json:"since"`
+	Sockets    int               `json:"sockets"`          // one a group
+	Joined     int               `json:"joined"`           // how many of them listen
+	Buffer     int               `json:"buffer,omitempty"` // bytes of receive buffer that each was granted
+	Received   uint64            `json:"datagrams_received"`
+	Published  uint64            `json:"messages_published"`
+	Drops      map[string]uint64 `json:"drops,omitempty"`       // what was lost, by reason
+	FirstDrops map[string]string `json:"first_drops,omitempty"` // datagram and cause of the first of each reason
+	Filtered   map[string]uint64 `json:"filtered,omitempty"`    // what the configuration asks not to carry, by reason
+	account.Lately
+}
+
+// Status is the rule as it is now; place is its place in the list.
+func (r *Rule) Status(now time.Time, place int) Status {
+	s := Status{
+		Name: r.Name, Topic: r.Topic.String(),
+		Received: r.received.Load(), Published: r.published.Load(),
+	}
+	for _, g := range r.Groups {
+		s.Groups = append(s.Groups, g.String())
+	}
+	for _, p := range r.Sources {
+		s.Sources = append(s.Sources, mapping.PrefixText(p))
+	}
+	s.Drops, s.FirstDrops, s.Filtered = r.Counters.Describe()
+	r.describe(&s)
+	s.Lately = account.Lately{WaitingMemory: r.InMemory(), WaitingDisk: r.InSpool(), Place: place}
+	s.Lately.Mark(&r.Counters, &r.LastReceived, now)
+	return s
+}
+
+// askReaders fills in what the memberships say: one that is in trouble speaks for the
+// rule, which is up if none is and pending if all are. It returns how many are.
+func (r *Rule) askReaders(s *Status) (pending int) {
+	s.State, s.Interface = account.StateUp, r.Interface
+	for _, m := range r.memberships {
+		m.mu.Lock()
+		s.Sockets++
+		if m.reader != nil {
+			s.Joined++
+			s.Buffer, s.Interface = m.reader.socket.Buffer(), m.reader.at.Name
+		}
+		if m.since.After(s.Since) {
+			s.Since = m.since
+		}
+		if m.state == account.StatePending {
+			if pending++; pending == 1 {
+				s.State, s.Reason = account.StateDegraded, m.reason
+			}
+		}
+		m.mu.Unlock()
+	}
+	if pending == len(r.memberships) {
+		s.State = account.StatePending
+	}
+	return pending
+}
+
+// Judge says which state the rule is in, and why: of describe, what many rules are
+// asked for often, in words that need not be put together.
+func (r *Rule) Judge(now time.Time) (account.State, string) {
+	var s Status
+	r.askReaders(&s)
+	if s.State == account.StateUp && !r.breaker.DropsUntil(now).IsZero() {
+		s.State, s.Reason = account.StateDegraded, "what the rule publishes comes back through other programs"
+	}
+	return s.State, s.Reason
+}
+
+// describeReaders fills in what the memberships say, in words.
+func (r *Rule) describeReaders(s *Status) {
+	if pending := r.askReaders(s); s.State == account.StateDegraded {
+		s.Reason = fmt.Sprintf("%d of %d groups are not joined: %s", pending, s.Sockets, s.Reason)
+	}
+}
+
+// describe adds what the breaker says.
+func (r *Rule) describe(s *Status) {
+	r.describeReaders(s)
+	if until := r.breaker.DropsUntil(time.Now()); !until.IsZero() && s.State != account.StatePending {
+		s.State = account.StateDegraded
+		s.Reason = fmt.Sprintf("what the rule publishes comes back through other programs; that is dropped until %s (loops.breaker)",
+			until.Format(time.TimeOnly))
+	}
+}

@@ -1,0 +1,204 @@
+package receive
+
+import (
+	"reflect"
+	"slices"
+	"sync"
+
+	"topicast/bridge/account"
+	"topicast/mapping"
+)
+
+// Generation is what the receive rules of a table ask for. It is made whole, put to
+// work, and never changed: the next table makes another. What both ask for in the same
+// words is one and the same in both, so that it does not notice.
+type Generation struct {
+	Rules       []*Rule
+	memberships []*membership
+	listeners   map[*membership]*listeners
+	spools      []*publishSpool
+
+	// What rules that are gone, or do not use the spool now, have there, by the rule's
+	// name. Should the rule come back it gets the same: only one at a time may take from
+	// the front of a queue, and who did for the rule of before may not be done yet.
+	unused map[string]*publishSpool
+}
+
+// Build makes the generation of a table, out of that of before where it fits. It gives each
+// rule its account and its memberships; rules that ask for the same share one.
+func (p *Path) Build(table *mapping.Table, before *Generation) *Generation {
+	next := &Generation{unused: before.unusedNext()}
+	specs := table.Receive()
+	old := make(map[string]*Rule, len(before.Rules))
+	for _, r := range before.Rules {
+		old[r.Name] = r
+	}
+	joined := make(map[mapping.Join]*membership, len(before.memberships))
+	for _, m := range before.memberships {
+		joined[m.Join] = m
+	}
+	next.Rules = make([]*Rule, len(specs))
+	next.listeners = make(map[*membership]*listeners)
+	for i := range specs {
+		loops := table.ReceiveLoops(i)
+		r := old[specs[i].Name]
+		if r == nil || !r.same(&specs[i], loops) {
+			r = p.newReceiveRule(&specs[i], loops, r)
+		}
+		next.Rules[i] = r
+		if p.spool != nil && r.QoS > 0 {
+			if s := next.spoolFor(r, p.spool); r.spool == nil {
+				r.spool = s
+			}
+			next.spools = append(next.spools, r.spool)
+		}
+		p.listenFor(next, r, joined)
+	}
+	for m, l := range next.listeners {
+		if was := before.listeners[m]; was != nil && slices.Equal(was.rules, l.rules) {
+			next.listeners[m] = was
+		}
+	}
+	return next
+}
+
+// same reports whether the rule does already what it is to do.
+func (r *Rule) same(spec *mapping.ReceiveRule, loops bool) bool {
+	return (r.delay != nil || r.breaker.Certain) == loops && reflect.DeepEqual(*r.ReceiveRule, *spec)
+}
+
+// newReceiveRule makes a rule at work. was is the one of before that had its name.
+// loops: it is on a cycle of the table.
+func (p *Path) newReceiveRule(spec *mapping.ReceiveRule, loops bool, was *Rule) *Rule {
+	own := *spec // for it may outlive the table
+	r := &Rule{ReceiveRule: &own, path: p, number: p.numbers.Add(1)}
+	r.breaker.Limit = p.loops.Breaker
+	if was != nil {
+		r.receiveTotals = was.receiveTotals
+	} else {
+		r.receiveTotals = &receiveTotals{Counters: account.Counters{Log: p.log}}
+	}
+	if guard := p.loops.Guard; loops && !guard {
+		r.breaker.Certain = true
+	} else if loops {
+		r.delay = &delayQueue{path: p}
+	}
+	return r
+}
+
+// listenFor enters a rule with the memberships it needs.
+func (p *Path) listenFor(next *Generation, r *Rule, joined map[mapping.Join]*membership) {
+	var memberships []*membership
+	for j := range r.Joins() {
+		m := joined[j]
+		if m == nil {
+			m = newMembership(j, p)
+			joined[j] = m
+		}
+		l := next.listeners[m]
+		if l == nil {
+			l = new(listeners)
+			next.listeners[m] = l
+			next.memberships = append(next.memberships, m)
+		}
+		if n := len(l.rules); n == 0 || l.rules[n-1] != r { // it may name a group twice
+			l.rules = append(l.rules, r)
+			memberships = append(memberships, m)
+		}
+	}
+	if r.memberships == nil {
+		r.memberships = memberships // of a rule that was there before they are the same
+	}
+}
+
+// Activate puts a generation to work in place of another. What the rules of before hold back
+// goes first; what comes until RetireOld has closed their sockets still goes by them.
+func (p *Path) Activate(table *mapping.Table, next, before *Generation) {
+	for m, l := range next.listeners {
+		if m.listeners.Load() != l {
+			m.batchMu.Lock()
+			defer m.batchMu.Unlock()
+		}
+	}
+	for _, r := range missing(before.Rules, next.Rules) {
+		r.flush()
+	}
+	names := make(map[string]bool, len(next.Rules))
+	for _, r := range next.Rules {
+		names[r.Name] = true
+	}
+	for _, r := range before.Rules {
+		if !names[r.Name] {
+			r.AlsoTo(&p.gone)
+		}
+	}
+	p.table.Store(table)
+	p.setPacing(newPacing(next.Rules))
+	for m, l := range next.listeners {
+		m.listeners.Store(l)
+	}
+	for _, r := range next.Rules {
+		if r.spool != nil {
+			r.spool.rule.Store(r)
+		}
+		r.refreshLoops()
+	}
+	p.working.Store(next)
+	p.WakePump() // a rule that is back may have something on disk
+}
+
+// refreshLoops finds out anew which of the rule's topics come back.
+func (r *Rule) refreshLoops() {
+	if r.delay == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for topic, t := range r.topics {
+		t.returns.Store(r.path.returns(topic))
+	}
+}
+
+// RetireOld ends what the next generation has no use for.
+func (g *Generation) RetireOld(next *Generation) {
+	for _, m := range g.memberships {
+		if next.listeners[m] == nil {
+			m.stop()
+			m.batchMu.Lock() // what it has read already is heard by now, or by nobody
+			m.listeners.Store(new(listeners))
+			m.batchMu.Unlock()
+		}
+	}
+	for _, r := range missing(g.Rules, next.Rules) {
+		r.flush()
+		r.releaseTopics()
+	}
+	for _, s := range missing(g.spools, next.spools) {
+		s.spillAll()
+	}
+}
+
+// Attach has the readers of the sockets counted by a WaitGroup.
+func (g *Generation) Attach(readers *sync.WaitGroup) {
+	for _, m := range g.memberships {
+		m.mu.Lock()
+		m.readers = readers
+		m.mu.Unlock()
+	}
+}
+
+// trim lets the disk forget the copies that are not needed any more, of rules that are
+// gone as well.
+func (g *Generation) trim() {
+	for _, s := range g.spools {
+		s.trim()
+	}
+	for _, s := range g.unused {
+		s.trim()
+	}
+}
+
+// UsesSpool reports whether a rule has messages go to the spool when they cannot go on.
+func (g *Generation) UsesSpool() bool {
+	return slices.ContainsFunc(g.Rules, func(r *Rule) bool { return r.QoS > 0 })
+}

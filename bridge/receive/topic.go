@@ -1,0 +1,40 @@
+package receive
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"topicast/bridge/account"
+)
+
+// ruleTopic is one topic of a receive rule.
+type ruleTopic struct {
+	rule  *Rule
+	name  []byte
+	seed  uint64 // makes equal payloads of two topics differ
+	state *topicState
+
+	test    atomic.Pointer[loopTest] // nil: none is under way
+	returns atomic.Bool              // the broker may hand us our own message on it, for a group
+}
+
+// heldDatagram is a datagram that waits, with a payload of its own. It counts
+// against queue.size.
+type heldDatagram struct {
+	topic   *ruleTopic
+	payload []byte
+	arrival arrival
+}
+
+// keep copies a datagram that has to wait. nil: there is no room, and it is counted.
+func (t *ruleTopic) keep(payload []byte, a *arrival) *heldDatagram {
+	budget := t.rule.path.budget
+	if !budget.Acquire(len(payload)) {
+		t.rule.drop(account.DropQueueFull, a, fmt.Errorf("queue.size: %d bytes are waiting in all", budget.Bytes()))
+		return nil
+	}
+	return &heldDatagram{topic: t, payload: append([]byte(nil), payload...), arrival: *a}
+}
+
+// release is the end of the waiting.
+func (h *heldDatagram) release() { h.topic.rule.path.budget.Release(1, len(h.payload)) }

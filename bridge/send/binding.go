@@ -1,0 +1,322 @@
+package send
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"topicast/bridge/account"
+	"topicast/bridge/loopguard"
+	"topicast/bridge/multicast"
+	"topicast/mapping"
+)
+
+// binding is a mapping.Binding at work. While its source is not there, or while
+// its socket takes no more, its datagrams wait in a queue of their own, and a
+// goroutine of their own sends them when it can: so one binding in trouble
+// delays neither the reader nor the other bindings, and order holds.
+type binding struct {
+	want    multicast.Binding
+	open    func(multicast.Source) (Sender, error)
+	log     *slog.Logger
+	latency *account.Histogram
+	spools  bool // there is a spool, though the rule may not use it now
+	path    *Path
+	lookNow func()                  // asks for a refresh now
+	own     *loopguard.OwnAddresses // learns which address and port we send from
+	blocked string                  // why it is never opened (diversion.go); "": it is
+	// refused is b.refuse, and failed is b.countFailure, made once: a method value made
+	// per call would be an allocation per call.
+	refused, failed func(i int, err error)
+
+	ifIndex atomic.Int32 // index of the interface, the last one while pending
+
+	// Guarded by the path's mu: what is gathered of a batch.
+	flows []*flow
+	out   []multicast.Datagram
+	meta  []datagram
+
+	mu      sync.Mutex      // guards the rest
+	ctx     context.Context // ends run; set before it is refreshed
+	drains  *sync.WaitGroup // likewise
+	rules   int             // how many leave through it
+	stopped bool
+
+	// The socket.
+	socket     Sender // nil while pending
+	source     multicast.Source
+	probe      multicast.Probe
+	state      account.State
+	reason     string
+	since      time.Time
+	rest       time.Time        // not to be opened before, if the source is
+	restSource multicast.Source // this one: its socket failed at once
+
+	// What waits.
+	budget          account.BindingBudget
+	queue           queue
+	spooledRules    []*Rule // those that have something on disk
+	spilling        bool    // what waits goes to the disk
+	storing         int     // messages on their way there
+	needsRedelivery bool    // there was no room for a message, which the broker is to repeat
+	draining        bool    // run is at work
+	again           bool    // and is to look once more
+
+	// Of transmit, while Send is under way.
+	failures  int // datagrams that can never leave
+	onFailure func(i int, err error)
+
+	// What the kernel does not take (refusal.go).
+	refusal     refusal   // of the datagram in front of queue
+	departures  uint64    // how often something has left
+	tooLong     int       // length of the shortest payload that was found never to leave; 0: none is known
+	stillSince  time.Time // nothing has left since, though there was something; zero: it has
+	refuser     error     // why
+	stuck       string    // why nothing leaves, once that has lasted; "": something does
+	stuckSince  time.Time
+	stuckLogged time.Time // the stuckSince that was logged last
+	swept       uint64    // what is before this number in queue has gone to the disk, if its rule uses one
+
+	// What the socket reports only when it is asked (inspect.go).
+	answered    uint64 // what has come to the socket's port, as far as it is counted in
+	unclaimed   uint64 // what has come to the port of any socket
+	unsegmented string // why datagrams are given to the kernel one by one; "" is in runs where they can be
+}
+
+func newBinding(want multicast.Binding, p *Path) *binding {
+	b := &binding{
+		want: want, open: p.open, path: p, budget: p.budget.ForBinding(), latency: &p.latency, spools: p.spool != nil,
+		own: p.own, lookNow: p.lookNow, log: p.log,
+		state: account.StatePending, reason: "not opened yet", since: time.Now(), spilling: true,
+	}
+	b.refused, b.failed = b.refuse, b.countFailure
+	return b
+}
+
+// block has the binding never opened, before it is put to work.
+func (b *binding) block(d Diversion) {
+	b.blocked = d.Route.Diversion()
+	b.ifIndex.Store(int32(d.Index))
+	b.probe = multicast.Probe{Result: multicast.ProbeGateway, Detail: b.blocked}
+}
+
+// refresh holds the binding against the interfaces as they are now: it opens the
+// socket when source and interface are there, and closes it when they are gone
+// or have changed.
+func (b *binding) refresh(ctx context.Context, interfaces []multicast.Interface) {
+	if b.blocked != "" {
+		b.pend(errors.New(b.blocked))
+		return
+	}
+	src, err := b.want.ResolveIn(interfaces)
+	b.mu.Lock()
+	same := b.socket != nil && err == nil && src.Same(b.source)
+	if same && src.Queue != b.source.Queue {
+		b.source.Queue, b.tooLong = src.Queue, 0
+		b.socket.SetQueue(src.Queue)
+		b.noteSegments()
+	}
+	resting := b.socket == nil && err == nil && src.Same(b.restSource) && time.Now().Before(b.rest)
+	stopped := b.stopped
+	b.mu.Unlock()
+	if same || resting || stopped {
+		return
+	}
+	if err != nil {
+		b.pend(err)
+		return
+	}
+	b.close() // before the new one, which may want the same source port
+	s, err := b.open(src)
+	if err != nil {
+		b.pend(err)
+		return
+	}
+	probe := s.Probe(ctx)
+	if probe.Result == multicast.ProbeRewritten || probe.Result == multicast.ProbeGateway {
+		// Right source, right target, or nothing: what left now would carry another
+		// address, or go to a gateway.
+		s.Close()
+		b.pend(errors.New(probe.Detail))
+		b.mu.Lock()
+		b.probe = probe
+		b.mu.Unlock()
+		return
+	}
+	b.up(s, src, probe)
+}
+
+// up puts a socket to work; what waited goes first.
+func (b *binding) up(s Sender, src multicast.Source, probe multicast.Probe) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopped {
+		s.Close()
+		return
+	}
+	b.socket, b.source, b.probe = s, src, probe
+	b.answered = 0
+	b.own.Add(s.LocalAddr())
+	b.ifIndex.Store(int32(src.Index))
+	b.state, b.reason, b.since = account.StateUp, "", time.Now()
+	if probe.Result == multicast.ProbeRefused {
+		b.state, b.reason = account.StateDegraded, probe.Detail
+	}
+	attrs := []any{"interface", src.Interface, "source", s.LocalAddr(), "rules", b.rules, "self_test", probe.Result}
+	if probe.Detail != "" {
+		attrs = append(attrs, "detail", probe.Detail)
+	}
+	if n := b.queue.len(); n > 0 {
+		attrs = append(attrs, "waiting", n)
+	}
+	if n := b.onDisk(); n > 0 {
+		attrs = append(attrs, "spooled", n)
+	}
+	b.log.Info("binding up", attrs...)
+	b.noteSegments()
+	b.wake()
+}
+
+// warn logs that the binding became pending.
+func (b *binding) warn(err error) {
+	attrs := []any{"rules", b.rules, "err", err}
+	if b.want.Source.IsValid() {
+		attrs = append([]any{"source", mapping.PrefixText(b.want.Source)}, attrs...)
+	}
+	if b.want.Interface != "" {
+		attrs = append([]any{"interface", b.want.Interface}, attrs...)
+	}
+	b.log.Warn("binding pending; it goes on by itself when it can", attrs...)
+}
+
+// pend closes the socket and says why.
+func (b *binding) pend(err error) {
+	b.close()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	was, is := b.reason, err.Error()
+	b.reason = is
+	if b.state == account.StatePending && constantPart(was) == constantPart(is) {
+		return
+	}
+	b.state, b.since = account.StatePending, time.Now()
+	b.warn(err)
+	b.onSourceLost()
+}
+
+// constantPart is a reason without what differs from one look to the next though the
+// cause is the same: ports and other numbers, and what there is instead, which stands in
+// parentheses. Each try takes another port, and on a host of containers interfaces come
+// and go all the time; that must not be logged each time.
+func constantPart(reason string) string {
+	depth := 0
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '(':
+			depth++
+		case r == ')' && depth > 0:
+			depth--
+		case depth == 0 && (r < '0' || r > '9'):
+			return r
+		}
+		return -1
+	}, reason)
+}
+
+func (b *binding) pending() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.state == account.StatePending
+}
+
+// busy reports whether datagrams wait for the socket, or are being sent.
+func (b *binding) busy() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.socket != nil && !b.queue.empty()
+}
+
+func (b *binding) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.shut()
+}
+
+// shut closes the socket, if there is one. Callers hold mu.
+func (b *binding) shut() {
+	b.refusal, b.tooLong, b.stillSince, b.stuck = refusal{}, 0, time.Time{}, ""
+	if b.socket != nil {
+		b.countUnclaimed()
+		b.own.Remove(b.socket.LocalAddr())
+		b.socket.Close()
+		b.socket, b.source, b.probe = nil, multicast.Source{}, multicast.Probe{}
+		b.path.settled.Notify()
+	}
+}
+
+// refuse is called by Send for a datagram that can never leave.
+func (b *binding) refuse(i int, err error) {
+	b.meta[i].dropped = true
+	b.meta[i].target.drop(reasonOf(err), err)
+}
+
+// reopenPause is how long a socket that cannot send is left closed.
+const reopenPause = time.Second
+
+// stalled is called with the reason why Send took no more. Callers hold mu.
+func (b *binding) stalled(err error) {
+	if errors.Is(err, multicast.ErrPending) && b.socket != nil {
+		// A socket that opens and then cannot send must not be opened, tested
+		// and logged many times a second.
+		if now := time.Now(); now.Sub(b.since) < reopenPause {
+			b.restSource, b.rest = b.source, now.Add(reopenPause)
+		}
+		b.shut()
+		b.state, b.reason, b.since = account.StatePending, err.Error(), time.Now()
+		b.warn(err)
+		b.onSourceLost()
+		b.lookNow()
+	}
+}
+
+// spillAll hands what waits in memory for a socket to the disk, if there is one; it reports
+// whether nothing is on its way there any more.
+func (b *binding) spillAll() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for !b.queue.empty() {
+		w := &b.queue.front()[0]
+		switch {
+		case w.gone:
+		case w.ack == nil:
+			b.giveUp(w, account.DropStopped, nil)
+		case !b.spillOne(w):
+			return b.storing == 0
+		}
+		b.queue.pop()
+	}
+	return b.storing == 0
+}
+
+// stop closes the socket. What still waits is not acknowledged, so the broker
+// has it; a QoS 0 message it has not.
+func (b *binding) stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.shut()
+	b.stopped = true
+	for !b.queue.empty() {
+		w := b.queue.pop()
+		if w.gone {
+			continue
+		}
+		b.budget.Release(w.size())
+		if w.ack == nil {
+			w.target.drop(account.DropStopped, nil)
+		}
+	}
+}

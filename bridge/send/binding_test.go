@@ -1,0 +1,146 @@
+package send
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"topicast/bridge/account"
+	"topicast/bridge/multicast"
+	"topicast/bridge/session"
+	"topicast/internal/lab/fake"
+	"topicast/mapping"
+)
+
+func TestARuleWaitsForItsInterfaceAndGoesOnByItself(t *testing.T) {
+	n := &fake.Network{}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	s := b.Status()
+	if s.Rules[0].State != account.StatePending || !strings.Contains(s.Rules[0].Reason, "iso0") {
+		t.Fatalf("rule is %s (%s), want pending for want of iso0", s.Rules[0].State, s.Rules[0].Reason)
+	}
+	batch := []session.Message{fake.Message("t", "1", 1), fake.Message("t", "2", 0), fake.Message("t", "3", 1)}
+	b.send.Handle(batch)
+	if !batch[0].Hold || batch[1].Hold || !batch[2].Hold {
+		t.Error("QoS 1 is to be held until it can leave, QoS 0 is not")
+	}
+	if got := b.Status().Rules[0].Drops; got["pending"] != 1 {
+		t.Errorf("drops %v, want the QoS 0 message: it would be late by then", got)
+	}
+	a := newAcked()
+	a.watch(b.working.bindings[0])
+	n.Set(fake.Iso0)
+	b.refresh(context.Background())
+	if diff := cmp.Diff([]string{"1", "3"}, a.wait(2)); diff != "" {
+		t.Errorf("acknowledged (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"239.1.1.1:5000 1", "239.1.1.1:5000 3"}, n.LastSocket().Took()); diff != "" {
+		t.Errorf("sent (-want +got):\n%s", diff)
+	}
+	if got := b.Status().Rules[0]; got.State != account.StateUp || got.Source != "172.17.0.1:40000" || got.Interface != "iso0" {
+		t.Errorf("rule is %+v", got)
+	}
+}
+
+func TestRulesWithEqualBindingsShareOneSocket(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	var rules []mapping.SendRule
+	for i := range 100 {
+		rules = append(rules, fake.SendRule(t, fmt.Sprint(i), fmt.Sprint("t/", i), fmt.Sprintf("239.1.1.%d:5000", i)))
+	}
+	newRig(t, n, fake.Plenty, rules...)
+	if len(n.Sockets) != 1 {
+		t.Errorf("%d sockets for one source", len(n.Sockets))
+	}
+}
+
+func TestARewrittenSourceIsNotUsed(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}, Probe: multicast.Probe{
+		Result: multicast.ProbeRewritten, Wanted: netip.MustParseAddrPort("172.17.0.1:40000"),
+		Seen: netip.MustParseAddrPort("10.0.0.2:40000"), Detail: "a NAT rule of this host rewrites 172.17.0.1 to 10.0.0.2"}}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	b.send.Handle([]session.Message{fake.Message("t", "x", 1)})
+	if got := n.LastSocket().Took(); got != nil || !n.LastSocket().Closed {
+		t.Fatalf("sent %q from a source that is rewritten", got)
+	}
+	if got := b.Status().Rules[0]; got.State != account.StatePending || got.Reason != n.Probe.Detail || got.SelfTest.Result != "rewritten" {
+		t.Errorf("rule is %+v", got)
+	}
+	n.Probe = multicast.Probe{Result: multicast.ProbeVerified}
+	b.refresh(context.Background())
+	fake.WaitFor(t, "the message to leave once the rule is gone", func() bool { return len(n.LastSocket().Took()) == 1 })
+}
+
+func TestTheSocketFollowsTheInterface(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	b.refresh(context.Background())
+	if len(n.Sockets) != 1 {
+		t.Fatalf("an unchanged interface cost %d sockets", len(n.Sockets))
+	}
+	first := n.LastSocket()
+	n.Set(fake.Interface("iso0", 9, "172.17.0.1/16")) // recreated: another index
+	b.refresh(context.Background())
+	if !first.Closed || n.LastSocket().Src.Index != 9 {
+		t.Errorf("socket of index 3 closed: %v; now on index %d, want 9", first.Closed, n.LastSocket().Src.Index)
+	}
+	n.Set(fake.Interface("iso0", 9, "172.17.0.9/16")) // the address went
+	b.refresh(context.Background())
+	if !n.LastSocket().Closed || b.Status().Rules[0].State != account.StatePending {
+		t.Error("still sending from an address that is no longer there")
+	}
+}
+
+func TestASendThatFindsTheSourceGoneMakesTheBindingPendingAndItHeals(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	n.LastSocket().Allow(1, fmt.Errorf("network is unreachable: %w", multicast.ErrPending))
+	batch := []session.Message{fake.Message("t", "1", 1), fake.Message("t", "2", 1)}
+	b.send.Handle(batch)
+	if !n.LastSocket().Closed || b.Status().Rules[0].State != account.StatePending {
+		t.Fatal("the binding is not pending")
+	}
+	if len(b.changed) != 1 {
+		t.Error("nobody was told to look at the interfaces now")
+	}
+	if batch[0].Hold || !batch[1].Hold {
+		t.Error("1 left and is done, 2 is to be held")
+	}
+	b.refresh(context.Background())
+	if len(n.Sockets) != 1 {
+		t.Fatal("reopened at once: a socket that cannot send would be opened and tested without end")
+	}
+	b.working.bindings[0].rest = time.Time{}
+	b.refresh(context.Background())
+	fake.WaitFor(t, "the datagram that waited", func() bool { return len(n.LastSocket().Took()) == 1 })
+}
+
+func TestWhatStillWaitsAtTheEndIsCountedOrLeftToTheBroker(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	n.LastSocket().Allow(0, nil)
+	<-n.LastSocket().Free
+	b.send.Handle([]session.Message{fake.Message("t", "1", 0), fake.Message("t", "2", 1)})
+	a := newAcked()
+	a.watch(b.working.bindings[0])
+	b.working.bindings[0].stop()
+	if got := b.Status(); got.Rules[0].Drops["stopped"] != 1 || got.Queue.Messages != 0 {
+		t.Errorf("drops %v, queue %+v", got.Rules[0].Drops, got.Queue)
+	}
+	if len(a.some) != 0 {
+		t.Error("a message that did not leave was acknowledged")
+	}
+}
+
+func TestAFirewallThatRefusesTheProbeDegradesTheRule(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}, Probe: multicast.Probe{Result: multicast.ProbeRefused, Detail: "a firewall"}}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	if got := b.Status().Rules[0]; got.State != account.StateDegraded || got.Reason != "a firewall" {
+		t.Errorf("rule is %s (%s)", got.State, got.Reason)
+	}
+}

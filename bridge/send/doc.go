@@ -1,0 +1,2 @@
+// Package send carries messages to the network.
+package send

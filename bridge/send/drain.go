@@ -1,0 +1,238 @@
+package send
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"topicast/bridge/account"
+	"topicast/bridge/multicast"
+)
+
+// Steps 3 to 5 of the way of a datagram that has to wait (wait.go).
+
+// drainBatch is how many waiting datagrams one call to the kernel is given: few
+// enough that the reader, which needs the same lock, does not wait long.
+const drainBatch = 64
+
+// run sends what waits, in order, and ends when there is nothing that can be sent
+// now, or the socket is gone.
+func (b *binding) run() {
+	work := new(drainWork)
+	for pause := firstPause; ; {
+		work.suspects = false
+		s, progress, err := b.drainSpool(work)
+		if s != nil && (err == nil || work.suspects) { // what suffers alone delays no other
+			var more bool
+			var failed error
+			s, more, failed = b.drain(work)
+			if progress = progress || more; err == nil {
+				err = failed
+			}
+		}
+		b.path.settled.Notify()
+		if progress {
+			pause, work.askPause, work.askAt = firstPause, 0, time.Time{}
+		}
+		switch {
+		case s == nil:
+		case errors.Is(err, multicast.ErrNoBuffer):
+			pauseFor(b.ctx, pause)
+			pause = min(2*pause, maxPause)
+			work.ask(s, time.Now())
+		case err != nil:
+			_ = s.Wait(b.ctx) // what ails the socket shows at the next send
+		}
+		if b.idle(s == nil || b.ctx.Err() != nil, progress || err != nil) {
+			return
+		}
+	}
+}
+
+// idle reports whether run is to end: because it must, or because it made no
+// progress and nobody has called wake meanwhile.
+func (b *binding) idle(must, busy bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	// Whoever looks once a second does not wait for the lock, and may find it taken each time.
+	b.checkStuck(time.Now())
+	if !must && (busy || b.again) {
+		b.again = false
+		return false
+	}
+	b.draining, b.again = false, false
+	return true
+}
+
+// drainWork is the memory of run.
+type drainWork struct {
+	out   [drainBatch]multicast.Datagram
+	done  []*pendingAck
+	spool spoolWork
+
+	suspects bool // a datagram in front of a queue may be one that can never leave
+	queue    queueState
+	askAt    time.Time // whether it is idle is asked at the earliest
+	askPause time.Duration
+}
+
+// queueState is what was seen of the interface's queue before the first send of a round; what
+// is sent after it may find there what that has left.
+type queueState int
+
+const (
+	notSeen queueState = iota
+	seenIdle
+	seenBusy
+)
+
+// ask asks whether the interface's queue is idle, if that is of use. It takes the kernel
+// the longer the more interfaces there are, so that it is asked ever more rarely.
+func (work *drainWork) ask(s Sender, now time.Time) {
+	work.queue = notSeen
+	if !work.suspects || now.Before(work.askAt) {
+		return
+	}
+	if work.queue = seenBusy; s.Idle() {
+		work.queue = seenIdle
+	}
+	work.askPause = min(max(2*work.askPause, firstPause), maxAskPause)
+	work.askAt = now.Add(work.askPause)
+}
+
+// seen is what was seen of the queue, for the first send of a round.
+func (work *drainWork) seen() (q queueState) {
+	q, work.queue = work.queue, notSeen
+	return q
+}
+
+// sent notes that n datagrams were sent: what was seen of the queue is no more.
+func (work *drainWork) sent(n int) {
+	if n > 0 {
+		work.queue = notSeen
+	}
+}
+
+// drain sends from the front of the queue. It returns the socket it used, nil when
+// there is none any more; whether the queue is shorter for it; and what keeps the
+// next datagram.
+func (b *binding) drain(work *drainWork) (s Sender, progress bool, err error) {
+	defer work.acknowledge() // outside the lock that the reader takes
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s = b.socket; s == nil {
+		return nil, false, nil
+	}
+	was := b.queue.len()
+	b.spill()
+	waits := b.sendable(time.Now())
+	if len(waits) == 0 {
+		return s, b.queue.len() < was, nil
+	}
+	out, acknowledged := work.out[:0], false
+	for i := range waits {
+		out = append(out, multicast.Datagram{Group: waits[i].group, Payload: waits[i].payload})
+		acknowledged = acknowledged || waits[i].ack != nil
+	}
+	var failed [drainBatch]error
+	n, err := b.transmit(out, acknowledged, &b.refusal, func(i int, err error) { failed[i] = err })
+	for i := range n {
+		work.settle(b, b.queue.pop(), failed[i])
+	}
+	work.sent(n)
+	if errors.Is(err, multicast.ErrNoBuffer) {
+		done, why := b.noRoom(front{out[n:], b.queue.gone, b.queue.front()[0].ack != nil, &b.refusal}, work, err)
+		for range done {
+			work.settle(b, b.queue.pop(), why)
+			why = nil // the next one has left
+		}
+	}
+	clear(out)
+	if err != nil {
+		b.stalled(err)
+	}
+	return s, b.queue.len() < was, err
+}
+
+// sendable is the part of the queue that one call to the kernel is given; what is
+// too old is dropped on the way there. Callers hold mu.
+func (b *binding) sendable(now time.Time) []queuedDatagram {
+	for !b.queue.empty() {
+		w := &b.queue.front()[0]
+		if !w.gone && !w.expired(now) {
+			break
+		}
+		if !w.gone {
+			b.giveUp(w, account.DropExpired, nil)
+		}
+		b.queue.pop()
+	}
+	front := b.queue.front()
+	n := 0
+	for n < min(len(front), drainBatch) && !front[n].gone && !front[n].expired(now) && !front[n].target.rule.onDisk() {
+		n++
+	}
+	return front[:n]
+}
+
+// expireQueued drops what has waited in memory for too long, wherever it stands in the queue:
+// while nothing is sent nobody looks at it. Callers hold mu.
+func (b *binding) expireQueued(now time.Time) {
+	for i := range b.queue.front() {
+		if w := &b.queue.front()[i]; !w.gone && w.expired(now) {
+			b.giveUp(w, account.DropExpired, nil)
+			w.void()
+		}
+	}
+	for !b.queue.empty() && b.queue.front()[0].gone {
+		b.queue.pop()
+	}
+}
+
+// expired reports whether a datagram has waited longer than max_age.
+func (w *queuedDatagram) expired(now time.Time) bool {
+	age := w.target.rule.MaxAge
+	return age > 0 && now.Sub(w.since) > age
+}
+
+// settle disposes of a datagram that has left, or never will, and remembers its
+// message if nothing else of it waits.
+func (work *drainWork) settle(b *binding, w queuedDatagram, failed error) {
+	b.budget.Release(w.size())
+	if failed == nil {
+		b.sent(&w)
+	} else {
+		w.target.drop(reasonOf(failed), failed)
+	}
+	if w.ack != nil && w.ack.settle() {
+		work.done = append(work.done, w.ack)
+	}
+}
+
+// sent enters a datagram that has waited and that the kernel took.
+func (b *binding) sent(w *queuedDatagram) {
+	w.target.rule.took(1, len(w.payload), account.MomentOf(time.Now()))
+	w.target.took(w.print)
+	b.latency.Observe(time.Since(w.since), 1)
+}
+
+// acknowledge lets the messages be acknowledged that are done.
+func (work *drainWork) acknowledge() {
+	for _, a := range work.done {
+		a.ack.Done()
+	}
+	clear(work.done)
+	work.done = work.done[:0]
+}
+
+// pauseFor sleeps, unless ctx ends before.
+func pauseFor(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return
+	case <-ctx.Done():
+		return
+	}
+}

@@ -1,0 +1,492 @@
+package send
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"topicast/bridge/account"
+	"topicast/bridge/loopguard"
+	"topicast/bridge/multicast"
+	"topicast/bridge/session"
+	"topicast/internal/lab/fake"
+	"topicast/mapping"
+)
+
+// acked stands in for a session's acknowledgements.
+type acked struct {
+	mu   sync.Mutex
+	done []string
+	some chan struct{}
+}
+
+func newAcked() *acked { return &acked{some: make(chan struct{}, 1000)} }
+
+type ackOf struct {
+	a    *acked
+	name string
+}
+
+// Redeliver is for a message that the broker is to repeat, which a session does.
+func (k ackOf) Redeliver() {}
+
+func (k ackOf) Done() {
+	k.a.mu.Lock()
+	k.a.done = append(k.a.done, k.name)
+	k.a.mu.Unlock()
+	k.a.some <- struct{}{}
+}
+
+// watch has a told when the messages that wait in b are acknowledged.
+func (a *acked) watch(b *binding) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, w := range b.queue.front() {
+		if w.ack != nil {
+			w.ack.ack = ackOf{a, string(w.payload)}
+		}
+	}
+}
+
+func (a *acked) wait(n int) []string {
+	for range n {
+		<-a.some
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.done)
+}
+
+func TestEveryMatchingRuleSendsOnceAndMessagesKeepTheirOrderWithinAGroup(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0, fake.Priv0}}
+	b := newRig(t, n, fake.Plenty,
+		fake.SendRule(t, "lamps", "lamp/{id}", "239.1.1.{id}:5000"),
+		fake.SendRule(t, "all", "lamp/#", "239.9.9.9:5000", fake.OnPriv))
+	b.send.Handle([]session.Message{fake.Message("lamp/1", "a", 0), fake.Message("lamp/2", "b", 1), fake.Message("lamp/1", "c", 1), fake.Message("lamp/2", "d", 0)})
+
+	want := map[string][]string{
+		"172.17.0.1": {"239.1.1.1:5000 a", "239.1.1.1:5000 c", "239.1.1.2:5000 b", "239.1.1.2:5000 d"},
+		"10.0.0.2":   {"239.9.9.9:5000 a", "239.9.9.9:5000 b", "239.9.9.9:5000 c", "239.9.9.9:5000 d"},
+	}
+	for _, s := range n.Sockets {
+		if diff := cmp.Diff(want[s.Src.Addr.String()], s.Took()); diff != "" {
+			t.Errorf("from %s (-want +got):\n%s", s.Src.Addr, diff)
+		}
+		if s.Calls != 1 {
+			t.Errorf("a batch took %d calls, want 1", s.Calls)
+		}
+	}
+}
+
+func TestWhatIsLostIsCountedWithRuleAndReasonAndTheRestGoesOn(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	hex := func(r *mapping.SendRule) { r.Payload, _ = mapping.ParsePayload("hex") }
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "octet", "octet/{id}", "239.1.1.{id}:5000"), fake.SendRule(t, "hex", "hex", "239.2.2.2:5000", hex))
+	n.LastSocket().Reject = map[string]error{"too long": multicast.ErrTooLong, "forbidden": fmt.Errorf("send: %w", syscall.EPERM), "odd": syscall.EINVAL}
+	oversize := fake.Message("octet/1", "", 1)
+	oversize.Oversize, oversize.Size = true, 1<<20
+	batch := []session.Message{
+		fake.Message("octet/300", "x", 1), fake.Message("hex", "4g", 1), fake.Message("nowhere", "x", 1), oversize,
+		fake.Message("octet/1", "too long", 1), fake.Message("octet/1", "forbidden", 1), fake.Message("octet/1", "odd", 1),
+		fake.Message("octet/1", "last", 1), fake.Message("hex", "41 42", 1), fake.Message("nowhere", "y", 1),
+	}
+	b.send.Handle(batch)
+
+	if diff := cmp.Diff([]string{"239.2.2.2:5000 AB", "239.1.1.1:5000 last"}, sorted(n.LastSocket().Took(), "239.2")); diff != "" {
+		t.Errorf("sent (-want +got):\n%s", diff)
+	}
+	for i, m := range batch {
+		if m.Hold {
+			t.Errorf("message %d is held: what can never leave would keep the broker from going on", i)
+		}
+	}
+	s := b.Status()
+	want := []map[string]uint64{
+		{"bad_group": 1, "oversize": 2, "firewall": 1, "refused": 1},
+		{"bad_payload": 1},
+	}
+	for i, r := range s.Rules {
+		if diff := cmp.Diff(want[i], r.Drops); diff != "" {
+			t.Errorf("drops of %s (-want +got):\n%s", r.Name, diff)
+		}
+		if r.Sent != 1 {
+			t.Errorf("%s counts %d datagrams, want 1", r.Name, r.Sent)
+		}
+	}
+	if got := s.Rules[1].FirstDrops["bad_payload"]; !strings.HasPrefix(got, "topic hex: ") {
+		t.Errorf("the first bad payload is told as %q", got)
+	}
+	if s.NoRule != 2 {
+		t.Errorf("%d messages without a rule, want 2", s.NoRule)
+	}
+	if s.Rules[0].Received != 6 || s.Rules[0].SentBytes != 4 || s.Rules[1].SentBytes != 2 {
+		t.Errorf("counters are wrong: %+v", s.Rules)
+	}
+}
+
+// sorted puts lines with the prefix first, and keeps the order otherwise.
+func sorted(lines []string, prefix string) []string {
+	slices.SortStableFunc(lines, func(a, b string) int {
+		switch pa, pb := strings.HasPrefix(a, prefix), strings.HasPrefix(b, prefix); {
+		case pa == pb:
+			return 0
+		case pa:
+			return -1
+		default:
+			return 1
+		}
+	})
+	return lines
+}
+
+func TestRetainedMessagesFollowTheRulesPolicy(t *testing.T) {
+	retained := func(payload string) session.Message {
+		m := fake.Message("t", payload, 1)
+		m.Retain = true
+		return m
+	}
+	live := func(payload string) session.Message { return fake.Message("t", payload, 1) }
+	sequence := []session.Message{retained("on"), retained("on"), live("off"), live("off"), retained("off"), retained("on"), live("on")}
+	for _, test := range []struct {
+		policy mapping.Retained
+		want   string
+	}{
+		{mapping.RetainedOnce, "on off off on on"},
+		{mapping.RetainedAlways, "on on off off off on on"},
+		{mapping.RetainedNever, "off off on"},
+	} {
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000", func(r *mapping.SendRule) { r.Retained = test.policy }))
+		for _, m := range sequence { // one a batch, as reconnects bring them
+			b.send.Handle([]session.Message{m})
+		}
+		var got []string
+		for _, line := range n.LastSocket().Took() {
+			_, payload, _ := strings.Cut(line, " ")
+			got = append(got, payload)
+		}
+		if got := strings.Join(got, " "); got != test.want {
+			t.Errorf("policy %v sent %q, want %q", test.policy, got, test.want)
+		}
+		if want := uint64(len(sequence) - len(got)); b.Status().Rules[0].Filtered["retained"] != want {
+			t.Errorf("policy %v counts %v, want %d retained", test.policy, b.Status().Rules[0].Drops, want)
+		}
+	}
+}
+
+func TestARetainedMessageThatCouldNotBeSentIsNotTakenForSent(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	n.LastSocket().Reject = map[string]error{"on": syscall.EPERM}
+	m := fake.Message("t", "on", 1)
+	m.Retain = true
+	b.send.Handle([]session.Message{m})
+	n.LastSocket().Reject = nil
+	b.send.Handle([]session.Message{m})
+	if got := n.LastSocket().Took(); len(got) != 1 {
+		t.Errorf("sent %q, want it once, now that it can be", got)
+	}
+}
+
+func TestADatagramThatWouldBlockWaitsInOrderAndHoldsItsAcknowledgement(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0, fake.Priv0}}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "slow", "slow", "239.1.1.1:5000"), fake.SendRule(t, "well", "well", "239.2.2.2:5000", fake.OnPriv))
+	slow, well := n.Sockets[0], n.Sockets[1]
+	if slow.Src.Interface != "iso0" {
+		slow, well = well, slow
+	}
+	slow.Allow(1, nil)
+	<-slow.Free // nobody waits yet
+	first := []session.Message{fake.Message("slow", "1", 1), fake.Message("slow", "2", 1), fake.Message("well", "3", 1), fake.Message("slow", "4", 0)}
+	b.send.Handle(first)
+	a := newAcked()
+	a.watch(b.working.Rules[0].binding)
+	if got := []bool{first[0].Hold, first[1].Hold, first[2].Hold, first[3].Hold}; !slices.Equal(got, []bool{false, true, false, false}) {
+		t.Fatalf("held: %v, want only the QoS 1 message that waits", got)
+	}
+	if got := well.Took(); len(got) != 1 {
+		t.Fatalf("the other binding sent %q: one trouble must stay one trouble", got)
+	}
+	fake.WaitFor(t, "the queue has tried the socket in vain", func() bool {
+		slow.Mu.Lock()
+		defer slow.Mu.Unlock()
+		return slow.Calls == 2
+	})
+	// What comes later queues behind, although the socket has room again by then.
+	slow.Mu.Lock()
+	slow.Room = 1
+	slow.Mu.Unlock()
+	for _, m := range first { // the batch's memory is the session's again
+		copy(m.Payload, "?????")
+	}
+	second := []session.Message{fake.Message("slow", "5", 1)}
+	b.send.Handle(second)
+	a.watch(b.working.Rules[0].binding)
+	if got := b.Status().Queue; got.Messages != 3 || got.Bytes != 3*(account.Overhead+1) {
+		t.Fatalf("queue is %+v, want three datagrams", got)
+	}
+	slow.Allow(10, nil)
+	if diff := cmp.Diff([]string{"2", "5"}, a.wait(2)); diff != "" {
+		t.Errorf("acknowledged (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"239.1.1.1:5000 1", "239.1.1.1:5000 2", "239.1.1.1:5000 4", "239.1.1.1:5000 5"}, slow.Took()); diff != "" {
+		t.Errorf("sent (-want +got):\n%s", diff)
+	}
+	if got := b.Status(); got.Queue.Messages != 0 || got.Queue.Bytes != 0 || got.Rules[0].Sent != 4 {
+		t.Errorf("afterwards: queue %+v, %d sent", got.Queue, got.Rules[0].Sent)
+	}
+}
+
+func TestAMessageToSeveralBindingsIsAcknowledgedAfterTheLast(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0, fake.Priv0}}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "a", "t", "239.1.1.1:5000"), fake.SendRule(t, "b", "t", "239.2.2.2:5000", fake.OnPriv))
+	for _, s := range n.Sockets {
+		s.Allow(0, nil)
+		<-s.Free
+	}
+	batch := []session.Message{fake.Message("t", "x", 1)}
+	b.send.Handle(batch)
+	if !batch[0].Hold {
+		t.Fatal("not held, although it waits twice")
+	}
+	a := newAcked()
+	a.watch(b.working.bindings[0])
+	a.watch(b.working.bindings[1])
+	n.Sockets[0].Allow(1, nil)
+	fake.WaitFor(t, "the first to be sent", func() bool { return len(n.Sockets[0].Took()) == 1 })
+	if len(a.some) != 0 {
+		t.Fatal("acknowledged after the first of two")
+	}
+	n.Sockets[1].Allow(1, nil)
+	a.wait(1)
+}
+
+func TestAFullQueueDropsTheOldestQoS0AndKeepsWhatIsToBeAcknowledged(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newRig(t, n, 3*(account.Overhead+1), fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	n.LastSocket().Allow(0, nil)
+	<-n.LastSocket().Free
+	batch := []session.Message{fake.Message("t", "1", 0), fake.Message("t", "2", 0), fake.Message("t", "3", 1), fake.Message("t", "4", 0), fake.Message("t", "5", 0), fake.Message("t", "6", 0), fake.Message("t", "7", 1)}
+	b.send.Handle(batch)
+	// 4 and 5 push out 1 and 2; 6 finds a QoS 1 message in front, and goes itself; 7 is left to the broker.
+	var waiting []string
+	for _, w := range b.working.bindings[0].queue.front() {
+		waiting = append(waiting, string(w.payload))
+	}
+	if diff := cmp.Diff([]string{"3", "4", "5"}, waiting); diff != "" {
+		t.Errorf("waiting (-want +got):\n%s", diff)
+	}
+	if got := b.Status().Rules[0].Drops["queue_full"]; got != 3 {
+		t.Errorf("%d drops counted, want 3", got)
+	}
+	if !batch[2].Hold || !batch[6].Hold {
+		t.Error("3 and 7 are to be held")
+	}
+}
+
+func TestTopicsBeyondTheMemoryAreStillRouted(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t/{n}", "239.1.1.1:{n}"))
+	for i := range maxRoutes {
+		b.send.routes[fmt.Sprint("other/", i)] = &route{}
+	}
+	b.send.flows[flowKey{}] = &flow{}
+	b.send.Handle([]session.Message{fake.Message("t/5", "x", 1)})
+	if got := n.LastSocket().Took(); len(got) != 1 || len(b.send.routes) != 1 || len(b.send.flows) != 1 {
+		t.Errorf("sent %q, %d topics and %d flows remembered", got, len(b.send.routes), len(b.send.flows))
+	}
+}
+
+func TestTheSendPathDoesNotAllocate(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t/{n}", "239.1.1.1:{n}"))
+	b.working.bindings[0].socket = fake.BlackHole{Socket: n.LastSocket()}
+	batch := make([]session.Message, 64)
+	for i := range batch {
+		batch[i] = session.Message{Topic: fmt.Append(nil, "t/", 1+i%7), Payload: bytes.Repeat([]byte{byte(i)}, 128), QoS: 1}
+	}
+	if got := fake.Allocations(func() { b.send.Handle(batch) }); got != 0 {
+		t.Errorf("%v allocations for a batch of %d", got, len(batch))
+	}
+	if n.LastSocket().Asked == 0 {
+		t.Error("nobody asked for the carrier")
+	}
+}
+
+func BenchmarkHandle(b *testing.B) {
+	for _, topics := range []int{1, 100, 10_000} {
+		b.Run(fmt.Sprint("topics=", topics), func(b *testing.B) {
+			n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+			br := newRig(b, n, fake.Plenty, benchRule())
+			br.working.bindings[0].socket = fake.BlackHole{Socket: n.LastSocket()}
+			batch := make([]session.Message, 512)
+			i := 0
+			for b.Loop() {
+				for j := range batch {
+					batch[j] = session.Message{Topic: fmt.Appendf(batch[j].Topic[:0], "t/%d", 1+i%topics), Payload: payload128, QoS: 1}
+					i++
+				}
+				br.send.Handle(batch)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(batch)), "ns/message")
+		})
+	}
+}
+
+func TestDebugLogsEachDatagramAndInfoNone(t *testing.T) {
+	for level, want := range map[slog.Level]int{slog.LevelDebug: 2, slog.LevelInfo: 0} {
+		var out bytes.Buffer
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+		b.send.log = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level}))
+		n.LastSocket().Allow(2, fmt.Errorf("gone: %w", multicast.ErrPending))
+		b.send.Handle([]session.Message{fake.Message("t", "abc", 1), fake.Message("t", "d", 1), fake.Message("t", "e", 1)})
+		if got := strings.Count(out.String(), "rule=r topic=t group=239.1.1.1:5000 source=172.17.0.1:40000 interface=iso0"); got != want {
+			t.Errorf("at %v: %d lines, want %d:\n%s", level, got, want, &out)
+		}
+	}
+}
+
+func TestWhatIsRefusedAfterItWaitedIsNotCountedAsSent(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	s := n.LastSocket()
+	s.Allow(0, nil)
+	<-s.Free
+	b.send.Handle([]session.Message{fake.Message("t", "forbidden", 1), fake.Message("t", "good", 1)})
+	a := newAcked()
+	a.watch(b.working.bindings[0])
+	s.Mu.Lock()
+	s.Reject = map[string]error{"forbidden": syscall.EPERM}
+	s.Mu.Unlock()
+	s.Allow(5, nil)
+	if diff := cmp.Diff([]string{"forbidden", "good"}, a.wait(2)); diff != "" {
+		t.Errorf("acknowledged (-want +got):\n%s", diff)
+	}
+	if got := b.Status().Rules[0]; got.Sent != 1 || got.Drops["firewall"] != 1 {
+		t.Errorf("%d sent, drops %v", got.Sent, got.Drops)
+	}
+}
+
+func TestAQueueThatNeverEmptiesKeepsNoMemoryOfWhatLeft(t *testing.T) {
+	var q queue
+	of := &routeTarget{rule: &Rule{sendTotals: new(sendTotals)}}
+	for i := range 100_000 {
+		q.push(queuedDatagram{target: of, payload: []byte{byte(i)}})
+		if i >= 10 {
+			q.pop()
+		}
+	}
+	if q.len() != 10 || cap(q.items) > 10_000 || of.rule.InMemory() != 10 {
+		t.Errorf("%d wait in room for %d, and %d count as waiting", q.len(), cap(q.items), of.rule.InMemory())
+	}
+}
+
+func TestARetainedMessageThatWaitsIsNotTakenForSent(t *testing.T) {
+	n := &fake.Network{}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	m := fake.Message("t", "on", 1)
+	m.Retain = true
+	// The broker repeats it after a reconnect; were that one acknowledged, and
+	// this process to die, nobody would have it.
+	for range 2 {
+		batch := []session.Message{m}
+		b.send.Handle(batch)
+		if !batch[0].Hold {
+			t.Fatal("acknowledged, though it was never sent")
+		}
+	}
+	n.Set(fake.Iso0)
+	b.refresh(t.Context())
+	fake.WaitFor(t, "both to leave", func() bool { return len(n.LastSocket().Took()) == 2 && b.Status().Queue.Messages == 0 })
+	b.send.Handle([]session.Message{m})
+	if got := b.Status().Rules[0]; got.Sent != 2 || got.Filtered["retained"] != 1 {
+		t.Errorf("%d sent, drops %v; want the one after that held back", got.Sent, got.Drops)
+	}
+}
+
+func TestARetainedMessageTwiceInABatchIsSentOnce(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	m := fake.Message("t", "on", 1)
+	m.Retain = true
+	b.send.Handle([]session.Message{m, m})
+	if got := n.LastSocket().Took(); len(got) != 1 {
+		t.Errorf("sent %q", got)
+	}
+}
+
+// The broker hands back what a receive rule has made of a datagram of the same group.
+func TestAMessageThatWasADatagramOfItsGroupIsFiltered(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newRigOf(t, n, rigOptions{QueueSize: fake.Plenty}, []mapping.SendRule{fake.SendRule(t, "out", "both", "239.1.1.1:5000")},
+		[]mapping.ReceiveRule{fake.ReceiveRule(t, "in", "239.1.1.1:5000", "both")})
+	b.send.guard.Add(loopguard.PublishedDigest(3, netip.MustParseAddrPort("239.1.1.1:5000"), []byte("both"), []byte("ON")), time.Now())
+	b.send.Handle([]session.Message{fake.Message("both", "ON", 1), fake.Message("both", "ON", 1)})
+	if got, want := n.LastSocket().Took(), []string{"239.1.1.1:5000 ON"}; !slices.Equal(got, want) {
+		t.Errorf("sent %q, want %q", got, want)
+	}
+	if got := b.Status().Rules[0].Filtered["loop"]; got != 1 {
+		t.Errorf("%d filtered, want 1", got)
+	}
+}
+
+// A drain that waits for its socket is waited for; and none begins once the binding has
+// stopped, though the spool tells at any time that a message is safe, and so that there is
+// something to be sent.
+func TestTheEndWaitsForTheDrainsAndNoneBeginsAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "a", "239.1.1.1:5000"))
+		release := make(chan struct{})
+		s := n.LastSocket()
+		s.OnWait = func() { <-release }
+		s.Allow(0, nil)
+		<-s.Free
+		b.send.Handle([]session.Message{fake.Message("a", "1", 1)})
+		synctest.Wait()
+		if !b.send.Stop(t.Context()) {
+			t.Error("the socket is not closed")
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			b.drains.Wait()
+		}()
+		synctest.Wait()
+		select {
+		case <-ended:
+			t.Error("the end is over, and a drain is at work")
+		default:
+		}
+		close(release)
+		<-ended
+		o := b.working.bindings[0]
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.wake(); o.draining {
+			t.Error("a drain has begun after the end")
+		}
+	})
+}
+
+var payload128 = make([]byte, 128)
+
+// benchRule is rule without a test to fail.
+func benchRule() mapping.SendRule {
+	f, _ := mapping.ParseFilter("t/{n}")
+	g, _ := mapping.ParseGroup("239.{n>>16&255}.{n>>8&255}.{n&255}:5000")
+	p, _ := mapping.ParsePayload("raw")
+	return mapping.SendRule{Name: "r", Filter: f, Group: g, Payload: p, Binding: mapping.Binding{
+		Interface: "iso0", Source: netip.MustParsePrefix("172.17.0.1/32"), TTL: 1}}
+}

@@ -1,0 +1,230 @@
+package send
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"topicast/bridge/account"
+	"topicast/bridge/multicast"
+	"topicast/mapping"
+)
+
+// What the kernel does not take for long. A full queue of the interface (ENOBUFS) or a
+// full send buffer has room again, and what is to be acknowledged waits for that. But
+// some datagrams never pass a queue, and look the same: longer than a shaper's burst or
+// than its queue, or dropped by a filter of tc. Such a one would withhold its
+// acknowledgement for ever, and with it all that the broker has in flight, of every rule.
+// So of one that was refused for bufferPatience it is found out whether it can leave:
+//
+//   - twice the queue was idle, and has refused it all the same; or
+//   - it was refused for otherPatience, in which others have left, or the next one
+//     leaves now, tried alone. A slow shaper may take a short one sooner than a long one.
+//
+// Then it is dropped (no_buffer). How long it was is remembered: of one as long it is found
+// out at once, and the next one is tried at once if it is shorter. Where neither holds, it
+// waits. When nothing at all has left for stuckPatience, the rules are degraded, and those
+// that use the disk go there.
+//
+// So each acknowledgement that is withheld here is released: the datagram leaves; it is
+// dropped as one that never can, or by max_age; the disk has it; or the interface goes, and
+// on_down decides. At the end, and where there is no room, the broker keeps it.
+//
+// A datagram of QoS 0 is dropped after bufferPatience, and at once where nothing leaves;
+// for a full send buffer it waits.
+const (
+	bufferPatience = time.Second
+	otherPatience  = 10 * time.Second
+	stuckPatience  = 2 * time.Second
+	stuckQuiet     = 10 * time.Minute // how often that is logged
+
+	// How long the queue is left alone between two tries: longer each time.
+	firstPause = time.Millisecond
+	maxPause   = 50 * time.Millisecond
+
+	// maxAskPause is how rarely it is asked at last whether the queue is idle.
+	maxAskPause = time.Second
+)
+
+// refusal is what is known of a datagram in front of a queue, in memory or on disk, that
+// the kernel refuses. The binding's mu guards it.
+type refusal struct {
+	of    uint64    // which one, by its number
+	since time.Time // when it was refused first; zero: it was not
+	left  uint64    // how often something had left by then
+	idle  int       // how often in a row it was refused by a queue that was seen idle
+}
+
+// suspects reports whether it is to be found out if a datagram can leave at all. Callers
+// hold mu.
+func (b *binding) suspects(r *refusal, length int, now time.Time) bool {
+	return now.Sub(r.since) >= bufferPatience || b.tooLong > 0 && length >= b.tooLong
+}
+
+// front is what waits in a queue, in memory or on disk.
+type front struct {
+	waits        []multicast.Datagram // the first of them is refused
+	number       uint64               // of the first
+	acknowledged bool                 // it is of a message that is
+	refusal      *refusal             // what is known of it
+}
+
+// noRoom is called when the socket had no room (err) for what is in front of a queue. It returns
+// how many are done with: none; the first, which is dropped because of why; or the first,
+// and the second, which has left. Callers hold mu.
+func (b *binding) noRoom(f front, work *drainWork, err error) (done int, why error) {
+	now, r, to, length := time.Now(), f.refusal, f.waits[0].Group, len(f.waits[0].Payload)
+	if r.since.IsZero() || r.of != f.number {
+		*r = refusal{of: f.number, since: now, left: b.departures}
+	}
+	switch work.seen() {
+	case seenIdle:
+		r.idle++
+	case seenBusy:
+		r.idle = 0
+	}
+	suspected := b.suspects(r, length, now)
+	known := b.tooLong > 0 && length >= b.tooLong
+	patient := now.Sub(r.since) >= otherPatience
+	next := -1 // the length of the next one
+	if len(f.waits) > 1 {
+		next = len(f.waits[1].Payload)
+	}
+	switch {
+	case !suspected:
+		return 0, nil
+	case !f.acknowledged:
+		if now.Sub(r.since) < bufferPatience {
+			return 0, nil
+		}
+		*r = refusal{}
+		return 1, err
+	case r.idle > 1:
+		done, why = 1, fmt.Errorf("%w; it is idle, and refuses %d bytes to %s all the same: is the burst or the queue of a shaper too small for them, or does a filter of tc drop them?",
+			err, length, to)
+	case patient && r.left != b.departures:
+		done = 1
+	case next >= 0 && (patient || known && next < length) && b.leaves(f.waits[1:2]):
+		done = 2
+	default:
+		work.suspects = true
+		return 0, nil
+	}
+	if why == nil {
+		why = fmt.Errorf("%w; it takes others, and has refused %d bytes to %s for long: is the burst or the queue of a shaper too small for them?", err, length, to)
+	}
+	if (b.tooLong == 0 || length < b.tooLong) && (done == 1 || next < length) {
+		b.tooLong = length
+	}
+	*r = refusal{}
+	b.clearStuck("what was in front of the queue can never leave, and is dropped")
+	return done, why
+}
+
+// leaves reports whether a datagram that is sent alone leaves. Callers hold mu.
+func (b *binding) leaves(one []multicast.Datagram) bool {
+	ok := true
+	n, _ := b.transmit(one, true, nil, func(int, error) { ok = false })
+	return ok && n == 1
+}
+
+// forgetLength forgets how long a datagram is that can never leave, if one as long has.
+// Callers hold mu.
+func (b *binding) forgetLength(sent []multicast.Datagram) {
+	for i := 0; i < len(sent) && b.tooLong > 0; i++ {
+		if len(sent[i].Payload) >= b.tooLong {
+			b.tooLong = 0
+		}
+	}
+}
+
+// departed notes that something has left. Callers hold mu.
+func (b *binding) departed() {
+	b.departures++
+	b.clearStuck("datagrams leave again")
+}
+
+// clearStuck ends the state in which nothing leaves. Callers hold mu.
+func (b *binding) clearStuck(why string) {
+	b.stillSince = time.Time{}
+	if b.stuck == "" {
+		return
+	}
+	b.stuck = ""
+	if b.stuckLogged == b.stuckSince {
+		b.log.Info(why, "interface", b.source.Interface, "rules", b.rules, "after", time.Since(b.stuckSince).Round(time.Millisecond))
+	}
+}
+
+// notTaken notes that the socket has taken nothing. Callers hold mu.
+func (b *binding) notTaken(err error) {
+	if b.stillSince.IsZero() {
+		b.stillSince = time.Now()
+	}
+	b.refuser = err
+}
+
+// checkStuck finds out whether nothing has left for too long though the socket is there.
+// Callers hold mu.
+func (b *binding) checkStuck(now time.Time) {
+	switch {
+	case b.queue.empty() && len(b.spooledRules) == 0:
+		b.clearStuck("nothing waits any more") // the next one is tried
+		return
+	case b.stillSince.IsZero() || b.stuck != "" || b.socket == nil || now.Sub(b.stillSince) < stuckPatience:
+		return
+	case errors.Is(b.refuser, multicast.ErrNoBuffer):
+		b.stuck = "the queue of interface " + b.source.Interface + " takes no datagrams (ENOBUFS); messages of QoS 1 and 2 wait until it does"
+	default:
+		b.stuck = "the send buffer for interface " + b.source.Interface + " is full, and nothing leaves it; messages of QoS 1 and 2 wait until something does"
+	}
+	b.stuckSince = b.stillSince
+	if b.stuckSince.Sub(b.stuckLogged) >= stuckQuiet { // a slow line is stuck again and again
+		b.stuckLogged = b.stuckSince
+		b.log.Warn("no datagrams leave, though the interface is up; messages of QoS 1 and 2 wait until they do",
+			"interface", b.source.Interface, "rules", b.rules, "waiting", b.queue.len(), "err", b.refuser)
+	}
+	b.spilling = true
+	b.swept = 0
+	b.spill()
+}
+
+// sweep hands to the disk what waits in memory while nothing leaves, of the rules that use
+// it, and drops what is of QoS 0. Callers hold mu.
+func (b *binding) sweep() {
+	for n := max(b.swept, b.queue.gone); ; n++ {
+		b.swept = n
+		w := b.queue.at(n)
+		switch {
+		case w == nil:
+			for !b.queue.empty() && b.queue.front()[0].gone {
+				b.queue.pop()
+			}
+			return
+		case w.gone:
+		case w.target.rule.OnDown == mapping.OnDownLatest && w.target.place != n+1:
+			b.giveUp(w, account.DropSuperseded, nil)
+			w.void()
+		case w.ack == nil && b.tooLate(w.target.rule):
+			b.giveUp(w, account.DropNoBuffer, errors.New(b.stuck))
+			w.void()
+		case w.ack == nil, w.target.rule.spool == nil:
+		case !b.spillOne(w):
+			return
+		default:
+			w.void()
+		}
+	}
+}
+
+// tooLate reports whether what is of QoS 0 is dropped while nothing leaves: not where it
+// waits for the send buffer, nor where the latest is wanted. Callers hold mu.
+func (b *binding) tooLate(r *Rule) bool {
+	return r.OnDown != mapping.OnDownLatest && errors.Is(b.refuser, multicast.ErrNoBuffer)
+}
+
+// bypasses reports whether a message goes to the disk at once, because nothing leaves and
+// all that came before it has gone there. Callers hold mu.
+func (b *binding) bypasses(w *queuedDatagram) bool {
+	return b.stuck != "" && w.ack != nil && w.target.rule.spool != nil && b.swept >= b.queue.gone+uint64(b.queue.len()) && b.appendToSpool(w)
+}

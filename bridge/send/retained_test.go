@@ -1,0 +1,373 @@
+package send
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"topicast/bridge/lastsent"
+	"topicast/bridge/multicast"
+	"topicast/bridge/session"
+	"topicast/internal/lab/fake"
+	"topicast/mapping"
+)
+
+// restarted is a bridge that remembers in a folder. When the test calls end, the
+// bridge has ended in good order.
+func restarted(t *testing.T, n *fake.Network, o rigOptions, dir string, rules ...mapping.SendRule) (b *rig, end func()) {
+	t.Helper()
+	o.QueueSize, o.LastSent = fake.Plenty, lastsent.Open(lastsent.Options{Dir: dir})
+	t.Cleanup(func() { end() })
+	b = newRigOf(t, n, o, rules, nil)
+	ended := false
+	return b, func() {
+		if !ended {
+			ended = true
+			for _, o := range b.working.bindings {
+				o.stop()
+			}
+			o.LastSent.Close()
+		}
+	}
+}
+
+// kept hands over a message that the broker had kept, or another that it had not.
+func (b *rig) kept(topic, payload string) { b.handOver(topic, payload, true) }
+func (b *rig) live(topic, payload string) { b.handOver(topic, payload, false) }
+
+func (b *rig) handOver(topic, payload string, retain bool) {
+	m := fake.Message(topic, payload, 1)
+	m.Retain = retain
+	b.send.Handle([]session.Message{m})
+}
+
+func (b *rig) nothingWaits() bool {
+	r := b.working.Rules[0]
+	return r.InMemory() == 0 && r.InSpool() == 0
+}
+
+func TestARestartSendsNoRetainedMessageAgain(t *testing.T) {
+	dir := t.TempDir()
+	r := fake.SendRule(t, "r", "t/{id}", "239.1.1.{id}:5000")
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b, end := restarted(t, n, rigOptions{}, dir, r)
+	b.kept("t/1", "one")
+	b.live("t/2", "two") // as a retained message comes while there is a subscription
+	b.live("t/3", "three")
+	b.live("t/3", "") // cleared
+	end()
+	for range 2 {
+		n = &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		b, end = restarted(t, n, rigOptions{}, dir, r)
+		b.kept("t/1", "one")
+		b.kept("t/2", "two")
+		if got := n.Payloads(); got != "" {
+			t.Errorf("sent %q again", got)
+		}
+		if got := b.Status().Rules[0]; got.Filtered["retained"] != 2 || len(got.Drops) != 0 {
+			t.Errorf("filtered %v, dropped %v", got.Filtered, got.Drops)
+		}
+		end()
+	}
+	n = &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b, _ = restarted(t, n, rigOptions{}, dir, r)
+	b.kept("t/1", "one") // as before
+	b.kept("t/2", "new")
+	b.kept("t/2", "new")
+	b.kept("t/3", "three") // was cleared
+	b.kept("t/4", "four")
+	b.live("t/1", "one") // published now
+	if got := n.Payloads(); got != "new,three,four,one" {
+		t.Errorf("sent %q", got)
+	}
+}
+
+func TestOtherPoliciesRememberNothing(t *testing.T) {
+	dir := t.TempDir()
+	rules := []mapping.SendRule{
+		fake.SendRule(t, "always", "a", "239.1.1.1:5000", func(r *mapping.SendRule) { r.Retained = mapping.RetainedAlways }),
+		fake.SendRule(t, "never", "n", "239.1.1.2:5000", func(r *mapping.SendRule) { r.Retained = mapping.RetainedNever }),
+	}
+	for range 2 {
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		b, end := restarted(t, n, rigOptions{}, dir, rules...)
+		b.live("a", "a")
+		b.kept("a", "a")
+		b.live("n", "n")
+		b.kept("n", "n")
+		if got := n.Payloads(); got != "a,a,n" {
+			t.Errorf("sent %q", got)
+		}
+		for _, r := range b.send.routes {
+			for i := range r.targets {
+				if r.targets[i].sent != nil {
+					t.Errorf("%s remembers what was sent", r.topic)
+				}
+			}
+		}
+		end()
+	}
+}
+
+// Devices that have not had the message get it, though it is the same.
+func TestARuleThatSendsOtherwiseSendsRetainedMessagesAgain(t *testing.T) {
+	base := func() mapping.SendRule { return fake.SendRule(t, "r", "t", "239.1.1.1:5000") }
+	group, err := mapping.ParseGroup("239.1.1.2:5000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hex, err := mapping.ParsePayload("hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes := map[string]func(*mapping.SendRule){
+		"group":      func(r *mapping.SendRule) { r.Group = group },
+		"payload":    func(r *mapping.SendRule) { r.Payload = hex },
+		"name":       func(r *mapping.SendRule) { r.Name = "other" },
+		"Interface":  func(r *mapping.SendRule) { r.Binding.Interface = "" },
+		"Source":     func(r *mapping.SendRule) { r.Binding.Source = netip.MustParsePrefix("172.17.0.0/16") },
+		"SourcePort": func(r *mapping.SendRule) { r.Binding.SourcePort = 5353 },
+		"TTL":        func(r *mapping.SendRule) { r.Binding.TTL = 9 },
+		"Loopback":   func(r *mapping.SendRule) { r.Binding.Loopback = false },
+		"DSCP":       func(r *mapping.SendRule) { r.Binding.DSCP = 46 },
+		"Fragment":   func(r *mapping.SendRule) { r.Binding.Fragment = false },
+	}
+	binding := reflect.TypeFor[mapping.Binding]()
+	for i := range binding.NumField() {
+		if name := binding.Field(i).Name; changes[name] == nil && name != "IPv6" { // which the group says too
+			t.Errorf("is what was sent with another %s known?", name)
+		}
+	}
+	const payload = "6f6e"
+	for what, change := range changes {
+		for _, reload := range []bool{false, true} {
+			dir := t.TempDir()
+			n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+			b, end := restarted(t, n, rigOptions{}, dir, base())
+			b.kept("t", payload)
+			next := base()
+			change(&next)
+			if reload {
+				b.reload(t, []mapping.SendRule{next}, nil)
+			} else {
+				end()
+				b, end = restarted(t, n, rigOptions{}, dir, next)
+			}
+			b.kept("t", payload)
+			b.kept("t", payload)
+			if got := strings.Count(n.Payloads(), ",") + 1; got != 2 {
+				t.Errorf("another %s, by a reload: %v: sent %q, want it twice", what, reload, n.Payloads())
+			}
+			end()
+		}
+	}
+}
+
+// A device is to end up with what the broker has: what was last sent is not what it
+// will have when something else waits.
+func TestARetainedMessageGoesBehindWhatWaits(t *testing.T) {
+	r := fake.SendRule(t, "r", "t", "239.1.1.1:5000")
+	for _, spool := range []bool{false, true} {
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		o := rigOptions{}
+		if spool {
+			o.Spool = rigSpool{On: fake.OpenSpool(t, t.TempDir(), 16<<20), Dir: "dir"}
+		}
+		b, _ := restarted(t, n, o, t.TempDir(), r)
+		b.kept("t", "on")
+		n.Set()
+		b.refresh(t.Context())
+		b.live("t", "off") // waits
+		b.kept("t", "on")  // the broker has it again
+		n.Set(fake.Iso0)
+		b.refresh(t.Context())
+		fake.WaitFor(t, "all to leave", func() bool { return n.Payloads() == "on,off,on" })
+		fake.WaitFor(t, "nothing to wait", b.nothingWaits)
+		b.kept("t", "on")
+		if got := n.Payloads(); got != "on,off,on" {
+			t.Errorf("spool %v: sent %q", spool, got)
+		}
+	}
+}
+
+// The same with more of the topic on disk than the socket takes now.
+func TestARetainedMessageGoesBehindAllThatIsOnDisk(t *testing.T) {
+	dir, state := t.TempDir(), t.TempDir()
+	r := fake.SendRule(t, "r", "t", "239.1.1.1:5000")
+	on := fake.OpenSpool(t, dir, 16<<20)
+	b, end := restarted(t, &fake.Network{}, rigOptions{Spool: rigSpool{On: on, Dir: dir}}, state, r)
+	b.live("t", "off")
+	b.live("t", "dim")
+	b.spilled(t)
+	end()
+	if err := on.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}, Room: 1}
+	b, _ = restarted(t, n, rigOptions{Spool: rigSpool{On: fake.OpenSpool(t, dir, 16<<20), Dir: dir}}, state, r)
+	fake.WaitFor(t, "the first", func() bool { return n.Payloads() == "off" })
+	b.kept("t", "off")
+	n.LastSocket().Allow(9, nil)
+	fake.WaitFor(t, "nothing to wait", b.nothingWaits)
+	fake.WaitFor(t, "all to leave", func() bool { return n.Payloads() == "off,dim,off" })
+	fake.WaitFor(t, "it on disk", func() bool { return b.knownAfterAKill(t, state, 0, "t", "off") })
+}
+
+// On disk it is not said that on was sent last while off, which was to leave before on
+// once more, still waits: with a message of QoS 0 nobody would repeat the last on.
+func TestNothingIsKnownOnDiskOfATopicThatWaits(t *testing.T) {
+	dir := t.TempDir()
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0, fake.Priv0}}
+	b, _ := restarted(t, n, rigOptions{}, dir, fake.SendRule(t, "r", "t", "239.1.1.1:5000"), fake.SendRule(t, "other", "o", "239.1.1.1:5000", fake.OnPriv))
+	b.live("t", "on")
+	fake.WaitFor(t, "it on disk", func() bool { return b.knownAfterAKill(t, dir, 0, "t", "on") })
+	for _, s := range n.Sockets {
+		if s.Src.Interface == "iso0" {
+			s.Allow(0, nil)
+			<-s.Free
+		}
+	}
+	b.live("t", "off")
+	b.live("t", "on")
+	b.live("o", "other")
+	fake.WaitFor(t, "another topic on disk", func() bool { return b.knownAfterAKill(t, dir, 1, "o", "other") })
+	if b.knownAfterAKill(t, dir, 0, "t", "on") {
+		t.Error("the topic is on disk, though others of it wait")
+	}
+}
+
+// What was lost on its way has not reached the devices, and what is in the broker goes
+// there, though it is what was sent before that.
+func TestAfterALossARetainedMessageIsSentAgain(t *testing.T) {
+	r := fake.SendRule(t, "r", "t", "239.1.1.1:5000", fake.MaxAge(time.Millisecond))
+	for what, lose := range map[string]func(*fake.Network, *rig){
+		"refused by the kernel": func(n *fake.Network, b *rig) {
+			n.LastSocket().Reject = map[string]error{"off": syscall.EPERM}
+			b.live("t", "off")
+		},
+		"too old in memory": func(n *fake.Network, b *rig) {
+			n.Set()
+			b.refresh(t.Context())
+			b.live("t", "off")
+			time.Sleep(2 * time.Millisecond)
+			n.Set(fake.Iso0)
+			b.refresh(t.Context())
+		},
+	} {
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		b, _ := restarted(t, n, rigOptions{}, t.TempDir(), r)
+		b.kept("t", "on")
+		lose(n, b)
+		fake.WaitFor(t, "nothing to wait", b.nothingWaits)
+		b.kept("t", "on")
+		if got := n.Payloads(); got != "on,on" {
+			t.Errorf("%s: sent %q", what, got)
+		}
+	}
+}
+
+func TestARetainedMessageGoesBehindWhatAReloadBringsToItsGroup(t *testing.T) {
+	here, there := fake.SendRule(t, "r", "t", "239.1.1.1:5000"), fake.SendRule(t, "r", "t", "239.1.1.2:5000")
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b, _ := restarted(t, n, rigOptions{}, t.TempDir(), here)
+	b.kept("t", "on")
+	b.reload(t, []mapping.SendRule{there}, nil)
+	n.Set()
+	b.refresh(t.Context())
+	b.live("t", "off") // waits, to go there
+	b.reload(t, []mapping.SendRule{here}, nil)
+	b.kept("t", "on") // which is what was last sent here
+	n.Set(fake.Iso0)
+	b.refresh(t.Context())
+	fake.WaitFor(t, "nothing to wait", b.nothingWaits)
+	fake.WaitFor(t, "all to leave", func() bool { return n.Payloads() == "on,off,on" })
+}
+
+// An update of topicast switches no device again.
+func TestTheKeyOfARuleStaysWhatItIs(t *testing.T) {
+	b := newRig(t, &fake.Network{}, fake.Plenty, fake.SendRule(t, "r", "t/{id}", "239.1.1.{id}:5000"))
+	if key := b.working.Rules[0].sentKey("t/1", netip.MustParseAddrPort("239.1.1.1:5000")); key != 0x3f5f8a37e5f70bd2 {
+		t.Errorf("the key is %#x: what a version before has kept would not be found", key)
+	}
+}
+
+func TestAfterARestartARetainedMessageGoesBehindWhatIsOnDisk(t *testing.T) {
+	dir, state := t.TempDir(), t.TempDir()
+	r := fake.SendRule(t, "r", "t/+", "239.1.1.1:5000")
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	on := fake.OpenSpool(t, dir, 16<<20)
+	b, end := restarted(t, n, rigOptions{Spool: rigSpool{On: on, Dir: dir}}, state, r)
+	b.kept("t/1", "on")
+	b.kept("t/2", "as it was")
+	n.Set()
+	b.refresh(t.Context())
+	b.live("t/1", "off")
+	b.spilled(t)
+	end()
+	if err := on.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, _ = restarted(t, n, rigOptions{Spool: rigSpool{On: fake.OpenSpool(t, dir, 16<<20), Dir: dir}}, state, r)
+	b.kept("t/1", "on")
+	b.kept("t/2", "as it was")
+	b.spilled(t)
+	n.Set(fake.Iso0)
+	b.refresh(t.Context())
+	fake.WaitFor(t, "the disk to be empty", b.nothingWaits)
+	if got := n.Payloads(); got != "on,as it was,off,on" {
+		t.Errorf("sent %q", got)
+	}
+}
+
+// knownAfterAKill reports whether the next process would know that a rule has sent a
+// payload to 239.1.1.1:5000, were this one killed now.
+func (b *rig) knownAfterAKill(t *testing.T, dir string, rule int, topic, payload string) bool {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "last-sent"))
+	if err != nil {
+		t.Error(err)
+	}
+	left := t.TempDir()
+	if err := os.WriteFile(filepath.Join(left, "last-sent"), data, 0o600); err != nil {
+		t.Error(err)
+	}
+	s := lastsent.Open(lastsent.Options{Dir: left})
+	defer s.Close()
+	r := b.working.Rules[rule]
+	return s.Entry(r.sentKey(topic, netip.MustParseAddrPort("239.1.1.1:5000"))).Was(lastsent.Print([]byte(payload)))
+}
+
+// What a kill leaves on disk must not hold back what the devices do not have.
+func TestWhatIsNoLongerSoIsOffTheDiskBeforeADatagramLeaves(t *testing.T) {
+	dir := t.TempDir()
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b, _ := restarted(t, n, rigOptions{}, dir, fake.SendRule(t, "r", "t/+", "239.1.1.1:5000"))
+	known := func(topic, payload string) bool { return b.knownAfterAKill(t, dir, 0, topic, payload) }
+	b.live("t/1", "on")
+	b.live("t/2", "on")
+	fake.WaitFor(t, "both on disk", func() bool { return known("t/1", "on") && known("t/2", "on") })
+	var seen []bool
+	b.working.bindings[0].socket = &watched{n.LastSocket(), func() { seen = append(seen, known("t/1", "on"), known("t/2", "on")) }}
+	b.live("t/1", "off")
+	if want := []bool{false, true}; !slices.Equal(seen, want) {
+		t.Errorf("when off leaves for topic 1, a kill leaves on as the last sent of 1 and 2: %v, want %v", seen, want)
+	}
+	fake.WaitFor(t, "it on disk", func() bool { return known("t/1", "off") })
+}
+
+// watched calls before it sends.
+type watched struct {
+	*fake.Socket
+	before func()
+}
+
+func (w *watched) Send(batch []multicast.Datagram, failed func(int, error)) (int, error) {
+	w.before()
+	return w.Socket.Send(batch, failed)
+}

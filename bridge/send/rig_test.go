@@ -1,0 +1,223 @@
+package send
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"topicast/bridge/account"
+	"topicast/bridge/lastsent"
+	"topicast/bridge/loopguard"
+	"topicast/bridge/multicast"
+	"topicast/bridge/spool"
+	"topicast/internal/lab/fake"
+	"topicast/mapping"
+)
+
+// rig is the send side on a network that a test writes the script of: without a bridge and
+// without a broker. Tests hand it batches of messages.
+type rig struct {
+	send    *Path
+	working *Generation
+	budget  *account.MemBudget
+	own     loopguard.OwnAddresses
+	options rigOptions
+	network *fake.Network
+	drains  sync.WaitGroup
+	ctx     context.Context
+	stop    context.CancelFunc // of ctx
+	changed chan struct{}      // a look at the interfaces was asked for
+}
+
+type rigOptions struct {
+	QueueSize int64
+	LastSent  *lastsent.Store
+	Logger    *slog.Logger
+	Spool     rigSpool
+}
+
+type rigSpool struct {
+	On  *spool.Spool
+	Dir string
+}
+
+// rigStatus is what a rig has of a bridge's status.
+type rigStatus struct {
+	Rules  []Status
+	NoRule uint64
+	Queue  struct{ Messages, Bytes int64 }
+	Spool  struct {
+		Messages int
+		Bytes    int64
+	}
+}
+
+func newRig(t testing.TB, n *fake.Network, queue int64, rules ...mapping.SendRule) *rig {
+	t.Helper()
+	return newRigOf(t, n, rigOptions{QueueSize: queue}, rules, nil)
+}
+
+func newRigOf(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRule, receive []mapping.ReceiveRule) *rig {
+	t.Helper()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.LastSent == nil {
+		o.LastSent = lastsent.Open(lastsent.Options{})
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	b := &rig{options: o, network: n, budget: account.NewMemBudget(o.QueueSize), changed: make(chan struct{}, 1), working: new(Generation), ctx: ctx, stop: stop}
+	b.send = New(Options{
+		Log: o.Logger, LastSent: o.LastSent, Budget: b.budget, Own: &b.own, Spool: o.Spool.On, Repeats: true,
+		Guard: loopguard.NewDedupCache(loopguard.Options{Guard: true, Memory: 1000, Time: 10 * time.Second}),
+		Open: func(src multicast.Source) (Sender, error) {
+			s, err := n.Open(src)
+			if err != nil {
+				return nil, err
+			}
+			return s, nil
+		},
+		Settled: new(account.Signal),
+		LookNow: func() {
+			select {
+			case b.changed <- struct{}{}:
+			default:
+			}
+		},
+	})
+	b.swap(t, send, receive)
+	t.Cleanup(func() {
+		stop()
+		for _, o := range b.working.bindings {
+			o.stop()
+		}
+		b.drains.Wait()
+		b.checkSeries(t)
+	})
+	return b
+}
+
+// reload puts other rules to work. Those of receive say what comes back.
+func (b *rig) reload(t testing.TB, send []mapping.SendRule, receive []mapping.ReceiveRule) {
+	t.Helper()
+	b.checkSeries(t)
+	b.swap(t, send, receive)
+}
+
+func (b *rig) swap(t testing.TB, send []mapping.SendRule, receive []mapping.ReceiveRule) {
+	t.Helper()
+	table, err := mapping.Compile(send, receive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, next := b.working, b.send.Build(table, b.working, nil)
+	next.Attach(b.ctx, &b.drains)
+	if interfaces, err := b.network.Interfaces(); err == nil && len(before.Rules) > 0 {
+		next.OpenEarly(b.ctx, before, interfaces)
+	}
+	b.budget.Divide(next.Sockets(), len(receive) > 0)
+	b.send.Activate(next, before)
+	before.RetireOld(next)
+	b.working = next
+	b.refresh(b.ctx)
+}
+
+// refresh looks at the interfaces.
+func (b *rig) refresh(ctx context.Context) {
+	if interfaces, err := b.network.Interfaces(); err == nil {
+		b.send.Refresh(ctx, interfaces)
+	}
+}
+
+// watch does what is done now and then, until ctx ends.
+func (b *rig) watch(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for i := 1; ; i++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		b.send.FindStuck(time.Now())
+		b.send.SpillAgain()
+		if i%10 == 0 {
+			b.send.ExpireOld()
+		}
+	}
+}
+
+// watching looks once a second for bindings from which nothing leaves.
+func (b *rig) watching(d time.Duration) {
+	for ; d > 0; d -= min(d, time.Second) {
+		time.Sleep(min(d, time.Second))
+		b.send.FindStuck(time.Now())
+	}
+}
+
+// spillAll hands to the disk what waits in memory, as at the end.
+func (b *rig) spillAll(t *testing.T) {
+	t.Helper()
+	b.send.SpillAll(t.Context(), func() bool { return true })
+}
+
+func (b *rig) Status() (s rigStatus) {
+	view := b.working.View(nil, time.Now())
+	for i, r := range b.working.Rules {
+		s.Rules = append(s.Rules, view.Status(r, i))
+	}
+	s.NoRule = b.send.Unmatched()
+	s.Queue.Messages, s.Queue.Bytes = b.budget.Count(), b.budget.Bytes()
+	if on := b.options.Spool.On; on != nil {
+		s.Spool.Messages, s.Spool.Bytes = on.Len(), on.Bytes()
+	}
+	return s
+}
+
+// drivenSend are the reasons for which a test of this package has lost or filtered
+// something.
+var drivenSend struct {
+	mu      sync.Mutex
+	reasons [account.NumReasons]bool
+	known   map[*account.Counters][account.NumReasons]bool // counted when a rule was looked at last; a reload may have changed it since
+}
+
+// checkSeries holds, at the end of every test, that each reason that was counted is one
+// that can happen to the rule as it is configured: then its series was there before, with 0.
+func (b *rig) checkSeries(t testing.TB) {
+	t.Helper()
+	drivenSend.mu.Lock()
+	defer drivenSend.mu.Unlock()
+	if drivenSend.known == nil {
+		drivenSend.known = make(map[*account.Counters][account.NumReasons]bool)
+	}
+	for _, r := range b.working.Rules {
+		known := drivenSend.known[&r.Counters]
+		for why := range r.All() {
+			drivenSend.reasons[why] = true
+			if !known[why] && !r.CanCount(why) {
+				t.Errorf("rule %s: %s was counted, and had no series before", r.Name, why)
+			}
+			known[why] = true
+		}
+		drivenSend.known[&r.Counters] = known
+	}
+}
+
+// allSendDriven ends the run of all tests: there has to be one for each reason.
+func allSendDriven(code int) {
+	if flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == "" && flag.Lookup("test.list").Value.String() == "" {
+		for why := range account.NumReasons {
+			if sendReasons[why] != nil && !drivenSend.reasons[why] {
+				fmt.Printf("--- FAIL: no test has counted the reason %s\n", why)
+				code = 1
+			}
+		}
+	}
+	os.Exit(code)
+}

@@ -1,0 +1,81 @@
+package send
+
+import (
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+
+	"topicast/bridge/account"
+	"topicast/bridge/lastsent"
+	"topicast/bridge/loopguard"
+	"topicast/mapping"
+)
+
+// Rule is a send rule at work: what it says, the binding it leaves through,
+// and what has become of its messages so far.
+type Rule struct {
+	*mapping.SendRule
+	*sendTotals
+	binding   *binding
+	diverted  *diverted             // nil: all its groups leave through it
+	guard     *loopguard.DedupCache // of the loop guard, for a rule that can feed a receive rule; else nil
+	spool     *spoolQueue           // what of it is in the spool; nil: there is none
+	stale     bool                  // another table is in force; under the path's mu
+	waitsFunc func() bool           // waits, once somebody has asked for it; under the path's mu
+}
+
+// waits reports whether anything of the rule waits.
+func (r *Rule) waits() bool { return r.InMemory() > 0 || r.InSpool() > 0 }
+
+// sentKey names what was last sent for a topic by all that says what the datagrams
+// are and where they go, for package lastsent.
+func (r *Rule) sentKey(topic string, group netip.AddrPort) uint64 {
+	b := &r.Binding
+	return lastsent.Key(r.Name, topic, group.String(), r.Payload.String(), b.Interface, b.Source.String(),
+		fmt.Sprint(b.SourcePort, b.TTL, b.Loopback, b.DSCP, b.IPv6, b.Fragment))
+}
+
+// sendTotals is what has become of a rule's messages. It outlives the rule, if the
+// next table has one of that name.
+type sendTotals struct {
+	account.Counters
+	received     atomic.Uint64 // messages that matched
+	sent         atomic.Uint64 // datagrams the kernel took
+	sentBytes    atomic.Uint64 // their payloads
+	LastReceived account.Moment
+	lastSent     account.Moment
+	waiting      atomic.Int64 // datagrams in the queues of bindings
+	left         atomic.Int64 // messages that stay with the broker, for there was no room, and that it is still to repeat
+	leftSince    account.Moment
+}
+
+// InMemory is how many datagrams of the rule wait in memory.
+func (r *Rule) InMemory() int { return int(r.waiting.Load()) }
+
+// InSpool is how many messages of the rule are on disk.
+func (r *Rule) InSpool() int {
+	if r.spool == nil {
+		return 0
+	}
+	return r.spool.Len()
+}
+
+// drop counts a message that is lost, and logs the first of its kind.
+func (r *Rule) drop(why account.Reason, topic string, err error) {
+	if r.Count(why, 1) {
+		r.LogFirst(r.Name, why, "topic", topic, err)
+	}
+}
+
+// took counts n datagrams with bytes of payload that the kernel took; at is a moment.
+func (r *Rule) took(n, bytes int, at int64) {
+	r.sent.Add(uint64(n))
+	r.sentBytes.Add(uint64(bytes))
+	r.lastSent.Put(at)
+}
+
+// Totals are how many messages matched, how many datagrams the kernel took, and how many
+// bytes of payload these were.
+func (r *Rule) Totals() (received, sent, bytes uint64) {
+	return r.received.Load(), r.sent.Load(), r.sentBytes.Load()
+}

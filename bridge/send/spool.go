@@ -1,0 +1,382 @@
+package send
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"topicast/bridge/account"
+	"topicast/bridge/lastsent"
+	"topicast/bridge/multicast"
+	"topicast/bridge/spool"
+	"topicast/mapping"
+)
+
+// spoolQueue is what a rule has in the spool. It holds messages, not datagrams: what
+// waits there may find another group in the next configuration.
+type spoolQueue struct {
+	*spool.Queue
+
+	sending sync.Mutex              // one at a time takes from the front
+	owner   atomic.Pointer[binding] // in whose spooledRules it was last
+	listed  bool                    // it is there now; under that binding's mu
+	refusal refusal                 // of what is in front; likewise
+	kept    int                     // what expireOld could not drop the last time
+}
+
+// onDisk reports whether the rule has something on disk, or on its way there, so
+// that what comes now has to wait behind it. Callers hold the binding's mu.
+func (r *Rule) onDisk() bool { return r.spool != nil && r.spool.listed }
+
+// listSpooled enters a rule in spooledRules. Callers hold mu.
+func (b *binding) listSpooled(r *Rule) {
+	if !r.spool.listed {
+		r.spool.listed = true
+		r.spool.owner.Store(b)
+		b.spooledRules = append(b.spooledRules, r)
+	}
+}
+
+// unlistSpooled takes it out if nothing is left on disk. Callers hold mu.
+func (b *binding) unlistSpooled(r *Rule) {
+	i := slices.Index(b.spooledRules, r)
+	if i < 0 || r.spool.Len() > 0 {
+		return // another binding's by now, or not yet empty
+	}
+	r.spool.listed = false
+	b.spooledRules = slices.Delete(b.spooledRules, i, i+1)
+}
+
+// spillOne hands what waits in memory to the disk. It is false if that takes no more
+// just now, or there is none. Callers hold mu.
+func (b *binding) spillOne(w *queuedDatagram) bool {
+	if !b.appendToSpool(w) {
+		return false
+	}
+	b.budget.Release(w.size())
+	return true
+}
+
+// appendToSpool hands a datagram's message to the disk, which copies it. It is false if
+// that takes no more just now, or there is none. Callers hold mu.
+func (b *binding) appendToSpool(w *queuedDatagram) bool {
+	t, a := w.target, w.ack
+	if t.rule.spool == nil {
+		return false
+	}
+	record := spool.Record{Age: time.Since(w.since), Topic: []byte(t.route.topic), Payload: w.original()}
+	came, ok := t.rule.spool.Append(record, func(err error) { b.stored(t, a, err) })
+	if !ok {
+		b.path.unstored.Store(true)
+		return false
+	}
+	b.listSpooled(t.rule)
+	b.storing++
+	t.newest = max(t.newest, came) // none if the disk is full
+	return true
+}
+
+// stored is called by the spool when a message is safe, or why it is not.
+func (b *binding) stored(t *routeTarget, a *pendingAck, err error) {
+	if a != nil && errors.Is(err, spool.ErrClosed) {
+		return // it is the end, and the broker has it
+	}
+	if err != nil {
+		t.drop(account.SpoolLoss(errors.Is(err, spool.ErrFull)), err)
+	}
+	if a != nil && a.settle() {
+		a.ack.Done()
+	}
+	b.mu.Lock()
+	b.storing--
+	b.spill() // there is room again
+	b.wake()
+	b.mu.Unlock()
+	b.path.settled.Notify()
+	if owner := t.rule.spool.owner.Load(); owner != b { // by a table of since then
+		owner.mu.Lock()
+		owner.wake()
+		owner.mu.Unlock()
+	}
+}
+
+// spoolWork is the memory of drainSpool.
+type spoolWork struct {
+	rules   []*Rule
+	turn    int // which of them is the first
+	records [drainBatch]spool.Record
+	revived []restored
+}
+
+// restored is a message from the disk, and why it is gone if it is. That counts when
+// it leaves the disk: what stays there is looked at anew.
+type restored struct {
+	queuedDatagram
+	why account.Reason
+	err error
+}
+
+// giveUp says why a message is gone.
+func (w *restored) giveUp(why account.Reason, err error) { w.gone, w.why, w.err = true, why, err }
+
+// lowWater is how few messages on disk are left when the rest that comes waits
+// for them in memory: else a steady stream would go by the disk for ever.
+const lowWater = 1024
+
+// drainSpool sends from the front of what each rule has on disk. It returns as
+// drain does.
+func (b *binding) drainSpool(work *drainWork) (s Sender, progress bool, err error) {
+	b.mu.Lock()
+	s = b.socket
+	work.spool.rules = append(work.spool.rules[:0], b.spooledRules...)
+	b.mu.Unlock()
+	rules, refused := work.spool.rules, 0
+	for i := range rules {
+		if s == nil {
+			return nil, progress, nil
+		}
+		at := (work.spool.turn + i) % len(rules)
+		var more bool
+		var failed error
+		s, more, failed = b.drainSpooledRule(rules[at], work)
+		progress = progress || more
+		if failed == nil {
+			continue
+		}
+		err = failed
+		if refused++; refused == refusedRules || !work.suspects || !errors.Is(err, multicast.ErrNoBuffer) {
+			work.spool.turn = at + 1
+			return s, progress, err
+		}
+	}
+	if err == nil {
+		b.stopSpilling()
+	}
+	return s, progress, err
+}
+
+// refusedRules is how many rules are tried in one round while the kernel refuses what
+// is in front of each.
+const refusedRules = 8
+
+// stopSpilling ends the storing when little is left on disk.
+func (b *binding) stopSpilling() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.spilling || b.socket == nil {
+		return
+	}
+	b.spilling = b.onDisk() > lowWater
+}
+
+// onDisk is how many messages wait on disk. Callers hold mu.
+func (b *binding) onDisk() (n int) {
+	for _, r := range b.spooledRules {
+		n += r.spool.Len()
+	}
+	return n
+}
+
+// drainSpooledRule sends from the front of what a rule has on disk.
+func (b *binding) drainSpooledRule(r *Rule, work *drainWork) (s Sender, progress bool, err error) {
+	r.spool.sending.Lock()
+	defer r.spool.sending.Unlock()
+	n, lost := r.spool.Front(work.spool.records[:], r.MaxAge)
+	r.CountSpoolLosses(r.Name, lost.Expired, lost.Damaged)
+	records := work.spool.records[:n]
+	defer clear(records)
+	all := b.path.restore(r, records, work.spool.revived[:0])
+	work.spool.revived = all
+	defer clear(all)
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s = b.socket; s == nil || len(all) < n {
+		return s, false, nil
+	}
+	done, err := b.sendRestored(r, all, records, work)
+	for i := range done {
+		if w := &all[i]; w.gone {
+			r.drop(w.why, string(records[i].Topic), w.err)
+		} else {
+			b.sent(&w.queuedDatagram)
+		}
+	}
+	r.spool.Remove(done)
+	b.unlistSpooled(r)
+	if err != nil {
+		b.stalled(err)
+	}
+	return s, done+lost.Expired+lost.Damaged > 0, err
+}
+
+// sendRestored sends what is not gone, and says how many from the front are done
+// with. Callers hold mu.
+func (b *binding) sendRestored(r *Rule, all []restored, records []spool.Record, work *drainWork) (done int, err error) {
+	out := work.out[:0]
+	var place [drainBatch]int // of each datagram in all
+	for i := range all {
+		w := &all[i]
+		if !w.gone && w.target.rule.OnDown == mapping.OnDownLatest && w.target.newest > records[i].Came {
+			w.giveUp(account.DropSuperseded, nil)
+		}
+		if !w.gone {
+			place[len(out)] = i
+			out = append(out, multicast.Datagram{Group: w.group, Payload: w.payload})
+		}
+	}
+	defer clear(out)
+	n, err := b.transmit(out, true, &r.spool.refusal, func(i int, err error) {
+		all[place[i]].giveUp(reasonOf(err), err)
+	})
+	work.sent(n)
+	if errors.Is(err, multicast.ErrNoBuffer) {
+		gone, why := b.noRoom(front{out[n:], uint64(records[place[n]].Came), true, &r.spool.refusal}, work, err)
+		if gone > 0 {
+			all[place[n]].giveUp(reasonOf(why), why)
+			n += gone
+		}
+	}
+	if n < len(out) {
+		return place[n], err
+	}
+	return len(all), err
+}
+
+var errNotTaken = errors.New("the rule does not take this topic any more")
+
+// restore finds what the messages from a rule's disk are by the table in force:
+// their groups, and their datagrams' payloads. Where the rule is not of that table
+// it finds nothing: another one sends them.
+func (p *Path) restore(r *Rule, records []spool.Record, into []restored) []restored {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r.stale {
+		return nil
+	}
+	now := time.Now()
+	for i := range records {
+		w := restored{queuedDatagram: queuedDatagram{since: now.Add(-records[i].Age), payload: records[i].Payload}}
+		p.restoreOne(r, &records[i], &w)
+		into = append(into, w)
+	}
+	p.forgetStale()
+	return into
+}
+
+// restoreOne fills w in, or says why it is gone.
+func (p *Path) restoreOne(r *Rule, record *spool.Record, w *restored) {
+	w.target = p.targetOf(r, record.Topic)
+	switch {
+	case w.target == nil:
+		w.giveUp(account.DropRemoved, errNotTaken)
+		return
+	case w.target.flow == nil:
+		w.giveUp(account.DropBadGroup, w.target.err)
+		return
+	}
+	if r.Retained == mapping.RetainedOnce {
+		w.print = lastsent.Print(record.Payload)
+	}
+	w.group = w.target.flow.group
+	if !r.Payload.Raw() {
+		var err error
+		if w.payload, err = r.Payload.Decode(nil, record.Payload); err != nil {
+			w.giveUp(account.DropBadPayload, err)
+			return
+		}
+	}
+	p.prepare(w.target, w.print)
+	w.target.delayed()
+}
+
+// targetOf is a rule's part in the route of a topic; nil: it has none. Callers hold mu.
+func (p *Path) targetOf(r *Rule, topic []byte) *routeTarget {
+	route := p.lookup(topic)
+	for i := range route.targets {
+		if route.targets[i].rule == r {
+			return &route.targets[i]
+		}
+	}
+	return nil
+}
+
+// expireOld drops what is too old: in memory, and while the source is away on disk; there
+// also of what a later message has superseded where only the latest is wanted.
+func (b *binding) expireOld() {
+	b.mu.Lock()
+	b.expireQueued(time.Now())
+	b.path.settled.Notify()
+	away := b.socket == nil
+	rules := slices.Clone(b.spooledRules)
+	b.mu.Unlock()
+	if !away {
+		return
+	}
+	work := new(spoolWork)
+	for _, r := range rules {
+		r.spool.sending.Lock()
+		_, lost := r.spool.Front(work.records[:1], r.MaxAge)
+		r.CountSpoolLosses(r.Name, lost.Expired, lost.Damaged)
+		if r.OnDown == mapping.OnDownLatest && r.spool.Len() > 2*r.spool.kept+lowWater {
+			r.spool.kept = b.compact(r, work)
+		}
+		r.spool.sending.Unlock()
+	}
+}
+
+// compact goes once through all that a rule has on disk: what was superseded is
+// dropped, and what was not goes to the end. It returns how many those are. Callers
+// hold the queue's sending.
+func (b *binding) compact(r *Rule, work *spoolWork) (kept int) {
+	for left := r.spool.Len(); left > 0; {
+		n, lost := r.spool.Front(work.records[:min(left, drainBatch)], r.MaxAge)
+		r.CountSpoolLosses(r.Name, lost.Expired, lost.Damaged)
+		left -= n + lost.Expired + lost.Damaged
+		if n == 0 {
+			break // what is left is still on its way to the disk
+		}
+		moved, ok := b.moveToEnd(r, work.records[:n])
+		kept += moved
+		clear(work.records[:n])
+		if !ok {
+			break
+		}
+		r.spool.Remove(n)
+	}
+	return kept
+}
+
+// moveToEnd appends what is still the latest of its topic once more. It is not ok
+// if the disk takes no more just now: then what it has moved is there twice; nor
+// if another table is in force.
+func (b *binding) moveToEnd(r *Rule, records []spool.Record) (moved int, ok bool) {
+	b.path.mu.Lock()
+	defer b.path.mu.Unlock()
+	if r.stale {
+		return 0, false // the next table's rule looks after it
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range records {
+		t := b.path.targetOf(r, records[i].Topic)
+		switch {
+		case t == nil:
+			r.drop(account.DropRemoved, string(records[i].Topic), errNotTaken)
+			continue
+		case t.newest > records[i].Came:
+			t.drop(account.DropSuperseded, nil)
+			continue
+		}
+		_, ok := r.spool.Append(records[i], func(err error) { b.stored(t, nil, err) })
+		if !ok {
+			return moved, false
+		}
+		b.storing++
+		t.newest = records[i].Came
+		moved++
+	}
+	return moved, true
+}

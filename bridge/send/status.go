@@ -1,0 +1,159 @@
+package send
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"topicast/bridge/account"
+	"topicast/bridge/multicast"
+	"topicast/bridge/session"
+	"topicast/mapping"
+)
+
+// Status is one send rule: what it says, what it does now, and what has become of
+// its messages since the start.
+type Status struct {
+	Name       string            `json:"name"`
+	Direction  string            `json:"direction"` // send
+	Filter     string            `json:"filter"`
+	Group      string            `json:"group"`
+	Interface  string            `json:"interface,omitempty"`
+	Source     string            `json:"source,omitempty"` // with the port once it is up
+	State      account.State     `json:"state"`
+	Reason     string            `json:"reason,omitempty"`
+	Since      time.Time         `json:"since"`
+	SelfTest   SelfTest          `json:"self_test"`
+	Unclaimed  uint64            `json:"unclaimed"`            // datagrams that came to the port it sends from, and that nobody takes; rules of one port share the count
+	OneByOne   string            `json:"one_by_one,omitempty"` // why datagrams are given to the kernel one by one, where they could leave in runs
+	Received   uint64            `json:"messages_received"`
+	Sent       uint64            `json:"datagrams_sent"`
+	SentBytes  uint64            `json:"sent_bytes"`
+	Drops      map[string]uint64 `json:"drops,omitempty"`       // what was lost, by reason
+	FirstDrops map[string]string `json:"first_drops,omitempty"` // topic and cause of the first of each reason
+	Filtered   map[string]uint64 `json:"filtered,omitempty"`    // what the configuration asks not to carry, by reason
+	account.Lately
+}
+
+// SelfTest is what the binding's probe of itself showed.
+type SelfTest struct {
+	Result string `json:"result,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// A trouble is a subscription that the broker has not granted as asked.
+type trouble struct {
+	filter mapping.Filter
+	text   string
+}
+
+// troubled divides the subscriptions in trouble into those that were refused, and
+// those that were granted with less than was asked for.
+func troubled(subs []session.SubscriptionState) (refused, lowered []trouble) {
+	for _, s := range subs {
+		switch f, err := mapping.ParseFilter(s.Filter); {
+		case err != nil:
+		case s.Active:
+			lowered = append(lowered, trouble{f, fmt.Sprintf("the subscription to %s is %s", f, s.Err)})
+		case s.Surplus: // one reason for many rules
+			refused = append(refused, trouble{f, s.Err})
+		default:
+			refused = append(refused, trouble{f, fmt.Sprintf("no subscription to %s: %s", f, s.Err)})
+		}
+	}
+	return refused, lowered
+}
+
+// View is what is known of the bindings, each asked once, and of the subscriptions that the
+// broker has not granted as asked: what the status of each rule is made with.
+type View struct {
+	now              time.Time
+	bindings         map[*binding]Status
+	refused, lowered []trouble
+}
+
+// View looks at the bindings. However many rules a binding has it is asked once: that takes
+// the lock that its messages need.
+func (g *Generation) View(subs []session.SubscriptionState, now time.Time) *View {
+	v := &View{now: now, bindings: make(map[*binding]Status, len(g.bindings))}
+	v.refused, v.lowered = troubled(subs)
+	for _, b := range g.bindings {
+		var s Status
+		b.describe(&s)
+		v.bindings[b] = s
+	}
+	return v
+}
+
+// Status is a rule as it is now; place is its place in the list.
+func (v *View) Status(r *Rule, place int) Status {
+	s := v.bindings[r.binding]
+	s.Name, s.Direction, s.Filter, s.Group = r.Name, "send", r.Filter.String(), r.Group.String()
+	s.Received, s.Sent, s.SentBytes = r.Totals()
+	s.State, s.Reason = v.Judge(r)
+	s.Drops, s.FirstDrops, s.Filtered = r.Counters.Describe()
+	s.Lately = account.Lately{LastSent: r.lastSent.Time(v.now), WaitingMemory: r.InMemory(), WaitingDisk: r.InSpool(), Place: place}
+	s.Lately.Mark(&r.Counters, &r.LastReceived, v.now)
+	return s
+}
+
+// Judge returns the state of a rule, and why it is so: by its binding, and by what the
+// broker says to its subscription. It makes no garbage.
+func (v *View) Judge(r *Rule) (account.State, string) {
+	s := v.bindings[r.binding]
+	if text, ok := covering(v.refused, r.Filter); ok {
+		return account.StatePending, text
+	}
+	if text, ok := covering(v.lowered, r.Filter); ok && s.State == account.StateUp {
+		return account.StateDegraded, text
+	}
+	if r.diverted != nil && s.State == account.StateUp {
+		return account.StateDegraded, r.diverted.binding.blocked
+	}
+	return s.State, s.Reason
+}
+
+// Unclaimed is how many datagrams came to the port that a rule sends from.
+func (v *View) Unclaimed(r *Rule) uint64 { return v.bindings[r.binding].Unclaimed }
+
+// Verified reports whether the self-test of a rule's binding saw what it is to see.
+func (v *View) Verified(r *Rule) bool {
+	return v.bindings[r.binding].SelfTest.Result == multicast.ProbeVerified.String()
+}
+
+// Mentions reports whether a text, in lower case, is in what a rule says.
+func (v *View) Mentions(r *Rule, text string) bool {
+	s := v.bindings[r.binding]
+	in := func(s string) bool { return strings.Contains(strings.ToLower(s), text) }
+	return in(r.Name) || in(r.Filter.String()) || in(r.Group.String()) || in(s.Interface) || in(s.Source)
+}
+
+func covering(troubles []trouble, of mapping.Filter) (text string, ok bool) {
+	for i := range troubles {
+		if troubles[i].filter.Covers(of) {
+			return troubles[i].text, true
+		}
+	}
+	return "", false
+}
+
+// describe fills in the binding's part.
+func (b *binding) describe(s *Status) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.State, s.Reason, s.Since = b.state, b.reason, b.since
+	if b.stuck != "" {
+		s.State, s.Reason, s.Since = account.StateDegraded, b.stuck, b.stuckSince
+	}
+	s.Interface, s.Unclaimed = b.want.Interface, b.unclaimed
+	if b.want.Source.IsValid() {
+		s.Source = mapping.PrefixText(b.want.Source)
+	}
+	if b.socket != nil {
+		s.Interface, s.Source = b.source.Interface, b.socket.LocalAddr().String()
+		s.OneByOne = b.unsegmented
+	}
+	if b.probe != (multicast.Probe{}) {
+		s.SelfTest = SelfTest{Result: b.probe.Result.String(), Detail: b.probe.Detail}
+	}
+}

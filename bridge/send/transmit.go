@@ -1,0 +1,44 @@
+package send
+
+import "topicast/bridge/multicast"
+
+// transmit is the one way out: every datagram, whether it is fresh, queued or spooled,
+// leaves by it. It sends as Sender.Send does: the first n are disposed of, and failed is
+// called for those of them that can never leave. r is what is known of the datagram in
+// front of the queue that these are of; nil: they wait in none. Callers hold mu, and there
+// is a socket.
+//
+// Where something of it is to be acknowledged, it then asks whether the interface has kept
+// its carrier: without, the kernel takes datagrams and loses them, and reports it only
+// later. If it has not, nothing counts as sent, though some may have left: those leave
+// twice, which at least once allows. What failed was called with then does not hold.
+func (b *binding) transmit(out []multicast.Datagram, acknowledged bool, r *refusal, failed func(i int, err error)) (n int, err error) {
+	b.failures, b.onFailure = 0, failed
+	n, err = b.socket.Send(out, b.failed)
+	b.onFailure = nil
+	if n > 0 && acknowledged {
+		if lost := b.socket.Carrier(); lost != nil {
+			n, err = 0, lost
+		}
+	}
+	left := n - min(b.failures, n)
+	if n > 0 && r != nil {
+		*r = refusal{}
+	}
+	if left > 0 {
+		b.departed()
+	}
+	if left == n {
+		b.forgetLength(out[:n])
+	}
+	if n == 0 && err != nil {
+		b.notTaken(err)
+	}
+	return n, err
+}
+
+// countFailure is called by Sender.Send for a datagram that can never leave.
+func (b *binding) countFailure(i int, err error) {
+	b.failures++
+	b.onFailure(i, err)
+}

@@ -1,0 +1,203 @@
+package send
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"topicast/bridge/account"
+	"topicast/bridge/session"
+	"topicast/mapping"
+)
+
+// What the kernel cannot take now. The way of a datagram that has to wait, in the
+// order of the functions below:
+//
+//	flush (path.go)
+//	  1 enqueue   into the binding's queue in memory, if its rule lets it wait
+//	  2 spill     while the source is away, and until all is sent that waited for
+//	              it: from memory to the disk, where its message is acknowledged
+//	              (spool.go)
+//	  3 run       a goroutine while there is a socket and something to send
+//	              (drain.go): the disk first,
+//	  4 drain     then the memory
+//	  5 settle    it has left, or never will: its message may be acknowledged
+//
+// All of a rule goes the same way, so its order is kept: to the disk while it has
+// something there, and out of memory only when it has not.
+
+// waitsWhileDown reports whether a message of a rule waits for a source that is away. One
+// of QoS 0 does only where the latest is wanted: else it would be late by then.
+func (r *Rule) waitsWhileDown(acknowledged bool) bool {
+	switch r.OnDown {
+	case mapping.OnDownDrop:
+		return false
+	case mapping.OnDownLatest:
+		return true
+	}
+	return acknowledged
+}
+
+// enqueue keeps a copy of a datagram until it can leave. A socket that is busy is
+// waited for whatever on_down says. Callers hold mu.
+func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message, since time.Time, a *pendingAck) {
+	rule := d.target.rule
+	if b.socket == nil {
+		if !rule.waitsWhileDown(a != nil) {
+			d.target.drop(account.DropPending, errors.New(b.reason))
+			return
+		}
+		b.supersede(d.target)
+	} else if b.stuck != "" {
+		if a == nil && b.tooLate(rule) {
+			d.target.drop(account.DropNoBuffer, errors.New(b.stuck))
+			return
+		}
+		b.supersede(d.target)
+	}
+	d.target.delayed()
+	if a != nil {
+		a.left.Add(1)
+	}
+	if b.needsRedelivery && a != nil {
+		a.ack.Redeliver() // behind others that the broker is to repeat
+		rule.countLeft(since)
+		return
+	}
+	w := queuedDatagram{group: group, payload: d.payload, target: d.target, print: d.print, ack: a, since: since}
+	if b.spools && !rule.Payload.Raw() {
+		w.message = m.Payload
+	}
+	switch {
+	case b.bypasses(&w):
+	case b.makeRoom(w.size(), a != nil):
+		w.payload, w.message = bytes.Clone(w.payload), bytes.Clone(w.message)
+		d.target.place = b.queue.push(w) + 1
+		b.spill()
+	case a != nil && b.queue.empty() && b.appendToSpool(&w):
+		b.spilling = true // the memory is others'; the disk takes it from the batch
+	default:
+		b.leaveWithBroker(&w)
+	}
+}
+
+// makeRoom takes room of the budget. QoS 0 makes it, the oldest first, and for what
+// is to be acknowledged the disk does. Callers hold mu.
+func (b *binding) makeRoom(size int, acknowledged bool) bool {
+	for !b.budget.Acquire(size) {
+		if b.queue.empty() {
+			return false
+		}
+		switch w := &b.queue.front()[0]; {
+		case w.gone:
+		case w.ack == nil:
+			b.giveUp(w, account.DropQueueFull, nil)
+		case acknowledged && b.spillOne(w):
+			b.spilling = true // until the disk is empty again
+		default:
+			return false
+		}
+		b.queue.pop()
+	}
+	return true
+}
+
+// leaveWithBroker leaves a message that there is no room for to the broker: it stays
+// unacknowledged, and so does what comes after it, until there is room and the
+// broker is made to repeat it (RequestRedelivery). What the broker does not keep is dropped.
+// Callers hold mu.
+func (b *binding) leaveWithBroker(w *queuedDatagram) {
+	a := w.ack
+	if a == nil || !b.path.repeats || !b.budget.Fits(w.size()) {
+		w.target.drop(account.DropQueueFull, fmt.Errorf("queue.size: %d bytes are waiting in all", b.budget.AllUsed()))
+		if a != nil {
+			a.settle() // its batch still counts
+		}
+		return
+	}
+	a.ack.Redeliver() // nobody takes off what it counts
+	w.target.rule.countLeft(w.since)
+	b.needsRedelivery = true
+	if !b.path.needsRedelivery.Swap(true) {
+		b.log.Warn("no room for messages (queue.size): they stay with the broker, unacknowledged, and with them what it has sent since; with a spool they would be on disk",
+			"rule", w.target.rule.Name, "waiting_bytes", b.budget.AllUsed())
+	}
+}
+
+// supersede drops the datagram of a target that waits in memory for a source
+// that is away, where only the latest is wanted. Callers hold mu.
+func (b *binding) supersede(t *routeTarget) {
+	if t.rule.OnDown != mapping.OnDownLatest || t.place == 0 {
+		return
+	}
+	if w := b.queue.at(t.place - 1); w != nil && w.target == t && !w.gone {
+		b.giveUp(w, account.DropSuperseded, nil)
+		w.void()
+	}
+}
+
+// giveUp settles what waits in memory and is not to be sent. Callers hold mu.
+func (b *binding) giveUp(w *queuedDatagram, why account.Reason, err error) {
+	b.budget.Release(w.size())
+	w.target.drop(why, err)
+	if w.ack != nil && w.ack.settle() {
+		w.ack.ack.Done()
+	}
+}
+
+// onSourceLost is called when the source has gone: what does not wait then is
+// dropped, and the rest goes to the disk. Callers hold mu.
+func (b *binding) onSourceLost() {
+	b.spilling = true
+	for i := range b.queue.front() {
+		w := &b.queue.front()[i]
+		switch {
+		case w.gone:
+		case !w.target.rule.waitsWhileDown(w.ack != nil):
+			b.giveUp(w, account.DropPending, errors.New(b.reason))
+			w.void()
+		case w.target.place != b.queue.gone+uint64(i)+1 && w.target.rule.OnDown == mapping.OnDownLatest:
+			b.giveUp(w, account.DropSuperseded, nil)
+			w.void()
+		}
+	}
+	b.spill()
+}
+
+// spill moves what waits from memory to the disk, as long as it is to go there.
+// Callers hold mu.
+func (b *binding) spill() {
+	if b.stuck != "" {
+		b.sweep()
+		return
+	}
+	for b.spilling && !b.queue.empty() {
+		w := &b.queue.front()[0]
+		switch {
+		case w.gone:
+			b.queue.pop()
+		case b.socket != nil && !w.target.rule.onDisk():
+			return // run sends it
+		case !b.spillOne(w):
+			return
+		default:
+			b.queue.pop()
+		}
+	}
+}
+
+// wake sees to it that what waits is sent while there is a socket. Nothing begins once
+// the binding has stopped: the end waits for what runs, and must not be overtaken by
+// another that begins, as when the spool reports that a message is safe. Callers hold mu.
+func (b *binding) wake() {
+	switch {
+	case b.stopped || b.socket == nil || b.queue.empty() && len(b.spooledRules) == 0:
+	case b.draining:
+		b.again = true
+	default:
+		b.draining = true
+		b.drains.Go(b.run)
+	}
+}

@@ -1,0 +1,211 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// Why the broker closed a connection. A broker of MQTT 3.1.1 cannot refuse a filter, a
+// status topic or a message with a reason, and many close the connection instead. They
+// do so again on each connection, so the cause has to be found and left out. But another
+// client with our client identifier looks the same: the broker must close the connection
+// of the one when the other comes [MQTT-3.1.4-2], whatever it was asked just then. To
+// tell them apart:
+//
+//   - The connection after one that the broker closed over something of ours is left
+//     idle for a moment, and then asked one thing after the other (cautious). If it is
+//     closed while it is idle, nothing of ours was the cause.
+//   - What the broker took before, on another connection, is not the cause, unless two
+//     connections in a row end over it, and the second was left idle first.
+
+const (
+	// usefulLife is how long a connection must live to be worth another one soon: a
+	// broker that ends them at once is given more and more time.
+	usefulLife = 5 * time.Second
+
+	// stableLife is how long a connection must live for all of this to be forgotten. Two clients
+	// with one identifier end each other's within the longest delay.
+	stableLife = 2 * maxDelay
+
+	// maxEarlyCloses is how many connections in a row the broker may end soon, and for no
+	// visible reason, before a reason is suggested.
+	maxEarlyCloses = 3
+
+	// idleTime is how long a cautious connection is left idle, less up to half of it at
+	// random, so that another client's constant delay does not meet what follows each time.
+	idleTime = 2 * time.Second
+)
+
+// closeCause is what is known from the connections that the broker closed.
+type closeCause struct {
+	earlyCloses    int  // connections in a row that the broker ended soon and for no visible reason
+	idleCloses     int  // of these, those that it ended when it had answered all
+	quietTest      bool // the next connection is left idle for so long that another client has to come
+	cautious       bool // the next connection is left idle for a moment, and then asked one thing after the other
+	suspect        any  // what the broker was asked when the last one ended; nil: nothing
+	statusAccepted bool // the broker took the status once
+}
+
+// leaveIdle asks nothing on a connection for a moment.
+func (conn *connection) leaveIdle(ctx context.Context, test bool) {
+	conn.leftIdle = true
+	d := idleTime - rand.N(idleTime/2)
+	if test {
+		d = quietTestTime
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		conn.leftIdle = false
+	case <-conn.lost:
+	case <-ctx.Done():
+	}
+}
+
+// connectionLost clears up after a connection, and finds why it ended.
+func (s *Session) connectionLost(conn *connection, life time.Duration) error {
+	err := conn.ended()
+	waits := s.unanswered(conn)
+	s.outbox.detach(conn.mqtt, ErrNotConnected)
+	s.inbox.carried = conn.mqtt.acks.carry()
+	published := s.outbox.maybePoison()
+	if errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset) {
+		if were, window := s.outbox.shrink(); were > 0 {
+			s.subscriber.reset()
+			return fmt.Errorf("%w while %d messages of QoS 2 awaited its answer; it may take fewer at once (mosquitto: max_inflight_messages): it gets %d at most from now on", err, were, window)
+		}
+	}
+	defer s.subscriber.reset()
+	switch {
+	case life >= usefulLife:
+		s.backoff.reset()
+	case s.inbox.received.Load() > conn.before:
+		s.backoff.away()
+	}
+	if s.subscriber.probe != nil && (errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset)) {
+		s.closeCause = closeCause{statusAccepted: s.closeCause.statusAccepted}
+		return s.probed(err)
+	}
+	s.interrupted()
+	if life >= stableLife {
+		s.closeCause = closeCause{statusAccepted: s.closeCause.statusAccepted}
+		return err
+	}
+	if !errors.Is(err, errBrokerClosed) && !errors.Is(err, errBrokerReset) {
+		return err
+	}
+	is := &s.closeCause
+	was := *is
+	suspect, proven := s.suspect(conn)
+	is.earlyCloses++
+	is.suspect = suspect
+	is.cautious = suspect != nil || conn.leftIdle || published && (was.cautious || was.earlyCloses > 0) // once is ordinary: none had been acknowledged yet
+	s.countClose(conn, waits)
+	switch {
+	case suspect == nil && !published: // it was asked nothing, or has answered all
+	case suspect != nil && published: // it may have been this or that
+	case proven && (!was.cautious || was.suspect != suspect):
+	case !was.cautious && is.earlyCloses >= maxEarlyCloses: // all these were hardly for another reason
+	default:
+		if was.cautious {
+			is.earlyCloses = 0 // all was well until it was asked
+		}
+		if e := s.attribute(conn, err); e != nil {
+			return e
+		}
+	}
+	if is.earlyCloses < maxEarlyCloses {
+		return err
+	}
+	return s.repeatedCloses(conn, life, waits, err)
+}
+
+// statusSuspect is the suspect that the status is.
+type statusSuspect struct{}
+
+// suspect is what the broker was asked when a connection ended, but for
+// publications; nil: nothing. proven reports whether it was taken before.
+func (s *Session) suspect(conn *connection) (suspect any, proven bool) {
+	switch a := &s.subscriber; {
+	case len(a.subscribing) > 0:
+		return a.subscribing[0], allProven(a.subscribing) && len(a.subscribing) <= a.limits.provenFilters
+	case len(a.unsubscribing) > 0:
+		return a.unsubscribing[0], false
+	case conn.statusPending:
+		return statusSuspect{}, s.closeCause.statusAccepted
+	}
+	return nil, false
+}
+
+// allProven reports whether the broker took all of them before.
+func allProven(subs []*subscription) bool {
+	return !slices.ContainsFunc(subs, func(sub *subscription) bool { return !sub.proven })
+}
+
+// attribute notes a connection that the broker closed because of what
+// it was asked. It returns what to say about it; nil: nothing yet.
+func (s *Session) attribute(conn *connection, err error) error {
+	switch {
+	case len(s.subscriber.subscribing)+len(s.subscriber.unsubscribing) > 0:
+		return s.attributeSubscribe(err)
+	case conn.statusPending:
+		return fmt.Errorf("%w when told the status; check whether it allows publishing to %q", err, s.o.Status.Topic)
+	}
+	if topic := s.outbox.dropPoisonMessage(); topic != "" {
+		return fmt.Errorf("%w when given a message on topic %q, time and again; the message is dropped: check what the broker allows this user to publish, and how much at a time", err, topic)
+	}
+	return nil
+}
+
+// interrupted notes what a connection that ended over a SUBSCRIBE leaves open. The broker
+// may have taken what was in it. And if it had something that
+// nobody wants, there may have been no room for both: the next one unsubscribes first.
+func (s *Session) interrupted() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	chunk, l := s.subscriber.subscribing, s.subscriber.limits
+	for _, sub := range chunk {
+		sub.uncertain = !sub.atBroker
+		l.unsure = l.exact
+	}
+	if n := s.subs.countAtBroker(); len(chunk) > 0 && len(s.subs.obsolete) > 0 && n >= l.mostSeen {
+		l.closedAbove = n
+	}
+}
+
+// attributeSubscribe notes a connection that the broker closed instead of
+// answering a SUBSCRIBE or an UNSUBSCRIBE. It returns what to say about it.
+func (s *Session) attributeSubscribe(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	chunk, filters, limits := s.subscriber.subscribing, s.subscriber.unsubscribing, s.subscriber.limits
+	had := s.subs.countAtBroker()
+	if len(chunk) > 0 {
+		filters = filtersOf(chunk)
+	}
+	first := filters[0]
+	switch was, ok := s.subs.obsolete[first]; {
+	case len(filters) > 1:
+		limits.shrink(filters, allProven(chunk))
+		return fmt.Errorf("%w when asked for %d filters at once, %q and others; will ask for %d", err, len(filters), first, limits.maxFilters)
+	case len(chunk) > 0:
+		sub := chunk[0]
+		if limits.recordClose(sub, had, s.subs.mayHaveMore(sub, limits), s.o.Clean); limits.closedOver[sub].leftOut {
+			sub.downgraded, s.subs.counts = false, nil
+			sub.Err = limits.closedOver[sub].outText()
+		}
+		return fmt.Errorf("%w when asked for filter %q, with %d subscriptions granted; check what it allows this user to subscribe to, and how many it takes", err, first, had)
+	case ok && was.failures == 0: // once may be chance
+		was.failures++
+		s.subs.obsolete[first] = was
+	case ok:
+		s.subs.removed(first)
+		limits.attributeFilter(first)
+	}
+	return fmt.Errorf("%w when asked to end the subscription to filter %q", err, first)
+}

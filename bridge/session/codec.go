@@ -1,0 +1,163 @@
+package session
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+)
+
+// The control packets of MQTT 3.1.1 other than PUBLISH and its acknowledgements:
+// how those of ours are written, and what is demanded of the broker's before they
+// are decoded. Another version of the protocol is another file like this one.
+//
+// A packet of the broker is checked by its fixed header first (checkHeader), so that
+// one that cannot be is never waited for and costs no memory, and once it is whole by
+// its contents (checkBody). Only then is it decoded.
+
+// protocolVersion is the level of MQTT 3.1.1, section 3.1.2.2.
+const protocolVersion = 4
+
+// packetID reads the packet identifier that begins the body of a frame.
+func packetID(body []byte) uint16 { return binary.BigEndian.Uint16(body) }
+
+// subackFailure is the return code of a refused filter.
+const subackFailure = 0x80
+
+var (
+	pingreqFrame    = encode(packets.NewControlPacket(packets.Pingreq))
+	disconnectFrame = encode(packets.NewControlPacket(packets.Disconnect))
+)
+
+// encode is a packet as it is written.
+func encode(p packets.ControlPacket) []byte {
+	var b bytes.Buffer
+	_ = p.Write(&b) // a Buffer takes all
+	return b.Bytes()
+}
+
+// encodeConnect is the CONNECT of a session. The will is what the broker is to
+// publish when the connection ends without a DISCONNECT.
+func encodeConnect(o *Options, password string) []byte {
+	p := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
+	p.ProtocolName, p.ProtocolVersion = "MQTT", protocolVersion
+	p.CleanSession, p.ClientIdentifier = o.Clean, o.ClientID
+	p.Keepalive = uint16(o.KeepAlive.Seconds())
+	p.Username, p.UsernameFlag = o.Username, o.Username != ""
+	p.Password, p.PasswordFlag = []byte(password), password != ""
+	if o.Status != nil {
+		p.WillFlag, p.WillQos, p.WillRetain = true, 1, true
+		p.WillTopic, p.WillMessage = o.Status.Topic, []byte(statusOffline)
+	}
+	return encode(p)
+}
+
+func encodeSubscribe(id uint16, filters []string, qos []byte) []byte {
+	p := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
+	p.MessageID, p.Topics, p.Qoss = id, filters, qos
+	return encode(p)
+}
+
+func encodeUnsubscribe(id uint16, filters []string) []byte {
+	p := packets.NewControlPacket(packets.Unsubscribe).(*packets.UnsubscribePacket)
+	p.MessageID, p.Topics = id, filters
+	return encode(p)
+}
+
+// decodeConnack reads a CONNACK that was checked.
+func decodeConnack(frame []byte) (present bool, code byte, err error) {
+	p, err := decode[*packets.ConnackPacket](frame)
+	if err != nil {
+		return false, 0, err
+	}
+	return p.SessionPresent, p.ReturnCode, nil
+}
+
+// decodeSuback reads a SUBACK that was checked.
+func decodeSuback(frame []byte) (id uint16, codes []byte, err error) {
+	p, err := decode[*packets.SubackPacket](frame)
+	if err != nil {
+		return 0, nil, err
+	}
+	return p.MessageID, p.ReturnCodes, nil
+}
+
+// decodeUnsuback reads an UNSUBACK that was checked.
+func decodeUnsuback(frame []byte) (id uint16, err error) {
+	p, err := decode[*packets.UnsubackPacket](frame)
+	if err != nil {
+		return 0, err
+	}
+	return p.MessageID, nil
+}
+
+// decode reads a packet of one type, and keeps nothing of the frame.
+func decode[T packets.ControlPacket](frame []byte) (p T, err error) {
+	read, err := packets.ReadPacket(bytes.NewReader(frame))
+	p, ok := read.(T)
+	if err != nil || !ok {
+		return p, violation("MQTT-4.8.0-1", shapes[frame[0]>>4].name+" that cannot be read", frame)
+	}
+	return p, nil
+}
+
+// A shape is what the fixed header of a packet type must look like when it
+// comes from a broker.
+type shape struct {
+	name  string
+	flags byte // [MQTT-2.2.2-1]
+	rest  int  // remaining length; -1: an identifier and what follows
+}
+
+var shapes = [16]shape{
+	typeConnack:  {"CONNACK", 0, 2},
+	typePuback:   {"PUBACK", 0, 2},
+	typePubrec:   {"PUBREC", 0, 2},
+	typePubrel:   {"PUBREL", 2, 2}, // [MQTT-3.6.1-1]
+	typePubcomp:  {"PUBCOMP", 0, 2},
+	typeSuback:   {"SUBACK", 0, -1},
+	typeUnsuback: {"UNSUBACK", 0, 2},
+	typePingresp: {"PINGRESP", 0, 0},
+}
+
+// checkHeader checks the fixed header of a frame other than PUBLISH.
+func checkHeader(first byte, rest int, frame []byte) error {
+	s := shapes[first>>4]
+	switch {
+	case s.name == "":
+		return violation("2.2.1", "packet type that a broker may not send", frame)
+	case first&0x0f != s.flags:
+		return violation("MQTT-2.2.2-2", s.name+" with reserved flags set", frame)
+	case rest != s.rest && (s.rest >= 0 || rest < 3):
+		return violation("MQTT-4.8.0-1", s.name+" of impossible length", frame)
+	}
+	return nil
+}
+
+// checkBody checks what follows the fixed header: a flag and a return code in
+// a CONNACK, a packet identifier in every other, and return codes in a SUBACK.
+func checkBody(first byte, body, frame []byte) error {
+	switch first >> 4 {
+	case typePingresp:
+		return nil
+	case typeConnack:
+		switch {
+		case body[0] > 1:
+			return violation("3.2.2.1", "CONNACK with reserved flags set", frame)
+		case body[0] == 1 && body[1] != 0:
+			return violation("MQTT-3.2.2-4", "CONNACK refuses, yet says that a session is present", frame)
+		case body[1] > 5:
+			return violation("3.2.2.3", "CONNACK with a reserved return code", frame)
+		}
+		return nil
+	}
+	if packetID(body) == 0 {
+		return violation("MQTT-2.3.1-1", shapes[first>>4].name+" with packet identifier 0", frame)
+	}
+	for _, code := range body[2:] { // of a SUBACK; no other is longer
+		if code > 2 && code != subackFailure {
+			return violation("MQTT-3.9.3-2", "SUBACK with a reserved return code", frame)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"time"
+)
+
+// connectTimeout bounds dialling and the wait for CONNACK together.
+const connectTimeout = 2 * dialTimeout
+
+// The way of a connection, each step by the goroutine of Run:
+//
+//	connectTo   opens it, writes CONNECT and waits for CONNACK; then its goroutines
+//	            begin: readLoop (conn.go), writeLoop (write.go), keepAlive (keepalive.go)
+//	keep        asks for the subscriptions (subscribe.go), says that we are online,
+//	            and waits until it is lost or to be left (session.go)
+//	connectionLost
+//	            clears up after one that was lost, and judges its end (closecause.go)
+//	leave       says that we are offline, and disconnects (disconnect.go)
+
+// A connection is one that the broker has accepted, as the goroutine of Run,
+// which alone uses it, sees it.
+type connection struct {
+	mqtt    *mqttConn
+	broker  string
+	present bool            // the broker remembered the session
+	before  uint64          // messages handed on before it
+	lost    <-chan struct{} // closed when it is lost
+
+	statusPending bool // the online status is on its way
+	leftIdle      bool // it is left alone, or was lost while it was; see closecause.go
+}
+
+// connectTo opens a connection to one address and does the handshake.
+func (s *Session) connectTo(ctx context.Context, u *url.URL) (*connection, error) {
+	password, err := s.password()
+	if err != nil {
+		return nil, err
+	}
+	deadline := time.Now().Add(connectTimeout)
+	conn, err := s.open(ctx, u)
+	if err != nil {
+		return nil, explain(ctx, u, err)
+	}
+	c := newMQTTConn(conn, &s.inbox, s.outbox)
+	c.persistent = !s.o.Clean
+	before := s.inbox.received.Load()
+	stop := context.AfterFunc(ctx, func() { _ = c.fail(context.Cause(ctx)) })
+	defer stop()
+	present, err := c.handshake(encodeConnect(&s.o, password), deadline)
+	if err != nil {
+		return nil, handshakeError(u, c.fail(err))
+	}
+	c.accepted(present)
+	c.running.Go(c.readLoop)
+	c.running.Go(c.writeLoop)
+	c.running.Go(func() { c.keepAlive(s.o.KeepAlive) })
+	return &connection{mqtt: c, broker: u.String(), present: present, before: before, lost: c.done}, nil
+}
+
+func (s *Session) password() (string, error) {
+	if s.o.Password == nil {
+		return "", nil
+	}
+	password, err := s.o.Password()
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("password: %w", err)
+	case password != "" && s.o.Username == "":
+		return "", errors.New("password without a user name; set username [MQTT-3.1.2-22]")
+	case len(password) > math.MaxUint16:
+		return "", fmt.Errorf("password of %d bytes: want at most 65535", len(password))
+	}
+	return password, nil
+}
+
+// handshake writes CONNECT and waits for CONNACK, which is the first that a broker
+// sends [MQTT-3.2.0-1].
+func (c *mqttConn) handshake(connect []byte, deadline time.Time) (present bool, err error) {
+	_ = c.conn.SetReadDeadline(deadline) // where these fail, so do Write and Read
+	_ = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	// What the broker said before it closed the connection, in a TLS alert or in
+	// another protocol, can still be read, and tells why.
+	_, cut := c.conn.Write(connect)
+	switch {
+	case timedOut(cut):
+		return false, errStalled
+	case cut != nil && !reset(cut):
+		return false, cut
+	}
+	for {
+		frame, err := c.connack()
+		if err != nil {
+			return false, err
+		}
+		if frame != nil {
+			_ = c.conn.SetReadDeadline(time.Time{})  // keepAlive is there for the reader
+			_ = c.conn.SetWriteDeadline(time.Time{}) // writeNow has none
+			present, code, err := decodeConnack(frame)
+			if err == nil && code != 0 {
+				err = &RefusedError{Code: code}
+			}
+			return present, err
+		}
+		if err := c.fill(); err != nil {
+			if cut != nil && alertCause(err) == nil {
+				err = cut
+			}
+			return false, err
+		}
+	}
+}
+
+// connack takes the CONNACK off the buffer; nil: it is not all there.
+func (c *mqttConn) connack() (frame []byte, err error) {
+	b := c.buf[c.r:c.w]
+	head, rest, err := fixedHeader(b)
+	if err != nil || head == 0 {
+		return nil, err
+	}
+	if b[0]>>4 != typeConnack {
+		return nil, violation("MQTT-3.2.0-1", "CONNACK is not the first packet", b)
+	}
+	if err := checkHeader(b[0], rest, b); err != nil {
+		return nil, err
+	}
+	end := head + rest
+	if len(b) < end {
+		return nil, nil
+	}
+	c.r += end
+	return b[:end], checkBody(b[0], b[head:end], b)
+}
+
+// handshakeError says why a connection that was opened came to nothing.
+func handshakeError(u *url.URL, cause error) error {
+	if e, ok := errors.AsType[*ProtocolError](cause); ok {
+		if foreign := foreignCause(e); foreign != nil {
+			return foreign
+		}
+	}
+	switch {
+	case timedOut(cause):
+		return fmt.Errorf("no CONNACK within %v; is this its MQTT port?", connectTimeout)
+	case errors.Is(cause, errBrokerClosed), errors.Is(cause, errBrokerReset):
+		return unansweredCause(u, cause)
+	}
+	return cause
+}
+
+// isOver reports whether there is no use for the connection any more.
+func (conn *connection) isOver(ctx context.Context) bool {
+	return conn.mqtt.isClosed() || ctx.Err() != nil
+}
+
+// ended waits for the remains of a lost connection, and gives what ended it.
+func (conn *connection) ended() error {
+	conn.mqtt.waitClosed()
+	return conn.mqtt.cause
+}

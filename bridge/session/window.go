@@ -1,0 +1,145 @@
+package session
+
+// Publications of QoS 1 and of QoS 2 flow beside each other, each in its order, which
+// is all that MQTT asks for: messages of one topic and one quality of service
+// [MQTT-4.6.0-6]. One of QoS 1 may overtake one of QoS 2 on the same topic, never
+// another of QoS 1.
+//
+// They are apart because brokers bound how many messages of QoS 2 a client may have on
+// its way to them: MQTT 3.1.1 has no Receive Maximum with which to say so before, and no
+// reason code to say so after. mosquitto (2.0.16 and later, Debian's 2.0.11) counts each
+// from its PUBLISH to its PUBREL and takes max_inflight_messages, which is 20 unless its
+// configuration says otherwise. What is more it acknowledges and drops, in silence; with
+// max_queued_messages 0 it closes the connection then. Of QoS 1 it counts none, yet does
+// the same to one that comes while the count is full, so that 19 are all that is safe.
+//
+// One that takes fewer and is silent cannot be found out: options.MaxInFlight, which
+// bounds both flows together, has to be set for it. A broker that closes instead is
+// found out: each connection that it closes with more of them unanswered than were ever
+// answered together halves the window. With QoS 1 beside them it has to be one less than
+// what was answered.
+
+// qos2Window is how many publications of QoS 2 may be on their way at first. They are
+// counted up to PUBCOMP, so never fewer than the broker counts.
+const qos2Window = 19
+
+// A flow is the publications of one quality of service. It is guarded by the
+// outbox's mu.
+type flow struct {
+	ring
+	poison       poisonSearch
+	provenWindow uint64   // QoS 2: the most that awaited a PUBREC together, and got it
+	rewriteEnd   uint64   // the number up to which they had been written when this connection began
+	leftover     leftover // QoS 2
+	copied       uint64   // the number up to which there are copies of them, as far as there can be; see rescue.go
+
+	looks [late]uint64 // the number up to which there were any at each of the last looks
+}
+
+func newFlow(ids idRange, window int) flow {
+	f := flow{ring: newRing(ids), poison: newPoisonSearch(uint64(window))}
+	f.copied = f.head
+	return f
+}
+
+// flow gives the flow whose identifier an answer has; where it is none's, find says so.
+func (o *outbox) flow(id uint16) *flow {
+	if qos2IDs.has(id) {
+		return &o.flows[1]
+	}
+	return &o.flows[0]
+}
+
+// inFlight is how many publications were written, on this connection or before, and are
+// not done.
+func (o *outbox) inFlight() (n uint64) {
+	for i := range o.flows {
+		n += o.flows[i].written - o.flows[i].head
+	}
+	return n
+}
+
+// writableEnd is the number up to which publications of a flow may be written: as far as its
+// window reaches, and the other flow leaves room. Where both are under suspicion, one
+// message is given to the broker alone, not one of each. What was written of QoS 2 on
+// earlier connections goes before all of QoS 1: the broker's count may still be full
+// of it.
+func (o *outbox) writableEnd(i int) uint64 {
+	f, other := &o.flows[i], &o.flows[1-i]
+	again := o.flows[1].head < o.flows[1].rewriteEnd
+	if i == 0 && again || i == 1 && !again && f.poison.alone && other.poison.alone && other.head < other.tail {
+		return f.next
+	}
+	room := o.maxInFlight - min(other.written-other.head, o.maxInFlight)
+	return min(f.tail, f.head+min(f.poison.window, room))
+}
+
+// appendWritable appends what may be written, up to the number end and a length of limit,
+// at least one where nothing was appended since from.
+func (f *flow) appendWritable(b []byte, from, limit int, end uint64) []byte {
+	for ; f.next < end; f.next++ {
+		p := f.at(f.next)
+		size := ackSize // of a PUBREL
+		if p.state == unanswered {
+			size = len(p.frame)
+		}
+		if len(b) > from && len(b)+size > limit {
+			break
+		}
+		switch p.state {
+		case unanswered:
+			if p.qos == 2 {
+				p.awaiting = f.unanswered() + 1
+			}
+			b = append(b, p.frame...)
+		case released:
+			b = appendAck(b, typePubrel, f.ids.of(f.next))
+		}
+	}
+	f.written = max(f.written, f.next)
+	return b
+}
+
+// unanswered is how many publications that were written on this connection await
+// their first answer.
+func (f *flow) unanswered() (n uint8) {
+	for i := f.head; i < f.next; i++ {
+		if f.at(i).state == unanswered {
+			n++
+		}
+	}
+	return n
+}
+
+// shrink makes the window of QoS 2 smaller after a connection that the broker closed
+// while more of them awaited an answer than it ever answered. It returns how many
+// those were, and the new window; 0 where there were not.
+func (o *outbox) shrink() (were, window int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	f := &o.flows[1]
+	n := uint64(f.mostAwaiting())
+	beside := o.flows[0].head < o.flows[0].next
+	switch {
+	case n < 2 || n < f.provenWindow, n == f.provenWindow && !beside:
+		return 0, 0
+	case n == f.provenWindow:
+		f.provenWindow--
+		f.poison.full = f.provenWindow
+	default:
+		f.poison.full = max(f.provenWindow, n/2)
+	}
+	f.poison.window = min(f.poison.window, f.poison.full)
+	return int(n), int(f.poison.full)
+}
+
+// mostAwaiting is the most that awaited their first answer together when the last of those
+// that still do was written.
+func (f *flow) mostAwaiting() (most uint8) {
+	for i := f.head; i < f.next; i++ {
+		if p := f.at(i); p.state == unanswered {
+			most = max(most, p.awaiting)
+		}
+	}
+	return most
+}

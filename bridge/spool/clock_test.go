@@ -1,0 +1,589 @@
+package spool
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// A machine is one whose clocks are in the hands of a test.
+type machine struct {
+	mu     sync.Mutex    // for those that a spool asks meanwhile
+	real   time.Duration // what has really passed since the test began
+	booted time.Duration // in real
+	boots  int
+	step   time.Duration // what the time of day is wrong by
+	known  bool          // NTP keeps it right, or believes so
+}
+
+// began is the true time of day when a test begins.
+var began = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+
+func (m *machine) Boot() string { return fmt.Sprint("boot ", m.boots) }
+
+func (m *machine) Up() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.real - m.booted
+}
+
+func (m *machine) TimeOfDay() (time.Time, time.Duration, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return began.Add(m.real + m.step), 0, m.known
+}
+
+// pass lets time pass.
+func (m *machine) pass(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.real += d
+}
+
+// A life is what happens to a machine and to the programs on it that have a spool's
+// file open, one after the other.
+type life struct {
+	*machine
+	time *timeline
+	file mark
+}
+
+func newLife() *life {
+	m := &machine{}
+	l := &life{machine: m, time: newTimeline(m)}
+	l.write()
+	return l
+}
+
+func (l *life) write()                  { l.time.see(); l.file = l.time.mark() } // as each commit does
+func (l *life) set(wrong time.Duration) { l.step, l.known = wrong, false }       // by hand
+func (l *life) ntp(wrong time.Duration) { l.step, l.known = wrong, true }
+
+// start is what a program does that finds the file.
+func (l *life) start() {
+	m, err := decodeMark(l.file.encode())
+	if err != nil {
+		panic(err)
+	}
+	l.time = newTimeline(l.machine)
+	l.time.resume(m)
+}
+
+// reboot comes up with a time of day that is wrong by so much.
+func (l *life) reboot(off, wrong time.Duration) {
+	l.pass(off)
+	l.booted = l.real
+	l.boots++
+	l.set(wrong)
+	l.start()
+}
+
+// How old that is which came when the life began.
+func TestAges(t *testing.T) {
+	const min, hour = time.Minute, time.Hour
+	const in1970 = -56 * 365 * 24 * time.Hour
+	for name, c := range map[string]struct {
+		live func(l *life)
+		want time.Duration
+	}{
+		"a step forward": {func(l *life) { l.pass(min); l.set(5 * hour); l.pass(min); l.write(); l.pass(min) }, 3 * min},
+		"a step back":    {func(l *life) { l.pass(min); l.set(-5 * hour); l.pass(min); l.write(); l.pass(min) }, 3 * min},
+		"NTP forward": {func(l *life) {
+			l.set(-5 * hour)
+			l.write()
+			l.pass(min)
+			l.ntp(0)
+			l.write()
+			l.pass(min)
+		}, 2 * min},
+		"NTP back": {func(l *life) {
+			l.set(5 * hour)
+			l.write()
+			l.pass(min)
+			l.ntp(0)
+			l.write()
+			l.pass(min)
+		}, 2 * min},
+		"NTP out of 1970": {func(l *life) {
+			l.set(in1970)
+			l.write()
+			l.pass(min)
+			l.ntp(0)
+			l.write()
+			l.pass(min)
+		}, 2 * min},
+		"from a wrong server to a right one": {func(l *life) {
+			l.ntp(-5 * hour)
+			l.write()
+			l.pass(min)
+			l.ntp(0)
+			l.write()
+			l.pass(min)
+		}, 2 * min},
+
+		"a restart":                    {func(l *life) { l.pass(min); l.start(); l.pass(min) }, 2 * min},
+		"an hour between two programs": {func(l *life) { l.pass(min); l.write(); l.pass(hour); l.start() }, hour + min},
+		"a step forward between two":   {func(l *life) { l.pass(min); l.set(5 * hour); l.start(); l.write(); l.pass(min) }, 2 * min},
+		"a step back between two":      {func(l *life) { l.pass(min); l.set(-5 * hour); l.start(); l.write(); l.pass(min) }, 2 * min},
+		"NTP between two": {func(l *life) {
+			l.ntp(in1970)
+			l.write()
+			l.pass(min)
+			l.ntp(0)
+			l.start()
+			l.write()
+		}, min},
+		"a program killed long after it wrote": {func(l *life) { l.write(); l.pass(hour); l.start() }, hour},
+
+		"a reboot, nobody vouches for the time": {func(l *life) { l.pass(min); l.write(); l.reboot(hour, 0); l.write(); l.pass(min) }, 2 * min},
+		"a reboot five hours later":             {func(l *life) { l.pass(min); l.write(); l.reboot(min, 5*hour); l.write(); l.pass(min) }, 2 * min},
+		"a reboot into 1970": {func(l *life) {
+			l.ntp(0)
+			l.pass(min)
+			l.write()
+			l.reboot(hour, in1970)
+			l.write()
+			l.pass(min)
+		}, 2 * min},
+		"a reboot into 1970, then NTP, of what came before NTP": {func(l *life) {
+			l.set(in1970)
+			l.write()
+			l.pass(min)
+			l.write()
+			l.reboot(hour, in1970)
+			l.pass(min)
+			l.ntp(0)
+			l.write()
+		}, 2 * min},
+		"a reboot into 1970, then NTP": {func(l *life) {
+			l.ntp(0)
+			l.pass(min)
+			l.write()
+			l.reboot(hour, in1970)
+			l.pass(min)
+			l.write()
+			l.ntp(0)
+			l.write()
+			l.pass(min)
+		}, hour + 3*min},
+		"a reboot into the time of the shutdown, then NTP": {func(l *life) {
+			l.ntp(0)
+			l.pass(min)
+			l.write()
+			l.reboot(hour, -hour)
+			l.pass(min)
+			l.ntp(0)
+			l.write()
+		}, hour + 2*min},
+		"a power cut long after the last mark, then NTP": {func(l *life) {
+			l.ntp(0)
+			l.write()
+			l.pass(min)
+			l.reboot(hour, in1970)
+			l.pass(min)
+			l.ntp(0)
+			l.write()
+		}, hour + 2*min},
+		"two reboots, the first without NTP": {func(l *life) {
+			l.ntp(0)
+			l.write()
+			l.reboot(hour, in1970)
+			l.pass(min)
+			l.write()
+			l.reboot(hour, in1970)
+			l.pass(min)
+			l.ntp(0)
+			l.write()
+		}, 2*hour + 2*min},
+		"a restart between the reboot and NTP": {func(l *life) {
+			l.ntp(0)
+			l.write()
+			l.reboot(hour, in1970)
+			l.pass(min)
+			l.write()
+			l.start()
+			l.pass(min)
+			l.ntp(0)
+			l.write()
+		}, hour + 2*min},
+		"NTP twice after a reboot, the second from a better server": {func(l *life) {
+			l.ntp(0)
+			l.write()
+			l.reboot(hour, in1970)
+			l.ntp(0)
+			l.write()
+			l.ntp(5 * hour)
+			l.write()
+		}, hour},
+		"a step by hand on each side of a reboot": {func(l *life) {
+			l.ntp(0)
+			l.write()
+			l.set(-5 * hour)
+			l.write()
+			l.reboot(hour, 5*hour)
+			l.write()
+			l.pass(min)
+		}, min},
+		"a disk that another machine gets, up for longer": {func(l *life) {
+			l.pass(min)
+			l.write()
+			l.boots++
+			l.booted -= 24 * hour
+			l.start()
+			l.pass(min)
+		}, 2 * min},
+		"a copy of the machine, started again": {func(l *life) { l.pass(hour); l.write(); l.booted = l.real; l.start(); l.pass(min) }, hour + min},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLife()
+			came := l.time.now()
+			c.live(l)
+			if got := l.time.now() - came; got != c.want {
+				t.Errorf("age %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestAnUncertainTimeOfDayCountsForLess(t *testing.T) {
+	l := newLife()
+	came := l.time.now()
+	l.ntp(0)
+	l.time.clock = uncertain{l.machine, 2 * time.Second}
+	l.write()
+	l.reboot(time.Hour, 0)
+	l.time.clock = uncertain{l.machine, 3 * time.Second}
+	l.ntp(0)
+	l.write()
+	if got := l.time.now() - came; got != time.Hour-5*time.Second {
+		t.Errorf("age %v, want an hour but for 5 s", got)
+	}
+}
+
+type uncertain struct {
+	*machine
+	within time.Duration
+}
+
+func (u uncertain) TimeOfDay() (time.Time, time.Duration, bool) {
+	now, _, known := u.machine.TimeOfDay()
+	return now, u.within, known
+}
+
+// FuzzAges lives lives in which anything happens to the clocks in any order; NTP
+// alone tells the truth. Nothing is ever taken for older than it is, and for younger
+// only by the times that the machine was off, or that were lost with the power, as
+// far as NTP on both sides has not made them good.
+func FuzzAges(f *testing.F) {
+	for seed := range uint64(200) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		within := func(d time.Duration) time.Duration { return time.Duration(random.Int64N(int64(d))) }
+		// What is not counted: now, and when the time of day was known last; and the
+		// same as the file has it.
+		type account struct {
+			missing, whenKnown time.Duration
+			known, past        bool
+		}
+		var a, filed account
+		l := newLife()
+		came := l.time.now()
+		wrote := l.real
+		for range 40 {
+			what := random.IntN(8)
+			switch what {
+			case 0, 1:
+				l.pass(within(time.Hour))
+			case 2:
+				l.set(within(100*time.Hour) - 50*time.Hour)
+			case 3:
+				l.ntp(0)
+			case 4, 5:
+				l.write()
+				if l.known {
+					if a.known && a.past {
+						a.missing = min(a.missing, a.whenKnown)
+					}
+					a.whenKnown, a.known, a.past = a.missing, true, false
+				}
+				filed, wrote = a, l.real
+			case 6: // killed
+				l.start()
+				a = filed
+			case 7:
+				off := within(10 * time.Hour)
+				lost := l.real - wrote
+				l.reboot(off, within(100*time.Hour)-50*time.Hour)
+				a = filed
+				a.missing += off + lost
+				a.past = true
+				// Not filed, but the next start of this boot would find the same.
+				l.write()
+				filed, wrote = a, l.real
+			}
+			age := l.time.now() - came
+			if age > l.real {
+				t.Fatalf("event %d: %v old, and taken for %v", what, l.real, age)
+			}
+			if want := l.real - a.missing; age != want {
+				t.Fatalf("event %d: %v old, of which %v cannot count; taken for %v", what, l.real, a.missing, age)
+			}
+		}
+	})
+}
+
+func TestTheSystemsClock(t *testing.T) {
+	c := newClock()
+	if c.Boot() == "" || c.Boot() != newClock().Boot() && strings.HasPrefix(c.Boot(), "process") == false {
+		t.Errorf("boot %q, then %q", c.Boot(), newClock().Boot())
+	}
+	before := c.Up()
+	time.Sleep(time.Millisecond)
+	if passed := c.Up() - before; passed < time.Millisecond || passed > time.Minute {
+		t.Errorf("a millisecond takes %v", passed)
+	}
+	if now, within, known := c.TimeOfDay(); known && (within < 0 || within >= 16*time.Second || time.Since(now).Abs() > time.Minute) {
+		t.Errorf("the time of day is %v within %v", now, within)
+	}
+}
+
+// A spool on a machine whose clock is set while it waits, and between two programs.
+func TestASteppedClockNeitherExpiresNorKeepsWhatIsOnDisk(t *testing.T) {
+	for _, step := range []time.Duration{5 * time.Hour, -5 * time.Hour} {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprint(step, restart), func(t *testing.T) {
+				m := &machine{}
+				options := Options{Dir: t.TempDir(), MaxSize: 1 << 20, Clock: m}
+				s := open(t, options)
+				appendNow(t, s.Queue("rule"), record("young"))
+				m.mu.Lock()
+				m.step = step
+				m.mu.Unlock()
+				m.pass(59 * time.Minute)
+				if restart {
+					closeNow(t, s)
+					s = open(t, options)
+				}
+				dst := make([]Record, 2)
+				if n, lost := s.Queue("rule").Front(dst, time.Hour); n != 1 || lost != (Lost{}) || dst[0].Age.Round(time.Second) != 59*time.Minute {
+					t.Fatalf("%d records, lost %+v, %v old", n, lost, dst[0].Age)
+				}
+				m.pass(2 * time.Minute)
+				if n, lost := s.Queue("rule").Front(dst, time.Hour); n != 0 || lost.Expired != 1 {
+					t.Errorf("%d records, lost %+v: it is too old by now", n, lost)
+				}
+			})
+		}
+	}
+}
+
+func TestAnAgeAtAppendIsPartOfIt(t *testing.T) {
+	m := &machine{}
+	q := open(t, Options{Dir: t.TempDir(), MaxSize: 1 << 20, Clock: m}).Queue("rule")
+	r := record("x")
+	r.Age = time.Hour // more than the spool is old
+	appendNow(t, q, r)
+	m.pass(time.Minute)
+	if got := oldest(t, q, 1)[0].Age.Round(time.Second); got != time.Hour+time.Minute {
+		t.Errorf("%v old", got)
+	}
+}
+
+// version1 puts a file into a folder that topicast 0.x wrote, whose records have the
+// time of day: in 1970 and in 2023.
+func version1(t *testing.T) (dir string) {
+	t.Helper()
+	packed, err := os.Open(filepath.Join("testdata", "version1.db.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packed.Close()
+	r, err := gzip.NewReader(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "spool.db"), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestAFileOfVersion1IsReadWithoutLossAndCountsFromItsFirstOpening(t *testing.T) {
+	m := &machine{}
+	log := &logs{}
+	options := Options{Dir: version1(t), MaxSize: 1 << 20, Clock: m, Logger: log.logger()}
+	s := open(t, options)
+	waitFor(t, "its first mark", func() bool { return s.marks() })
+	m.pass(30 * time.Minute)
+	closeNow(t, s)
+	s = open(t, options)
+	appendNow(t, s.Queue("lamps"), record("new"))
+	m.pass(29 * time.Minute)
+	dst := make([]Record, 100)
+	n, lost := s.Queue("lamps").Front(dst, time.Hour)
+	if n != 41 || lost != (Lost{}) {
+		t.Fatalf("%d records, lost %+v; want 40 and the new one\n%s", n, lost, log)
+	}
+	for i, r := range dst[:40] {
+		want := Record{Age: 59 * time.Minute, Key: fmt.Sprint("key ", i%2), Flags: byte(i % 8),
+			Topic: fmt.Appendf(nil, "site/%d/set", i), Payload: bytes.Repeat(fmt.Appendf(nil, "payload %d ", i), i)}
+		if r.Age != want.Age || r.Key != want.Key || r.Flags != want.Flags ||
+			!bytes.Equal(r.Topic, want.Topic) || !bytes.Equal(r.Payload, want.Payload) {
+			t.Errorf("record %d is %+v, want %+v", i, r, want)
+		}
+	}
+	if got := s.Queue("meters\x00received").Len(); got != 4 {
+		t.Errorf("%d of another queue, want 4", got)
+	}
+	if got := oldest(t, s.Queue("large"), 1); len(got) != 1 || len(got[0].Payload) != 30000 {
+		t.Errorf("the large one: %d records", len(got))
+	}
+	m.pass(2 * time.Minute)
+	if n, lost := s.Queue("lamps").Front(dst, time.Hour); n != 1 || lost.Expired != 40 || string(dst[0].Payload) != "new" {
+		t.Errorf("%d records, lost %+v: all but one are too old by now", n, lost)
+	}
+	if log.String() != "" {
+		t.Errorf("log: %s", log)
+	}
+}
+
+// marks reports whether the file has a mark.
+func (s *Spool) marks() (has bool) {
+	s.view(func(tx *bolt.Tx) {
+		about := tx.Bucket(aboutBucket)
+		has = about != nil && about.Get(markKey) != nil
+	})
+	return has
+}
+
+func waitFor(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		if is() {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatalf("waited in vain for %s", what)
+}
+
+// edit changes a spool's file past the spool.
+func edit(t *testing.T, dir string, change func(*bolt.Tx) error) {
+	t.Helper()
+	db, err := bolt.Open(filepath.Join(dir, "spool.db"), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Update(change), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A mark that the disk has spoilt neither expires anything nor stops the time.
+func TestADamagedMark(t *testing.T) {
+	m := &machine{}
+	log := &logs{}
+	options := Options{Dir: t.TempDir(), MaxSize: 1 << 20, Clock: m, Logger: log.logger()}
+	s := open(t, options)
+	appendNow(t, s.Queue("rule"), record("first"))
+	m.pass(time.Hour)
+	appendNow(t, s.Queue("rule"), record("second"))
+	closeNow(t, s)
+	edit(t, options.Dir, func(tx *bolt.Tx) error { return tx.Bucket(aboutBucket).Put(markKey, []byte("spoilt")) })
+	s = open(t, options)
+	m.pass(time.Minute)
+	got := oldest(t, s.Queue("rule"), 2)
+	if got[0].Age.Round(time.Second) != time.Hour+time.Minute || got[1].Age.Round(time.Second) != time.Minute {
+		t.Errorf("%v and %v old", got[0].Age, got[1].Age)
+	}
+	if !strings.Contains(log.String(), "spool's time is damaged") {
+		t.Errorf("log: %s", log)
+	}
+}
+
+func TestWhatWaitsLongIsMarkedNowAndThen(t *testing.T) {
+	m := &machine{}
+	s := open(t, Options{Dir: t.TempDir(), MaxSize: 1 << 20, Clock: m})
+	appendNow(t, s.Queue("rule"), record("x"))
+	for _, c := range []struct {
+		after time.Duration // since the last mark, by Go's clock
+		due   bool
+	}{{0, false}, {markEvery - time.Second, false}, {markEvery, true}} {
+		p := &Spool{time: s.time, marked: time.Now().Add(-c.after)}
+		p.records.Store(1)
+		if got := p.markDue(false); got != c.due {
+			t.Errorf("%v after the last mark: due %v, want %v", c.after, got, c.due)
+		}
+	}
+}
+
+func TestWhatPassedBeforeAnOrderlyEndCountsAfterAReboot(t *testing.T) {
+	m := &machine{}
+	options := Options{Dir: t.TempDir(), MaxSize: 1 << 20, Clock: m}
+	s := open(t, options)
+	appendNow(t, s.Queue("rule"), record("x"))
+	m.pass(30 * time.Minute)
+	closeNow(t, s)
+	m.pass(time.Hour)
+	m.boots, m.booted = 1, m.real
+	s = open(t, options)
+	m.pass(time.Minute)
+	if got := oldest(t, s.Queue("rule"), 1)[0].Age.Round(time.Second); got != 31*time.Minute {
+		t.Errorf("%v old, want what the two boots could measure", got)
+	}
+}
+
+// What came at one moment came in the order in which it was appended, and after what
+// came before; what is appended late comes where it belongs.
+func TestNoTwoRecordsCameAtTheSameTime(t *testing.T) {
+	m := &machine{real: time.Hour}
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir, MaxSize: 1 << 20, Clock: m})
+	q := s.Queue("rule")
+	var came []time.Duration
+	for _, age := range []time.Duration{0, 0, time.Millisecond, 0, time.Minute} {
+		r := record("x")
+		r.Age = age
+		at, ok := q.Append(r, nil)
+		if !ok {
+			t.Fatal("not taken")
+		}
+		came = append(came, at)
+	}
+	for i := range came[1:4] {
+		if came[i+1] <= came[i] {
+			t.Errorf("record %d came %v, the one before %v", i+1, came[i+1], came[i])
+		}
+	}
+	if came[4] >= came[0] {
+		t.Error("one that came a minute before the first does not come before it")
+	}
+	closeNow(t, s)
+	m.pass(time.Minute)
+	s = open(t, Options{Dir: dir, MaxSize: 1 << 20, Clock: m})
+	q = s.Queue("rule")
+	first := oldest(t, q, 1)[0]
+	at, _ := q.Append(record("new"), nil)
+	again, _ := q.Append(first, nil)
+	if at <= first.Came || again != first.Came {
+		t.Errorf("after a restart: the first came %v, a new one %v, the first again %v", first.Came, at, again)
+	}
+}

@@ -1,0 +1,57 @@
+package web
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// The page is one file, without anything from elsewhere, and always the same: what it
+// shows it asks of /status.
+//
+//go:embed page.html
+var pageText string
+
+var (
+	pageTag = etag([]byte(pageText))
+
+	// The page names its one script and its one style sheet by their hashes, so that a
+	// topic or an error text can never become another (https://www.w3.org/TR/CSP3/).
+	pagePolicy = strings.Join([]string{
+		"default-src 'none'",
+		"script-src '" + hashOf("script") + "'",
+		"style-src '" + hashOf("style") + "'",
+		"connect-src 'self'",
+		"base-uri 'none'",
+		"form-action 'none'",
+		"frame-ancestors 'none'",
+	}, "; ")
+)
+
+// hashOf is that of the text of the page's element.
+func hashOf(element string) string {
+	_, text, _ := strings.Cut(pageText, "<"+element+">")
+	text, _, _ = strings.Cut(text, "</"+element+">")
+	sum := sha256.Sum256([]byte(text))
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+func page(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", pagePolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-cache") // kept, and asked for each time whether it is another
+	h.Set("ETag", pageTag)
+	if unchanged(r, pageTag) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	out, end := compressed(w, r)
+	defer end()
+	io.WriteString(out, pageText)
+}

@@ -1,0 +1,85 @@
+package configs
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"time"
+
+	"topicast/mapping"
+)
+
+// A Key is a key of the rules of a list, for those who show a rule: what it has by the
+// key, and what that means, as the tags of the rule's struct say.
+type Key struct {
+	Name string
+	f    *field
+}
+
+// SendKeys are the keys of a send rule, in the order of reference.yaml.
+func SendKeys() []Key { return keysOf("send") }
+
+// ReceiveKeys are those of a receive rule.
+func ReceiveKeys() []Key { return keysOf("receive") }
+
+func keysOf(list string) (keys []Key) {
+	s := schema().field(list).section
+	for i := range s.fields {
+		keys = append(keys, Key{s.fields[i].key, &s.fields[i]})
+	}
+	return keys
+}
+
+// Values are what a rule, a *mapping.SendRule or *mapping.ReceiveRule, has by the key: one
+// value as the file would have it, or those of a list.
+func (k Key) Values(rule any) []string {
+	v := k.f.of(reflect.ValueOf(rule).Elem())
+	if v.Kind() != reflect.Slice {
+		return []string{k.text(v)}
+	}
+	var texts []string
+	for i := range v.Len() {
+		texts = append(texts, k.text(v.Index(i)))
+	}
+	return texts
+}
+
+func (k Key) text(v reflect.Value) string {
+	switch is := v.Interface().(type) {
+	case bool:
+		switch {
+		case k.f.whenTrue == "":
+		case is:
+			return k.f.whenTrue
+		default:
+			return k.f.oneof[1-slices.Index(k.f.oneof, k.f.whenTrue)] // the other of the two
+		}
+	case time.Duration:
+		return DurationText(is)
+	case netip.Prefix:
+		return mapping.PrefixText(is)
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// Meaning says what a value of the key means, or "" where that needs no words.
+func (k Key) Meaning(value string) string {
+	for _, m := range k.f.means {
+		if m.value == value || m.value == "*" {
+			return m.text
+		}
+	}
+	return ""
+}
+
+// Default is the value of the key where the file has none, as the file would have it; ""
+// where there is none, or it depends on others.
+func (k Key) Default() string { return k.f.fallback }
+
+// Gives reports whether a rule of a list has the key in the file. It must be called before
+// Release.
+func (c *Config) Gives(list string, rule int, key string) bool {
+	rules := c.root.Entry(list)
+	return rules != nil && rule < len(rules.Value.Entries) && rules.Value.Entries[rule].Value.Entry(key) != nil
+}

@@ -1,0 +1,48 @@
+package configs
+
+import (
+	"errors"
+	"strings"
+
+	"topicast/configs/syntax"
+)
+
+// parse reads a file of any of the formats, and knows the keys there are.
+func parse(file string, data []byte) (syntax.Node, *syntax.Error) {
+	return syntax.Parse(file, data, syntax.Keys{Known: isKey, Secret: isSecret})
+}
+
+// isKey reports whether any section or rule has a key of that name.
+func isKey(word string) bool {
+	return hasField(schema(), func(f *field) bool { return f.key == word })
+}
+
+// isSecret reports whether the value of a key of that name is a password.
+func isSecret(word string) bool {
+	return hasField(schema(), func(f *field) bool { return f.key == word && f.secret })
+}
+
+func hasField(s *section, is func(f *field) bool) bool {
+	for i := range s.fields {
+		f := &s.fields[i]
+		if is(f) || f.section != nil && hasField(f.section, is) {
+			return true
+		}
+	}
+	return false
+}
+
+// syntaxHint returns what to do about a syntax error, as far as package syntax or the row
+// of the error tells.
+func syntaxHint(e *syntax.Error, data []byte) string {
+	if errors.Is(e, syntax.ErrTag) {
+		return e.Hint + "; " + byVariable
+	}
+	rows := strings.Split(string(data), "\n")
+	if i := int(e.At.Line) - 1; e.Hint == "" && i >= 0 && i < len(rows) {
+		return replaced(rows[i])
+	}
+	return e.Hint
+}
+
+const byVariable = "what is not in a list can be given by a variable instead (topicast config --env lists them)"

@@ -1,0 +1,184 @@
+package demobroker_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"topicast/internal/demobroker"
+)
+
+// The clients that the field uses to try a broker out.
+func TestTheClientsOfMosquitto(t *testing.T) {
+	for _, qos := range []string{"0", "1", "2"} {
+		t.Run("QoS "+qos, func(t *testing.T) {
+			b := start(t)
+			sub := mosquittoSub(t, b, "-t", "a/+/c", "-t", "x/#", "-q", qos, "-F", "%t %q %r %p")
+			subscribed(t, b, 2)
+			for _, m := range [][2]string{{"a/b/c", "1"}, {"a/b", "no"}, {"x", "2"}, {"x/y/z", "3"}, {"$x/y", "no"}, {"a//c", "4"}} {
+				mosquittoPub(t, b, "-t", m[0], "-m", m[1], "-q", qos)
+			}
+			for _, want := range []string{"a/b/c " + qos + " 0 1", "x " + qos + " 0 2", "x/y/z " + qos + " 0 3", "a//c " + qos + " 0 4"} {
+				if got := sub.next(t); got != want {
+					t.Errorf("got %q, want %q", got, want)
+				}
+			}
+		})
+	}
+	t.Run("the lower QoS counts", func(t *testing.T) {
+		b := start(t)
+		sub := mosquittoSub(t, b, "-t", "a", "-q", "1", "-F", "%q")
+		subscribed(t, b, 1)
+		mosquittoPub(t, b, "-t", "a", "-m", "x", "-q", "2")
+		mosquittoPub(t, b, "-t", "a", "-m", "x", "-q", "0")
+		if got := sub.next(t) + sub.next(t); got != "10" {
+			t.Errorf("delivered with QoS %s, want 1 and 0", got)
+		}
+	})
+	t.Run("many at once", func(t *testing.T) {
+		b := start(t)
+		sub := mosquittoSub(t, b, "-t", "a", "-q", "2", "-F", "%p")
+		subscribed(t, b, 1)
+		const n = 5000
+		pub := mosquitto(t, b, "mosquitto_pub", "-t", "a", "-q", "1", "-l")
+		var lines []string
+		for i := range n {
+			lines = append(lines, strings.Repeat("x", i%50)+"|")
+		}
+		pub.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
+		if out, err := pub.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		for i, want := range lines {
+			if got := sub.next(t); got != want {
+				t.Fatalf("message %d: got %q, want %q", i, got, want)
+			}
+		}
+	})
+	t.Run("retained", func(t *testing.T) {
+		b := start(t)
+		mosquittoPub(t, b, "-t", "r/1", "-m", "old", "-r", "-q", "1")
+		mosquittoPub(t, b, "-t", "r/1", "-m", "new", "-r", "-q", "1")
+		mosquittoPub(t, b, "-t", "r/2", "-m", "cleared", "-r", "-q", "1")
+		mosquittoPub(t, b, "-t", "r/2", "-n", "-r", "-q", "1")
+		sub := mosquittoSub(t, b, "-t", "r/#", "-q", "1", "-F", "%t %r %p")
+		subscribed(t, b, 1)
+		mosquittoPub(t, b, "-t", "r/3", "-m", "live", "-r")
+		for _, want := range []string{"r/1 1 new", "r/3 0 live"} {
+			if got := sub.next(t); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+	})
+	t.Run("a will, unless the client says goodbye", func(t *testing.T) {
+		b := start(t)
+		watch := mosquittoSub(t, b, "-t", "will/+", "-F", "%t %p")
+		killed := mosquittoSub(t, b, "-t", "x", "--will-topic", "will/killed", "--will-payload", "gone", "--will-qos", "1")
+		leaves := mosquittoSub(t, b, "-t", "x", "--will-topic", "will/leaves", "--will-payload", "gone")
+		subscribed(t, b, 3)
+		_ = leaves.cmd.Process.Signal(os.Interrupt)
+		leaves.end(t)
+		_ = killed.cmd.Process.Kill()
+		if got := watch.next(t); got != "will/killed gone" {
+			t.Errorf("got %q", got)
+		}
+	})
+	t.Run("a client identifier is taken over", func(t *testing.T) {
+		b := start(t)
+		watch := mosquittoSub(t, b, "-t", "will", "-F", "%t %p")
+		subscribed(t, b, 1)
+		first := mosquittoSub(t, b, "-i", "me", "-t", "x", "--will-topic", "will", "--will-payload", "overtaken")
+		subscribed(t, b, 2)
+		second := mosquittoSub(t, b, "-i", "me", "-t", "x", "-F", "%p")
+		if got := watch.next(t); got != "will overtaken" {
+			t.Errorf("got %q", got)
+		}
+		_ = first.cmd.Process.Kill() // before it comes back and takes over in its turn
+		mosquittoPub(t, b, "-t", "x", "-m", "for the second", "-r")
+		if got := second.next(t); got != "for the second" {
+			t.Errorf("got %q", got)
+		}
+	})
+	t.Run("another version is refused", func(t *testing.T) {
+		b := start(t)
+		out, err := mosquitto(t, b, "mosquitto_pub", "-V", "mqttv5", "-t", "x", "-m", "x").CombinedOutput()
+		if err == nil || !strings.Contains(strings.ToLower(string(out)), "version") {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+}
+
+type subscriber struct {
+	cmd   *exec.Cmd
+	lines chan string
+}
+
+// mosquittoSub starts a client, whose lines are what it receives.
+func mosquittoSub(t *testing.T, b *demobroker.Broker, args ...string) *subscriber {
+	t.Helper()
+	s := &subscriber{mosquitto(t, b, "mosquitto_sub", args...), make(chan string, 10000)}
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cmd.Stderr = s.cmd.Stdout
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(s.lines)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			s.lines <- lines.Text()
+		}
+	}()
+	t.Cleanup(func() {
+		_ = s.cmd.Process.Kill()
+		s.end(t)
+	})
+	return s
+}
+
+func subscribed(t *testing.T, b *demobroker.Broker, n int) {
+	t.Helper()
+	waitFor(t, fmt.Sprintf("%d subscriptions", n), func() bool { return b.Subscriptions() == n })
+}
+
+func (s *subscriber) next(t *testing.T) string {
+	t.Helper()
+	return within(t, s.lines)
+}
+
+func (s *subscriber) end(t *testing.T) {
+	for range s.lines {
+	}
+	_ = s.cmd.Wait()
+}
+
+func mosquittoPub(t *testing.T, b *demobroker.Broker, args ...string) {
+	t.Helper()
+	if out, err := mosquitto(t, b, "mosquitto_pub", args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+func mosquitto(t *testing.T, b *demobroker.Broker, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		skipOrFail(t, name+" is not installed")
+	}
+	u, err := url.Parse(b.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, port, err := net.SplitHostPort(u.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exec.Command(path, append([]string{"-h", host, "-p", port, "-V", "mqttv311"}, args...)...)
+}

@@ -1,0 +1,147 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// A kind is what a scenario measures.
+type kind int
+
+const (
+	// flood: MQTT fed as fast as the bridge reads; how much a second, at what cost.
+	flood kind = iota
+	// latency: messages evenly paced through mosquitto; how late, at what cost.
+	latency
+	// clean: the highest rate through mosquitto that does not pile up.
+	clean
+	// search: the highest rate of datagrams of which all are published.
+	search
+	// paced: datagrams at one rate; how late, at what cost.
+	paced
+)
+
+// A scenario is one table of the output.
+type scenario struct {
+	name  string
+	about string
+	kind  kind
+	traffic
+	rate  float64 // a second, of latency and paced
+	tuned bool    // mosquitto
+	mode  string  // the ceiling's
+	peers []string
+}
+
+// In all but the latencies the bridge has a core of its own, and the load, the
+// brokers and the devices have the others.
+var scenarios = func() []scenario {
+	var list []scenario
+	add := func(s scenario) {
+		s.Groups, s.Sources = max(s.Groups, 1), max(s.Sources, 1)
+		if s.Sizes == nil {
+			s.Sizes = []int{128}
+		}
+		list = append(list, s)
+	}
+	all := []string{"topicast", "ceiling", "mmsg", "c", "paho", "python"}
+	for _, size := range []int{16, 128, 1024} {
+		add(scenario{
+			name: fmt.Sprint("send-", size), about: fmt.Sprintf("MQTT at TCP speed to one group, %d bytes, QoS 0", size),
+			kind: flood, traffic: traffic{Sizes: []int{size}}, mode: modeSegment, peers: all,
+		})
+	}
+	add(scenario{
+		name: "send-qos1", about: "the same with 128 bytes and QoS 1, 1,000 in flight",
+		kind: flood, traffic: traffic{QoS: 1}, mode: modeSegment, peers: all,
+	})
+	add(scenario{
+		name: "send-100", about: "100 groups, each with its own source, topics in turn, 128 bytes, QoS 0",
+		kind: flood, traffic: traffic{Groups: 100, Sources: 100}, mode: modeBucket,
+		peers: []string{"topicast", "ceiling", "c", "paho", "python"},
+	})
+	add(scenario{
+		name: "send-1000", about: "1,000 groups from one source, topics in turn, seven sizes from 16 to 1,024 bytes, QoS 0",
+		kind: flood, traffic: traffic{Groups: 1000, Sizes: []int{16, 48, 100, 128, 200, 512, 1024}},
+		peers: []string{"topicast", "mmsg", "c", "paho", "python"},
+	})
+	add(scenario{
+		name: "send-rules", about: "as send-128, and the same among 10,000 rules",
+		kind: flood, peers: []string{"topicast", "topicast-10000"},
+	})
+	for _, tuned := range []bool{true, false} {
+		for _, rate := range []float64{1000, 10000} {
+			suffix, how := "-default", "with its default settings"
+			if tuned {
+				suffix, how = "", "with set_tcp_nodelay and unbounded queues"
+			}
+			add(scenario{
+				name: fmt.Sprint("latency-", rate, suffix), about: fmt.Sprintf("%.0f messages a second through mosquitto %s, 128 bytes, QoS 0", rate, how),
+				kind: latency, rate: rate, tuned: tuned, mode: modeSegment,
+				peers: []string{"csub", "topicast", "ceiling", "c", "paho", "python"},
+			})
+		}
+	}
+	add(scenario{
+		name: "clean-rate", about: "evenly paced through mosquitto (tuned), 128 bytes, QoS 0: the highest rate with p99 below 50 ms",
+		kind: clean, tuned: true, mode: modeSegment,
+		peers: []string{"csub", "topicast", "ceiling", "c", "paho", "python"},
+	})
+	back := []string{"topicast", "ceiling", "c", "paho", "python"}
+	for _, size := range []int{16, 128, 1024} {
+		add(scenario{
+			name: fmt.Sprint("receive-", size), about: fmt.Sprintf("from one group to MQTT, %d bytes, QoS 0: the highest rate without loss", size),
+			kind: search, traffic: traffic{Sizes: []int{size}}, mode: modeReceive, peers: back,
+		})
+	}
+	add(scenario{
+		name: "receive-qos1", about: "the same with 128 bytes and QoS 1",
+		kind: search, traffic: traffic{QoS: 1}, mode: modeReceive, peers: back,
+	})
+	add(scenario{
+		name: "receive-100", about: "from 100 groups in turn to MQTT, 128 bytes, QoS 0: the highest rate without loss",
+		kind: search, traffic: traffic{Groups: 100}, mode: modeReceive, peers: back,
+	})
+	add(scenario{
+		name: "receive-latency", about: "5,000 datagrams a second from one group to MQTT, 128 bytes, QoS 0",
+		kind: paced, rate: 5000, mode: modeReceive, peers: back,
+	})
+	return list
+}()
+
+// oneOfEach is what --quick runs, in less than a minute.
+const oneOfEach = "send-128,send-qos1,send-100,send-1000,latency-1000,receive-128,receive-qos1,receive-latency"
+
+// onlyPeers returns the scenarios with only the peers that are named, and without those
+// in which none of them runs.
+func onlyPeers(list []scenario, peers []string) ([]scenario, error) {
+	var narrowed []scenario
+	known := map[string]bool{}
+	for _, s := range list {
+		for _, p := range s.peers {
+			known[p] = true
+		}
+		s.peers = slices.DeleteFunc(slices.Clone(s.peers), func(p string) bool { return !slices.Contains(peers, p) })
+		if len(s.peers) > 0 {
+			narrowed = append(narrowed, s)
+		}
+	}
+	for _, p := range peers {
+		if !known[p] {
+			return nil, fmt.Errorf("no peer %q there; there are %s", p, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+		}
+	}
+	return narrowed, nil
+}
+
+func names(list []scenario) []string {
+	var out []string
+	for _, s := range list {
+		out = append(out, s.name)
+	}
+	return out
+}

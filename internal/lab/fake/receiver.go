@@ -1,0 +1,76 @@
+package fake
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+
+	"topicast/bridge/multicast"
+)
+
+// Receiver receives what a test hands it.
+type Receiver struct {
+	Options multicast.ReceiverOptions
+	on      string // name of the interface
+	In      chan []multicast.Datagram
+	Done    chan struct{}
+
+	mu      sync.Mutex
+	Drops   uint64
+	Rejoins int
+	Failure error // of Receive, once in is closed
+}
+
+// Hear hands over a batch, each datagram from its source.
+func (r *Receiver) Hear(source string, payloads ...string) {
+	var batch []multicast.Datagram
+	for _, p := range payloads {
+		batch = append(batch, multicast.Datagram{Group: r.Options.Group, Source: netip.MustParseAddrPort(source), Payload: []byte(p)})
+	}
+	r.In <- batch
+}
+
+func (r *Receiver) Receive(batch []multicast.Datagram) (int, error) {
+	select {
+	case in, ok := <-r.In:
+		if !ok {
+			return 0, r.Failure
+		}
+		return copy(batch, in), nil
+	case <-r.Done:
+		return 0, net.ErrClosed
+	}
+}
+
+func (r *Receiver) KernelDrops() (uint64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.Drops, nil
+}
+
+func (r *Receiver) Rejoin() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Rejoins++
+	return nil
+}
+
+func (r *Receiver) Buffer() int { return 4096 }
+
+func (r *Receiver) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.Done:
+	default:
+		close(r.Done)
+	}
+	return nil
+}
+
+// Drop has the kernel drop datagrams.
+func (r *Receiver) Drop(n uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Drops += n
+}

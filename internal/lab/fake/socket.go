@@ -1,0 +1,176 @@
+package fake
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"topicast/bridge/multicast"
+)
+
+// Socket takes cap datagrams, then fails as told.
+type Socket struct {
+	net  *Network
+	Src  multicast.Source
+	Free chan struct{} // lets Wait return
+	gone chan struct{} // closed
+
+	Mu      sync.Mutex
+	Room    int
+	full    error            // what Send says once cap is used up; ErrWouldBlock by default
+	Reject  map[string]error // by payload
+	Never   int              // from this length on a payload is never taken, but ErrNoBuffer; 0: all are
+	Emptied bool             // what Idle says
+	sent    []string         // group, blank, payload
+	Calls   int
+	Closed  bool
+	lost    error // what Carrier says
+	Asked   int   // how often it was asked
+
+	OnSend, OnWait, OnClose func() // called without the lock
+
+	Unsegmented error  // what SegmentationError says
+	Answers     uint64 // what came to the port
+	Looked      int    // how often SharePort was called
+}
+
+// Carrier says what the test has put into lost.
+func (s *Socket) Carrier() error {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.Asked++
+	return s.lost
+}
+
+// Cut takes the carrier away; nil gives it back.
+func (s *Socket) Cut(err error) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.lost = err
+}
+
+func (s *Socket) Send(batch []multicast.Datagram, failed func(int, error)) (int, error) {
+	if s.OnSend != nil {
+		s.OnSend()
+	}
+	if s.net.Slow > 0 {
+		time.Sleep(s.net.Slow)
+	}
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.Calls++
+	for i, d := range batch {
+		if err := s.Reject[string(d.Payload)]; err != nil {
+			failed(i, err)
+			continue
+		}
+		if s.Never > 0 && len(d.Payload) >= s.Never {
+			return i, multicast.ErrNoBuffer
+		}
+		if s.Room == 0 {
+			if s.full != nil {
+				return i, s.full
+			}
+			return i, multicast.ErrWouldBlock
+		}
+		s.Room--
+		s.net.note(d)
+		s.sent = append(s.sent, d.Group.String()+" "+string(d.Payload))
+	}
+	return len(batch), nil
+}
+
+func (s *Socket) Wait(ctx context.Context) error {
+	if s.OnWait != nil {
+		s.OnWait()
+	}
+	select {
+	case <-s.Free:
+		return nil
+	case <-s.gone:
+		return net.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Socket) Idle() bool {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	return s.Emptied
+}
+
+func (s *Socket) SetQueue(kind string) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.Src.Queue = kind
+}
+
+func (s *Socket) SegmentationError() error {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	if s.Src.Queue != "" {
+		return errors.New("cut up by " + s.Src.Queue)
+	}
+	return s.Unsegmented
+}
+
+func (s *Socket) Unclaimed() (uint64, error) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	return s.Answers, nil
+}
+
+// Answer lets n datagrams come to the port.
+func (s *Socket) Answer(n uint64) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.Answers += n
+}
+
+func (s *Socket) SharePort() error {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	s.Looked++
+	return nil
+}
+
+func (s *Socket) Probe(context.Context) multicast.Probe { return s.net.Probe }
+
+func (s *Socket) LocalAddr() netip.AddrPort { return netip.AddrPortFrom(s.Src.Addr, 40000) }
+
+func (s *Socket) Close() error {
+	if s.OnClose != nil {
+		s.OnClose()
+	}
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	if !s.Closed {
+		close(s.gone)
+	}
+	s.Closed = true
+	return nil
+}
+
+// Allow makes room for n more datagrams, and full the word for when it is gone.
+func (s *Socket) Allow(n int, full error) {
+	s.Mu.Lock()
+	s.Room, s.full = n, full
+	s.Mu.Unlock()
+	select {
+	case s.Free <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Socket) Took() []string {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	return append([]string(nil), s.sent...)
+}
+
+// BlackHole takes everything, and remembers nothing.
+type BlackHole struct{ *Socket }

@@ -1,0 +1,9 @@
+package harness
+
+import (
+	"testing"
+
+	"topicast/internal/lab/netlab"
+)
+
+func TestMain(m *testing.M) { netlab.Main(m) }
