@@ -1,4 +1,4 @@
-package receive
+package receive_test
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"topicast/bridge/receive"
 	"topicast/bridge/session"
 	"topicast/bridge/spool"
 	"topicast/internal/lab/fake"
@@ -80,7 +81,7 @@ func TestACopyIsNotPublishedBesideTheMessage(t *testing.T) {
 	b.connect(true)
 	p.Acknowledge()
 	b.onDisk(t, 0)
-	fake.WaitFor(t, "the end of the spooling", func() bool { return !b.working.spools[0].on.Load() })
+	fake.WaitFor(t, "the end of the spooling", func() bool { return !b.working.Rules[0].Spooling() })
 	n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "6")
 	if diff := cmp.Diff([]string{"t 1", "t 2", "t 3", "t 4", "t 5", "t 6"}, p.Deliver(t, 6)); diff != "" {
 		t.Errorf("published (-want +got):\n%s", diff)
@@ -102,7 +103,7 @@ func TestCopiesSendNothingThroughTheSpool(t *testing.T) {
 	p.Rescue()
 	n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "3")
 	p.Await(t, 3)
-	if b.working.spools[0].on.Load() {
+	if b.working.Rules[0].Spooling() {
 		t.Error("the rule uses the spool")
 	}
 	b.onDisk(t, 2)
@@ -135,9 +136,9 @@ func TestWhatAnEarlierProcessLeftIsNoCopy(t *testing.T) {
 	next.budget.Acquire(1)
 	p.Rescue()
 	next.onDisk(t, 5)
-	fake.WaitFor(t, "the disk", func() bool { n, _ := rule.spool.older.Front(make([]spool.Record, 6), 0); return n == 5 })
+	fake.WaitFor(t, "the disk", func() bool { n, _ := next.older().Front(make([]spool.Record, 6), 0); return n == 5 })
 	p.Acknowledge()
-	fake.WaitFor(t, "the pump to look", func() bool { return !next.receive.untrimmed.Load() })
+	fake.WaitFor(t, "the pump to look", func() bool { return !next.receive.Untrimmed() })
 	next.connect(true)
 	if diff := cmp.Diff([]string{"t 4", "t 5", "t 1", "t 2", "t 3"}, p.Deliver(t, 5)); diff != "" {
 		t.Errorf("published (-want +got):\n%s", diff)
@@ -250,13 +251,12 @@ func TestACopyThatTheDiskDamagesHoldsNothingUp(t *testing.T) {
 	n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "1", "2", "3")
 	p.Await(t, 3)
 	p.Rescue()
-	d := b.working.spools[0]
 	var records [3]spool.Record
-	fake.WaitFor(t, "the copies", func() bool { n, _ := d.older.Front(records[:], 0); return n == 3 })
-	d.older.Remove(1)
+	fake.WaitFor(t, "the copies", func() bool { n, _ := b.older().Front(records[:], 0); return n == 3 })
+	b.older().Remove(1)
 	p.Acknowledge()
 	b.onDisk(t, 0)
-	fake.WaitFor(t, "none to be known", func() bool { return !d.copying() })
+	fake.WaitFor(t, "none to be known", func() bool { return !b.working.Rules[0].Copying() })
 	n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "4")
 	if diff := cmp.Diff([]string{"t 1", "t 2", "t 3", "t 4"}, p.Deliver(t, 4)); diff != "" {
 		t.Errorf("published (-want +got):\n%s", diff)
@@ -287,10 +287,9 @@ func TestCopiesThatAreLostAreMadeAgainAtTheEnd(t *testing.T) {
 	p.Rescue()
 	b.onDisk(t, 3)
 	// As many as the disk damages are left out at the front.
-	s := b.working.spools[0]
 	var records [3]spool.Record
-	fake.WaitFor(t, "the copies", func() bool { n, _ := s.older.Front(records[:], 0); return n == 3 })
-	s.older.Remove(3)
+	fake.WaitFor(t, "the copies", func() bool { n, _ := b.older().Front(records[:], 0); return n == 3 })
+	b.older().Remove(3)
 	b.receive.End()
 	p.Stop()
 	b.onDisk(t, 3)
@@ -310,25 +309,24 @@ func TestWhatWaitsForASilentBrokerGoesToTheDisk(t *testing.T) {
 	for _, how := range []string{"in time", "the connection ends"} {
 		t.Run(how, func(t *testing.T) {
 			b, n, p := spooling(t, t.TempDir(), 1<<20, rigOptions{}, nil, fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t"))
-			const first = inflightSize + 1 // after the first batch little is left, and what comes waits for it
+			const first = receive.InflightSize + 1 // after the first batch little is left, and what comes waits for it
 			for i := range first {
 				n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, fmt.Sprint(i))
 			}
-			s := b.working.spools[0]
-			fake.WaitFor(t, "the disk", func() bool { n, _ := s.queue.Front(make([]spool.Record, first), 0); return n == first })
+			fake.WaitFor(t, "the disk", func() bool { n, _ := b.queue().Front(make([]spool.Record, first), 0); return n == first })
 			b.connect(true)
-			p.Await(t, inflightSize)
+			p.Await(t, receive.InflightSize)
 			p.Acknowledge()
 			p.Await(t, first)
 			n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "last")
 			if how == "the connection ends" {
-				fake.WaitFor(t, "it to be taken", func() bool { return s.waiting.Load() == 1 || s.queue.Len() == 2 })
+				fake.WaitFor(t, "it to be taken", func() bool { return b.working.Rules[0].InMemory() == 1 || b.queue().Len() == 2 })
 				b.connect(false)
-				if s.waiting.Load() != 0 {
+				if b.working.Rules[0].InMemory() != 0 {
 					t.Error("in memory still")
 				}
 			}
-			fake.WaitFor(t, "it on disk", func() bool { return s.queue.Len() == 2 })
+			fake.WaitFor(t, "it on disk", func() bool { return b.queue().Len() == 2 })
 			b.connect(true)
 			got := p.Deliver(t, first+1)
 			if got[first] != "t last" || len(got) != first+1 {
@@ -372,11 +370,8 @@ func TestAKillAtAnyTimeLosesNothingAndKeepsTheOrder(t *testing.T) {
 			fake.WaitFor(t, "all to be heard", func() bool { return b.Status().Receive[0].Received == uint64(said) })
 			b.connect(false)
 			p.Rescue()
-			s := b.working.spools[0]
 			fake.WaitFor(t, "the disk", func() bool {
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				return len(s.pending) == 0 && b.options.Spool.On.Undecided() == 0
+				return b.working.Rules[0].InMemory() == 0 && b.options.Spool.On.Undecided() == 0
 			})
 			if drops := b.Status().Receive[0].Drops; drops != nil {
 				t.Fatalf("drops %v", drops)

@@ -1,4 +1,4 @@
-package receive
+package receive_test
 
 import (
 	"bytes"
@@ -18,6 +18,7 @@ import (
 	"topicast/bridge/account"
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
+	"topicast/bridge/receive"
 	"topicast/bridge/session"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
@@ -110,7 +111,7 @@ func around(t *testing.T, o rigOptions, topic string, script func(w *world)) {
 		o.Loops.Breaker = 100
 		b := newRig(t, n, o, nil, []mapping.ReceiveRule{fake.ReceiveRule(t, "in", "239.1.1.1:5000", topic)})
 		w := &world{T: t, bridge: b, to: n.LastReceiver(), published: make(map[string]int)}
-		b.receive.publisher = w
+		b.receive.PublishTo(w)
 		script(w)
 		w.stop.Store(true)
 		time.Sleep(time.Minute)
@@ -156,7 +157,7 @@ func TestHonestSourcesOfEqualDatagramsAllArrive(t *testing.T) {
 			})
 		}},
 		{"one that ends while it is tested", func(w *world) (sent int) {
-			for w.bridge.working.Rules[0].testing() == 0 {
+			for w.bridge.working.Rules[0].Testing() == 0 {
 				sent += w.stream(fake.Device, 500, 10*time.Millisecond, same("x"))
 			}
 			return sent
@@ -211,18 +212,6 @@ func TestHonestSourcesOfEqualDatagramsAllArrive(t *testing.T) {
 			})
 		})
 	}
-}
-
-// testing is how many tests are under way.
-func (r *Rule) testing() (n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, t := range r.topics {
-		if t.test.Load() != nil {
-			n++
-		}
-	}
-	return n
 }
 
 // Where the table itself shows the loop, and the guard is off, no test is needed: and
@@ -286,7 +275,7 @@ func TestAStreamIsTestedOftenAtFirstAndSeldomThen(t *testing.T) {
 		end := time.Now().Add(20 * time.Minute)
 		for time.Now().Before(end) {
 			w.stream(fake.Device, 150, 100*time.Millisecond, same("x"))
-			now := w.bridge.working.Rules[0].testing()
+			now := w.bridge.working.Rules[0].Testing()
 			if now > was {
 				tests++
 			}
@@ -416,8 +405,7 @@ func TestAfterALoop(t *testing.T) {
 func TestAVerdictThatWasWrongIsTakenBack(t *testing.T) {
 	around(t, rigOptions{}, "t", func(w *world) {
 		r := w.bridge.working.Rules[0]
-		print := loopguard.SourceDigest(netip.MustParseAddr("172.17.0.9")) ^ loopguard.Fingerprint([]byte("x")) ^ loopguard.Fingerprint([]byte("t"))
-		r.breaker.End(nil, nil, []uint64{print}, time.Now())
+		r.Condemn(receive.Print(netip.MustParseAddr("172.17.0.9"), "t", "x"))
 		sent := w.stream(fake.Device, 200, 20*time.Second, same("x"))
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
@@ -475,7 +463,8 @@ func TestALoopOfTwoBridgesEnds(t *testing.T) {
 				n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
 				bridges[i] = newRig(t, n, rigOptions{QueueSize: 64 << 20, Loops: loopguard.Options{Breaker: 100}}, nil,
 					[]mapping.ReceiveRule{fake.ReceiveRule(t, "in", "239.1.1.1:5000", "t")})
-				bridges[i].receive.publisher, to[i] = publish, n.LastReceiver()
+				bridges[i].receive.PublishTo(publish)
+				to[i] = n.LastReceiver()
 				queues[i] = make(chan string, c.queue)
 				// what a bridge gets of the broker it sends, and the other one hears it
 				running.Go(func() {
@@ -518,11 +507,11 @@ func (f publisherFunc) PublishBatch(batch []session.Publication) { f(batch) }
 func TestWhatIsWithheldIsNotLostWhenItsRuleEnds(t *testing.T) {
 	around(t, rigOptions{}, "t", func(w *world) {
 		sent := 0
-		for w.bridge.working.Rules[0].testing() == 0 {
+		for w.bridge.working.Rules[0].Testing() == 0 {
 			sent += w.stream(fake.Device, 500, 10*time.Millisecond, same("x"))
 		}
 		sent += w.stream(fake.Device, 500, 100*time.Millisecond, same("x"))
-		w.bridge.working.Rules[0].flush()
+		w.bridge.working.Rules[0].Flush()
 		synctest.Wait()
 		if got := len(w.order); got != sent {
 			t.Errorf("of %d datagrams %d were published", sent, got)

@@ -1,4 +1,4 @@
-package receive
+package receive_test
 
 import (
 	"testing"

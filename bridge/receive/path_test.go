@@ -1,4 +1,4 @@
-package receive
+package receive_test
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"topicast/bridge/account"
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
+	"topicast/bridge/receive"
 	"topicast/bridge/session"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
@@ -109,7 +110,7 @@ func TestWhatIsReceivedAndLostIsCounted(t *testing.T) {
 		fake.ReceiveRule(t, "good", "239.1.1.1:5000", "good", func(r *mapping.ReceiveRule) { r.Encoding = fake.Encoding(t, "hex") }),
 		fake.ReceiveRule(t, "small", "239.1.1.1:5000", "small"),
 	}
-	var status []Status
+	var status []receive.Status
 	var room int64
 	receiving(t, rigOptions{QueueSize: 2 * (4 + account.Overhead)}, nil, rules, func(b *rig, n *fake.Network) {
 		r := n.At("239.1.1.1:5000", "iso0")
@@ -119,17 +120,15 @@ func TestWhatIsReceivedAndLostIsCounted(t *testing.T) {
 		b.working.Rules[0].Published(1, 4)
 		b.working.Rules[1].Lost(1, 2, session.ErrNotConnected)
 		r.Drops = 7
-		for _, m := range b.working.memberships {
-			m.countDrops()
-			m.countDrops()
-		}
+		b.receive.CountDrops()
+		b.receive.CountDrops()
 		status, room = b.Status().Receive, b.budget.Bytes()
 	})
-	for i, want := range []Status{
+	for i, want := range []receive.Status{
 		{Received: 2, Published: 1, Drops: map[string]uint64{"queue_full": 1, "receive_buffer": 7}},
 		{Received: 2, Drops: map[string]uint64{"queue_full": 1, "receive_buffer": 7, "offline": 1}},
 	} {
-		got := Status{Received: status[i].Received, Published: status[i].Published, Drops: status[i].Drops}
+		got := receive.Status{Received: status[i].Received, Published: status[i].Published, Drops: status[i].Drops}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
@@ -145,11 +144,11 @@ func TestWhatIsReceivedAndLostIsCounted(t *testing.T) {
 func TestKernelDropsAreCountedWhenTheirCounterStartsAgain(t *testing.T) {
 	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "a", "239.1.1.1:5000", "a")}
 	receiving(t, rigOptions{}, nil, rules, func(b *rig, n *fake.Network) {
-		r, m := n.LastReceiver(), b.working.memberships[0]
+		r := n.LastReceiver()
 		r.Drops = 1<<32 - 2
-		m.countDrops()
+		b.receive.CountDrops()
 		r.Drops = 3
-		m.countDrops()
+		b.receive.CountDrops()
 		if got := b.Status().Receive[0].Drops["receive_buffer"]; got != 1<<32+3 {
 			t.Errorf("%d drops counted, want %d", got, uint64(1<<32+3))
 		}
@@ -298,7 +297,10 @@ func TestARangeInPartJoinedIsDegraded(t *testing.T) {
 	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "a", "239.1.1.1-239.1.1.4:5000", "a")}
 	receiving(t, rigOptions{}, nil, rules, func(b *rig, n *fake.Network) {
 		n.ListenErr = errors.New("no")
-		b.working.memberships[2].reader.fail(errors.New("x"))
+		third := n.At("239.1.1.3:5000", "iso0")
+		third.Failure = errors.New("x")
+		close(third.In)
+		synctest.Wait()
 		b.refresh(t.Context())
 		s := b.Status().Receive[0]
 		if s.State != account.StateDegraded || s.Reason != "1 of 4 groups are not joined: no" || s.Joined != 3 || s.Sockets != 4 {
@@ -379,7 +381,7 @@ func TestEveryPublishesAtMostOneInItsTimeAndTheLatestWins(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		at("1", "fourth", "1 first", "2 other", "1 third", "1 fourth")
 		at("1", "fifth", "1 first", "2 other", "1 third", "1 fourth")
-		b.working.Rules[0].flush()
+		b.working.Rules[0].Flush()
 		b.working.Rules[0].Published(4, len("firstotherthirdfourth"))
 	})
 	if got[len(got)-1] != "1 fifth" {
@@ -429,16 +431,14 @@ func TestTheEnvelopeTellsWhenTheDatagramArrivedNotWhenItWasPublished(t *testing.
 func TestSendersAndTopicsRememberedAreBounded(t *testing.T) {
 	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "a", "239.1.1.1:5000", "{source}/{source_port}")}
 	receiving(t, rigOptions{QueueSize: 1 << 30}, nil, rules, func(b *rig, n *fake.Network) {
-		r := b.working.memberships[0].reader
-		for i := range maxTopics + 10 {
+		r := b.working.Reader(0)
+		for i := range receive.MaxTopics + 10 {
 			a := netip.AddrFrom4([4]byte{10, 0, byte(i >> 16), 1})
-			r.sender(netip.AddrPortFrom(a, uint16(i)))
+			r.Learn(netip.AddrPortFrom(a, uint16(i)))
 		}
-		if len(r.senders) > maxSenders || len(b.working.Rules[0].topics) > maxTopics {
-			t.Errorf("%d senders and %d topics are remembered", len(r.senders), len(b.working.Rules[0].topics))
-		}
-		if got := b.receive.topics.Load(); int(got) != len(b.working.Rules[0].topics) {
-			t.Errorf("%d topics are counted, and there are %d", got, len(b.working.Rules[0].topics))
+		senders, topics, all := r.Remembered()
+		if senders > receive.MaxSenders || topics > receive.MaxTopics || topics != all {
+			t.Errorf("%d senders and %d topics are remembered, and %d of all rules counted", senders, topics, all)
 		}
 	})
 }
@@ -452,19 +452,19 @@ func (discard) PublishBatch(batch []session.Publication) {
 }
 
 // newTestReader is a reader of one rule, and a batch of datagrams for it.
-func newTestReader(t testing.TB, change func(*mapping.ReceiveRule)) (*groupReader, []multicast.Datagram) {
+func newTestReader(t testing.TB, change func(*mapping.ReceiveRule)) (receive.Reader, []multicast.Datagram) {
 	g, _ := mapping.ParseGroupRange("239.1.1.1:5000")
 	to, _ := mapping.ParseTopic("meters/{source}/raw")
 	r := mapping.ReceiveRule{Name: "r", Groups: []mapping.GroupRange{g}, Interface: "iso0", Topic: to, QoS: 1}
 	change(&r)
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
 	b := newRig(t, n, rigOptions{QueueSize: 1 << 20, Loops: loopguard.Options{Guard: true, Breaker: 1 << 20}}, nil, []mapping.ReceiveRule{r})
-	b.receive.publisher = discard{}
+	b.receive.PublishTo(discard{})
 	batch := make([]multicast.Datagram, multicast.MaxReceive)
 	for i := range batch {
 		batch[i] = multicast.Datagram{Source: netip.MustParseAddrPort(fake.Device), Payload: make([]byte, 128)}
 	}
-	return b.working.memberships[0].reader, batch
+	return b.working.Reader(0), batch
 }
 
 var encodings = []string{"raw", "hex", "base64", "json"}
@@ -472,8 +472,8 @@ var encodings = []string{"raw", "hex", "base64", "json"}
 func TestTheReceivePathDoesNotAllocate(t *testing.T) {
 	for _, name := range encodings {
 		reader, batch := newTestReader(t, func(r *mapping.ReceiveRule) { r.Encoding = fake.Encoding(t, name) })
-		reader.handleBatch(batch)
-		if n := fake.Allocations(func() { reader.handleBatch(batch) }); n >= 1 {
+		reader.Handle(batch)
+		if n := fake.Allocations(func() { reader.Handle(batch) }); n >= 1 {
 			t.Errorf("%s: %v allocations for a batch of %d", name, n, len(batch))
 		}
 	}
@@ -484,7 +484,7 @@ func BenchmarkHear(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			reader, batch := newTestReader(b, func(r *mapping.ReceiveRule) { r.Encoding, _ = mapping.ParseEncoding(name) })
 			for b.Loop() {
-				reader.handleBatch(batch)
+				reader.Handle(batch)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(batch)), "ns/datagram")
 		})

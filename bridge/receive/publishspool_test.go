@@ -1,4 +1,4 @@
-package receive
+package receive_test
 
 import (
 	"context"
@@ -58,8 +58,8 @@ func TestWhatTheBrokerCannotTakeGoesThroughTheSpoolAndArrivesInOrder(t *testing.
 		t.Errorf("published (-want +got):\n%s", diff)
 	}
 	b.spooled(t, 0)
-	fake.WaitFor(t, "the end of the spooling", func() bool { return !b.working.spools[0].on.Load() })
-	if got := b.working.Rules[0].published.Load(); got != 3 {
+	fake.WaitFor(t, "the end of the spooling", func() bool { return !b.working.Rules[0].Spooling() })
+	if got := b.Status().Receive[0].Published; got != 3 {
 		t.Errorf("%d counted as published", got)
 	}
 	n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "4")
@@ -154,7 +154,7 @@ func TestAQueueThatFillsUpOverflowsToTheDisk(t *testing.T) {
 			t.Fatalf("message %d is %q", i, line)
 		}
 	}
-	fake.WaitFor(t, "the end of the spooling", func() bool { p.Acknowledge(); return !b.working.spools[0].on.Load() })
+	fake.WaitFor(t, "the end of the spooling", func() bool { p.Acknowledge(); return !b.working.Rules[0].Spooling() })
 	if got := b.Status().Receive[0].Drops; got != nil {
 		t.Errorf("drops %v", got)
 	}
@@ -190,7 +190,7 @@ func TestAStreamToTheBrokerCatchesUpInOrder(t *testing.T) {
 		}
 	}
 	fake.WaitFor(t, "all", func() bool { return len(p.Published()) == total })
-	fake.WaitFor(t, "the end of the spooling", func() bool { return !b.working.spools[0].on.Load() })
+	fake.WaitFor(t, "the end of the spooling", func() bool { return !b.working.Rules[0].Spooling() })
 	close(acks)
 	<-ended
 	for i, line := range p.Published() {
@@ -227,7 +227,7 @@ func TestADiskThatFailsIsCountedAndTheRestGoesOn(t *testing.T) {
 	n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "1")
 	fake.WaitFor(t, "the loss", func() bool { return b.Status().Receive[0].Drops["spool_failed"] == 1 })
 	b.connect(true)
-	fake.WaitFor(t, "the end of the spooling", func() bool { return !b.working.spools[0].on.Load() })
+	fake.WaitFor(t, "the end of the spooling", func() bool { return !b.working.Rules[0].Spooling() })
 	n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "2")
 	if got := p.Deliver(t, 1); !slices.Equal(got, []string{"t 2"}) {
 		t.Errorf("published %q", got)

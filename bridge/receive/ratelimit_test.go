@@ -1,4 +1,4 @@
-package receive
+package receive_test
 
 import (
 	"testing"
@@ -119,8 +119,7 @@ func TestTopicsLearnOfRulesThatPace(t *testing.T) {
 	plain := func(*mapping.ReceiveRule) {}
 	got := receiving(t, rigOptions{}, nil, twoRules(t, plain, plain)[:1], func(b *rig, n *fake.Network) {
 		play(t, n, []heardBy{{0, "a", "1"}})
-		s := b.receive.states["t"]
-		if s.paced.Load() || s.last.print != 0 {
+		if b.working.Rules[0].Notes("t") {
 			t.Error("a topic without such rules takes note of messages")
 		}
 		b.reload(t, nil, twoRules(t, plain, onChange))
@@ -128,24 +127,5 @@ func TestTopicsLearnOfRulesThatPace(t *testing.T) {
 	})
 	if diff := cmp.Diff([]string{"t 1", "t 2"}, got); diff != "" {
 		t.Error(diff)
-	}
-}
-
-func TestTheStatesOfTopicsAreBounded(t *testing.T) {
-	p := new(Path)
-	r := &Rule{ReceiveRule: &mapping.ReceiveRule{}, path: p}
-	for i := range maxTopics + 10 {
-		r.topicFor([]byte{byte(i), byte(i >> 8), byte(i >> 16)})
-	}
-	if len(p.states) > maxTopics {
-		t.Errorf("%d states", len(p.states))
-	}
-	r.releaseTopics()
-	used := 0
-	for _, s := range p.states {
-		used += s.users
-	}
-	if used != 0 {
-		t.Errorf("%d users of states when no rule is left", used)
 	}
 }

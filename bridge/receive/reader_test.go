@@ -1,4 +1,4 @@
-package receive
+package receive_test
 
 import (
 	"sync"
@@ -18,11 +18,10 @@ func TestKernelDropsAreCountedOnce(t *testing.T) {
 		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
 		b := newRig(t, n, rigOptions{QueueSize: 1 << 20}, nil, rules)
 		n.LastReceiver().Drop(5)
-		m := b.working.memberships[0]
 		var askers sync.WaitGroup
-		askers.Go(m.countDrops)
-		askers.Go(m.countDrops)
-		askers.Go(m.stop)
+		askers.Go(b.receive.CountDrops)
+		askers.Go(b.receive.CountDrops)
+		askers.Go(func() { b.receive.StopReceivers(&b.readers) })
 		askers.Wait()
 		if got := b.working.Rules[0].Of(account.DropReceiveBuffer); got != 5 {
 			t.Fatalf("%d counted, want 5", got)
@@ -41,7 +40,7 @@ func TestKernelDropsOfASocketThatIsClosedAreCounted(t *testing.T) {
 		n.Set(fake.Iso0)
 		b.refresh(t.Context())
 		n.LastReceiver().Drop(2)
-		b.working.memberships[0].countDrops()
+		b.receive.CountDrops()
 		if got := b.working.Rules[0].Of(account.DropReceiveBuffer); got != 7 {
 			t.Errorf("%d counted, want 7", got)
 		}

@@ -1,4 +1,4 @@
-package receive
+package receive_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"topicast/bridge/account"
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
+	"topicast/bridge/receive"
 	"topicast/bridge/spool"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
@@ -21,13 +22,14 @@ import (
 // rig is the receive side on a network that a test writes the script of: without a bridge
 // and without a broker. What it publishes goes to a fake.Publisher.
 type rig struct {
-	receive *Path
-	working *Generation
+	receive *receive.Path
+	working *receive.Generation
 	budget  *account.MemBudget
 	own     loopguard.OwnAddresses
 	options rigOptions
 	network *fake.Network
 	readers sync.WaitGroup
+	to      fake.Publisher
 	changed chan struct{}    // a look at the interfaces was asked for
 	changes multicast.Change // since the last look
 }
@@ -45,17 +47,17 @@ type rigSpool struct {
 }
 
 // rigStatus is what a rig has of a bridge's status.
-type rigStatus struct{ Receive []Status }
+type rigStatus struct{ Receive []receive.Status }
 
-func newRig(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRule, receive []mapping.ReceiveRule) *rig {
+func newRig(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRule, rules []mapping.ReceiveRule) *rig {
 	t.Helper()
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	b := &rig{options: o, network: n, budget: account.NewMemBudget(o.QueueSize), changed: make(chan struct{}, 1), working: new(Generation)}
-	b.receive = New(Options{
+	b := &rig{options: o, network: n, budget: account.NewMemBudget(o.QueueSize), changed: make(chan struct{}, 1), working: new(receive.Generation)}
+	b.receive = receive.New(receive.Options{
 		Log: o.Logger, Budget: b.budget, Own: &b.own, Loops: o.Loops, Spool: o.Spool.On, MaxAge: o.Spool.MaxAge,
-		Listen: func(o multicast.ReceiverOptions, on multicast.Interface) (Receiver, error) {
+		Listen: func(o multicast.ReceiverOptions, on multicast.Interface) (receive.Receiver, error) {
 			r, err := n.Listen(o, on)
 			if err != nil {
 				return nil, err
@@ -70,8 +72,8 @@ func newRig(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRule
 			}
 		},
 	})
-	b.receive.PublishTo(new(fake.Publisher))
-	b.reload(t, send, receive)
+	b.receive.PublishTo(&b.to)
+	b.reload(t, send, rules)
 	t.Cleanup(func() {
 		b.receive.StopReceivers(&b.readers)
 		checkReceiveSeries(t, b.working)
@@ -108,7 +110,7 @@ func (b *rig) refresh(context.Context) {
 func (b *rig) interfacesChanged(c multicast.Change) { b.changes = c }
 func (b *rig) connect(is bool)                      { b.receive.SetConnected(is) }
 func (b *rig) expireOld()                           { b.receive.ExpireOld() }
-func (b *rig) unused() []string                     { return b.working.unusedQueues(b.options.Spool.On) }
+func (b *rig) unused() []string                     { return b.receive.Unused() }
 
 func (b *rig) Status() (s rigStatus) {
 	for i, r := range b.working.Rules {
@@ -118,7 +120,16 @@ func (b *rig) Status() (s rigStatus) {
 }
 
 // publisher is what the rig publishes to.
-func (b *rig) publisher() *fake.Publisher { return b.receive.publisher.(*fake.Publisher) }
+func (b *rig) publisher() *fake.Publisher { return &b.to }
+
+// queue is what the first rule has on disk, and older what an earlier process handed to the
+// session in vain, with the copies of what this one did.
+func (b *rig) queue() *spool.Queue {
+	return b.options.Spool.On.Queue(b.working.Rules[0].Name + receive.ReceivedSuffix)
+}
+func (b *rig) older() *spool.Queue {
+	return b.options.Spool.On.Queue(b.working.Rules[0].Name + receive.OlderSuffix)
+}
 
 // driven are the reasons for which a test of this package has lost or filtered something.
 var drivenReceive struct {
@@ -130,7 +141,7 @@ var drivenReceive struct {
 // checkReceiveSeries holds, at the end of every test, that each reason that was counted is
 // one that can happen to the rule as it is configured: then its series was there before,
 // with 0.
-func checkReceiveSeries(t testing.TB, g *Generation) {
+func checkReceiveSeries(t testing.TB, g *receive.Generation) {
 	t.Helper()
 	drivenReceive.mu.Lock()
 	defer drivenReceive.mu.Unlock()
@@ -154,7 +165,7 @@ func checkReceiveSeries(t testing.TB, g *Generation) {
 func allReceiveDriven(code int) {
 	if flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == "" && flag.Lookup("test.list").Value.String() == "" {
 		for why := range account.NumReasons {
-			if receiveReasons[why] != nil && !drivenReceive.reasons[why] {
+			if receive.Driven(why) && !drivenReceive.reasons[why] {
 				fmt.Printf("--- FAIL: no test has counted the reason %s\n", why)
 				code = 1
 			}

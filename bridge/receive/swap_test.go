@@ -1,4 +1,4 @@
-package receive
+package receive_test
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"topicast/bridge/receive"
 	"topicast/bridge/spool"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
@@ -22,10 +23,10 @@ func TestTheRulesOfAGroupChangeWhileDatagramsComeIn(t *testing.T) {
 			synctest.Wait()
 		}
 		hear("a")
-		heard := b.working.memberships[0].reader.lastListeners
+		heard := b.working.Reader(0).Heard()
 		b.reload(t, nil, []mapping.ReceiveRule{one})
 		hear("b")
-		if b.working.memberships[0].reader.lastListeners != heard {
+		if b.working.Reader(0).Heard() != heard {
 			t.Error("what is known of the senders is forgotten though nothing changed")
 		}
 		b.reload(t, nil, []mapping.ReceiveRule{one, two})
@@ -41,7 +42,7 @@ func TestTheRulesOfAGroupChangeWhileDatagramsComeIn(t *testing.T) {
 		if n.At("239.1.1.1:5000", "iso0") != nil {
 			t.Error("the group is still joined")
 		}
-		if got := b.receive.topics.Load(); got != 0 {
+		if got := b.receive.Topics(); got != 0 {
 			t.Errorf("%d topics count as remembered", got)
 		}
 	})
@@ -95,22 +96,21 @@ func TestABatchUnderWayEndsBeforeTheRulesChange(t *testing.T) {
 	n := &fake.Network{}
 	n.Set(fake.Iso0)
 	b := newRig(t, n, rigOptions{QueueSize: fake.Plenty}, nil, []mapping.ReceiveRule{fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t", fake.Every(time.Hour))})
-	r := b.working.memberships[0].reader
-	r.handleBatch(n.Datagrams("a")) // the first goes at once
-	r.batchMu.Lock()
+	r := b.working.Reader(0)
+	r.Handle(n.Datagrams("a")) // the first goes at once
 	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		b.reload(t, nil, []mapping.ReceiveRule{fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t")})
-	}()
-	time.Sleep(10 * time.Millisecond) // for it to come to where it waits
-	if b.working.Rules[0].Every == 0 {
-		t.Error("the rules change within a batch")
-	}
-	r.sender(n.Datagrams("b")[0].Source).actions[0].topic.carry([]byte("b"), &arrival{}, &batch{now: time.Now()})
-	r.batchMu.Unlock()
+	r.During(func() {
+		go func() {
+			defer close(done)
+			b.reload(t, nil, []mapping.ReceiveRule{fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t")})
+		}()
+		time.Sleep(10 * time.Millisecond) // for it to come to where it waits
+		if b.working.Rules[0].Every == 0 {
+			t.Error("the rules change within a batch")
+		}
+	}, n.Datagrams("b")[0])
 	<-done
-	r.handleBatch(n.Datagrams("c"))
+	r.Handle(n.Datagrams("c"))
 	if diff := cmp.Diff([]string{"t a", "t b", "t c"}, b.publisher().Published()); diff != "" {
 		t.Error(diff)
 	}
@@ -131,7 +131,7 @@ func TestAPublishSpoolKeepsItsOrderWhenItsRuleChanges(t *testing.T) {
 		return []mapping.ReceiveRule{fake.ReceiveRule(t, "r", "239.1.1.1:5000", topic)}
 	}
 	b, n, p := spooling(t, t.TempDir(), 1<<20, rigOptions{}, nil, r("a")...)
-	spooler := b.working.spools[0]
+	spooler := b.working.Rules[0].Spooler()
 	var want []string
 	for i, topic := range []string{"a", "b", "c", "d"} {
 		b.reload(t, nil, r(topic))
@@ -139,7 +139,7 @@ func TestAPublishSpoolKeepsItsOrderWhenItsRuleChanges(t *testing.T) {
 		want = append(want, fmt.Sprint(topic, " ", i))
 		b.spooled(t, i+1)
 	}
-	b.committed(t, "r"+receivedSuffix, 4)
+	b.committed(t, "r"+receive.ReceivedSuffix, 4)
 	b.connect(true)
 	fake.WaitFor(t, "a flight", func() bool { return len(p.Published()) > 0 })
 	b.reload(t, nil, r("e")) // while the broker has not acknowledged them
@@ -149,13 +149,13 @@ func TestAPublishSpoolKeepsItsOrderWhenItsRuleChanges(t *testing.T) {
 		t.Errorf("published (-want +got):\n%s", diff)
 	}
 	b.spooled(t, 0)
-	if len(b.working.spools) != 1 || b.working.spools[0] != spooler {
+	if b.working.Rules[0].Spooler() != spooler {
 		t.Error("the rule has another spooler")
 	}
 	if got := b.Status().Receive[0]; got.Published != 6 || got.Drops != nil {
 		t.Errorf("%d published, drops %v", got.Published, got.Drops)
 	}
-	if spooler.rule.Load() != b.working.Rules[0] {
+	if !b.working.Rules[0].UsesIt() {
 		t.Error("the spooler takes by the words of a rule that is gone")
 	}
 }
@@ -166,13 +166,13 @@ func TestAReceiveRuleThatComesBackFindsWhatItHadOnDisk(t *testing.T) {
 	for name, away := range map[string][]mapping.ReceiveRule{"it was gone": nil, "it was of QoS 0": direct} {
 		t.Run(name, func(t *testing.T) {
 			b, n, p := spooling(t, t.TempDir(), 1<<20, rigOptions{}, nil, r...)
-			spooler := b.working.spools[0]
+			spooler := b.working.Rules[0].Spooler()
 			n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "1", "2")
 			b.spooled(t, 2)
 			b.reload(t, nil, away)
 			b.reload(t, nil, away)
 			b.connect(true)
-			if got := b.unused(); !slices.Equal(got, []string{"r" + receivedSuffix}) {
+			if got := b.unused(); !slices.Equal(got, []string{"r" + receive.ReceivedSuffix}) {
 				t.Errorf("unused queues %q", got)
 			}
 			time.Sleep(20 * time.Millisecond) // the pump finds nothing
@@ -183,7 +183,7 @@ func TestAReceiveRuleThatComesBackFindsWhatItHadOnDisk(t *testing.T) {
 			if diff := cmp.Diff([]string{"t 1", "t 2"}, p.Deliver(t, 2)); diff != "" {
 				t.Errorf("published (-want +got):\n%s", diff)
 			}
-			if b.working.spools[0] != spooler {
+			if b.working.Rules[0].Spooler() != spooler {
 				t.Error("there are two that take from one queue")
 			}
 		})
@@ -194,7 +194,7 @@ func TestAReceiveRuleThatComesBackFindsWhatItHadOnDisk(t *testing.T) {
 func TestWhatFliesWhenItsRuleGoesIsLetLand(t *testing.T) {
 	b, n, p := spooling(t, t.TempDir(), 1<<20, rigOptions{Spool: rigSpool{MaxAge: time.Hour}}, nil, fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t"))
 	n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "1", "2", "3")
-	b.committed(t, "r"+receivedSuffix, 3)
+	b.committed(t, "r"+receive.ReceivedSuffix, 3)
 	b.connect(true)
 	fake.WaitFor(t, "a flight", func() bool { return len(p.Published()) == 3 })
 	b.reload(t, nil, nil)
@@ -216,7 +216,7 @@ func TestATopicLearnsOfALoopElsewhere(t *testing.T) {
 		synctest.Wait()
 		r := b.working.Rules[0]
 		echoes := func() string {
-			return fmt.Sprint(r.topics["x/239.1.1.1"].returns.Load(), r.topics["x/239.1.1.2"].returns.Load())
+			return fmt.Sprint(r.Returns("x/239.1.1.1"), r.Returns("x/239.1.1.2"))
 		}
 		if got := echoes(); got != "false true" {
 			t.Fatalf("echoes %s", got)

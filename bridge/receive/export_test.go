@@ -1,0 +1,103 @@
+package receive
+
+import (
+	"net/netip"
+	"time"
+
+	"topicast/bridge/account"
+	"topicast/bridge/loopguard"
+	"topicast/bridge/multicast"
+)
+
+// What the tests of this package, which stand outside of it, look at or do, and nobody else.
+
+const (
+	InflightSize   = inflightSize
+	ReceivedSuffix = receivedSuffix
+	OlderSuffix    = olderSuffix
+	MaxSenders     = maxSenders
+	MaxTopics      = maxTopics
+)
+
+// Driven reports whether a reason can happen to a receive rule at all.
+func Driven(why account.Reason) bool { return receiveReasons[why] != nil }
+
+// Flush publishes what a rule holds back.
+func (r *Rule) Flush() { r.flush() }
+
+// Testing is how many loop tests of a rule are under way.
+func (r *Rule) Testing() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.topics {
+		if t.test.Load() != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Condemn has the breaker of a rule take a print for a loop.
+func (r *Rule) Condemn(print uint64) { r.breaker.End(nil, nil, []uint64{print}, time.Now()) }
+
+// Returns reports whether a topic of a rule is known to come back.
+func (r *Rule) Returns(topic string) bool { return r.topics[topic].returns.Load() }
+
+// Spooling reports whether what the rule publishes goes by the spool now.
+func (r *Rule) Spooling() bool { return r.spool.on.Load() }
+
+// Spooler tells the queues of rules apart, and UsesIt reports whether that of the rule knows so.
+func (r *Rule) Spooler() any { return r.spool }
+func (r *Rule) UsesIt() bool { return r.spool.rule.Load() == r }
+
+// Copying reports whether there are copies of what the session has.
+func (r *Rule) Copying() bool { return r.spool.copying() }
+
+// Untrimmed reports whether the pump has yet to look for copies to trim.
+func (p *Path) Untrimmed() bool { return p.untrimmed.Load() }
+
+// Unused are the queues on disk that no rule uses.
+func (p *Path) Unused() []string { return p.working.Load().unusedQueues(p.spool) }
+
+// A Reader is the socket of a group at work.
+type Reader struct{ r *groupReader }
+
+// Reader is that of the i-th group of a generation.
+func (g *Generation) Reader(i int) Reader { return Reader{g.memberships[i].reader} }
+
+// Handle has a reader take datagrams as if it had read them.
+func (r Reader) Handle(datagrams []multicast.Datagram) { r.r.handleBatch(datagrams) }
+
+// During has something done while a batch is under way, which has one more datagram then.
+func (r Reader) During(do func(), then multicast.Datagram) {
+	r.r.batchMu.Lock()
+	defer r.r.batchMu.Unlock()
+	do()
+	r.r.sender(then.Source).actions[0].topic.carry(then.Payload, &arrival{}, &batch{now: time.Now()})
+}
+
+// Heard tells the sets of rules apart that a reader knows senders for.
+func (r Reader) Heard() any { return r.r.lastListeners }
+
+// Learn has a reader know a sender.
+func (r Reader) Learn(source netip.AddrPort) { r.r.sender(source) }
+
+// Remembered is how many senders a reader knows, and how many topics its first rule and all.
+func (r Reader) Remembered() (senders, topics, all int) {
+	rule := r.r.lastListeners.rules[0]
+	return len(r.r.senders), len(rule.topics), int(rule.path.topics.Load())
+}
+
+// Print is what the breaker knows a message by.
+func Print(source netip.Addr, topic, payload string) uint64 {
+	return loopguard.SourceDigest(source) ^ loopguard.Fingerprint([]byte(payload)) ^ loopguard.Fingerprint([]byte(topic))
+}
+
+// Topics is how many topics are remembered of all rules.
+func (p *Path) Topics() int { return int(p.topics.Load()) }
+
+// Notes reports whether what is published on a topic of the rule is taken note of.
+func (r *Rule) Notes(topic string) bool {
+	s := r.path.states[topic]
+	return s.paced.Load() || s.last.print != 0
+}
