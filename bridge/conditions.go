@@ -11,7 +11,7 @@ import (
 // A Condition is something that is not as it should be: a part of topicast that is
 // pending, so that it is not ready, or degraded, so that it works in part.
 type Condition struct {
-	Name   string        `json:"name"`           // of the part: broker, subscriptions, spool, queue, acknowledgements, rule
+	Name   string        `json:"name"`           // of the part: broker, subscriptions, spool, descriptors, queue, acknowledgements, rule
 	Rule   string        `json:"rule,omitempty"` // which one, of a rule; whose messages; the one that is the cause
 	State  account.State `json:"state"`          // pending or degraded
 	Reason string        `json:"reason"`
@@ -91,6 +91,9 @@ func (b *Bridge) conditions(broker BrokerStatus, state session.State, tell func(
 			c.State = account.StateDegraded
 		}
 		tell(c)
+	}
+	if short := b.current().shortage(); short != "" {
+		tell(Condition{Name: "descriptors", State: account.StateDegraded, Reason: short})
 	}
 	b.withheld(state, time.Now(), tell)
 	b.current().judge(state.Troubled, func(rule string, is account.State, reason string) {

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"topicast/bridge/account"
+	"topicast/bridge/multicast"
 	"topicast/bridge/receive"
 	"topicast/bridge/send"
 	"topicast/mapping"
@@ -27,6 +28,11 @@ func (b *Bridge) current() *generation { return b.working.Load() }
 // build makes the generation of a table, out of that of before where it fits.
 func (b *Bridge) build(table *mapping.Table, before *generation, diversions []send.Diversion) *generation {
 	return &generation{table, b.send.Build(table, before.send, diversions), b.receive.Build(table, before.receive)}
+}
+
+// shortage says how many file descriptors the rules need, where there are too few.
+func (g *generation) shortage() string {
+	return multicast.DescriptorShortage(g.send.Sockets()+g.receive.Sockets(), multicast.DescriptorLimit())
 }
 
 // counters are those of all rules.

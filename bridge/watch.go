@@ -140,6 +140,9 @@ func (b *Bridge) refresh(ctx context.Context) {
 	if names := multicast.KernelNames(interfaces); b.names.Load() == nil || !maps.Equal(*b.names.Load(), names) {
 		b.names.Store(&names)
 	}
+	if b.current().shortage() != "" {
+		b.send.Refresh(ctx, interfaces) // needs few sockets, and would be left without
+	}
 	b.receive.Rejoin(interfaces, changes)
 	b.send.Refresh(ctx, interfaces)
 }

@@ -141,6 +141,8 @@ func (r *Receiver) open(sources []netip.Addr) (err error) {
 // explainListen says in words what the system's errors mean for a receiver.
 func explainListen(o ReceiverOptions, on string, err error) error {
 	switch {
+	case outOfDescriptors(err):
+		return errNoDescriptors(err)
 	case inUse(err):
 		return &stateError{portTaken(o.Group), []error{err}}
 	case denied(err):

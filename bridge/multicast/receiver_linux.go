@@ -14,7 +14,11 @@ import (
 // what it will join itself. The port is shared with other programs; each gets a
 // copy of what the group gets.
 func openReceiver(group netip.AddrPort, index int, vrf bool, wish int) (c *net.UDPConn, buffer int, err error) {
-	c, err = newUDP(group.Addr().Is6(), func(fd int) error {
+	newSocket := newUDP
+	if group.Port() == 0 {
+		newSocket = newKeptUDP // of a self-test
+	}
+	c, err = newSocket(group.Addr().Is6(), func(fd int) error {
 		if err := errors.Join(joinVRF(fd, index, vrf), hearAll(fd, group.Addr().Is6(), false)); err != nil {
 			return err
 		}

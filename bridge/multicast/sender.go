@@ -151,6 +151,8 @@ func (s *Sender) configure() error {
 // explainOpen says in words what the system's errors mean for a source.
 func explainOpen(src Source, err error) error {
 	switch {
+	case outOfDescriptors(err):
+		return errNoDescriptors(err)
 	case errors.Is(err, errDuplicate):
 		return pending(fmt.Sprintf("another topicast, or another rule of this one, sends from %s already: choose another source_port", src), err)
 	case inUse(err):

@@ -39,8 +39,31 @@ func joinVRF(fd, index int, vrf bool) error {
 }
 
 // newUDP makes a socket that prepare may bind; unbound it has no port, and hears
-// nothing.
+// nothing. It leaves the last KeptDescriptors to others.
 func newUDP(ipv6 bool, prepare func(fd int) error) (*net.UDPConn, error) {
+	fd := 0
+	c, err := newKeptUDP(ipv6, prepare)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := c.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(is uintptr) { fd = int(is) })
+	}
+	// The kernel gives out the lowest number that is free: all below are in use.
+	if limit := DescriptorLimit(); err == nil && limit > 0 && fd >= limit-KeptDescriptors() {
+		err = errNoDescriptors()
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// newKeptUDP is newUDP for a socket that is soon closed, and may have one of
+// KeptDescriptors.
+func newKeptUDP(ipv6 bool, prepare func(fd int) error) (*net.UDPConn, error) {
 	domain := unix.AF_INET
 	if ipv6 {
 		domain = unix.AF_INET6

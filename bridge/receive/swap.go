@@ -62,6 +62,9 @@ func (p *Path) Build(table *mapping.Table, before *Generation) *Generation {
 	return next
 }
 
+// Sockets is how many the generation needs.
+func (g *Generation) Sockets() int { return len(g.memberships) }
+
 // same reports whether the rule does already what it is to do.
 func (r *Rule) same(spec *mapping.ReceiveRule, loops bool) bool {
 	return (r.delay != nil || r.breaker.Certain) == loops && reflect.DeepEqual(*r.ReceiveRule, *spec)

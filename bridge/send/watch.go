@@ -90,7 +90,7 @@ func (p *Path) ExpireOld() {
 }
 
 // probesAtOnce bounds the self-tests under way: each joins a group and may wait
-// for its own copy.
+// for its own copy, with a file descriptor of those that are kept for such.
 const probesAtOnce = 32
 
 // Refresh holds the bindings against the interfaces.
@@ -101,7 +101,7 @@ func (p *Path) Refresh(ctx context.Context, interfaces []multicast.Interface) {
 // rebind holds bindings against the interfaces.
 func rebind(ctx context.Context, bindings []*binding, interfaces []multicast.Interface) {
 	var g errgroup.Group
-	g.SetLimit(probesAtOnce)
+	g.SetLimit(max(1, min(probesAtOnce, multicast.KeptDescriptors()/4)))
 	for _, b := range bindings {
 		g.Go(func() error {
 			b.refresh(ctx, interfaces)

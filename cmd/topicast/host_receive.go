@@ -64,15 +64,13 @@ func (h *host) examineReceive(rules []mapping.ReceiveRule) (faults, warnings []f
 
 // examineLimits warns of what the system would deny all these rules together.
 func (h *host) examineLimits(t *mapping.Table) (warnings []finding) {
-	needed := sockets(t.Receive())
-	if needed == 0 {
-		return nil
-	}
-	const others = 64 // files: the log, the broker, who looks at the status page
-	if need := needed + bindings(t.Send()) + others; h.limits.files > 0 && uint64(need) > h.limits.files {
-		warnings = append(warnings, finding{path: "receive", err: fmt.Errorf(
-			"%s need a socket each, and a process of this session may have %d files open: raise that to %d at least "+
-				"(ulimit -n; LimitNOFILE= of systemd; --ulimit nofile= of docker)", count(needed, "group"), h.limits.files, need)})
+	receiving := sockets(t.Receive())
+	if short := multicast.DescriptorShortage(bindings(t.Send())+receiving, h.limits.descriptors); short != "" {
+		f := finding{path: "send", err: errors.New(short)}
+		if receiving > 0 {
+			f.path = "receive"
+		}
+		warnings = append(warnings, f)
 	}
 	return warnings
 }

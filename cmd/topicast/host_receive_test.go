@@ -113,8 +113,8 @@ func TestLimitsThatAreTooLowForTheGroupsAreWarnedOf(t *testing.T) {
 		want   string
 	}{
 		{"unknown", limits{}, ""},
-		{"enough", limits{files: 320, receiveBuffer: 8 << 20}, ""},
-		{"files", limits{files: 319}, "receive: 256 groups need a socket each, and a process of this session may have 319 files open: raise that to 320 at least"},
+		{"enough", limits{descriptors: 384, receiveBuffer: 8 << 20}, ""},
+		{"descriptors", limits{descriptors: 383}, "receive: 384 file descriptors are needed for these rules, 256 of them for sockets, and the limit is 383: raise that (LimitNOFILE= of systemd, ulimit -n, docker --ulimit nofile=)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := testHost()
@@ -127,7 +127,7 @@ func TestLimitsThatAreTooLowForTheGroupsAreWarnedOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := testHost()
-	h.limits = limits{files: 1, receiveBuffer: 1}
+	h.limits = limits{descriptors: 1, receiveBuffer: 1}
 	expectOne(t, "warnings", h.examineLimits(empty), "")
 	expectOne(t, "notes", h.examineBuffers(empty), "")
 	h.limits = limits{receiveBuffer: 212992}

@@ -4,16 +4,18 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"topicast/bridge/multicast"
 )
 
 // limits are what the system grants a process.
 type limits struct {
-	files         uint64 // open files, sockets among them; 0: not known
-	receiveBuffer int    // bytes of a socket's receive buffer; 0: not known
+	descriptors   int // of files, sockets among them; 0: not known
+	receiveBuffer int // bytes of a socket's receive buffer; 0: not known
 }
 
 func newLimits() limits {
-	return limits{files: openFiles(), receiveBuffer: mostReceiveBuffer("/proc/sys/net/core/rmem_max")}
+	return limits{descriptors: multicast.DescriptorLimit(), receiveBuffer: mostReceiveBuffer("/proc/sys/net/core/rmem_max")}
 }
 
 // mostReceiveBuffer reads net.core.rmem_max. Only Linux has it, and not in every
