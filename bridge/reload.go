@@ -154,7 +154,7 @@ func (b *Bridge) lastReload() ReloadStatus {
 // swap puts a generation to work in place of another. No message meets half of it: the
 // send path stands still meanwhile, and so do the memberships that get other rules.
 func (b *Bridge) swap(next, before *generation) {
-	b.budget.Divide(next.send.Sockets(), len(next.receive.Rules) > 0)
+	b.budget.Divide(next.send.Sockets(), len(next.receive.Rules))
 	b.receive.Activate(next.table, next.receive, before.receive)
 	b.send.Activate(next.send, before.send)
 	b.working.Store(next)

@@ -1,43 +1,52 @@
 package account
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // MemBudget is the memory that all that waits may take (queue.size). Half of it is
-// for whoever comes first. A quarter is kept for what comes from the network, and a
-// quarter for the bindings, each the same part: so neither a flood of datagrams nor
-// an interface that is away takes the room of an interface that is well.
+// for whoever comes first. A quarter is kept for the receive rules, and a quarter for the
+// bindings, each the same part: so neither a flood of datagrams nor an interface that is
+// away takes the room of an interface, or of a rule, that is well.
 type MemBudget struct {
 	max      int64
 	received atomic.Int64 // bytes of what came from the network
 	sent     atomic.Int64 // bytes of what waits in the bindings
 	shared   atomic.Int64 // of these, what is beyond the part that is kept for each
 	messages atomic.Int64
+	parts    atomic.Pointer[parts]
 
-	receives atomic.Int64 // bytes that are kept for what comes from the network
-	binding  atomic.Int64 // and for each binding
-	common   atomic.Int64 // bytes for whoever comes first
+	borrowing sync.Mutex // held while a rule takes or gives back what is beyond its part
+}
+
+// parts say how the memory is shared out. They are never changed, only replaced.
+type parts struct {
+	number  uint16 // tells them from those before
+	rule    int64  // bytes that are kept for each receive rule
+	binding int64  // and for each binding
+	common  int64  // bytes for whoever comes first
 }
 
 // NewMemBudget is one without parts. Divide makes them.
 func NewMemBudget(bytes int64) *MemBudget {
 	b := &MemBudget{max: bytes}
-	b.common.Store(bytes)
+	b.parts.Store(&parts{common: bytes})
 	return b
 }
 
 // Divide shares the memory out for a table. What a direction that has no rules
 // would have is for whoever comes first.
-func (b *MemBudget) Divide(bindings int, receives bool) {
-	var receive, binding int64
-	if bindings > 0 && receives {
-		receive = b.max / 4
+func (b *MemBudget) Divide(bindings, rules int) {
+	next := parts{number: b.parts.Load().number + 1}
+	if rules > 0 {
+		next.rule = b.max / 4 / int64(rules)
 	}
-	if bindings > 1 || receive > 0 {
-		binding = b.max / 4 / int64(bindings)
+	if bindings > 1 || bindings > 0 && rules > 0 {
+		next.binding = b.max / 4 / int64(bindings)
 	}
-	b.receives.Store(receive)
-	b.binding.Store(binding)
-	b.common.Store(b.max - receive - int64(bindings)*binding)
+	next.common = b.max - int64(rules)*next.rule - int64(bindings)*next.binding
+	b.parts.Store(&next)
 }
 
 // Overhead is what a waiting message costs beside its payload.
@@ -55,28 +64,8 @@ func (b *MemBudget) Count() int64 { return b.messages.Load() }
 // Bytes is all that waits.
 func (b *MemBudget) Bytes() int64 { return b.received.Load() + b.sent.Load() }
 
-// crowded reports whether what is shared is used up, given what came from the network.
-func (b *MemBudget) crowded(received int64) bool {
-	return b.shared.Load()+max(received-b.receives.Load(), 0) > b.common.Load()
-}
-
-// Acquire takes room for a message that came from the network.
-func (b *MemBudget) Acquire(payload int) bool {
-	n := int64(payload + Overhead)
-	if received := b.received.Add(n); received > b.receives.Load() && b.crowded(received) {
-		b.received.Add(-n)
-		return false
-	}
-	b.messages.Add(1)
-	return true
-}
-
-// Release returns the room of n messages that came from the network, whose payloads
-// are so many bytes in all.
-func (b *MemBudget) Release(n, payload int) {
-	b.received.Add(-int64(payload + n*Overhead))
-	b.messages.Add(-int64(n))
-}
+// crowded reports whether more is shared than there is for whoever comes first.
+func (b *MemBudget) crowded() bool { return b.shared.Load() > b.parts.Load().common }
 
 // BindingBudget is what one binding has of the budget. The binding's mu guards it.
 type BindingBudget struct {
@@ -96,7 +85,7 @@ func (b *BindingBudget) AllUsed() int64 { return b.of.Bytes() }
 
 // Acquire takes room for a datagram.
 func (b *BindingBudget) Acquire(payload int) bool {
-	if beyond := b.Transfer(payload); beyond > 0 && b.of.crowded(b.of.received.Load()) {
+	if beyond := b.Transfer(payload); beyond > 0 && b.of.crowded() {
 		b.Release(payload)
 		return false
 	}
@@ -107,7 +96,7 @@ func (b *BindingBudget) Acquire(payload int) bool {
 // returns how many bytes of it are shared.
 func (b *BindingBudget) Transfer(payload int) (beyond int64) {
 	n := int64(payload + Overhead)
-	kept := b.of.binding.Load() - (b.bytes - b.beyond)
+	kept := b.of.parts.Load().binding - (b.bytes - b.beyond)
 	beyond = n - min(max(kept, 0), n)
 	b.bytes += n
 	b.beyond += beyond
@@ -130,10 +119,12 @@ func (b *BindingBudget) Release(payload int) {
 
 // Fits reports whether there could ever be room for a datagram.
 func (b *BindingBudget) Fits(payload int) bool {
-	return int64(payload+Overhead) <= b.of.binding.Load()+b.of.common.Load()
+	p := b.of.parts.Load()
+	return int64(payload+Overhead) <= p.binding+p.common
 }
 
 // HasRoom reports whether there is room for more than a few datagrams.
 func (b *BindingBudget) HasRoom() bool {
-	return b.bytes <= b.of.binding.Load()/2 || b.of.shared.Load() < b.of.common.Load()/8
+	p := b.of.parts.Load()
+	return b.bytes <= p.binding/2 || b.of.shared.Load() < p.common/8
 }

@@ -5,7 +5,7 @@ import "testing"
 // Whatever bindings take and give back, also from others and in other parts, adds up.
 func TestTheRoomOfAllAddsUp(t *testing.T) {
 	of := NewMemBudget(10_000)
-	of.Divide(2, true)
+	of.Divide(2, 2)
 	a, b := BindingBudget{of: of}, BindingBudget{of: of}
 	var held []*BindingBudget
 	for i := range 2000 {
@@ -20,7 +20,7 @@ func TestTheRoomOfAllAddsUp(t *testing.T) {
 				held = held[1:]
 			}
 		case 4:
-			of.Divide(1+i%7, i%3 > 0)
+			of.Divide(1+i%7, i%3)
 		}
 		if got := of.Bytes(); got != int64(len(held)*200) {
 			t.Fatalf("step %d: %d bytes for %d datagrams", i, got, len(held))

@@ -138,7 +138,7 @@ func (o *copyOrigin) takeNext(n int) []*copied {
 func (o *copyOrigin) Published(n, bytes int) {
 	s := o.spool
 	s.rule.Load().published.Add(uint64(n))
-	s.path.budget.Release(n, bytes)
+	s.budget.Release(n, bytes)
 	o.finish(n)
 	s.path.settled.Notify()
 }
@@ -158,7 +158,7 @@ func (o *copyOrigin) finish(n int) {
 func (o *copyOrigin) Lost(n, bytes int, err error) {
 	defer o.spool.path.settled.Notify()
 	s := o.spool
-	s.path.budget.Release(n, bytes)
+	s.budget.Release(n, bytes)
 	if !errors.Is(err, session.ErrStopped) {
 		s.rule.Load().unpublished(n, err)
 		o.finish(n)

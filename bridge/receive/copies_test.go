@@ -132,8 +132,8 @@ func TestWhatAnEarlierProcessLeftIsNoCopy(t *testing.T) {
 	rule := next.working.Rules[0]
 	// Such come together where the spool could be used only after a while.
 	p.PublishBatch([]session.Publication{{Topic: []byte("t"), Payload: []byte("4"), QoS: 1, Origin: rule}, {Topic: []byte("t"), Payload: []byte("5"), QoS: 2, Origin: rule}})
-	next.budget.Acquire(1)
-	next.budget.Acquire(1)
+	rule.Take(1)
+	rule.Take(1)
 	p.Rescue()
 	next.onDisk(t, 5)
 	fake.WaitFor(t, "the disk", func() bool { n, _ := next.older().Front(make([]spool.Record, 6), 0); return n == 5 })

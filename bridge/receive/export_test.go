@@ -25,6 +25,9 @@ func Driven(why account.Reason) bool { return receiveReasons[why] != nil }
 // Flush publishes what a rule holds back.
 func (r *Rule) Flush() { r.flush() }
 
+// Take takes room in memory as a message of the rule does.
+func (r *Rule) Take(payload int) bool { return r.budget.Acquire(payload) }
+
 // Testing is how many loop tests of a rule are under way.
 func (r *Rule) Testing() (n int) {
 	r.mu.Lock()

@@ -105,9 +105,9 @@ func (t *loopTest) offer(payload []byte, print, content uint64, a *arrival, now 
 
 // keep copies a message. A test may take a quarter of the queue.
 func (t *loopTest) keep(payload []byte, print, content uint64, a *arrival) bool {
-	budget := t.topic.rule.path.budget
+	r := t.topic.rule
 	cost := len(payload) + account.Overhead
-	if int64(t.size+cost) > budget.Size()/4 || !budget.Acquire(len(payload)) {
+	if int64(t.size+cost) > r.path.budget.Size()/4 || !r.budget.Acquire(len(payload)) {
 		return false
 	}
 	t.size += cost

@@ -382,9 +382,9 @@ func (t *ruleTopic) encode(payload []byte, a *arrival, b *batch) {
 	if r.spool != nil && r.spool.offer(t, payload, a, b) {
 		return
 	}
-	if r.QoS > 0 && !r.path.budget.Acquire(len(payload)) {
+	if r.QoS > 0 && !r.budget.Acquire(len(payload)) {
 		r.failures.Add(1)
-		r.drop(account.DropQueueFull, a, fmt.Errorf("queue.size: %d bytes are waiting in all", r.path.budget.Bytes()))
+		r.dropFull(a)
 		return
 	}
 	if t.returns.Load() {
@@ -458,6 +458,6 @@ func (r *Rule) unpublished(n int, err error) {
 
 func (r *Rule) releaseBudget(n, bytes int) {
 	if r.QoS > 0 {
-		r.path.budget.Release(n, bytes)
+		r.budget.Release(n, bytes)
 	}
 }

@@ -34,12 +34,13 @@ import (
 // All of a rule goes through the spool while any of it does, so its order is kept. Of what
 // goes straight, and the broker does not acknowledge, there are copies (copies.go).
 type publishSpool struct {
-	path  *Path
-	rule  atomic.Pointer[Rule] // that takes it now
-	spool *spool.Spool
-	queue *spool.Queue
-	older *spool.Queue // what an earlier process had handed to the session, in vain; behind it the copies
-	full  atomic.Bool  // there was no room for the copy that was asked for last
+	path   *Path
+	rule   atomic.Pointer[Rule] // that takes it now
+	budget *account.RuleBudget  // that of all rules of its name
+	spool  *spool.Spool
+	queue  *spool.Queue
+	older  *spool.Queue // what an earlier process had handed to the session, in vain; behind it the copies
+	full   atomic.Bool  // there was no room for the copy that was asked for last
 
 	inheritedInFlight bool                   // messages of older are on their way to the broker; of the pump
 	taking            sync.Mutex             // reads the front of older, or removes it
@@ -85,7 +86,7 @@ const (
 )
 
 func newPublishSpool(r *Rule, on *spool.Spool) *publishSpool {
-	s := &publishSpool{path: r.path, spool: on, queue: on.Queue(r.Name + receivedSuffix), older: on.Queue(r.Name + olderSuffix)}
+	s := &publishSpool{path: r.path, budget: r.budget, spool: on, queue: on.Queue(r.Name + receivedSuffix), older: on.Queue(r.Name + olderSuffix)}
 	s.rule.Store(r)
 	s.on.Store(s.left() > 0)
 	return s
@@ -132,7 +133,7 @@ func (s *publishSpool) add(t *ruleTopic, payload []byte, a *arrival) {
 	if t.returns.Load() {
 		p.loopKey = loopKey{a.on, a.Group}.String()
 	}
-	if !r.path.budget.Acquire(len(payload)) {
+	if !s.budget.Acquire(len(payload)) {
 		s.finishing = false
 		s.spill()
 		ok := len(s.pending) == 0
@@ -141,7 +142,7 @@ func (s *publishSpool) add(t *ruleTopic, payload []byte, a *arrival) {
 		}
 		if !ok {
 			r.failures.Add(1)
-			r.drop(account.DropQueueFull, a, fmt.Errorf("queue.size: %d bytes are waiting in all", r.path.budget.Bytes()))
+			r.dropFull(a)
 		}
 		return
 	}
@@ -158,7 +159,7 @@ func (s *publishSpool) spill() {
 		if _, ok := s.queue.Append(p.record(), s.stored); !ok {
 			break
 		}
-		s.path.budget.Release(1, len(p.payload))
+		s.budget.Release(1, len(p.payload))
 	}
 	clear(s.pending[:n])
 	if s.pending = s.pending[n:]; len(s.pending) == 0 {

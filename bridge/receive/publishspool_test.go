@@ -101,8 +101,8 @@ func TestWhatTheSessionHasInHandAtTheEndComesFirstTheNextTime(t *testing.T) {
 	b, n, _ := spooling(t, dir, 1<<20, rigOptions{}, nil, fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t", func(r *mapping.ReceiveRule) { r.QoS, r.Retain = 2, true }))
 	n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "3", "4")
 	b.spooled(t, 2)
-	b.budget.Acquire(1)
-	b.budget.Acquire(1)
+	b.working.Rules[0].Take(1)
+	b.working.Rules[0].Take(1)
 	for _, payload := range []string{"1", "2"} {
 		origin, ok := b.working.Rules[0].Rescue(&session.Publication{Topic: []byte("t"), Payload: []byte(payload), QoS: 2, Retain: true})
 		if !ok {

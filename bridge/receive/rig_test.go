@@ -91,7 +91,7 @@ func (b *rig) reload(t testing.TB, send []mapping.SendRule, receive []mapping.Re
 	}
 	before, next := b.working, b.receive.Build(table, b.working)
 	next.Attach(&b.readers)
-	b.budget.Divide(len(send), len(receive) > 0)
+	b.budget.Divide(len(send), len(receive))
 	b.receive.Activate(table, next, before)
 	before.RetireOld(next)
 	b.working = next

@@ -1,6 +1,7 @@
 package receive
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -41,6 +42,7 @@ type receiveTotals struct {
 	published    atomic.Uint64 // messages that the broker has
 	failures     atomic.Uint64 // messages lost on the way to the broker, which on_change must not take for published
 	LastReceived account.Moment
+	budget       *account.RuleBudget // of what waits in memory, for the broker or for its time
 }
 
 // Totals are how many datagrams arrived, and how many messages the broker has.
@@ -93,6 +95,11 @@ func (r *Rule) drop(why account.Reason, a *arrival, err error) {
 	if r.Count(why, 1) {
 		r.LogFirst(r.Name, why, "datagram", a.String(), err)
 	}
+}
+
+// dropFull counts a datagram for which there is no room in memory.
+func (r *Rule) dropFull(a *arrival) {
+	r.drop(account.DropQueueFull, a, fmt.Errorf("queue.size: %d bytes of the rule are waiting, %d in all", r.budget.Used(), r.path.budget.Bytes()))
 }
 
 // logStateChange logs what has become of the rule's memberships, if it has changed.

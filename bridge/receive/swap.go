@@ -50,6 +50,9 @@ func (p *Path) Build(table *mapping.Table, before *Generation) *Generation {
 			if s := next.spoolFor(r, p.spool); r.spool == nil {
 				r.spool = s
 			}
+			if r.budget != r.spool.budget { // a rule that comes back has messages under way
+				r.budget = r.spool.budget
+			}
 			next.spools = append(next.spools, r.spool)
 		}
 		p.listenFor(next, r, joined)
@@ -79,7 +82,7 @@ func (p *Path) newReceiveRule(spec *mapping.ReceiveRule, loops bool, was *Rule) 
 	if was != nil {
 		r.receiveTotals = was.receiveTotals
 	} else {
-		r.receiveTotals = &receiveTotals{Counters: account.Counters{Log: p.log}}
+		r.receiveTotals = &receiveTotals{Counters: account.Counters{Log: p.log}, budget: p.budget.ForRule()}
 	}
 	if guard := p.loops.Guard; loops && !guard {
 		r.breaker.Certain = true

@@ -1,10 +1,7 @@
 package receive
 
 import (
-	"fmt"
 	"sync/atomic"
-
-	"topicast/bridge/account"
 )
 
 // ruleTopic is one topic of a receive rule.
@@ -28,13 +25,12 @@ type heldDatagram struct {
 
 // keep copies a datagram that has to wait. nil: there is no room, and it is counted.
 func (t *ruleTopic) keep(payload []byte, a *arrival) *heldDatagram {
-	budget := t.rule.path.budget
-	if !budget.Acquire(len(payload)) {
-		t.rule.drop(account.DropQueueFull, a, fmt.Errorf("queue.size: %d bytes are waiting in all", budget.Bytes()))
+	if !t.rule.budget.Acquire(len(payload)) {
+		t.rule.dropFull(a)
 		return nil
 	}
 	return &heldDatagram{topic: t, payload: append([]byte(nil), payload...), arrival: *a}
 }
 
 // release is the end of the waiting.
-func (h *heldDatagram) release() { h.topic.rule.path.budget.Release(1, len(h.payload)) }
+func (h *heldDatagram) release() { h.topic.rule.budget.Release(1, len(h.payload)) }

@@ -120,7 +120,7 @@ func (b *rig) swap(t testing.TB, send []mapping.SendRule, receive []mapping.Rece
 	if interfaces, err := b.network.Interfaces(); err == nil && len(before.Rules) > 0 {
 		next.OpenEarly(b.ctx, before, interfaces)
 	}
-	b.budget.Divide(next.Sockets(), len(receive) > 0)
+	b.budget.Divide(next.Sockets(), len(receive))
 	b.send.Activate(next, before)
 	before.RetireOld(next)
 	b.working = next

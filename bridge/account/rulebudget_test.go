@@ -1,0 +1,101 @@
+package account_test
+
+import (
+	"sync"
+	"testing"
+
+	"topicast/bridge/account"
+)
+
+const room = 64 // payload; with the overhead 192 bytes
+
+// fill takes room for a rule until there is none, and says how often that went well.
+func fill(r *account.RuleBudget) (n int) {
+	for r.Acquire(room) {
+		n++
+	}
+	return n
+}
+
+// Whatever one rule takes, and a binding, each other one finds its part.
+func TestEachRuleFindsThePartThatIsKeptForIt(t *testing.T) {
+	const each = room + account.Overhead
+	of := account.NewMemBudget(1600 * each)
+	of.Divide(1, 4)
+	chatty, binding := of.ForRule(), of.ForBinding()
+	if got := fill(chatty); got != 900 {
+		t.Errorf("the first one finds room for %d, want its 100 and the 800 for whoever comes first", got)
+	}
+	for n := range 400 {
+		if !binding.Acquire(room) {
+			t.Fatalf("the binding finds room for %d, want 400", n)
+		}
+	}
+	others := []*account.RuleBudget{of.ForRule(), of.ForRule(), of.ForRule()}
+	for _, r := range others {
+		if got := fill(r); got != 100 {
+			t.Errorf("another rule finds room for %d, want 100", got)
+		}
+	}
+	if binding.Acquire(room) {
+		t.Error("more is taken than there is")
+	}
+	chatty.Release(10, 10*room)
+	if got := fill(others[0]); got != 10 {
+		t.Errorf("a rule finds room for %d, want the 10 that were given back", got)
+	}
+}
+
+// A reload changes the parts while messages come and go; in the end all is given back.
+func TestTheRoomOfRulesAddsUpWhateverBecomesOfTheParts(t *testing.T) {
+	of := account.NewMemBudget(100 << 10)
+	of.Divide(1, 2)
+	rules := []*account.RuleBudget{of.ForRule(), of.ForRule(), of.ForRule()}
+	var all sync.WaitGroup
+	for _, r := range rules {
+		for range 2 {
+			all.Go(func() {
+				for range 200 {
+					held := 0
+					for range 200 {
+						if r.Acquire(room) {
+							held++
+						}
+					}
+					r.Release(held, held*room)
+				}
+			})
+		}
+	}
+	all.Go(func() {
+		for i := range 2000 {
+			of.Divide(1+i%3, i%7)
+		}
+	})
+	all.Wait()
+	of.Divide(0, 3)
+	for _, r := range rules {
+		if r.Used() != 0 {
+			t.Errorf("%d bytes are left", r.Used())
+		}
+		r.Acquire(room) // by the parts of now
+		r.Release(1, room)
+	}
+	if of.Bytes() != 0 || of.Count() != 0 {
+		t.Errorf("%d bytes of %d messages are left", of.Bytes(), of.Count())
+	}
+	want := int64(100<<10) / (room + account.Overhead)
+	if got := fill(rules[0]) + fill(rules[1]) + fill(rules[2]); int64(got) < want-3 || int64(got) > want {
+		t.Errorf("there is room for %d, want %d", got, want)
+	}
+}
+
+func BenchmarkRuleBudget(b *testing.B) {
+	of := account.NewMemBudget(64 << 20)
+	of.Divide(1, 1)
+	r := of.ForRule()
+	for b.Loop() {
+		r.Acquire(room)
+		r.Release(1, room)
+	}
+}
