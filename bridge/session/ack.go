@@ -1,7 +1,7 @@
 package session
 
 import (
-	"encoding/binary"
+	"fmt"
 	"sync"
 )
 
@@ -46,6 +46,8 @@ const maxInFlight = 65535
 // reading: one of each kind for each packet identifier.
 const maxReplies = 2 * ackSize * maxInFlight
 
+var errUnread = fmt.Errorf("the broker asks (PUBREC, PUBREL) without reading the answers: %d wait for it", maxReplies/ackSize)
+
 // acks orders the acknowledgements of one connection: PUBACKs leave in the
 // order in which their messages came [MQTT-4.6.0-2], and so do PUBRECs
 // [MQTT-4.6.0-3]. Messages are numbered from 0; those from head up to tail are
@@ -55,11 +57,13 @@ type acks struct {
 	mu         sync.Mutex
 	slots      []slot // of message n: slots[n % len(slots)]; the length is a power of two
 	head, tail uint64
+	inFlight   *[2]packetIDs // nil: there was none yet; of the messages from head to tail, by QoS; those of QoS 1 from the end of their batch on
 	done       *packetIDs
 	replies    []byte // PUBREL and PUBCOMP, each in the order of what it answers [MQTT-4.6.0-4]
 
-	carried    map[uint16]Ack // of QoS 2, handed on over the last connection, and not repeated on this one yet
-	repeatedBy map[uint64]Ack // by number: what the Acks of this connection serve for on the next
+	carried    map[uint16]Ack // of QoS 2, handed on over an earlier connection, and not repeated on this one yet
+	first      map[uint64]Ack // by number: of those that were, the Ack that their holder has
+	repeatedBy map[uint64]Ack // by number: what the Acks of this connection serve for on the latest one
 
 	wake chan struct{} // something may leave
 }
@@ -85,14 +89,17 @@ func newAcks(done *packetIDs) *acks {
 func (a *acks) admit(batch []Message) ([]Message, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	n, start := 0, a.tail
+	n := 0
 	for i := range batch {
 		m := &batch[i]
 		if m.QoS > 0 {
+			if a.inFlight == nil {
+				a.inFlight = new([2]packetIDs)
+			}
 			if a.tail-a.head == maxInFlight {
 				return nil, violation("MQTT-2.3.1-2", "more messages in flight than there are packet identifiers", m.Topic)
 			}
-			if m.Dup && (a.repeated(m, start) || m.QoS == 2 && a.resume(m)) {
+			if m.Dup && (a.repeated(m) || m.QoS == 2 && a.resume(m)) {
 				continue
 			}
 			m.Ack = Ack{a, a.tail}
@@ -107,17 +114,17 @@ func (a *acks) admit(batch []Message) ([]Message, error) {
 }
 
 // repeated reports whether a message with the DUP flag is one that was handed on
-// before. start is the first number of its batch.
-func (a *acks) repeated(m *Message, start uint64) bool {
+// before.
+func (a *acks) repeated(m *Message) bool {
 	// From PUBREC to PUBREL the broker may repeat itself: that is acknowledged
 	// again, but not handed on [MQTT-4.3.3-2].
-	if m.QoS == 2 && (a.done.has(m.id) || a.inFlight(m, a.tail)) {
+	if m.QoS == 2 && (a.done.has(m.id) || a.inFlight[1].has(m.id)) {
 		a.push(slot{id: m.id, qos: 2, done: true})
 		return true
 	}
 	// Some brokers repeat a message on the same connection when its PUBACK takes
 	// long. It gets one PUBACK: a second could meet the identifier's next message.
-	return m.QoS == 1 && a.inFlight(m, start)
+	return m.QoS == 1 && a.inFlight[0].has(m.id)
 }
 
 // resume reports whether a message of QoS 2 was handed on over the last connection. As
@@ -132,6 +139,12 @@ func (a *acks) resume(m *Message) bool {
 	done, gone := first.acks.carryTo(first.seq, Ack{a, a.tail})
 	if gone {
 		return false
+	}
+	if !done {
+		if a.first == nil {
+			a.first = make(map[uint64]Ack)
+		}
+		a.first[a.tail] = first
 	}
 	a.push(slot{id: m.id, qos: 2, done: done})
 	return true
@@ -154,7 +167,9 @@ func (a *acks) carryTo(seq uint64, further Ack) (done, gone bool) {
 
 // carry gives what the next connection may repeat, when this one is over. What came
 // over an earlier one and was not repeated on this one is not among it: the broker
-// may have another message with its identifier by then.
+// may have another message with its identifier by then. An Ack may be held for days,
+// over thousands of connections: it leads to the latest of them at once, and keeps
+// nothing alive of those between.
 func (a *acks) carry() map[uint16]Ack {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -162,19 +177,16 @@ func (a *acks) carry() map[uint16]Ack {
 	for seq := a.head; seq < a.tail; seq++ {
 		if s := a.at(seq); s.qos == 2 {
 			carried[s.id] = Ack{a, seq}
+			if first, ok := a.first[seq]; ok {
+				carried[s.id] = first
+			}
 		}
 	}
+	if len(carried) == 0 { // the Acks of this connection do nothing any more
+		a.head, a.slots = a.tail, nil
+	}
+	a.inFlight, a.replies, a.first, a.carried = nil, nil, nil, nil
 	return carried
-}
-
-// inFlight reports whether a message with the same identifier is outstanding.
-func (a *acks) inFlight(m *Message, end uint64) bool {
-	for seq := a.head; seq < end; seq++ {
-		if s := a.at(seq); s.id == m.id && s.qos == m.QoS {
-			return true
-		}
-	}
-	return false
 }
 
 // markUnheldDone marks what Handle did not hold as done.
@@ -182,7 +194,11 @@ func (a *acks) markUnheldDone(batch []Message) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range batch {
-		if m := &batch[i]; m.QoS > 0 && !m.Hold {
+		m := &batch[i]
+		if m.QoS == 1 && m.Ack.seq >= a.head {
+			a.inFlight[0].add(m.id)
+		}
+		if m.QoS > 0 && !m.Hold {
 			a.at(m.Ack.seq).done = true
 		}
 	}
@@ -239,6 +255,7 @@ func (a *acks) appendReady(b []byte) []byte {
 			kind = typePubrec
 			a.done.add(s.id)
 		}
+		a.inFlight[s.qos-1].remove(s.id)
 		b = appendAck(b, kind, s.id)
 		a.head++
 	}
@@ -248,23 +265,29 @@ func (a *acks) appendReady(b []byte) []byte {
 // completeQoS2 ends the flow of a QoS 2 message: its PUBREL is here. It is answered
 // whether the message is known or not, for the answer to an earlier one may be
 // what was lost [MQTT-4.3.3-2].
-func (a *acks) completeQoS2(id uint16) error {
+func (a *acks) completeQoS2(id uint16) (known bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	known = a.done.has(id)
 	a.done.remove(id)
 	delete(a.carried, id)
-	if len(a.replies) > maxReplies {
-		return violation("MQTT-2.3.1-2", "more PUBRELs than there are packet identifiers", binary.BigEndian.AppendUint16(nil, id))
-	}
-	a.replies = appendAck(a.replies, typePubcomp, id)
-	return nil
+	return known, a.reply(typePubcomp, id)
 }
 
 // replyPubrel lets the broker's PUBREC be answered.
-func (a *acks) replyPubrel(id uint16) {
+func (a *acks) replyPubrel(id uint16) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.replies = appendAck(a.replies, typePubrel, id)
+	return a.reply(typePubrel, id)
+}
+
+// reply appends a reply. Callers hold mu.
+func (a *acks) reply(kind byte, id uint16) error {
+	if len(a.replies) >= maxReplies {
+		return errUnread
+	}
+	a.replies = appendAck(a.replies, kind, id)
+	return nil
 }
 
 // reset ends the flow of all of them: the broker has lost the session.
@@ -294,6 +317,9 @@ func (a *acks) push(s slot) {
 		for seq := a.head; seq < a.tail; seq++ {
 			*a.at(seq) = old[seq&uint64(len(old)-1)]
 		}
+	}
+	if s.qos == 2 {
+		a.inFlight[1].add(s.id)
 	}
 	*a.at(a.tail) = s
 	a.tail++

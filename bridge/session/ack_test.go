@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -240,17 +241,95 @@ func TestAnAckThatIsDoneTwiceReleasesNoLaterMessage(t *testing.T) {
 }
 
 func TestABrokerThatAsksWithoutReadingIsBounded(t *testing.T) {
-	var done packetIDs
-	a := newAcks(&done)
-	for id := range 10 * maxInFlight {
-		if a.completeQoS2(uint16(id|1)) != nil {
-			if len(a.replies) < maxReplies {
-				t.Errorf("refused after %d bytes", len(a.replies))
+	for name, ask := range map[string]func(*acks, uint16) error{
+		"PUBREL": func(a *acks, id uint16) error { _, err := a.completeQoS2(id); return err },
+		"PUBREC": (*acks).replyPubrel,
+	} {
+		t.Run(name, func(t *testing.T) {
+			var done packetIDs
+			a := newAcks(&done)
+			for id := range 10 * maxInFlight {
+				if err := ask(a, uint16(id|1)); err != nil {
+					if err != errUnread || len(a.replies) != maxReplies {
+						t.Errorf("after %d bytes: %v", len(a.replies), err)
+					}
+					return
+				}
 			}
-			return
+			t.Errorf("%d bytes of replies wait", len(a.replies))
+		})
+	}
+}
+
+// A message can be held for days, while the broker comes and goes.
+func TestAMessageHeldOverManyConnectionsKeepsNoneOfThemAlive(t *testing.T) {
+	var done packetIDs
+	in := inbox{}
+	var held Ack
+	var last *acks
+	const connections = 1000
+	for n := range connections {
+		a := newAcks(&done)
+		a.carried = in.carried
+		batch := []Message{{Topic: []byte("t"), QoS: 2, Dup: n > 0, id: 7, Hold: true}, {Topic: []byte("u"), QoS: 1, id: 8, Hold: true}}
+		batch, err := a.admit(batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			held = batch[0].Ack
+		} else if len(batch) != 1 {
+			t.Fatalf("connection %d: handed on again", n)
+		}
+		a.markUnheldDone(batch)
+		if last = a; n < connections-1 {
+			in.carried = a.carry()
 		}
 	}
-	t.Errorf("%d bytes of replies wait", len(a.replies))
+	alive := 1
+	for a := held; len(a.acks.repeatedBy) > 0; alive++ {
+		a = a.acks.repeatedBy[a.seq]
+	}
+	if alive != 2 {
+		t.Errorf("%d connections are alive by it, want the first and the last", alive)
+	}
+	held.Done()
+	if got := last.appendReady(nil); !bytes.Equal(got, []byte{typePubrec << 4, 2, 0, 7}) {
+		t.Errorf("acknowledged % x on the last connection", got)
+	}
+}
+
+func TestWhatIsHeldOfAConnectionThatIsOverIsFreed(t *testing.T) {
+	var done packetIDs
+	a := newAcks(&done)
+	batch := make([]Message, 1000)
+	for i := range batch {
+		batch[i] = Message{Topic: []byte("t"), QoS: 1, id: uint16(i + 1), Hold: true}
+	}
+	if _, err := a.admit(batch); err != nil {
+		t.Fatal(err)
+	}
+	if carried := a.carry(); len(carried) > 0 || a.slots != nil || a.inFlight != nil {
+		t.Errorf("%d slots are kept", len(a.slots))
+	}
+	for i := range batch {
+		batch[i].Ack.Done()
+		batch[i].Ack.Redeliver()
+	}
+}
+
+// It is asked for each repetition, of which a broker can send as many as it likes.
+func TestAnAckThatLeavesBeforeItsBatchIsDoneIsNotInFlight(t *testing.T) {
+	var done packetIDs
+	a := newAcks(&done)
+	batch, _ := a.admit([]Message{{Topic: []byte("t"), QoS: 1, id: 1, Hold: true}})
+	batch[0].Ack.Done()
+	a.appendReady(nil)
+	a.markUnheldDone(batch)
+	again, _ := a.admit([]Message{{Topic: []byte("t"), QoS: 1, id: 1, Dup: true}})
+	if len(again) != 1 {
+		t.Error("a later message is taken for its repetition")
+	}
 }
 
 func TestDrainKeepsMessagesAtTheBroker(t *testing.T) {

@@ -52,6 +52,11 @@ func encodeConnect(o *Options, password string) []byte {
 	return encode(p)
 }
 
+// subscribeSize and unsubscribeSize are what a filter takes in a SUBSCRIBE and in an
+// UNSUBSCRIBE.
+func subscribeSize(filter string) int   { return 2 + len(filter) + 1 }
+func unsubscribeSize(filter string) int { return 2 + len(filter) }
+
 func encodeSubscribe(id uint16, filters []string, qos []byte) []byte {
 	p := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
 	p.MessageID, p.Topics, p.Qoss = id, filters, qos
@@ -132,6 +137,21 @@ func checkHeader(first byte, rest int, frame []byte) error {
 		return violation("MQTT-4.8.0-1", s.name+" of impossible length", frame)
 	}
 	return nil
+}
+
+// checkSuback checks the length of the SUBACK at the front of b, which is known from its
+// SUBSCRIBE: one that is too long is not waited for. more reports that b is too short.
+func checkSuback(b []byte, head, rest int, filters func(id uint16) int) (more bool, err error) {
+	if len(b) < head+2 {
+		return true, nil
+	}
+	switch filters(packetID(b[head:])) {
+	case 0:
+		return false, violation("MQTT-3.8.4-2", "SUBACK for a SUBSCRIBE that was not sent", b)
+	case rest - 2:
+		return false, nil
+	}
+	return false, violation("MQTT-3.8.4-5", "SUBACK with more or fewer return codes than filters were asked for", b)
 }
 
 // checkBody checks what follows the fixed header: a flag and a return code in

@@ -2,6 +2,8 @@ package session
 
 import (
 	"bytes"
+	"cmp"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -72,6 +74,8 @@ type mqttConn struct {
 	pubAcks   []pubAck  // to what was published
 	oversized Message   // an oversized message whose payload is being skipped
 	skipping  int       // bytes of it still to come; 0: there is none
+	unfinished
+	stray int // answers that fit nothing, less those that do, since the last sign of life that was asked for
 
 	// Of the goroutine that reads; see overtaken.go.
 	peer       peerState
@@ -220,18 +224,9 @@ func (c *mqttConn) parseControl(b []byte, head, rest int) (more bool, err error)
 	if err := checkHeader(b[0], rest, b); err != nil {
 		return false, err
 	}
-	// The length of a SUBACK is known from its SUBSCRIBE: one that is too long is not
-	// waited for.
 	if kind == typeSuback {
-		if len(b) < head+2 {
-			return true, nil
-		}
-		q := c.requests.get(packetID(b[head:]))
-		if q == nil || q.filters == 0 {
-			return false, violation("MQTT-3.8.4-2", "SUBACK for a SUBSCRIBE that was not sent", b)
-		}
-		if rest != 2+q.filters {
-			return false, violation("MQTT-3.8.4-5", "SUBACK with more or fewer return codes than filters were asked for", b)
+		if more, err := checkSuback(b, head, rest, c.requests.filters); more || err != nil {
+			return more, err
 		}
 	}
 	end := head + rest
@@ -251,7 +246,11 @@ func (c *mqttConn) control(kind byte, frame, body []byte) error {
 	case typePuback, typePubrec, typePubcomp:
 		c.pubAcks = append(c.pubAcks, pubAck{kind, packetID(body)})
 	case typePubrel:
-		return c.acks.completeQoS2(packetID(body))
+		known, err := c.acks.completeQoS2(packetID(body))
+		if err != nil || known {
+			return err
+		}
+		return c.countStray(1)
 	case typeSuback:
 		id, codes, err := decodeSuback(frame)
 		if err != nil {
@@ -263,10 +262,27 @@ func (c *mqttConn) control(kind byte, frame, body []byte) error {
 		if err != nil {
 			return err
 		}
-		if q := c.requests.get(id); q != nil && q.filters == 0 { // else it answers nothing
-			c.requests.answered(id, nil)
+		if !c.requests.unsubscribed(id) {
+			return c.countStray(1)
 		}
 	case typePingresp: // a sign of life, as every byte; see noteAlive
+		return c.countStray(1)
+	}
+	return nil
+}
+
+// maxStray is how many answers that fit nothing a broker may send between two signs of
+// life that it was asked for: as many as there are packet identifiers. That is far more than
+// the repetitions and leftovers that are known to happen, and nothing that a processor
+// is kept busy with.
+const maxStray = maxInFlight
+
+var errStray = fmt.Errorf("the broker answers what it was not asked, without end: more than %d packets (PUBACK, PUBREC, PUBREL, PUBCOMP, UNSUBACK or PINGRESP) that fit nothing", maxStray)
+
+// countStray counts answers that fit nothing; below 0, some that do.
+func (c *mqttConn) countStray(n int) error {
+	if c.stray = max(c.stray+n, 0); c.stray > maxStray {
+		return errStray
 	}
 	return nil
 }
@@ -282,6 +298,7 @@ func (c *mqttConn) parseOversize(b []byte, head, rest int) (whole bool, err erro
 	c.oversized = message(b[0], bytes.Clone(topic), nil, id)
 	c.oversized.Size, c.oversized.Oversize = head+rest-payload, true
 	c.skipping = head + rest
+	c.unfinished = unfinished{got: len(b)}
 	return c.skip(), nil
 }
 
@@ -302,9 +319,9 @@ func (c *mqttConn) skip() bool {
 
 // deliver hands on what was parsed and acknowledges what was not held.
 func (c *mqttConn) deliver() error {
-	c.deliverAcks()
-	if err := c.handOn(); err != nil {
-		return err
+	acks := c.deliverAcks()
+	if err := c.handOn(); err != nil || acks != nil {
+		return cmp.Or(err, acks)
 	}
 	if !c.acks.due() {
 		return nil
@@ -314,9 +331,9 @@ func (c *mqttConn) deliver() error {
 
 // deliverAcks hands the answers on. What they make room for is written by the connection's
 // own goroutine: should the broker not read it, the reader must go on.
-func (c *mqttConn) deliverAcks() {
+func (c *mqttConn) deliverAcks() error {
 	if len(c.pubAcks) == 0 {
-		return
+		return nil
 	}
 	for _, a := range c.pubAcks {
 		if a.kind == typePuback && (a.id == onlineID || a.id == offlineID) {
@@ -326,10 +343,13 @@ func (c *mqttConn) deliverAcks() {
 			}
 		}
 	}
-	if c.outbox.acknowledge(c.pubAcks, c.acks.replyPubrel) {
+	opened, stray, err := c.outbox.acknowledge(c.pubAcks, c.acks.replyPubrel)
+	if opened {
 		c.acks.wakeWriter()
 	}
+	fit := len(c.pubAcks) - stray
 	c.pubAcks = c.pubAcks[:0]
+	return cmp.Or(err, c.countStray(stray-fit))
 }
 
 // handOn hands the batch on.
@@ -365,7 +385,14 @@ func (c *mqttConn) fill() error {
 	if c.r > 0 {
 		c.w = copy(c.buf, c.buf[c.r:c.w])
 		c.r = 0
+		if c.skipping == 0 { // another frame than at the last read
+			c.unfinished = unfinished{}
+		}
 	}
+	if c.skipping == 0 {
+		c.unfinished.got = c.w
+	}
+	c.unfinished.begin()
 	n, err := c.conn.Read(c.buf[c.w:])
 	c.w += n
 	c.notePause(n)
@@ -373,5 +400,40 @@ func (c *mqttConn) fill() error {
 		return err
 	}
 	c.noteAlive()
-	return nil // an error comes again
+	return c.unfinished.progress(n) // an error of Read comes again
+}
+
+// unfinished is the frame that is read in part.
+type unfinished struct {
+	got   int       // bytes of it
+	since time.Time // when it was found unfinished first
+}
+
+const (
+	// A frame may take frameTime and what its bytes need at frameRate, in bytes a second.
+	// Lines by satellite are as slow as 2,400 bit/s.
+	frameTime = 60 * time.Second
+	frameRate = 64
+)
+
+var errUnfinished = fmt.Errorf("the broker does not finish a packet that it has begun: after %v it has sent fewer than %d bytes of it a second; it hangs, or the line is of no use", frameTime, frameRate)
+
+// begin is called before more is waited for.
+func (u *unfinished) begin() {
+	if u.got > 0 && u.since.IsZero() {
+		u.since = time.Now()
+	}
+}
+
+// progress notes n bytes more. Each is a sign of life, so that a frame could go on for
+// ever, one byte at a time.
+func (u *unfinished) progress(n int) error {
+	if u.since.IsZero() {
+		return nil // there was none
+	}
+	u.got += n
+	if time.Since(u.since) > frameTime+time.Duration(u.got)*time.Second/frameRate {
+		return errUnfinished
+	}
+	return nil
 }

@@ -48,6 +48,7 @@ func (c *mqttConn) keepAlive(interval time.Duration) {
 func (c *mqttConn) noteAlive() {
 	if c.pingPending.Load() {
 		c.pingPending.Store(false)
+		c.stray = 0
 		c.alive <- struct{}{}
 	}
 }

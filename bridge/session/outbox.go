@@ -216,39 +216,28 @@ type pubAck struct {
 }
 
 // acknowledge enters answers of the broker. release is called for each PUBREL that
-// is due. opened reports whether more may be written than before.
+// is due. opened reports whether more may be written than before, and stray is how many
+// answers fit nothing.
 //
-// An answer that fits nothing is not held against the broker: MQTT 3.1.1 says
+// One that does is not held against the broker: MQTT 3.1.1 says
 // nothing about it, and a broker that has answered twice, or late, is known to
-// happen. A PUBREC is always answered [MQTT-4.3.3-1]: an earlier process may have
+// happen; only without end it may not be (maxStray). A PUBREC is always answered [MQTT-4.3.3-1]: an earlier process may have
 // left its message at the broker, which waits for the PUBREL to let it go.
-func (o *outbox) acknowledge(answers []pubAck, release func(id uint16)) (opened bool) {
+func (o *outbox) acknowledge(answers []pubAck, release func(id uint16) error) (opened bool, stray int, err error) {
 	o.notifyMu.Lock()
 	defer o.notifyMu.Unlock()
 	o.mu.Lock()
 	for _, a := range answers {
 		f := o.flow(a.id)
 		n, ok := f.find(a.id)
-		var p *queuedMessage
-		if ok {
-			p = f.at(n)
+		if a.kind == typePubrec && err == nil && (!ok || n < f.next) {
+			err = release(a.id) // one that is to be written again gets it in its turn
 		}
-		switch {
-		case a.kind == typePubrec && (!ok || n < f.next):
-			release(a.id) // one that is to be written again gets it in its turn
-			fallthrough
-		case a.kind == typePubrec:
-			if ok && p.qos == 2 && p.state == unanswered {
-				p.state = released
-				f.provenWindow = max(f.provenWindow, uint64(p.awaiting))
-				f.poison.clear()
-			}
-		case !ok && a.kind == typePubcomp:
+		if !ok && a.kind == typePubcomp {
 			f.leftover.released(a.id)
-		case !ok:
-		case a.kind == typePuback && p.qos == 1, a.kind == typePubcomp && p.state == released:
-			p.state, p.frame = delivered, nil
-			f.poison.clear()
+		}
+		if !ok || !f.answered(f.at(n), a.kind) {
+			stray++
 		}
 	}
 	for i := range o.flows {
@@ -259,7 +248,22 @@ func (o *outbox) acknowledge(answers []pubAck, release func(id uint16)) (opened 
 	}
 	o.mu.Unlock()
 	o.notify()
-	return opened
+	return opened, stray, err
+}
+
+// answered enters an answer to a message. It is false if that does not fit its state.
+func (f *flow) answered(p *queuedMessage, kind byte) bool {
+	switch {
+	case kind == typePubrec && p.qos == 2 && p.state == unanswered:
+		p.state = released
+		f.provenWindow = max(f.provenWindow, uint64(p.awaiting))
+	case kind == typePuback && p.qos == 1 && p.state == unanswered, kind == typePubcomp && p.state == released:
+		p.state, p.frame = delivered, nil
+	default:
+		return false
+	}
+	f.poison.clear()
+	return true
 }
 
 // popDelivered takes out of a ring what is delivered and has nothing undelivered before

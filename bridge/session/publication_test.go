@@ -315,8 +315,8 @@ func TestIdentifiersOfSubscribeNeverMeetThoseOfPublications(t *testing.T) {
 			t.Fatalf("identifier %d", id)
 		}
 		r.answered(id, []byte{1})
-		if codes := <-q.answer; codes[0] != 1 || r.get(id) != nil {
-			t.Fatalf("%v, then %v", codes, r.get(id))
+		if codes := <-q.answer; codes[0] != 1 || r.filters(id) != 0 {
+			t.Fatalf("%v, then %v", codes, r.filters(id))
 		}
 	}
 }

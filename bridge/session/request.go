@@ -34,11 +34,27 @@ func (r *requests) add(filters int) (uint16, *request) {
 	return r.last, q
 }
 
-// get gives the request that an answer is for; nil: there is none.
-func (r *requests) get(id uint16) *request {
+// filters is how many filters the SUBSCRIBE has that an answer is for; 0: there is none.
+func (r *requests) filters(id uint16) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.open[id]
+	if q := r.open[id]; q != nil {
+		return q.filters
+	}
+	return 0
+}
+
+// unsubscribed ends an UNSUBSCRIBE; it is false if there is none.
+func (r *requests) unsubscribed(id uint16) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q := r.open[id]
+	if q == nil || q.filters > 0 {
+		return false
+	}
+	q.answer <- nil
+	delete(r.open, id)
+	return true
 }
 
 // answered ends a request.

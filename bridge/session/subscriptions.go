@@ -297,7 +297,7 @@ func (s *Session) nextChunk(todo []*subscription, version int) []*subscription {
 		return nil
 	}
 	todo = s.subscriber.limits.compatible(todo)
-	n := countThatFit(len(todo), func(i int) int { return 2 + len(todo[i].Filter) + 1 })
+	n := countThatFit(len(todo), func(i int) int { return subscribeSize(todo[i].Filter) })
 	for _, sub := range todo[:n] {
 		sub.asked, sub.round = true, s.subscriber.round
 	}
@@ -350,7 +350,7 @@ func (s *Session) nextUnsubscribe(todo []string, version int) []string {
 		return nil
 	}
 	todo = todo[:min(max(s.subscriber.limits.maxFilters, s.subscriber.limits.provenFilters), len(todo))]
-	return todo[:countThatFit(len(todo), func(i int) int { return 2 + len(todo[i]) })]
+	return todo[:countThatFit(len(todo), func(i int) int { return unsubscribeSize(todo[i]) })]
 }
 
 // countThatFit is how many of n filters go into one packet, at least one.
