@@ -191,7 +191,7 @@ func TestARuleThatTurnsRoundDoesNotTakeWhatItHadOnDisk(t *testing.T) {
 	if got := p.Deliver(t, 1); !slices.Equal(got, []string{"t x"}) {
 		t.Errorf("published %q", got)
 	}
-	if got := b.options.Spool.On.Queue("r").Len(); got != 3 {
+	if got := b.options.Spool.On.Len(); got != 3 {
 		t.Errorf("%d of 3 on disk still", got)
 	}
 }

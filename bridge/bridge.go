@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -228,9 +229,17 @@ func (b *Bridge) summarize(reported [account.NumReasons]uint64) [account.NumReas
 
 // counts are what went no further, by reason, since the start.
 func (b *Bridge) counts() (now [account.NumReasons]uint64) {
-	for _, l := range append(b.current().counters(), b.send.Removed(), b.receive.Removed()) {
+	add := func(l *account.Counters) {
 		for why, n := range l.All() {
 			now[why] += n
+		}
+	}
+	for _, l := range b.current().counters() {
+		add(l)
+	}
+	for _, removed := range []iter.Seq2[string, *account.Counters]{b.send.Removed(), b.receive.Removed()} {
+		for _, l := range removed {
+			add(l)
 		}
 	}
 	now[account.DropNoRule] += b.send.Unmatched()

@@ -12,7 +12,7 @@
 //  1. The one that reads the broker's connection routes a batch and sends it
 //     (send.Path.Handle), under send's Path.mu, and binding.mu of one binding at a time.
 //  2. A binding for which something waits has one (binding.run): it sends from the disk
-//     (spoolQueue.sending: the front of one rule's queue), then from memory, at most 64
+//     (spill.Queue.Front: one reader of each), then from memory, at most 64
 //     datagrams under binding.mu.
 //  3. Each group and interface has a reader (groupReader.run): it decides and publishes
 //     under membership.batchMu; with QoS 0 a slow broker may hold it there, by design.
@@ -20,7 +20,7 @@
 //     its own mu (delayQueue: releasing). That of publishSpool (lateTail) hands to the disk
 //     what has waited too long for the broker; that of OwnAddresses forgets an address.
 //  5. One pump publishes what is in the spool and trims the copies (receive.Path.Pump),
-//     with publishSpool.mu and publishSpool.taking.
+//     with publishSpool.mu.
 //  6. One watch follows interfaces and routes, probes at most 32 sockets at once, each on a
 //     goroutine of its own, and looks after what is old, stuck or to be repeated; lookMu:
 //     one look, or swap, at a time. Another one hears of changes of the interfaces
@@ -44,15 +44,15 @@
 //
 //	receive  membership.batchMu, delayQueue.releasing, topicState.mu, loopTest.mu,
 //	         publishSpool.mu, then the session's for what is published (writeLock,
-//	         notifyMu, outbox.mu), copies.mu, the spool's. But the loopTest of a rule with
-//	         neither every nor on_change comes before topicState.mu, which messages of
-//	         such a rule take only in note (ratelimit.go).
-//	send     the session's inbox.mu (of 1) or spoolQueue.sending, Path.mu, binding.mu
-//	         (it guards BindingBudget too), then one of the session's acks.mu, the
-//	         spool's and lastsent.Store.mu.
+//	         notifyMu, outbox.mu), copies.mu, spill.Queues.mu, the spool's. But the
+//	         loopTest of a rule with neither every nor on_change comes before
+//	         topicState.mu, which messages of such a rule take only in note (ratelimit.go).
+//	send     the session's inbox.mu (of 1) or the front of a spill.Queue, Path.mu, binding.mu
+//	         (it guards BindingBudget too), then one of the session's acks.mu,
+//	         spill.Queues.mu (then the spool's) and lastsent.Store.mu.
 //
-// Beside them: publishSpool.taking comes before copies.mu, Rule.mu before statesMu.
-// membership.mu guards the socket and the state; it may be taken under lookMu, and never
+// Beside them: Rule.mu comes before statesMu. The pump has the fronts of many queues at a
+// time, and waits for none (Queue.TryFront). membership.mu guards the socket and the state; it may be taken under lookMu, and never
 // together with batchMu. delayQueue.mu, linkChanges.mu and those of account and loopguard are
 // held for moments, and nobody is called under them.
 package bridge

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"io"
+	"iter"
 	"runtime"
 	"time"
 
@@ -20,7 +21,7 @@ var (
 	metricSentBytes = ofRules("counter", "sent_bytes_total", "Payload bytes of the datagrams the kernel took.", "rule")
 	metricHeard     = ofRules("counter", "datagrams_received_total", "Datagrams that arrived for the rule.", "rule")
 	metricPublished = ofRules("counter", "messages_published_total", "Messages that the broker has: acknowledged, or with QoS 0 written to the connection.", "rule")
-	metricDrops     = ofRules("counter", "drops_total", "Messages or datagrams lost; rule is empty where no rule matched, or where a reload has removed it.", "direction", "rule", "reason")
+	metricDrops     = ofRules("counter", "drops_total", "Messages or datagrams lost; rule is empty where no rule matched, and for those of more than 1,000 rules that reloads have removed.", "direction", "rule", "reason")
 	metricFiltered  = ofRules("counter", "filtered_total", "Messages or datagrams that the configuration asks not to carry.", "direction", "rule", "reason")
 	metricLast      = ofRules("gauge", "rule_last_message_timestamp_seconds", "When the rule had its last message, or its last datagram, in Unix seconds; 0 before the first.", "rule")
 	metricUnclaimed = ofRules("counter", "unclaimed_datagrams_total", "Datagrams that came to a port of the rule and that no rule takes; for direction send, to the port it sends from, which rules may share.", "direction", "rule")
@@ -172,11 +173,14 @@ func (e *exposition) counts(g *generation, filtered bool) {
 	}
 }
 
-// gone writes what was lost of rules that a reload has removed.
-func (e *exposition) gone(direction string, l *account.Counters, can *[account.NumReasons]bool) {
-	for why := range account.NumReasons {
-		if n := l.Of(why); n > 0 || can[why] {
-			e.reason(n, direction, "", why)
+// gone writes what was lost of rules that a reload has removed: of those removed last by
+// name, and of the others under none, where any reason that can happen is there from the start.
+func (e *exposition) gone(direction string, removed iter.Seq2[string, *account.Counters], can *[account.NumReasons]bool) {
+	for name, l := range removed {
+		for why := range account.NumReasons {
+			if n := l.Of(why); n > 0 && !why.Filtered() || name == "" && can[why] {
+				e.reason(n, direction, name, why)
+			}
 		}
 	}
 }

@@ -64,7 +64,7 @@ topicast_datagrams_sent_total{rule="r"} 1
 # HELP topicast_sent_bytes_total Payload bytes of the datagrams the kernel took.
 # TYPE topicast_sent_bytes_total counter
 topicast_sent_bytes_total{rule="r"} 3
-# HELP topicast_drops_total Messages or datagrams lost; rule is empty where no rule matched, or where a reload has removed it.
+# HELP topicast_drops_total Messages or datagrams lost; rule is empty where no rule matched, and for those of more than 1,000 rules that reloads have removed.
 # TYPE topicast_drops_total counter
 topicast_drops_total{direction="send",rule="",reason="no_rule"} 1
 topicast_drops_total{direction="send",rule="r",reason="bad_group"} 1
@@ -179,7 +179,7 @@ topicast_messages_published_total{rule="joined"} 1
 topicast_messages_published_total{rule="in part"} 0
 topicast_messages_published_total{rule="waits"} 0
 topicast_messages_published_total{rule="goes round"} 0
-# HELP topicast_drops_total Messages or datagrams lost; rule is empty where no rule matched, or where a reload has removed it.
+# HELP topicast_drops_total Messages or datagrams lost; rule is empty where no rule matched, and for those of more than 1,000 rules that reloads have removed.
 # TYPE topicast_drops_total counter
 topicast_drops_total{direction="receive",rule="goes round",reason="breaker"} SOME
 topicast_drops_total{direction="receive",rule="joined",reason="offline"} 1

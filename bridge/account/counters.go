@@ -13,7 +13,7 @@ import (
 type Counters struct {
 	Log   *slog.Logger
 	lost  atomic.Pointer[losses]
-	total atomic.Pointer[Counters] // counts too, once a reload has removed the rule
+	total atomic.Pointer[Counters] // counts too, once the rule is removed, and forgotten (Removed)
 }
 
 type losses struct {
@@ -24,10 +24,6 @@ type losses struct {
 	last Moment // when something was dropped last, as NoteDrops found it
 	seen uint64 // how much was dropped by then; of NoteDrops
 }
-
-// AlsoTo has what is counted from here on counted in another account, the total, too: a
-// reload has removed the rule.
-func (c *Counters) AlsoTo(total *Counters) { c.total.Store(total) }
 
 // Count counts n that went no further, and reports whether to tell of it: of the first
 // that is lost for a reason, with its cause, so that a mistake shows at once; the rest

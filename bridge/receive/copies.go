@@ -15,8 +15,8 @@ import (
 // Copies on disk of what the session has and the broker has not acknowledged, so that
 // a kill or a power cut loses none of it. The way of one:
 //
-//	1 Rescue      the session asks for a copy (session/rescue.go): it comes to the end
-//	              of the rule's queue of what is older than all else
+//	1 Rescue      the session asks for a copy (session/rescue.go): it comes to a queue
+//	              of this process, aside from what is published
 //	2 stored      it is on disk
 //	3 Published   the broker has the message, which the session has published as ever
 //	4 trim        the pump lets the disk forget the copy
@@ -67,26 +67,27 @@ func (s *publishSpool) rescue(m *session.Publication, from session.Origin) (sess
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := &copied{size: int64(len(m.Topic) + len(m.Payload) + spool.Overhead)}
-	most := s.spool.MaxSize()
+	on := s.path.spool
+	most := on.MaxSize()
 	if !s.path.ending.Load() {
 		most /= 2 // it may hold as much of what is nowhere else, and the file is bounded
 	}
 	if e.size > most {
 		return from, true
 	}
-	if s.full.Store(s.spool.Bytes()+e.size > s.spool.MaxSize()); s.full.Load() {
+	if s.full.Store(on.Bytes()+e.size > on.MaxSize()); s.full.Load() {
 		return nil, false
 	}
 	// Copies do not count, and so take no room from what only the disk has.
-	if s.spool.Copies(e.size) > most {
-		s.spool.Copies(-e.size)
+	if on.Copies(e.size) > most {
+		on.Copies(-e.size)
 		s.full.Store(true)
 		return nil, false
 	}
 	p := pendingMessage{at: time.Now(), topic: m.Topic, payload: m.Payload, flags: flagsOf(m.QoS, m.Retain)}
-	came, ok := s.older.Append(p.record(), func(err error) { c.stored(e, err) })
+	came, ok := s.queue.Aside().Append(p.record(), func(err error) { c.stored(e, err) })
 	if !ok || came == 0 {
-		s.spool.Copies(-e.size)
+		on.Copies(-e.size)
 		return from, ok // not now; or it is too long
 	}
 	e.came, e.inside = came, true
@@ -191,7 +192,7 @@ func (r *Rule) unsaved(n int, err error) {
 func (o *copyOrigin) Rescue(m *session.Publication) (session.Origin, bool) {
 	o.mu.Lock()
 	s := o.spool
-	if !o.gone && s.older.Len() < o.kept {
+	if !o.gone && s.queue.Aside().Len() < o.kept {
 		o.gone = true
 		o.drop(len(o.list))
 		s.copies.Store(nil)
@@ -204,49 +205,28 @@ func (o *copyOrigin) Rescue(m *session.Publication) (session.Origin, bool) {
 	return s.rescue(m, s.rule.Load())
 }
 
-// copying reports whether there are copies that are not trimmed.
-func (s *publishSpool) copying() bool {
+// copied is how many copies there are that are not trimmed.
+func (s *publishSpool) copied() int {
 	c := s.copies.Load()
 	if c == nil {
-		return false
+		return 0
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.list) > 0
-}
-
-// inheritedLen is how many messages an earlier process had handed to the session in vain.
-func (s *publishSpool) inheritedLen() int {
-	n := s.older.Len() // first: should the first copy come now, it is not among them
-	if c := s.copies.Load(); c != nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		n = max(s.older.Len()-c.kept, 0)
-	}
-	return n
-}
-
-// inheritedDone is called when the broker has what was ahead of the copies.
-func (s *publishSpool) inheritedDone() {
-	s.inheritedInFlight = false
-	if c := s.copies.Load(); c != nil && c.due.Load() {
-		c.wakePump()
-	}
+	return len(c.list)
 }
 
 // trim lets the disk forget the copies of what the broker has.
 func (s *publishSpool) trim() {
 	c := s.copies.Load()
-	if c == nil || s.inheritedInFlight || !c.due.Swap(false) {
+	if c == nil || !c.due.Swap(false) {
 		return
 	}
-	s.taking.Lock()
-	defer s.taking.Unlock()
 	var records [inflightSize]spool.Record
 	for n := c.over(); n > 0; n = c.over() {
-		read, _ := s.older.Front(records[:min(n, len(records))], 0)
+		read, _ := s.queue.Aside().Front(records[:min(n, len(records))], 0)
 		if !c.forget(records[:read], n) {
-			c.due.Store(true) // something is ahead of them, or the spool is in trouble
+			c.due.Store(true) // the spool is in trouble
 			return
 		}
 	}
@@ -260,8 +240,8 @@ var errNotThere = errors.New("the spool does not have it any more; is the disk f
 func (c *copies) forget(front []spool.Record, n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	q := c.spool.older
-	if len(front) == 0 && q.Len() == 0 && c.spool.spool.Err() == nil {
+	q := c.spool.queue.Aside()
+	if len(front) == 0 && q.Len() == 0 && c.spool.path.spool.Err() == nil {
 		c.drop(n) // lost with the spool's file
 		return true
 	}
@@ -312,6 +292,6 @@ func (c *copies) leave(e *copied) {
 	if e.inside {
 		e.inside = false
 		c.kept--
-		c.spool.spool.Copies(-e.size)
+		c.spool.path.spool.Copies(-e.size)
 	}
 }

@@ -136,7 +136,7 @@ func TestWhatAnEarlierProcessLeftIsNoCopy(t *testing.T) {
 	rule.Take(1)
 	p.Rescue()
 	next.onDisk(t, 5)
-	fake.WaitFor(t, "the disk", func() bool { n, _ := next.older().Front(make([]spool.Record, 6), 0); return n == 5 })
+	fake.WaitFor(t, "the disk", func() bool { n, _ := next.copies().Front(make([]spool.Record, 6), 0); return n == 2 })
 	p.Acknowledge()
 	fake.WaitFor(t, "the pump to look", func() bool { return !next.receive.Untrimmed() })
 	next.connect(true)
@@ -252,8 +252,8 @@ func TestACopyThatTheDiskDamagesHoldsNothingUp(t *testing.T) {
 	p.Await(t, 3)
 	p.Rescue()
 	var records [3]spool.Record
-	fake.WaitFor(t, "the copies", func() bool { n, _ := b.older().Front(records[:], 0); return n == 3 })
-	b.older().Remove(1)
+	fake.WaitFor(t, "the copies", func() bool { n, _ := b.copies().Front(records[:], 0); return n == 3 })
+	b.copies().Remove(1)
 	p.Acknowledge()
 	b.onDisk(t, 0)
 	fake.WaitFor(t, "none to be known", func() bool { return !b.working.Rules[0].Copying() })
@@ -288,8 +288,8 @@ func TestCopiesThatAreLostAreMadeAgainAtTheEnd(t *testing.T) {
 	b.onDisk(t, 3)
 	// As many as the disk damages are left out at the front.
 	var records [3]spool.Record
-	fake.WaitFor(t, "the copies", func() bool { n, _ := b.older().Front(records[:], 0); return n == 3 })
-	b.older().Remove(3)
+	fake.WaitFor(t, "the copies", func() bool { n, _ := b.copies().Front(records[:], 0); return n == 3 })
+	b.copies().Remove(3)
 	b.receive.End()
 	p.Stop()
 	b.onDisk(t, 3)
@@ -313,20 +313,20 @@ func TestWhatWaitsForASilentBrokerGoesToTheDisk(t *testing.T) {
 			for i := range first {
 				n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, fmt.Sprint(i))
 			}
-			fake.WaitFor(t, "the disk", func() bool { n, _ := b.queue().Front(make([]spool.Record, first), 0); return n == first })
+			b.onDisk(t, first)
 			b.connect(true)
 			p.Await(t, receive.InflightSize)
 			p.Acknowledge()
 			p.Await(t, first)
 			n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "last")
 			if how == "the connection ends" {
-				fake.WaitFor(t, "it to be taken", func() bool { return b.working.Rules[0].InMemory() == 1 || b.queue().Len() == 2 })
+				fake.WaitFor(t, "it to be taken", func() bool { return b.working.Rules[0].InMemory() == 1 || b.working.Rules[0].InSpool() == 2 })
 				b.connect(false)
 				if b.working.Rules[0].InMemory() != 0 {
 					t.Error("in memory still")
 				}
 			}
-			fake.WaitFor(t, "it on disk", func() bool { return b.queue().Len() == 2 })
+			fake.WaitFor(t, "it on disk", func() bool { return b.working.Rules[0].InSpool() == 2 })
 			b.connect(true)
 			got := p.Deliver(t, first+1)
 			if got[first] != "t last" || len(got) != first+1 {

@@ -20,7 +20,7 @@ func (p *Path) StopReceivers(readers *sync.WaitGroup) {
 // usable reports that the disk cannot be used, or ctx ends. A rule for which the broker is
 // slow to take something delays no other.
 func (p *Path) SpillAll(ctx context.Context, usable func() bool) {
-	spools := p.working.Load().spools
+	spools := p.working.Load().allSpools()
 	done := make(chan struct{}, len(spools))
 	for _, s := range spools {
 		go func() {

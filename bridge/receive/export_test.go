@@ -1,22 +1,23 @@
 package receive
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"topicast/bridge/account"
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
+	"topicast/bridge/spool"
 )
 
 // What the tests of this package, which stand outside of it, look at or do, and nobody else.
 
 const (
-	InflightSize   = inflightSize
-	ReceivedSuffix = receivedSuffix
-	OlderSuffix    = olderSuffix
-	MaxSenders     = maxSenders
-	MaxTopics      = maxTopics
+	InflightSize = inflightSize
+	MaxSenders   = maxSenders
+	MaxTopics    = maxTopics
 )
 
 // Driven reports whether a reason can happen to a receive rule at all.
@@ -47,20 +48,21 @@ func (r *Rule) Condemn(print uint64) { r.breaker.End(nil, nil, []uint64{print}, 
 func (r *Rule) Returns(topic string) bool { return r.topics[topic].returns.Load() }
 
 // Spooling reports whether what the rule publishes goes by the spool now.
-func (r *Rule) Spooling() bool { return r.spool.on.Load() }
+func (r *Rule) Spooling() bool { return r.spool.state.Load() != direct }
 
 // Spooler tells the queues of rules apart, and UsesIt reports whether that of the rule knows so.
 func (r *Rule) Spooler() any { return r.spool }
 func (r *Rule) UsesIt() bool { return r.spool.rule.Load() == r }
 
-// Copying reports whether there are copies of what the session has.
-func (r *Rule) Copying() bool { return r.spool.copying() }
+// Copying reports whether there are copies of what the session has, and Copies is where.
+func (r *Rule) Copying() bool        { return r.spool.copied() > 0 }
+func (r *Rule) Copies() *spool.Queue { return r.spool.queue.Aside() }
 
 // Untrimmed reports whether the pump has yet to look for copies to trim.
 func (p *Path) Untrimmed() bool { return p.untrimmed.Load() }
 
-// Unused are the queues on disk that no rule uses.
-func (p *Path) Unused() []string { return p.working.Load().unusedQueues(p.spool) }
+// Unused are the rules whose messages on disk no rule uses.
+func (p *Path) Unused() []string { return slices.Sorted(maps.Keys(p.spill.Unused())) }
 
 // A Reader is the socket of a group at work.
 type Reader struct{ r *groupReader }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
+	"topicast/bridge/spill"
 	"topicast/bridge/spool"
 	"topicast/mapping"
 )
@@ -42,6 +44,7 @@ type Path struct {
 	loops     loopguard.Options
 	budget    *account.MemBudget
 	spool     *spool.Spool  // nil: there is none
+	spill     *spill.Queues // in it; nil likewise
 	maxAge    time.Duration // what has waited longer in the spool is dropped; 0: no limit
 	listen    func(multicast.ReceiverOptions, multicast.Interface) (Receiver, error)
 	lookNow   func() // asks for a look at the interfaces
@@ -50,14 +53,14 @@ type Path struct {
 	// Read and written by anybody.
 	table     atomic.Pointer[mapping.Table]
 	working   atomic.Pointer[Generation]
-	numbers   atomic.Uint64    // of rules, so far
-	topics    atomic.Int64     // remembered, of all rules
-	online    atomic.Bool      // there is a connection to the broker
-	pumpWake  chan struct{}    // wakes the pump of the publish spools
-	untrimmed atomic.Bool      // there may be copies that are not needed any more
-	ending    atomic.Bool      // the session is about to end: what it asks for copies of is nowhere else then
-	gone      account.Counters // of rules that a reload has removed
-	batches   chan *batch      // that are not in use
+	numbers   atomic.Uint64 // of rules, so far
+	topics    atomic.Int64  // remembered, of all rules
+	online    atomic.Bool   // there is a connection to the broker
+	pumpWake  chan struct{} // wakes the pump of the publish spools
+	untrimmed atomic.Bool   // there may be copies that are not needed any more
+	ending    atomic.Bool   // the session is about to end: what it asks for copies of is nowhere else then
+	removed   account.Removed[receiveTotals, *receiveTotals]
+	batches   chan *batch // that are not in use
 
 	statesMu sync.Mutex // guards the rest
 	pacing   pacing
@@ -86,6 +89,9 @@ func New(o Options) *Path {
 	if p.loops.Guard {
 		p.dedup = loopguard.NewDedupCache(p.loops)
 	}
+	if o.Spool != nil {
+		p.spill = spill.New(spill.Options{Spool: o.Spool, Log: o.Log, MaxAge: o.MaxAge, Kinds: []string{spill.Older, spill.Received}, Losses: p.removed.Losses})
+	}
 	p.working.Store(new(Generation))
 	return p
 }
@@ -96,20 +102,12 @@ type publisher interface{ PublishBatch([]session.Publication) }
 // PublishTo says where the messages go. It is called once, before the first datagram.
 func (p *Path) PublishTo(to publisher) { p.publisher = to }
 
-// Removed counts what was lost of rules that a reload has removed.
-func (p *Path) Removed() *account.Counters { return &p.gone }
+// Removed are the accounts of rules that a reload has removed, by name; "" is that of all
+// others.
+func (p *Path) Removed() iter.Seq2[string, *account.Counters] { return p.removed.All() }
 
 // Guard is the cache of the loop guard; nil: the guard is off.
 func (p *Path) Guard() *loopguard.DedupCache { return p.dedup }
-
-// GuardUsage is what the loop guard has in use; nil: it is off.
-func (p *Path) GuardUsage() *loopguard.Usage {
-	if p.dedup == nil {
-		return nil
-	}
-	u := p.dedup.Usage()
-	return &u
-}
 
 // Connected reports whether there is a connection to the broker.
 func (p *Path) Connected() bool { return p.online.Load() }
@@ -118,7 +116,7 @@ func (p *Path) Connected() bool { return p.online.Load() }
 func (p *Path) SetConnected(is bool) {
 	p.online.Store(is)
 	if !is {
-		for _, s := range p.working.Load().spools {
+		for _, s := range p.working.Load().allSpools() {
 			s.spillNow()
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"topicast/bridge/account"
 	"topicast/bridge/loopguard"
 	"topicast/bridge/session"
+	"topicast/bridge/spill"
 	"topicast/bridge/spool"
 )
 
@@ -36,25 +37,25 @@ import (
 type publishSpool struct {
 	path   *Path
 	rule   atomic.Pointer[Rule] // that takes it now
-	budget *account.RuleBudget  // that of all rules of its name
-	spool  *spool.Spool
-	queue  *spool.Queue
-	older  *spool.Queue // what an earlier process had handed to the session, in vain; behind it the copies
-	full   atomic.Bool  // there was no room for the copy that was asked for last
+	budget *account.RuleBudget  // that of its rules
+	queue  *spill.Queue
+	copies atomic.Pointer[copies] // of what this process has handed to the session; see copies.go
+	full   atomic.Bool            // there was no room for the copy that was asked for last
 
-	inheritedInFlight bool                   // messages of older are on their way to the broker; of the pump
-	taking            sync.Mutex             // reads the front of older, or removes it
-	copies            atomic.Pointer[copies] // of what this process has handed to the session; see copies.go
-
-	on      atomic.Bool  // changed under mu
+	state   atomic.Int32 // of the states below; changed under mu, but from direct to spilling
 	waiting atomic.Int64 // how many are pending: who asks must not wait for mu, which is held while the broker is slow
 
 	mu             sync.Mutex
-	finishing      bool // what is pending waits for the rest on disk
-	pendingWatched bool // and is looked at in a while
-	inFlight       bool // a part of what is on disk is on its way to the broker
+	pendingWatched bool // what is pending is looked at in a while
 	pending        []pendingMessage
 }
+
+// The states: where the next message goes.
+const (
+	direct    = iota // to the session
+	spilling         // to the disk
+	finishing        // to memory, to wait for the rest on disk
+)
 
 // pendingMessage is a message with memory of its own.
 type pendingMessage struct {
@@ -78,25 +79,28 @@ func flagsOf(qos byte, retain bool) byte {
 	return qos
 }
 
-// These make the names of the queues; no rule's has a NUL. A send rule's is called
-// as the rule, and one that becomes a receive rule must not find its messages.
-const (
-	receivedSuffix = "\x00received"
-	olderSuffix    = "\x00older"
-)
-
-func newPublishSpool(r *Rule, on *spool.Spool) *publishSpool {
-	s := &publishSpool{path: r.path, budget: r.budget, spool: on, queue: on.Queue(r.Name + receivedSuffix), older: on.Queue(r.Name + olderSuffix)}
-	s.rule.Store(r)
-	s.on.Store(s.left() > 0)
-	return s
+func newPublishSpool(p *Path) *publishSpool {
+	return &publishSpool{path: p, budget: p.budget.ForRule(), queue: p.spill.New(p.WakePump)}
 }
 
-// left is how many messages are on disk, copies not counted.
-func (s *publishSpool) left() int { return s.queue.Len() + s.inheritedLen() }
+// kept says what a rule is to package spill.
+func (r *Rule) kept() spill.Rule {
+	is := []string{r.Topic.String(), r.Interface}
+	for _, g := range r.Groups {
+		is = append(is, g.String())
+	}
+	return spill.Rule{Name: r.Name, Is: spill.Identity(is...), MaxAge: r.path.maxAge, Losses: &r.Counters}
+}
 
-// onDisk is how many there are with the copies.
-func (s *publishSpool) onDisk() int { return s.queue.Len() + s.older.Len() }
+// findOnDisk has what is on disk published, which may not have been there.
+func (s *publishSpool) findOnDisk() {
+	if s.queue.Len() > 0 {
+		s.state.CompareAndSwap(direct, spilling)
+	}
+}
+
+// onDisk is how many messages there are, with the copies.
+func (s *publishSpool) onDisk() int { return s.queue.Len() + s.copied() }
 
 // flowing reports whether the broker takes messages as they come: there is a
 // connection, and no more waits for it than half of what is kept for that.
@@ -107,18 +111,18 @@ func (p *Path) flowing() bool {
 // offer reports whether a message goes into the spool, and puts it there. b is the
 // batch it would be published with.
 func (s *publishSpool) offer(t *ruleTopic, payload []byte, a *arrival, b *batch) bool {
-	if !s.on.Load() && s.path.flowing() {
+	if s.state.Load() == direct && s.path.flowing() {
 		return false
 	}
 	s.path.flush(b) // what came before goes first
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	flowing := s.path.flowing()
-	if !s.on.Load() && flowing {
+	switch flowing := s.path.flowing(); {
+	case !flowing:
+		s.state.Store(spilling)
+	case s.state.Load() == direct:
 		return false
 	}
-	s.on.Store(true)
-	s.finishing = s.finishing && flowing
 	s.add(t, payload, a)
 	s.spill()
 	s.watchPending()
@@ -134,13 +138,9 @@ func (s *publishSpool) add(t *ruleTopic, payload []byte, a *arrival) {
 		p.loopKey = loopKey{a.on, a.Group}.String()
 	}
 	if !s.budget.Acquire(len(payload)) {
-		s.finishing = false
+		s.state.Store(spilling)
 		s.spill()
-		ok := len(s.pending) == 0
-		if ok {
-			_, ok = s.queue.Append(p.record(), s.stored)
-		}
-		if !ok {
+		if len(s.pending) > 0 || !s.queue.Append(p.record(), s.stored) {
 			r.failures.Add(1)
 			r.dropFull(a)
 		}
@@ -154,9 +154,9 @@ func (s *publishSpool) add(t *ruleTopic, payload []byte, a *arrival) {
 // spill moves the pending messages to the disk, as far as that takes it. Callers hold mu.
 func (s *publishSpool) spill() {
 	n := 0
-	for ; n < len(s.pending) && !s.finishing; n++ {
+	for ; n < len(s.pending) && s.state.Load() == spilling; n++ {
 		p := &s.pending[n]
-		if _, ok := s.queue.Append(p.record(), s.stored); !ok {
+		if !s.queue.Append(p.record(), s.stored) {
 			break
 		}
 		s.budget.Release(1, len(p.payload))
@@ -252,20 +252,21 @@ func (p *Path) round(ctx context.Context, spools []*publishSpool, trim func()) (
 	var batches []*inflightBatch
 	bytes := 0
 	for _, s := range spools {
-		if !s.on.Load() || bytes > roundBytes {
+		if s.state.Load() == direct || bytes > roundBytes {
 			continue
 		}
 		f := s.readBatch()
-		any = any || f.lost > 0
+		any = any || f.front.Lost > 0
 		if len(f.publications) == 0 {
-			s.inheritedInFlight = false
-			s.setInFlight(false)
 			any = s.finish() || any
 			continue
 		}
 		bytes += f.bytes
 		batches = append(batches, f)
 		p.publisher.PublishBatch(f.publications)
+	}
+	for _, f := range batches {
+		defer f.front.Remove(0)
 	}
 	for _, f := range batches {
 		any = true
@@ -294,10 +295,9 @@ func (p *Path) await(ctx context.Context, f *inflightBatch, trim func()) bool {
 // inflightBatch is a part of what is on disk, on its way to the broker.
 type inflightBatch struct {
 	spool        *publishSpool
-	queue        *spool.Queue
+	front        spill.Batch
 	publications []session.Publication
 	bytes        int
-	lost         int // too old, or damaged
 	done         chan struct{}
 	stopped      bool // the session has ended; valid when done is closed
 
@@ -309,19 +309,11 @@ const inflightSize = 256
 
 // readBatch reads from the front of what is on disk.
 func (s *publishSpool) readBatch() *inflightBatch {
-	s.setInFlight(true)
-	f := &inflightBatch{spool: s, queue: s.queue, done: make(chan struct{})}
+	f := &inflightBatch{spool: s, done: make(chan struct{})}
 	var records [inflightSize]spool.Record
-	r := s.rule.Load()
-	n, lost, any := s.frontOlder(records[:])
-	if any {
-		f.queue, s.inheritedInFlight = s.older, true
-	} else {
-		n, lost = s.queue.Front(records[:], r.path.maxAge)
-	}
-	r.CountSpoolLosses(r.Name, lost.Expired, lost.Damaged)
-	f.lost = lost.Expired + lost.Damaged
-	for _, record := range records[:n] {
+	// What another rule had when the round began may just be on its way for that.
+	f.front, _ = s.queue.TryFront(records[:])
+	for _, record := range f.front.Records {
 		m := session.Publication{Topic: record.Topic, Payload: record.Payload,
 			QoS: record.Flags & flagsQoS, Retain: record.Flags&flagsRetain != 0, Origin: f}
 		if record.Key != "" {
@@ -330,7 +322,7 @@ func (s *publishSpool) readBatch() *inflightBatch {
 		f.publications = append(f.publications, m)
 		f.bytes += len(record.Payload)
 	}
-	f.left.Store(int64(n))
+	f.left.Store(int64(len(f.publications)))
 	return f
 }
 
@@ -361,37 +353,13 @@ func (f *inflightBatch) finish(n int) {
 
 // commit lets the disk forget what the broker has.
 func (f *inflightBatch) commit() {
-	f.queue.Remove(len(f.publications))
-	if f.queue == f.spool.older {
-		f.spool.inheritedDone()
-	}
-	f.spool.setInFlight(false)
+	f.front.Remove(len(f.publications))
 	f.spool.finish()
 }
 
-func (s *publishSpool) setInFlight(is bool) {
-	s.mu.Lock()
-	s.inFlight = is
-	s.mu.Unlock()
-}
-
-// busy reports whether a part of what is on disk is on its way to the broker.
-func (s *publishSpool) busy() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.inFlight
-}
-
-// empty reports whether nothing is in the spool.
-func (s *publishSpool) empty() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.left() == 0 && len(s.pending) == 0 && !s.inFlight && !s.copying()
-}
-
-// lowWater is how few messages on disk are left when the rest that comes waits for them
-// in memory: else a steady stream would go by the disk for ever.
-const lowWater = 1024
+// empty reports whether nothing waits in memory, and the session has nothing of which there
+// are copies.
+func (s *publishSpool) empty() bool { return s.waiting.Load() == 0 && s.copied() == 0 }
 
 // finish ends the spooling if nothing is left on disk: the pending messages go on, and what
 // comes after it goes straight. If little is left, what comes now waits for it. It
@@ -399,9 +367,16 @@ const lowWater = 1024
 func (s *publishSpool) finish() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	left := s.left()
-	s.finishing = left <= lowWater && s.path.flowing()
-	if left > 0 || !s.finishing || !s.on.Load() {
+	left := s.queue.Len()
+	switch {
+	case s.state.Load() == direct:
+		return false
+	case left <= spill.LowWater && s.path.flowing():
+		s.state.Store(finishing)
+	default:
+		s.state.Store(spilling)
+	}
+	if left > 0 || s.state.Load() == spilling {
 		s.spill()
 		s.watchPending()
 		return false
@@ -411,27 +386,12 @@ func (s *publishSpool) finish() bool {
 		batch[i] = session.Publication{Topic: p.topic, Payload: p.payload, QoS: p.flags & flagsQoS, Retain: p.flags&flagsRetain != 0, Origin: s.rule.Load()}
 	}
 	s.path.publisher.PublishBatch(batch)
-	s.pending, s.finishing = nil, false
+	s.pending = nil
 	s.waiting.Store(0)
-	s.on.Store(false)
+	s.state.Store(direct)
+	s.findOnDisk() // should a reload just have given it more
 	s.path.settled.Notify()
 	return true
-}
-
-// frontOlder reads from the front of what is older, up to the copies, if there is
-// any.
-func (s *publishSpool) frontOlder(records []spool.Record) (n int, lost spool.Lost, any bool) {
-	s.taking.Lock()
-	defer s.taking.Unlock()
-	mine := s.inheritedLen()
-	if mine == 0 {
-		return 0, lost, false
-	}
-	n, lost = s.older.Front(records, s.path.maxAge)
-	// A copy that is lost here is only a copy.
-	lost.Expired = min(lost.Expired, mine)
-	lost.Damaged = min(lost.Damaged, mine-lost.Expired)
-	return min(n, mine-lost.Expired-lost.Damaged), lost, true
 }
 
 // lateTail is how long a message may wait in memory for the rest on disk. If it takes
@@ -440,7 +400,7 @@ const lateTail = 750 * time.Millisecond
 
 // watchPending sees to it that none waits for longer. Callers hold mu.
 func (s *publishSpool) watchPending() {
-	if !s.finishing || len(s.pending) == 0 || s.pendingWatched {
+	if s.state.Load() != finishing || len(s.pending) == 0 || s.pendingWatched {
 		return
 	}
 	s.pendingWatched = true
@@ -449,7 +409,7 @@ func (s *publishSpool) watchPending() {
 		defer s.mu.Unlock()
 		s.pendingWatched = false
 		if len(s.pending) > 0 && time.Since(s.pending[0].at) >= lateTail {
-			s.finishing = false
+			s.state.Store(spilling)
 			s.spill()
 		}
 		s.watchPending()
@@ -462,7 +422,7 @@ func (s *publishSpool) spillNow() {
 		return // who has the lock spills or publishes them
 	}
 	defer s.mu.Unlock()
-	s.finishing = false
+	s.state.Store(spilling)
 	s.spill()
 }
 
@@ -471,16 +431,8 @@ func (s *publishSpool) expireOld() {
 	s.mu.Lock()
 	s.spill() // should the disk have had no room when something last came
 	s.mu.Unlock()
-	if s.path.online.Load() || s.busy() { // the pump does it
-		return // should the pump begin just now, it finds the same
-	}
-	r := s.rule.Load()
-	var record [1]spool.Record
-	_, lost, _ := s.frontOlder(record[:])
-	r.CountSpoolLosses(r.Name, lost.Expired, lost.Damaged)
-	if s.queue.Len() > 0 {
-		_, lost = s.queue.Front(record[:], s.path.maxAge)
-		r.CountSpoolLosses(r.Name, lost.Expired, lost.Damaged)
+	if !s.path.online.Load() { // else the pump does it
+		s.queue.Expire()
 	}
 }
 
@@ -488,12 +440,7 @@ func (s *publishSpool) expireOld() {
 func (s *publishSpool) spillAll() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.spillPending()
-}
-
-// spillPending does the work of spillAll. Callers hold mu.
-func (s *publishSpool) spillPending() bool {
-	s.finishing = false
+	s.state.CompareAndSwap(finishing, spilling)
 	s.spill()
 	return len(s.pending) == 0
 }

@@ -122,14 +122,8 @@ func (b *rig) Status() (s rigStatus) {
 // publisher is what the rig publishes to.
 func (b *rig) publisher() *fake.Publisher { return &b.to }
 
-// queue is what the first rule has on disk, and older what an earlier process handed to the
-// session in vain, with the copies of what this one did.
-func (b *rig) queue() *spool.Queue {
-	return b.options.Spool.On.Queue(b.working.Rules[0].Name + receive.ReceivedSuffix)
-}
-func (b *rig) older() *spool.Queue {
-	return b.options.Spool.On.Queue(b.working.Rules[0].Name + receive.OlderSuffix)
-}
+// copies are those of what the session has of the first rule.
+func (b *rig) copies() *spool.Queue { return b.working.Rules[0].Copies() }
 
 // driven are the reasons for which a test of this package has lost or filtered something.
 var drivenReceive struct {

@@ -23,8 +23,9 @@ type Rule struct {
 	path        *Path
 	memberships []*membership
 	breaker     loopguard.Breaker
-	delay       *delayQueue   // nil: the rule is on no cycle
-	spool       *publishSpool // nil: there is no spool, or the rule publishes with QoS 0
+	delay       *delayQueue         // nil: the rule is on no cycle
+	spool       *publishSpool       // nil: there is no spool, or the rule publishes with QoS 0
+	budget      *account.RuleBudget // of what waits in memory, for the broker or for its time
 
 	loggedState   account.State // of the look at the interfaces: what was logged last
 	loggedReason  string        // likewise: why
@@ -42,7 +43,6 @@ type receiveTotals struct {
 	published    atomic.Uint64 // messages that the broker has
 	failures     atomic.Uint64 // messages lost on the way to the broker, which on_change must not take for published
 	LastReceived account.Moment
-	budget       *account.RuleBudget // of what waits in memory, for the broker or for its time
 }
 
 // Totals are how many datagrams arrived, and how many messages the broker has.

@@ -1,11 +1,12 @@
 package receive
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 	"sync"
 
-	"topicast/bridge/account"
+	"topicast/bridge/spill"
 	"topicast/mapping"
 )
 
@@ -17,17 +18,13 @@ type Generation struct {
 	memberships []*membership
 	listeners   map[*membership]*listeners
 	spools      []*publishSpool
-
-	// What rules that are gone, or do not use the spool now, have there, by the rule's
-	// name. Should the rule come back it gets the same: only one at a time may take from
-	// the front of a queue, and who did for the rule of before may not be done yet.
-	unused map[string]*publishSpool
+	leaving     []*publishSpool // of rules that are gone, or do not use the spool now: they have something in memory, or the session has
 }
 
 // Build makes the generation of a table, out of that of before where it fits. It gives each
 // rule its account and its memberships; rules that ask for the same share one.
 func (p *Path) Build(table *mapping.Table, before *Generation) *Generation {
-	next := &Generation{unused: before.unusedNext()}
+	next := new(Generation)
 	specs := table.Receive()
 	old := make(map[string]*Rule, len(before.Rules))
 	for _, r := range before.Rules {
@@ -46,17 +43,9 @@ func (p *Path) Build(table *mapping.Table, before *Generation) *Generation {
 			r = p.newReceiveRule(&specs[i], loops, r)
 		}
 		next.Rules[i] = r
-		if p.spool != nil && r.QoS > 0 {
-			if s := next.spoolFor(r, p.spool); r.spool == nil {
-				r.spool = s
-			}
-			if r.budget != r.spool.budget { // a rule that comes back has messages under way
-				r.budget = r.spool.budget
-			}
-			next.spools = append(next.spools, r.spool)
-		}
 		p.listenFor(next, r, joined)
 	}
+	next.spoolWith(p, before)
 	for m, l := range next.listeners {
 		if was := before.listeners[m]; was != nil && slices.Equal(was.rules, l.rules) {
 			next.listeners[m] = was
@@ -67,6 +56,50 @@ func (p *Path) Build(table *mapping.Table, before *Generation) *Generation {
 
 // Sockets is how many the generation needs.
 func (g *Generation) Sockets() int { return len(g.memberships) }
+
+// spoolWith gives the rules that use the spool what the rules have there that they were
+// before.
+func (g *Generation) spoolWith(p *Path, before *Generation) {
+	if p.spool == nil {
+		return
+	}
+	was := slices.Concat(before.spools, before.leaving)
+	if len(was) > 0 {
+		rules := make([]*Rule, len(was))
+		for i, s := range was {
+			rules[i] = s.rule.Load()
+		}
+		for i, heir := range spill.Heirs(kept(rules), kept(g.Rules)) {
+			if heir < 0 || g.Rules[heir].QoS == 0 {
+				continue
+			}
+			r := g.Rules[heir]
+			if r.spool == nil || r.kept().Is == rules[i].kept().Is && r.spool.rule.Load() != r {
+				r.spool = was[i]
+			}
+		}
+	}
+	for _, r := range g.Rules {
+		if r.QoS > 0 {
+			if r.spool == nil {
+				r.spool = newPublishSpool(p)
+			}
+			if r.budget != r.spool.budget { // of what waits there some counts in it
+				r.budget = r.spool.budget
+			}
+			g.spools = append(g.spools, r.spool)
+		}
+	}
+	g.leaving = slices.DeleteFunc(missing(was, g.spools), func(s *publishSpool) bool { return slices.Contains(before.leaving, s) && s.empty() })
+}
+
+// kept says what rules are to package spill.
+func kept(rules []*Rule) (all []spill.Rule) {
+	for _, r := range rules {
+		all = append(all, r.kept())
+	}
+	return all
+}
 
 // same reports whether the rule does already what it is to do.
 func (r *Rule) same(spec *mapping.ReceiveRule, loops bool) bool {
@@ -80,9 +113,10 @@ func (p *Path) newReceiveRule(spec *mapping.ReceiveRule, loops bool, was *Rule) 
 	r := &Rule{ReceiveRule: &own, path: p, number: p.numbers.Add(1)}
 	r.breaker.Limit = p.loops.Breaker
 	if was != nil {
-		r.receiveTotals = was.receiveTotals
+		r.receiveTotals, r.budget = was.receiveTotals, was.budget
 	} else {
-		r.receiveTotals = &receiveTotals{Counters: account.Counters{Log: p.log}, budget: p.budget.ForRule()}
+		r.receiveTotals, r.budget = cmp.Or(p.removed.Find(r.Name), new(receiveTotals)), p.budget.ForRule()
+		r.Log = p.log
 	}
 	if guard := p.loops.Guard; loops && !guard {
 		r.breaker.Certain = true
@@ -129,28 +163,52 @@ func (p *Path) Activate(table *mapping.Table, next, before *Generation) {
 	for _, r := range missing(before.Rules, next.Rules) {
 		r.flush()
 	}
-	names := make(map[string]bool, len(next.Rules))
-	for _, r := range next.Rules {
-		names[r.Name] = true
-	}
-	for _, r := range before.Rules {
-		if !names[r.Name] {
-			r.AlsoTo(&p.gone)
-		}
-	}
+	p.updateRemoved(next, before)
 	p.table.Store(table)
 	p.setPacing(newPacing(next.Rules))
 	for m, l := range next.listeners {
 		m.listeners.Store(l)
 	}
 	for _, r := range next.Rules {
-		if r.spool != nil {
-			r.spool.rule.Store(r)
-		}
 		r.refreshLoops()
 	}
+	p.assignSpool(next)
 	p.working.Store(next)
 	p.WakePump() // a rule that is back may have something on disk
+}
+
+// updateRemoved keeps the accounts of rules that are gone.
+func (p *Path) updateRemoved(next, before *Generation) {
+	is := make(map[string]bool, len(next.Rules))
+	for _, r := range next.Rules {
+		is[r.Name] = true
+	}
+	gone := make(map[string]*receiveTotals)
+	for _, r := range before.Rules {
+		if !is[r.Name] {
+			gone[r.Name] = r.receiveTotals
+		}
+	}
+	p.removed.Update(gone, func(name string) bool { return is[name] })
+}
+
+// assignSpool gives the rules what those of before had on disk.
+func (p *Path) assignSpool(next *Generation) {
+	if p.spool == nil {
+		return
+	}
+	var rules []spill.Rule
+	var queues []*spill.Queue
+	for _, r := range next.Rules {
+		if r.QoS > 0 {
+			rules, queues = append(rules, r.kept()), append(queues, r.spool.queue)
+			r.spool.rule.Store(r)
+		}
+	}
+	p.spill.Assign(rules, queues)
+	for _, s := range next.spools {
+		s.findOnDisk()
+	}
 }
 
 // refreshLoops finds out anew which of the rule's topics come back.
@@ -193,13 +251,18 @@ func (g *Generation) Attach(readers *sync.WaitGroup) {
 	}
 }
 
+// allSpools are those of the rules, and of rules that are gone.
+func (g *Generation) allSpools() []*publishSpool {
+	if len(g.leaving) == 0 {
+		return g.spools
+	}
+	return slices.Concat(g.spools, g.leaving)
+}
+
 // trim lets the disk forget the copies that are not needed any more, of rules that are
 // gone as well.
 func (g *Generation) trim() {
-	for _, s := range g.spools {
-		s.trim()
-	}
-	for _, s := range g.unused {
+	for _, s := range g.allSpools() {
 		s.trim()
 	}
 }

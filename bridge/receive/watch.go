@@ -30,13 +30,29 @@ func (p *Path) Pending() bool {
 
 // ExpireOld drops what is too old on disk.
 func (p *Path) ExpireOld() {
-	for _, s := range p.working.Load().spools {
+	if p.spool == nil {
+		return
+	}
+	g := p.working.Load()
+	for _, s := range g.allSpools() {
 		s.expireOld()
 	}
-	if p.spool != nil {
-		p.expireUnused()
+	if p.spill.Find() { // what a rule that is gone had in memory, for another one
+		g.findOnDisk()
+		p.WakePump()
+	}
+	p.spill.ExpireUnused()
+}
+
+// findOnDisk has what is on disk published.
+func (g *Generation) findOnDisk() {
+	for _, s := range g.spools {
+		s.findOnDisk()
 	}
 }
+
+// LogUnused logs what is on disk that no rule uses.
+func (p *Path) LogUnused() { p.spill.LogUnused() }
 
 // Silent are the rules that are up for longer than a time and have heard nothing, each
 // once.
@@ -79,11 +95,11 @@ func (p *Path) Rejoin(interfaces []multicast.Interface, changes multicast.Change
 // SpoolIsBack is called when the spool has come into use: what waits in memory goes
 // there, and it may hold what it did not hold before.
 func (p *Path) SpoolIsBack() {
-	for _, s := range p.working.Load().spools {
+	p.spill.FindAnew()
+	g := p.working.Load()
+	g.findOnDisk()
+	for _, s := range g.allSpools() {
 		s.mu.Lock()
-		if s.left() > 0 {
-			s.on.Store(true)
-		}
 		s.spill()
 		s.mu.Unlock()
 		if c := s.copies.Load(); c != nil {

@@ -89,7 +89,7 @@ type binding struct {
 
 func newBinding(want multicast.Binding, p *Path) *binding {
 	b := &binding{
-		want: want, open: p.open, path: p, budget: p.budget.ForBinding(), latency: &p.latency, spools: p.spool != nil,
+		want: want, open: p.open, path: p, budget: p.budget.ForBinding(), latency: &p.latency, spools: p.spill != nil,
 		own: p.own, lookNow: p.lookNow, log: p.log,
 		state: account.StatePending, reason: "not opened yet", since: time.Now(), spilling: true,
 	}

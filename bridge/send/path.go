@@ -2,6 +2,7 @@ package send
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
+	"topicast/bridge/spill"
 	"topicast/bridge/spool"
 	"topicast/mapping"
 )
@@ -37,16 +39,15 @@ type Path struct {
 	budget   *account.MemBudget
 	own      *loopguard.OwnAddresses
 	guard    *loopguard.DedupCache // nil: off
-	spool    *spool.Spool          // nil: there is none
-	maxAge   time.Duration         // how long what no rule uses may wait there; 0: no limit
+	spill    *spill.Queues         // nil: there is no spool
 	repeats  bool                  // the broker repeats what was not acknowledged
 	open     func(multicast.Source) (Sender, error)
 	lookNow  func() // asks for a look at the interfaces
 	settled  *account.Signal
 
 	// Read and written by anybody.
-	noRule          atomic.Uint64     // messages that matched no rule
-	gone            account.Counters  // of rules that a reload has removed
+	noRule          atomic.Uint64 // messages that matched no rule
+	removed         account.Removed[sendTotals, *sendTotals]
 	finished        atomic.Uint64     // batches
 	needsRedelivery atomic.Bool       // the broker is to repeat messages: there was no room
 	unstored        atomic.Bool       // the disk has turned something away that is still to go there
@@ -65,7 +66,6 @@ type Path struct {
 	began        time.Time // of this batch
 	at           int64     // the same, as a moment
 	routes       map[string]*route
-	before       map[string]*route // those of the last table, which this one's are still to take over from
 	flows        map[flowKey]*flow
 	targets      []mapping.Target      // scratch of route
 	decoded      []byte                // decoded payloads of the current batch
@@ -97,8 +97,7 @@ type routeTarget struct {
 	prepared uint64          // print of the last payload prepared, in
 	batch    uint64          // this batch
 	// For "on_down: latest", under the binding's mu.
-	place  uint64        // number, from 1, of its last datagram in the binding's queue
-	newest time.Duration // when the last one came that went to the disk, on the spool's timeline
+	place uint64 // number, from 1, of its last datagram in the binding's queue
 }
 
 // drop counts what was to be sent as lost.
@@ -173,16 +172,20 @@ type Options struct {
 // New makes a send side without rules; Build and Activate give it those of a table.
 func New(o Options) *Path {
 	p := &Path{
-		log: o.Log, lastSent: o.LastSent, budget: o.Budget, own: o.Own, guard: o.Guard, spool: o.Spool, maxAge: o.MaxAge, repeats: o.Repeats,
+		log: o.Log, lastSent: o.LastSent, budget: o.Budget, own: o.Own, guard: o.Guard, repeats: o.Repeats,
 		open: o.Open, lookNow: o.LookNow, settled: o.Settled,
 		routes: make(map[string]*route), flows: make(map[flowKey]*flow), pendingAcks: make(map[int32]*pendingAck),
+	}
+	if o.Spool != nil {
+		p.spill = spill.New(spill.Options{Spool: o.Spool, Log: o.Log, MaxAge: o.MaxAge, Kinds: []string{spill.Sent}, Losses: p.removed.Losses})
 	}
 	p.working.Store(new(Generation))
 	return p
 }
 
-// Removed counts what was lost of rules that a reload has removed.
-func (p *Path) Removed() *account.Counters { return &p.gone }
+// Removed are the accounts of rules that a reload has removed, by name; "" is that of all
+// others.
+func (p *Path) Removed() iter.Seq2[string, *account.Counters] { return p.removed.All() }
 
 // Unmatched is how many messages matched no rule.
 func (p *Path) Unmatched() uint64 { return p.noRule.Load() }
@@ -259,10 +262,6 @@ func (p *Path) lookup(topic []byte) *route {
 				t.sent = p.lastSent.Entry(rule.sentKey(r.topic, found.Group))
 			}
 		}
-	}
-	if was := p.before[r.topic]; was != nil {
-		r.carryOver(was)
-		delete(p.before, r.topic)
 	}
 	p.routes[r.topic] = r
 	return r

@@ -42,8 +42,9 @@ type rigOptions struct {
 }
 
 type rigSpool struct {
-	On  *spool.Spool
-	Dir string
+	On     *spool.Spool
+	Dir    string
+	MaxAge time.Duration
 }
 
 // rigStatus is what a rig has of a bridge's status.
@@ -73,7 +74,7 @@ func newRigOf(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRu
 	ctx, stop := context.WithCancel(context.Background())
 	b := &rig{options: o, network: n, budget: account.NewMemBudget(o.QueueSize), changed: make(chan struct{}, 1), working: new(Generation), ctx: ctx, stop: stop}
 	b.send = New(Options{
-		Log: o.Logger, LastSent: o.LastSent, Budget: b.budget, Own: &b.own, Spool: o.Spool.On, Repeats: true,
+		Log: o.Logger, LastSent: o.LastSent, Budget: b.budget, Own: &b.own, Spool: o.Spool.On, MaxAge: o.Spool.MaxAge, Repeats: true,
 		Guard: loopguard.NewDedupCache(loopguard.Options{Guard: true, Memory: 1000, Time: 10 * time.Second}),
 		Open: func(src multicast.Source) (Sender, error) {
 			s, err := n.Open(src)

@@ -3,13 +3,13 @@ package send
 import (
 	"errors"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"topicast/bridge/account"
 	"topicast/bridge/lastsent"
 	"topicast/bridge/multicast"
+	"topicast/bridge/spill"
 	"topicast/bridge/spool"
 	"topicast/mapping"
 )
@@ -17,13 +17,19 @@ import (
 // spoolQueue is what a rule has in the spool. It holds messages, not datagrams: what
 // waits there may find another group in the next configuration.
 type spoolQueue struct {
-	*spool.Queue
+	*spill.Queue
 
-	sending sync.Mutex              // one at a time takes from the front
 	owner   atomic.Pointer[binding] // in whose spooledRules it was last
 	listed  bool                    // it is there now; under that binding's mu
 	refusal refusal                 // of what is in front; likewise
-	kept    int                     // what expireOld could not drop the last time
+}
+
+// kept says what a rule is to package spill.
+func (r *Rule) kept() spill.Rule {
+	return spill.Rule{
+		Name: r.Name, Is: spill.Identity(r.Filter.String(), r.Group.String(), r.Binding.Interface, r.Binding.Source.String()),
+		MaxAge: r.MaxAge, Latest: r.OnDown == mapping.OnDownLatest, Losses: &r.Counters,
+	}
 }
 
 // onDisk reports whether the rule has something on disk, or on its way there, so
@@ -62,29 +68,27 @@ func (b *binding) spillOne(w *queuedDatagram) bool {
 // appendToSpool hands a datagram's message to the disk, which copies it. It is false if
 // that takes no more just now, or there is none. Callers hold mu.
 func (b *binding) appendToSpool(w *queuedDatagram) bool {
-	t, a := w.target, w.ack
-	if t.rule.spool == nil {
+	r, topic, a := w.target.rule, w.target.route.topic, w.ack
+	if r.spool == nil {
 		return false
 	}
-	record := spool.Record{Age: time.Since(w.since), Topic: []byte(t.route.topic), Payload: w.original()}
-	came, ok := t.rule.spool.Append(record, func(err error) { b.stored(t, a, err) })
-	if !ok {
+	record := spool.Record{Age: time.Since(w.since), Topic: []byte(topic), Payload: w.original()}
+	if !r.spool.Append(record, func(err error) { b.stored(r, topic, a, err) }) {
 		b.path.unstored.Store(true)
 		return false
 	}
-	b.listSpooled(t.rule)
+	b.listSpooled(r)
 	b.storing++
-	t.newest = max(t.newest, came) // none if the disk is full
 	return true
 }
 
 // stored is called by the spool when a message is safe, or why it is not.
-func (b *binding) stored(t *routeTarget, a *pendingAck, err error) {
+func (b *binding) stored(r *Rule, topic string, a *pendingAck, err error) {
 	if a != nil && errors.Is(err, spool.ErrClosed) {
 		return // it is the end, and the broker has it
 	}
 	if err != nil {
-		t.drop(account.SpoolLoss(errors.Is(err, spool.ErrFull)), err)
+		r.drop(account.SpoolLoss(errors.Is(err, spool.ErrFull)), topic, err)
 	}
 	if a != nil && a.settle() {
 		a.ack.Done()
@@ -95,10 +99,17 @@ func (b *binding) stored(t *routeTarget, a *pendingAck, err error) {
 	b.wake()
 	b.mu.Unlock()
 	b.path.settled.Notify()
-	if owner := t.rule.spool.owner.Load(); owner != b { // by a table of since then
-		owner.mu.Lock()
-		owner.wake()
-		owner.mu.Unlock()
+	if r.spool.owner.Load() != b { // by a table of since then
+		r.spool.wake()
+	}
+}
+
+// wake has the binding send that has the queue by now.
+func (q *spoolQueue) wake() {
+	if b := q.owner.Load(); b != nil {
+		b.mu.Lock()
+		b.wake()
+		b.mu.Unlock()
 	}
 }
 
@@ -120,10 +131,6 @@ type restored struct {
 
 // giveUp says why a message is gone.
 func (w *restored) giveUp(why account.Reason, err error) { w.gone, w.why, w.err = true, why, err }
-
-// lowWater is how few messages on disk are left when the rest that comes waits
-// for them in memory: else a steady stream would go by the disk for ever.
-const lowWater = 1024
 
 // drainSpool sends from the front of what each rule has on disk. It returns as
 // drain does.
@@ -168,7 +175,7 @@ func (b *binding) stopSpilling() {
 	if !b.spilling || b.socket == nil {
 		return
 	}
-	b.spilling = b.onDisk() > lowWater
+	b.spilling = b.onDisk() > spill.LowWater
 }
 
 // onDisk is how many messages wait on disk. Callers hold mu.
@@ -181,11 +188,10 @@ func (b *binding) onDisk() (n int) {
 
 // drainSpooledRule sends from the front of what a rule has on disk.
 func (b *binding) drainSpooledRule(r *Rule, work *drainWork) (s Sender, progress bool, err error) {
-	r.spool.sending.Lock()
-	defer r.spool.sending.Unlock()
-	n, lost := r.spool.Front(work.spool.records[:], r.MaxAge)
-	r.CountSpoolLosses(r.Name, lost.Expired, lost.Damaged)
-	records := work.spool.records[:n]
+	known := !r.spool.Untidy() || b.tidy(r, &work.spool)
+	front := r.spool.Front(work.spool.records[:])
+	defer front.Remove(0)
+	records := front.Records
 	defer clear(records)
 	all := b.path.restore(r, records, work.spool.revived[:0])
 	work.spool.revived = all
@@ -193,7 +199,7 @@ func (b *binding) drainSpooledRule(r *Rule, work *drainWork) (s Sender, progress
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s = b.socket; s == nil || len(all) < n {
+	if s = b.socket; s == nil || len(all) < len(records) || !known {
 		return s, false, nil
 	}
 	done, err := b.sendRestored(r, all, records, work)
@@ -204,12 +210,12 @@ func (b *binding) drainSpooledRule(r *Rule, work *drainWork) (s Sender, progress
 			b.sent(&w.queuedDatagram)
 		}
 	}
-	r.spool.Remove(done)
+	front.Remove(done)
 	b.unlistSpooled(r)
 	if err != nil {
 		b.stalled(err)
 	}
-	return s, done+lost.Expired+lost.Damaged > 0, err
+	return s, done+front.Lost > 0, err
 }
 
 // sendRestored sends what is not gone, and says how many from the front are done
@@ -219,7 +225,7 @@ func (b *binding) sendRestored(r *Rule, all []restored, records []spool.Record, 
 	var place [drainBatch]int // of each datagram in all
 	for i := range all {
 		w := &all[i]
-		if !w.gone && w.target.rule.OnDown == mapping.OnDownLatest && w.target.newest > records[i].Came {
+		if !w.gone && r.OnDown == mapping.OnDownLatest && r.spool.Superseded(&records[i]) {
 			w.giveUp(account.DropSuperseded, nil)
 		}
 		if !w.gone {
@@ -317,66 +323,24 @@ func (b *binding) expireOld() {
 	}
 	work := new(spoolWork)
 	for _, r := range rules {
-		r.spool.sending.Lock()
-		_, lost := r.spool.Front(work.records[:1], r.MaxAge)
-		r.CountSpoolLosses(r.Name, lost.Expired, lost.Damaged)
-		if r.OnDown == mapping.OnDownLatest && r.spool.Len() > 2*r.spool.kept+lowWater {
-			r.spool.kept = b.compact(r, work)
+		r.spool.Expire()
+		if r.spool.Untidy() || r.spool.Outgrown() {
+			b.tidy(r, work)
 		}
-		r.spool.sending.Unlock()
 	}
 }
 
-// compact goes once through all that a rule has on disk: what was superseded is
-// dropped, and what was not goes to the end. It returns how many those are. Callers
-// hold the queue's sending.
-func (b *binding) compact(r *Rule, work *spoolWork) (kept int) {
-	for left := r.spool.Len(); left > 0; {
-		n, lost := r.spool.Front(work.records[:min(left, drainBatch)], r.MaxAge)
-		r.CountSpoolLosses(r.Name, lost.Expired, lost.Damaged)
-		left -= n + lost.Expired + lost.Damaged
-		if n == 0 {
-			break // what is left is still on its way to the disk
+// tidy leaves of what a rule has on disk the latest of each topic, and reports whether it
+// has come to the end.
+func (b *binding) tidy(r *Rule, work *spoolWork) bool {
+	defer clear(work.records[:])
+	return r.spool.Tidy(work.records[:], func(record spool.Record) bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		ok := r.spool.Append(record, func(err error) { b.stored(r, string(record.Topic), nil, err) })
+		if ok {
+			b.storing++
 		}
-		moved, ok := b.moveToEnd(r, work.records[:n])
-		kept += moved
-		clear(work.records[:n])
-		if !ok {
-			break
-		}
-		r.spool.Remove(n)
-	}
-	return kept
-}
-
-// moveToEnd appends what is still the latest of its topic once more. It is not ok
-// if the disk takes no more just now: then what it has moved is there twice; nor
-// if another table is in force.
-func (b *binding) moveToEnd(r *Rule, records []spool.Record) (moved int, ok bool) {
-	b.path.mu.Lock()
-	defer b.path.mu.Unlock()
-	if r.stale {
-		return 0, false // the next table's rule looks after it
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for i := range records {
-		t := b.path.targetOf(r, records[i].Topic)
-		switch {
-		case t == nil:
-			r.drop(account.DropRemoved, string(records[i].Topic), errNotTaken)
-			continue
-		case t.newest > records[i].Came:
-			t.drop(account.DropSuperseded, nil)
-			continue
-		}
-		_, ok := r.spool.Append(records[i], func(err error) { b.stored(t, nil, err) })
-		if !ok {
-			return moved, false
-		}
-		b.storing++
-		t.newest = records[i].Came
-		moved++
-	}
-	return moved, true
+		return ok
+	})
 }

@@ -1,14 +1,15 @@
 package send
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 
 	"topicast/bridge/account"
 	"topicast/bridge/multicast"
+	"topicast/bridge/spill"
 	"topicast/mapping"
 )
 
@@ -21,21 +22,17 @@ type Generation struct {
 	bindings   []*binding
 	bound      map[boundKey]*binding // the same by what they are
 	Diversions []Diversion           // what routes do to each of the rules; nil: nothing
-
-	// What rules that are gone, or do not use the spool now, have there, by the rule's
-	// name. Should the rule come back it gets the same: only one at a time may take from
-	// the front of a queue, and who did for the rule of before may not be done yet.
-	unused map[string]*spoolQueue
+	heirs      []int                 // which of Rules each rule of before has become; -1: it is gone
 }
 
 // Build makes the generation of a table, out of that of before where it fits: it gives each
 // rule its account, and each distinct binding its socket-to-be.
 func (p *Path) Build(table *mapping.Table, before *Generation, diversions []Diversion) *Generation {
-	next := &Generation{table: table, Diversions: diversions, unused: before.unusedNext()}
+	next := &Generation{table: table, Diversions: diversions}
 	specs := table.Send()
-	old := make(map[string]*Rule, len(before.Rules))
+	old := make(map[string]*sendTotals, len(before.Rules))
 	for _, r := range before.Rules {
-		old[r.Name] = r
+		old[r.Name] = r.sendTotals
 	}
 	next.bound = make(map[boundKey]*binding, len(before.bindings))
 	rules := make([]Rule, len(specs))
@@ -48,9 +45,9 @@ func (p *Path) Build(table *mapping.Table, before *Generation, diversions []Dive
 		spec := &specs[i]
 		r := &rules[i]
 		r.SendRule = spec
-		switch was := old[spec.Name]; {
+		switch was := cmp.Or(old[spec.Name], p.removed.Find(spec.Name)); {
 		case was != nil:
-			r.sendTotals = was.sendTotals
+			r.sendTotals = was
 		case accounts != nil:
 			r.sendTotals = &accounts[i]
 		default:
@@ -60,13 +57,47 @@ func (p *Path) Build(table *mapping.Table, before *Generation, diversions []Dive
 		if p.guard != nil && table.SendLoops(i) {
 			r.guard = p.guard
 		}
-		if p.spool != nil && spec.OnDown != mapping.OnDownDrop {
-			r.spool = next.spoolFor(spec.Name, p.spool)
-		}
-		next.bind(p, r, i, before)
 		next.Rules[i] = r
 	}
+	if len(before.Rules) > 0 {
+		next.heirs = spill.Heirs(kept(before.Rules), kept(next.Rules))
+	}
+	next.spoolWith(p, before)
+	for i, r := range next.Rules {
+		next.bind(p, r, i, before)
+	}
 	return next
+}
+
+// kept says what rules are to package spill.
+func kept(rules []*Rule) (all []spill.Rule) {
+	for _, r := range rules {
+		all = append(all, r.kept())
+	}
+	return all
+}
+
+// spoolWith gives the rules that use the spool their queues: those of the rules that they
+// were before.
+func (g *Generation) spoolWith(p *Path, before *Generation) {
+	if p.spill == nil {
+		return
+	}
+	for i, was := range before.Rules {
+		heir := g.heirs[i]
+		if heir >= 0 && (g.Rules[heir].spool == nil || g.Rules[heir].kept().Is == was.kept().Is) {
+			g.Rules[heir].spool = was.spool
+		}
+	}
+	for _, r := range g.Rules {
+		switch {
+		case r.OnDown == mapping.OnDownDrop:
+			r.spool = nil
+		case r.spool == nil:
+			r.spool = new(spoolQueue)
+			r.spool.Queue = p.spill.New(r.spool.wake)
+		}
+	}
 }
 
 // bind gives rule i the binding it leaves through, or the one in which it waits, wholly
@@ -114,11 +145,21 @@ func (g *Generation) Sockets() int { return len(g.bindings) }
 // One with a source port of its own has to wait if a binding that ends has that.
 func (g *Generation) OpenEarly(ctx context.Context, before *Generation, interfaces []multicast.Interface) {
 	taken := make(map[uint16]bool)
-	for _, b := range without(before.bindings, g.bindings) {
+	for _, b := range before.notIn(g) {
 		taken[b.want.SourcePort] = b.want.SourcePort != 0
 	}
-	fresh := slices.DeleteFunc(without(g.bindings, before.bindings), func(b *binding) bool { return taken[b.want.SourcePort] && b.blocked == "" })
+	fresh := slices.DeleteFunc(g.notIn(before), func(b *binding) bool { return taken[b.want.SourcePort] && b.blocked == "" })
 	rebind(ctx, fresh, interfaces)
+}
+
+// notIn are the bindings that another generation has not.
+func (g *Generation) notIn(other *Generation) (left []*binding) {
+	for k, b := range g.bound {
+		if other.bound[k] != b {
+			left = append(left, b)
+		}
+	}
+	return left
 }
 
 // Attach has the goroutines of the bindings end with ctx, and counted by a WaitGroup.
@@ -140,24 +181,23 @@ func (p *Path) Activate(next, before *Generation) {
 		r.stale = true
 	}
 	p.table, p.rules = next.table, next.Rules
-	p.keepRoutes()
+	p.routes, p.flows = make(map[string]*route), make(map[flowKey]*flow)
 	waits := before.takeQueued()
+	p.assignSpool(next)
 	next.relistSpooled()
-	rules := make(map[string]*Rule, len(next.Rules))
-	for _, r := range next.Rules {
-		rules[r.Name] = r
-	}
-	for _, r := range before.Rules {
-		if rules[r.Name] == nil {
-			r.AlsoTo(&p.gone)
+	p.updateRemoved(next, before)
+	heirs := make(map[*Rule]*Rule, len(before.Rules))
+	for i, r := range before.Rules {
+		if heir := next.heirs[i]; heir >= 0 {
+			heirs[r] = next.Rules[heir]
 		}
 	}
 	for i := range waits {
-		p.noteDelayed(&waits[i], rules[waits[i].target.rule.Name])
+		p.noteDelayed(&waits[i], heirs[waits[i].target.rule])
 	}
 	p.forgetStale()
 	for i := range waits {
-		p.requeue(&waits[i], rules[waits[i].target.rule.Name])
+		p.requeue(&waits[i], heirs[waits[i].target.rule])
 	}
 	for _, b := range next.bindings {
 		b.mu.Lock()
@@ -168,32 +208,34 @@ func (p *Path) Activate(next, before *Generation) {
 	p.working.Store(next)
 }
 
-// keepRoutes keeps the routes for those of the next table to take over from.
-func (p *Path) keepRoutes() {
-	if len(p.before)+len(p.routes) > maxRoutes {
-		p.before = nil
+// assignSpool gives the rules what those of before had on disk.
+func (p *Path) assignSpool(next *Generation) {
+	if p.spill == nil {
+		return
 	}
-	if p.before == nil {
-		p.before = p.routes
-	} else {
-		maps.Copy(p.before, p.routes)
-	}
-	p.routes, p.flows = make(map[string]*route), make(map[flowKey]*flow)
-}
-
-// carryOver takes over what was known of the same topic under another table: what its
-// rules have on disk. It reads their newest without the binding's mu: takeQueued, which
-// takes that, has emptied the queues, so that none writes to a target of before any more.
-func (r *route) carryOver(was *route) {
-	for i := range r.targets {
-		t := &r.targets[i]
-		for j := range was.targets {
-			o := &was.targets[j]
-			if t.rule.Name == o.rule.Name {
-				t.newest = o.newest
-			}
+	var rules []spill.Rule
+	var queues []*spill.Queue
+	for _, r := range next.Rules {
+		if r.spool != nil {
+			rules, queues = append(rules, r.kept()), append(queues, r.spool.Queue)
 		}
 	}
+	p.spill.Assign(rules, queues)
+}
+
+// updateRemoved keeps the accounts of rules that are gone.
+func (p *Path) updateRemoved(next, before *Generation) {
+	is := make(map[string]bool, len(next.Rules))
+	for _, r := range next.Rules {
+		is[r.Name] = true
+	}
+	gone := make(map[string]*sendTotals)
+	for _, r := range before.Rules {
+		if !is[r.Name] {
+			gone[r.Name] = r.sendTotals
+		}
+	}
+	p.removed.Update(gone, func(name string) bool { return is[name] })
 }
 
 // takeQueued takes out what waits in memory, and forgets what is on disk.
@@ -251,8 +293,8 @@ func (p *Path) noteDelayed(w *queuedDatagram, r *Rule) {
 	}
 }
 
-// requeue has what waits go where its rule, as it is now, sends it; r is nil if
-// there is none of that name. Callers hold the path's mu.
+// requeue has what waits go where its rule, as it is now, sends it; r is nil if it is gone.
+// Callers hold the path's mu.
 func (p *Path) requeue(w *queuedDatagram, r *Rule) {
 	b := w.target.rule.binding
 	var to *routeTarget
@@ -283,28 +325,14 @@ func (p *Path) requeue(w *queuedDatagram, r *Rule) {
 
 // RetireOld ends what the next generation has no use for.
 func (g *Generation) RetireOld(next *Generation) {
-	for _, b := range without(g.bindings, next.bindings) {
+	for _, b := range g.notIn(next) {
 		b.stop()
 	}
 }
 
 // Abort ends what was opened for a generation that is not put to work.
 func (g *Generation) Abort(before *Generation) {
-	for _, b := range without(g.bindings, before.bindings) {
+	for _, b := range g.notIn(before) {
 		b.stop()
 	}
-}
-
-// without are those of all that are not among others.
-func without[T comparable](all, others []T) (left []T) {
-	among := make(map[T]bool, len(others))
-	for _, x := range others {
-		among[x] = true
-	}
-	for _, x := range all {
-		if !among[x] {
-			left = append(left, x)
-		}
-	}
-	return left
 }

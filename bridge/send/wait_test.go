@@ -22,8 +22,14 @@ import (
 // spooling is a bridge without interfaces that has a spool.
 func spooling(t testing.TB, n *fake.Network, rules ...mapping.SendRule) *rig {
 	t.Helper()
+	return spoolingFor(t, n, 0, rules...)
+}
+
+// spoolingFor is spooling where what no rule uses is kept for a time.
+func spoolingFor(t testing.TB, n *fake.Network, maxAge time.Duration, rules ...mapping.SendRule) *rig {
+	t.Helper()
 	s := fake.OpenSpool(t, t.TempDir(), 16<<20)
-	return newRigOf(t, n, rigOptions{QueueSize: fake.Plenty, Spool: rigSpool{On: s, Dir: "dir"}}, rules, nil)
+	return newRigOf(t, n, rigOptions{QueueSize: fake.Plenty, Spool: rigSpool{On: s, Dir: "dir", MaxAge: maxAge}}, rules, nil)
 }
 
 // spilled waits until all is on disk that is to go there.
@@ -87,7 +93,7 @@ func TestTheDiskOutlivesTheBridge(t *testing.T) {
 	}
 	// The next one has another group for the rule, and no longer has the other rule.
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
-	next := newRigOf(t, n, rigOptions{QueueSize: fake.Plenty, Spool: rigSpool{On: fake.OpenSpool(t, dir, 1<<20)}},
+	next := newRigOf(t, n, rigOptions{QueueSize: fake.Plenty, Spool: rigSpool{On: fake.OpenSpool(t, dir, 1<<20), MaxAge: time.Nanosecond}},
 		[]mapping.SendRule{fake.SendRule(t, "r", "t/{id}", "239.3.3.{id}:5000")}, nil)
 	fake.WaitFor(t, "two datagrams", func() bool { return len(n.LastSocket().Took()) == 2 })
 	if diff := cmp.Diff([]string{"239.3.3.1:5000 a", "239.3.3.2:5000 b"}, n.LastSocket().Took()); diff != "" {
@@ -96,7 +102,6 @@ func TestTheDiskOutlivesTheBridge(t *testing.T) {
 	if len(next.unused()) != 1 || next.options.Spool.On.Len() != 1 {
 		t.Errorf("%d queues of rules that are gone, %d messages left; want 1 and 1", len(next.unused()), next.options.Spool.On.Len())
 	}
-	next.send.maxAge = time.Nanosecond
 	next.send.ExpireOld()
 	fake.WaitFor(t, "what is too old to go", func() bool { return next.options.Spool.On.Len() == 0 })
 }

@@ -28,6 +28,9 @@ func (r *Rule) findOnDisk() {
 // there, and it may hold what it did not hold before.
 func (p *Path) SpoolIsBack() {
 	g := p.working.Load()
+	if p.spill != nil {
+		p.spill.FindAnew()
+	}
 	for _, r := range g.Rules {
 		r.findOnDisk()
 	}
@@ -84,10 +87,13 @@ func (p *Path) ExpireOld() {
 	for _, b := range p.working.Load().bindings {
 		b.expireOld()
 	}
-	if p.spool != nil {
-		p.expireUnused()
+	if p.spill != nil {
+		p.spill.ExpireUnused()
 	}
 }
+
+// LogUnused logs what is on disk that no rule uses.
+func (p *Path) LogUnused() { p.spill.LogUnused() }
 
 // probesAtOnce bounds the self-tests under way: each joins a group and may wait
 // for its own copy, with a file descriptor of those that are kept for such.

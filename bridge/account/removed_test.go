@@ -1,0 +1,58 @@
+package account_test
+
+import (
+	"fmt"
+	"testing"
+
+	"topicast/bridge/account"
+)
+
+type totals struct{ account.Counters }
+
+func TestTheLossesOfRulesThatAreGoneAreKeptByName(t *testing.T) {
+	var r account.Removed[totals, *totals]
+	none := func(string) bool { return false }
+	old := new(totals)
+	old.Count(account.DropExpired, 2)
+	r.Update(map[string]*totals{"old": old}, none)
+	old.Count(account.DropRemoved, 3)
+	if got := r.Losses("old"); got.Of(account.DropExpired) != 2 || got.Of(account.DropRemoved) != 3 {
+		t.Errorf("%v", got.Dropped())
+	}
+	r.Losses("of an earlier process").Count(account.DropExpired, 1)
+	if got := r.Find("old"); got != old {
+		t.Error("it does not come back to its own")
+	}
+	r.Update(nil, func(name string) bool { return name == "old" })
+	for name, c := range r.All() {
+		if n := c.Dropped(); name == "old" || name == "" && n != 0 || name != "" && n != 1 {
+			t.Errorf("rule %q has lost %d", name, n)
+		}
+	}
+}
+
+func TestRulesThatAreGoneAreBounded(t *testing.T) {
+	var r account.Removed[totals, *totals]
+	const rules = account.MaxRemoved + 500
+	gone := make(map[string]*totals)
+	for i := range rules {
+		gone[fmt.Sprint(i)] = new(totals)
+		gone[fmt.Sprint(i)].Count(account.DropRemoved, 1)
+	}
+	r.Update(gone, func(string) bool { return false })
+	for _, c := range gone {
+		c.Count(account.DropRemoved, 1) // they go on losing
+	}
+	names, lost := 0, uint64(0)
+	for name, c := range r.All() {
+		lost += c.Dropped()
+		if name != "" {
+			names++
+		} else if got := c.Dropped(); got != 2*500 {
+			t.Errorf("%d lost of others, want %d", got, 2*500)
+		}
+	}
+	if names != account.MaxRemoved || lost != 2*rules {
+		t.Errorf("%d names and %d lost in all, want %d and %d", names, lost, account.MaxRemoved, 2*rules)
+	}
+}

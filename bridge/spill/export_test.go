@@ -1,0 +1,4 @@
+package spill
+
+// SetMaxLatest sets how many topics' latest may be known.
+func (s *Queues) SetMaxLatest(n int) { s.most = n }

@@ -1,0 +1,63 @@
+package spill
+
+import (
+	"hash/fnv"
+	"io"
+	"slices"
+	"time"
+
+	"topicast/bridge/account"
+)
+
+// A Rule is what has to be known of a rule whose messages are kept.
+type Rule struct {
+	Name   string
+	Is     uint64            // what it does, whatever it is called: an Identity; 0: not known
+	MaxAge time.Duration     // what has waited longer is dropped; 0: no limit
+	Latest bool              // only the latest message of each topic is wanted
+	Losses *account.Counters // where it is counted what the disk loses
+}
+
+// Identity is short for what a rule is: the same in each process.
+func Identity(parts ...string) uint64 {
+	h := fnv.New64a()
+	for _, part := range parts {
+		io.WriteString(h, part)
+		h.Write([]byte{0})
+	}
+	return max(h.Sum64(), 1)
+}
+
+// Heirs finds for each rule of before which one of next it has become, by its place; -1: it
+// is gone. That is the one of its name if it is the same; else one that is the same under
+// another name; else the one of its name, whatever that does now. So a rule keeps what waits
+// when it is renamed, when it is changed, and when two swap their names.
+func Heirs(before, next []Rule) []int {
+	if len(before) == 0 {
+		return nil
+	}
+	type label struct {
+		name string
+		is   uint64
+	}
+	same, alike, named := map[label]int{}, map[uint64]int{}, map[string]int{}
+	for i, r := range slices.Backward(next) { // of several the first
+		same[label{r.Name, r.Is}], alike[r.Is], named[r.Name] = i, i, i
+	}
+	delete(alike, 0)
+	heirs := make([]int, len(before))
+	for i, r := range before {
+		heir, ok := same[label{r.Name, r.Is}]
+		if !ok {
+			heir, ok = alike[r.Is]
+		}
+		if !ok {
+			heir, ok = named[r.Name]
+		}
+		if !ok {
+			heir = -1
+		}
+		heirs[i] = heir
+	}
+	return heirs
+}
