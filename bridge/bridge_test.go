@@ -84,7 +84,7 @@ func TestSubscriptionsInTroubleShowInTheirRules(t *testing.T) {
 	want := "subscriptions: pending: the broker has not confirmed 1 subscriptions yet; rule refused: pending: no subscription to a/#: refused by the broker; " +
 		"rule lowered: degraded: the subscription to b is granted with QoS 0, asked for 1"
 	var got []string
-	b.conditions(s.Broker, state, func(c Condition) { got = append(got, c.String()) })
+	b.conditions(b.current().overview(s.Broker, state, time.Now()), func(c Condition) { got = append(got, c.String()) })
 	if strings.Join(got, "; ") != want {
 		t.Errorf("conditions %q", got)
 	}

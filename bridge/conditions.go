@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"topicast/bridge/account"
+	"topicast/bridge/send"
 	"topicast/bridge/session"
 )
 
@@ -42,13 +43,39 @@ const maxConditions = 100
 // Readiness is for whoever asks often: a Status has every rule.
 func (b *Bridge) Readiness() Readiness {
 	state := b.session.State()
-	return b.readiness(b.brokerStatus(state), state)
+	return b.readiness(b.current().overview(b.brokerStatus(state), state, time.Now()))
 }
 
-func (b *Bridge) readiness(broker BrokerStatus, state session.State) Readiness {
+// overview is a generation and the session at one moment.
+type overview struct {
+	*generation
+	now     time.Time
+	broker  BrokerStatus
+	session session.State
+	sends   *send.View
+}
+
+func (g *generation) overview(broker BrokerStatus, state session.State, now time.Time) *overview {
+	return &overview{g, now, broker, state, g.send.View(state.Troubled, now)}
+}
+
+// judge reports the state of each rule, those of send first, and why it is so where
+// it is not up. It makes no garbage by the rule.
+func (o *overview) judge(tell func(name string, state account.State, reason string)) {
+	for _, r := range o.send.Rules {
+		state, reason := o.sends.Judge(r)
+		tell(r.Name, state, reason)
+	}
+	for _, r := range o.receive.Rules {
+		state, reason := r.Judge(o.now)
+		tell(r.Name, state, reason)
+	}
+}
+
+func (b *Bridge) readiness(o *overview) Readiness {
 	r := Readiness{Ready: true}
 	var degraded []Condition
-	b.conditions(broker, state, func(c Condition) {
+	b.conditions(o, func(c Condition) {
 		list := &degraded
 		if c.State == account.StatePending {
 			r.Ready, list = false, &r.Conditions
@@ -68,35 +95,35 @@ func (b *Bridge) readiness(broker BrokerStatus, state session.State) Readiness {
 // conditions reports each part that is not as it should be. Whoever knows of another
 // adds it here: /readyz, /status and the status page have it from here alone. It makes
 // no garbage by the rule.
-func (b *Bridge) conditions(broker BrokerStatus, state session.State, tell func(Condition)) {
+func (b *Bridge) conditions(o *overview, tell func(Condition)) {
 	switch {
-	case !broker.Connected && broker.Error != "":
-		tell(Condition{Name: "broker", State: account.StatePending, Reason: "no connection to the broker: " + broker.Error})
-	case !broker.Connected:
+	case !o.broker.Connected && o.broker.Error != "":
+		tell(Condition{Name: "broker", State: account.StatePending, Reason: "no connection to the broker: " + o.broker.Error})
+	case !o.broker.Connected:
 		tell(Condition{Name: "broker", State: account.StatePending, Reason: "no connection to the broker"})
-	case broker.Unsteady:
+	case o.broker.Unsteady:
 		tell(Condition{Name: "broker", State: account.StateDegraded,
-			Reason: fmt.Sprintf("the connection is lost again and again, %d times lately: %s", broker.Losses, broker.LastLoss)})
+			Reason: fmt.Sprintf("the connection is lost again and again, %d times lately: %s", o.broker.Losses, o.broker.LastLoss)})
 	}
-	if broker.Connected && broker.Unanswered > 0 {
+	if o.broker.Connected && o.broker.Unanswered > 0 {
 		tell(Condition{Name: "subscriptions", State: account.StatePending,
-			Reason: fmt.Sprintf("the broker has not confirmed %d subscriptions yet", broker.Unanswered)})
+			Reason: fmt.Sprintf("the broker has not confirmed %d subscriptions yet", o.broker.Unanswered)})
 	}
-	if n, why := surplus(state.Troubled); n > 0 {
+	if n, why := surplus(o.session.Troubled); n > 0 {
 		tell(Condition{Name: "subscriptions", State: account.StatePending, Reason: fmt.Sprintf("%d are left out: %s", n, why)})
 	}
 	if err := b.options.Spool.spoolErr(); err != nil {
 		c := Condition{Name: "spool", State: account.StatePending, Reason: err.Error()}
-		if !b.current().usesSpool() {
+		if !o.usesSpool() {
 			c.State = account.StateDegraded
 		}
 		tell(c)
 	}
-	if short := b.current().shortage(); short != "" {
+	if short := o.shortage(); short != "" {
 		tell(Condition{Name: "descriptors", State: account.StateDegraded, Reason: short})
 	}
-	b.withheld(state, time.Now(), tell)
-	b.current().judge(state.Troubled, func(rule string, is account.State, reason string) {
+	b.withheld(o.session, o.now, tell)
+	o.judge(func(rule string, is account.State, reason string) {
 		if is != account.StateUp {
 			tell(Condition{Name: "rule", Rule: rule, State: is, Reason: reason})
 		}
@@ -114,7 +141,7 @@ func surplus(subs []session.SubscriptionState) (n int, why string) {
 }
 
 // sentences say why topicast is not ready. Many rules with one trouble make one.
-func (g *generation) sentences(conditions []Condition, subs []session.SubscriptionState) (why []string) {
+func (o *overview) sentences(conditions []Condition) (why []string) {
 	queues := 0
 	for _, c := range conditions {
 		switch {
@@ -137,7 +164,7 @@ func (g *generation) sentences(conditions []Condition, subs []session.Subscripti
 	}
 	var reasons []string
 	of := make(map[string]*pending)
-	g.judge(subs, func(rule string, is account.State, reason string) {
+	o.judge(func(rule string, is account.State, reason string) {
 		switch p := of[reason]; {
 		case is != account.StatePending:
 		case p != nil:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -21,7 +22,7 @@ func TestWhatIsNotAsItShouldBeIsListedOnePartALine(t *testing.T) {
 		[]mapping.SendRule{fake.SendRule(t, "waits", "a", "239.1.1.1:5000"), fake.SendRule(t, "well", "b", "239.1.1.1:5000", fake.OnPriv), fake.SendRule(t, "lowered", "c/#", "239.1.1.1:5000", fake.OnPriv)}, nil)
 	troubled := []session.SubscriptionState{{Subscription: session.Subscription{Filter: "c/#"}, Active: true, Err: "granted with QoS 0, asked for 1"}}
 	tell := func(broker BrokerStatus) (lines []string) {
-		b.conditions(broker, session.State{Troubled: troubled}, func(c Condition) { lines = append(lines, c.String()) })
+		b.conditions(b.current().overview(broker, session.State{Troubled: troubled}, time.Now()), func(c Condition) { lines = append(lines, c.String()) })
 		return lines
 	}
 	common := []string{
@@ -44,7 +45,7 @@ func TestWhatIsNotAsItShouldBeIsListedOnePartALine(t *testing.T) {
 			t.Errorf("%+v (-want +got):\n%s", c.broker, diff)
 		}
 	}
-	if r := b.readiness(BrokerStatus{Connected: true}, session.State{}); r.Ready {
+	if r := b.readiness(b.current().overview(BrokerStatus{Connected: true}, session.State{}, time.Now())); r.Ready {
 		t.Error("ready, though a rule is pending")
 	}
 }
@@ -59,7 +60,7 @@ func TestSubscriptionsThatAreTooManyAreSaidOnce(t *testing.T) {
 		{Subscription: session.Subscription{Filter: "b"}, Err: why, Surplus: true},
 		{Subscription: session.Subscription{Filter: "c/#"}, Err: why, Surplus: true},
 	}}
-	r := b.readiness(b.brokerStatus(state), state)
+	r := b.readiness(b.current().overview(b.brokerStatus(state), state, time.Now()))
 	want := Readiness{Conditions: []Condition{
 		{Name: "subscriptions", Rule: "", State: account.StatePending, Reason: "2 are left out: " + why},
 		{Name: "rule", Rule: "second", State: account.StatePending, Reason: why},
@@ -68,7 +69,7 @@ func TestSubscriptionsThatAreTooManyAreSaidOnce(t *testing.T) {
 	if diff := cmp.Diff(want, r); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if got, want := b.current().sentences(r.Conditions, state.Troubled), []string{"2 are left out: " + why, "2 rules are pending: " + why}; !slices.Equal(got, want) {
+	if got, want := b.current().overview(BrokerStatus{}, state, time.Now()).sentences(r.Conditions), []string{"2 are left out: " + why, "2 rules are pending: " + why}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -77,7 +78,7 @@ func TestDegradedIsReady(t *testing.T) {
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}, Probe: multicast.Probe{Result: multicast.ProbeRefused, Detail: "a firewall"}}
 	b := newTestBridge(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
 	want := Readiness{Ready: true, Conditions: []Condition{{Name: "rule", Rule: "r", State: account.StateDegraded, Reason: "a firewall"}}}
-	if diff := cmp.Diff(want, b.readiness(BrokerStatus{Connected: true}, session.State{})); diff != "" {
+	if diff := cmp.Diff(want, b.readiness(b.current().overview(BrokerStatus{Connected: true}, session.State{}, time.Now()))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -102,5 +103,39 @@ func TestTheListOfConditionsIsBounded(t *testing.T) {
 	if len(r.Conditions) != maxConditions || pending != maxConditions || r.More != 2*maxConditions {
 		t.Errorf("%d listed, %d of them pending, %d more; want %d, the broker and all rules that are pending, and %d more",
 			len(r.Conditions), pending, r.More, maxConditions, 2*maxConditions)
+	}
+}
+
+// A broker that refuses thousands of filters fills neither /status nor the time of who
+// asks for it.
+func TestRefusedFiltersInTheStatusAreBounded(t *testing.T) {
+	b, state := refusing(t, 3*maxConditions)
+	s := b.brokerStatus(state)
+	if len(s.Refused) != maxConditions || s.MoreRefused != 2*maxConditions {
+		t.Errorf("%d are listed, and %d more", len(s.Refused), s.MoreRefused)
+	}
+	r := b.readiness(b.current().overview(s, state, time.Now()))
+	if len(r.Conditions) != maxConditions || r.More != 2*maxConditions {
+		t.Errorf("%d conditions, and %d more", len(r.Conditions), r.More)
+	}
+}
+
+// refusing is a bridge of so many rules, and the state of a session whose broker refuses
+// the filters of all.
+func refusing(t testing.TB, n int) (*Bridge, session.State) {
+	state := session.State{Connected: true}
+	var rules []mapping.SendRule
+	for i := range n {
+		filter := fmt.Sprint("site/", i, "/lamp/set")
+		rules = append(rules, fake.SendRule(t, fmt.Sprint("r", i), filter, "239.1.1.1:5000"))
+		state.Troubled = append(state.Troubled, session.SubscriptionState{Subscription: session.Subscription{Filter: filter}, Err: "not authorized"})
+	}
+	return newTestBridge(t, &fake.Network{Present: []multicast.Interface{fake.Iso0}}, fake.Plenty, rules...), state
+}
+
+func BenchmarkReadinessOfRefusedFilters(b *testing.B) {
+	bridge, state := refusing(b, 10_000)
+	for b.Loop() {
+		bridge.readiness(bridge.current().overview(bridge.brokerStatus(state), state, time.Now()))
 	}
 }

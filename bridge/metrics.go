@@ -118,21 +118,20 @@ func (b *Bridge) WriteRules(w io.Writer) error {
 	for _, r := range g.receive.Rules {
 		e.sample(unix(r.LastReceived.Time(now)), "rule", r.Name)
 	}
-	troubled := b.session.State().Troubled
-	sends := g.send.View(troubled, now)
+	o := g.overview(BrokerStatus{}, b.session.State(), now)
 	e.begin(metricUnclaimed)
 	for _, r := range g.send.Rules {
-		e.sample(sends.Unclaimed(r), "direction", directionSend, "rule", r.Name)
+		e.sample(o.sends.Unclaimed(r), "direction", directionSend, "rule", r.Name)
 	}
 	e.begin(metricState)
-	g.judge(troubled, func(name string, is account.State, _ string) {
+	o.judge(func(name string, is account.State, _ string) {
 		for _, state := range []account.State{account.StatePending, account.StateUp, account.StateDegraded} {
 			e.sample(yes(is == state), "rule", name, "state", string(state))
 		}
 	})
 	e.begin(metricVerified)
 	for _, r := range g.send.Rules {
-		e.sample(yes(sends.Verified(r)), "rule", r.Name)
+		e.sample(yes(o.sends.Verified(r)), "rule", r.Name)
 	}
 	e.flush()
 	return e.err

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -47,7 +48,7 @@ func awaited(t *testing.T, dir string) (*Bridge, *fake.Network, *fake.Publisher)
 // metrics.
 func (b *Bridge) spoolSays(t *testing.T) (condition, status string, usable float64) {
 	t.Helper()
-	b.conditions(BrokerStatus{Connected: true}, session.State{}, func(c Condition) {
+	b.conditions(b.current().overview(BrokerStatus{Connected: true}, session.State{}, time.Now()), func(c Condition) {
 		if c.Name == "spool" {
 			condition = c.String()
 		}
@@ -189,7 +190,7 @@ func TestASpoolThatNothingUsesKeepsNobodyFromBeingReady(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newTestBridgeOf(t, &fake.Network{}, Options{QueueSize: fake.Plenty, Spool: Spool{Dir: "/x", Err: spool.ErrInUse}}, c.send, c.receive)
 			var got account.State
-			b.conditions(BrokerStatus{Connected: true}, session.State{}, func(c Condition) {
+			b.conditions(b.current().overview(BrokerStatus{Connected: true}, session.State{}, time.Now()), func(c Condition) {
 				if c.Name == "spool" {
 					got = c.State
 				}

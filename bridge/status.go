@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"topicast/bridge/account"
 	"topicast/bridge/receive"
 	"topicast/bridge/send"
 	"topicast/bridge/session"
@@ -52,7 +51,8 @@ type BrokerStatus struct {
 	Unanswered     int       `json:"unanswered,omitempty"` // asked for, and not answered yet
 	Outstanding    int       `json:"outstanding"`          // messages for the broker that it has not acknowledged yet
 	Unacknowledged int       `json:"unacknowledged"`       // messages of the broker that topicast has not acknowledged yet
-	Refused        []string  `json:"refused,omitempty"`    // filters the broker refused, and those left out because of what it takes
+	Refused        []string  `json:"refused,omitempty"`    // filters the broker refused, and those left out because of what it takes; 100 at most
+	MoreRefused    int       `json:"more_refused,omitempty"`
 }
 
 // QueueStatus is what waits in memory.
@@ -96,12 +96,13 @@ func (b *Bridge) Snapshot(q Query) (s Status, sends iter.Seq[send.Status], recei
 	}
 	state := b.session.State()
 	s.Broker = b.brokerStatus(state)
-	l := look{query: q, now: now, sends: g.send.View(state.Troubled, now)}
+	o := g.overview(s.Broker, state, now)
+	l := look{query: q, now: now, sends: o.sends}
 	var chosen []view
 	chosen, s.Summary = g.choose(&l)
-	r := b.readiness(s.Broker, state)
+	r := b.readiness(o)
 	s.Ready, s.Conditions, s.MoreConditions = r.Ready, r.Conditions, r.More
-	s.Waiting = g.sentences(r.Conditions, state.Troubled)
+	s.Waiting = o.sentences(r.Conditions)
 	sends = func(yield func(send.Status) bool) {
 		for i, v := range chosen {
 			if v.send != nil && !yield(l.sends.Status(v.send, i)) {
@@ -142,24 +143,13 @@ func (b *Bridge) brokerStatus(state session.State) BrokerStatus {
 		Subscriptions: state.Active, Unanswered: state.Unanswered, Outstanding: b.session.Outstanding(), Unacknowledged: state.Held,
 	}
 	for _, sub := range state.Troubled {
-		if !sub.Active {
+		switch {
+		case sub.Active:
+		case len(s.Refused) < maxConditions:
 			s.Refused = append(s.Refused, sub.Filter)
+		default:
+			s.MoreRefused++
 		}
 	}
 	return s
-}
-
-// judge reports the state of each rule, those of send first, and why it is so where
-// it is not up. It makes no garbage by the rule.
-func (g *generation) judge(subs []session.SubscriptionState, tell func(name string, state account.State, reason string)) {
-	now := time.Now()
-	sends := g.send.View(subs, now)
-	for _, r := range g.send.Rules {
-		state, reason := sends.Judge(r)
-		tell(r.Name, state, reason)
-	}
-	for _, r := range g.receive.Rules {
-		state, reason := r.Judge(now)
-		tell(r.Name, state, reason)
-	}
 }

@@ -16,7 +16,7 @@ import (
 
 // conditionsOf are those of a name, as /readyz has them, while the broker is there.
 func (b *Bridge) conditionsOf(name string, state session.State) (all []Condition) {
-	b.conditions(BrokerStatus{Connected: true}, state, func(c Condition) {
+	b.conditions(b.current().overview(BrokerStatus{Connected: true}, state, time.Now()), func(c Condition) {
 		if c.Name == name {
 			all = append(all, c)
 		}
@@ -100,11 +100,11 @@ func TestMessagesThatStayWithTheBrokerAreCountedAndTold(t *testing.T) {
 				t.Errorf("%q does not say %q", got[0].Reason, want)
 			}
 		}
-		r := b.readiness(BrokerStatus{Connected: true}, session.State{Connected: true})
+		r := b.readiness(b.current().overview(BrokerStatus{Connected: true}, session.State{Connected: true}, time.Now()))
 		if r.Ready {
 			t.Error("ready, though what comes is not taken")
 		}
-		if why := b.current().sentences(r.Conditions, nil); !strings.Contains(strings.Join(why, "|"), got[0].Reason) || !strings.Contains(strings.Join(why, "|"), "1 more") {
+		if why := b.current().overview(BrokerStatus{}, session.State{}, time.Now()).sentences(r.Conditions); !strings.Contains(strings.Join(why, "|"), got[0].Reason) || !strings.Contains(strings.Join(why, "|"), "1 more") {
 			t.Errorf("sentences %q", why)
 		}
 		n.Set(fake.Iso0, fake.Priv0)

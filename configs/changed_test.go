@@ -50,7 +50,7 @@ func alter(v reflect.Value) {
 	case reflect.String:
 		v.SetString(v.String() + "x")
 	case reflect.Slice:
-		v.Set(reflect.ValueOf(URLs{"mqtt://altered"}))
+		v.Set(reflect.Append(v, reflect.ValueOf("mqtt://altered")))
 	default:
 		v.SetInt(v.Int() + int64(time.Second))
 	}

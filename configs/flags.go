@@ -63,6 +63,8 @@ func (f *field) kindName(t reflect.Type) string {
 		return "file"
 	case t == reflect.TypeFor[URLs]():
 		return "url,..."
+	case t == reflect.TypeFor[Hosts]():
+		return "name,..."
 	case t == reflect.TypeFor[time.Duration]():
 		return "duration"
 	case t == reflect.TypeFor[Size]():

@@ -41,6 +41,8 @@ func (f *field) set(v reflect.Value, n *syntax.Node) error {
 	switch to := v.Addr().Interface().(type) {
 	case *URLs:
 		return f.setURLs(to, n)
+	case *Hosts:
+		return setHosts(f, to, n)
 	case *[]mapping.GroupRange:
 		return setList(f, to, n, "a group such as 239.1.2.3:5000", "a group such as 239.1.2.3:5000, or a list of them", mapping.ParseGroupRange)
 	case *[]netip.Prefix:
@@ -166,6 +168,15 @@ func (f *field) setURLs(to *URLs, n *syntax.Node) error {
 		return withHint("leave the key out for "+f.fallback, errors.New("the list is empty"))
 	}
 	return setList(f, to, n, "a url", "a url or a list of urls", parseURL)
+}
+
+// setHosts takes "" for none, as an empty list.
+func setHosts(f *field, to *Hosts, n *syntax.Node) error {
+	if (n.Kind == syntax.Text || n.Kind == syntax.Untyped) && n.Text == "" {
+		*to = nil
+		return nil
+	}
+	return setList(f, to, n, "a name such as topicast.example.com", "a name such as topicast.example.com, or a list of them", parseHost)
 }
 
 // setSources takes "" for everybody, as an empty list.

@@ -216,6 +216,17 @@ func parseDSCP(n *syntax.Node) (uint8, error) {
 	return mapping.ParseDSCP(written)
 }
 
+// Hosts are names of a host, as in the Host header of HTTP.
+type Hosts []string
+
+// parseHost checks such a name. Its port does not matter.
+func parseHost(written string) (string, error) {
+	if written == "" || strings.ContainsAny(written, "/:@*? \t") {
+		return "", withHint("a name such as topicast.example.com, without scheme, port and path", fmt.Errorf("%q is not the name of a host", written))
+	}
+	return strings.Clone(strings.TrimSuffix(written, ".")), nil
+}
+
 // checkListen checks host:port. Whether this host has the address is found out
 // when the page is served.
 func checkListen(written string) error {

@@ -41,24 +41,47 @@ type SelfTest struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// A trouble is a subscription that the broker has not granted as asked.
-type trouble struct {
-	filter mapping.Filter
-	text   string
+// troubles are subscriptions that the broker has not granted as asked, and what there is
+// to say of each.
+type troubles struct {
+	filters []mapping.Filter
+	texts   []string
+	set     *mapping.FilterSet // of filters; nil: there are none
+}
+
+func (t *troubles) add(f mapping.Filter, text string) {
+	t.filters, t.texts = append(t.filters, f), append(t.texts, text)
+}
+
+// covering returns what there is to say of a filter.
+func (t *troubles) covering(f mapping.Filter) (text string, ok bool) {
+	if t.set == nil {
+		return "", false
+	}
+	i := t.set.Covering(f)
+	if i < 0 {
+		return "", false
+	}
+	return t.texts[i], true
 }
 
 // troubled divides the subscriptions in trouble into those that were refused, and
 // those that were granted with less than was asked for.
-func troubled(subs []session.SubscriptionState) (refused, lowered []trouble) {
+func troubled(subs []session.SubscriptionState) (refused, lowered troubles) {
 	for _, s := range subs {
 		switch f, err := mapping.ParseFilter(s.Filter); {
 		case err != nil:
 		case s.Active:
-			lowered = append(lowered, trouble{f, fmt.Sprintf("the subscription to %s is %s", f, s.Err)})
+			lowered.add(f, fmt.Sprintf("the subscription to %s is %s", f, s.Err))
 		case s.Surplus: // one reason for many rules
-			refused = append(refused, trouble{f, s.Err})
+			refused.add(f, s.Err)
 		default:
-			refused = append(refused, trouble{f, fmt.Sprintf("no subscription to %s: %s", f, s.Err)})
+			refused.add(f, fmt.Sprintf("no subscription to %s: %s", f, s.Err))
+		}
+	}
+	for _, t := range []*troubles{&refused, &lowered} {
+		if t.filters != nil {
+			t.set = mapping.NewFilterSet(t.filters)
 		}
 	}
 	return refused, lowered
@@ -69,7 +92,7 @@ func troubled(subs []session.SubscriptionState) (refused, lowered []trouble) {
 type View struct {
 	now              time.Time
 	bindings         map[*binding]Status
-	refused, lowered []trouble
+	refused, lowered troubles
 }
 
 // View looks at the bindings. However many rules a binding has it is asked once: that takes
@@ -101,10 +124,10 @@ func (v *View) Status(r *Rule, place int) Status {
 // broker says to its subscription. It makes no garbage.
 func (v *View) Judge(r *Rule) (account.State, string) {
 	s := v.bindings[r.binding]
-	if text, ok := covering(v.refused, r.Filter); ok {
+	if text, ok := v.refused.covering(r.Filter); ok {
 		return account.StatePending, text
 	}
-	if text, ok := covering(v.lowered, r.Filter); ok && s.State == account.StateUp {
+	if text, ok := v.lowered.covering(r.Filter); ok && s.State == account.StateUp {
 		return account.StateDegraded, text
 	}
 	if r.diverted != nil && s.State == account.StateUp {
@@ -126,15 +149,6 @@ func (v *View) Mentions(r *Rule, text string) bool {
 	s := v.bindings[r.binding]
 	in := func(s string) bool { return strings.Contains(strings.ToLower(s), text) }
 	return in(r.Name) || in(r.Filter.String()) || in(r.Group.String()) || in(s.Interface) || in(s.Source)
-}
-
-func covering(troubles []trouble, of mapping.Filter) (text string, ok bool) {
-	for i := range troubles {
-		if troubles[i].filter.Covers(of) {
-			return troubles[i].text, true
-		}
-	}
-	return "", false
 }
 
 // describe fills in the binding's part.

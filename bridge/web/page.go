@@ -1,12 +1,14 @@
 package web
 
 import (
+	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 )
 
 // The page is one file, without anything from elsewhere, and always the same: what it
@@ -16,7 +18,14 @@ import (
 var pageText string
 
 var (
-	pageTag = etag([]byte(pageText))
+	// It is compressed once, when it is first asked for.
+	pageAnswer = sync.OnceValue(func() *answer {
+		a, _ := newAnswers().get(context.Background(), "", func(w io.Writer) error { // no context, no error
+			_, err := io.WriteString(w, pageText)
+			return err
+		})
+		return a
+	})
 
 	// The page names its one script and its one style sheet by their hashes, so that a
 	// topic or an error text can never become another (https://www.w3.org/TR/CSP3/).
@@ -40,18 +49,16 @@ func hashOf(element string) string {
 }
 
 func page(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
+	a, h := pageAnswer(), w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", pagePolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-cache") // kept, and asked for each time whether it is another
-	h.Set("ETag", pageTag)
-	if unchanged(r, pageTag) {
+	h.Set("ETag", a.tag)
+	if unchanged(r, a.tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	out, end := compressed(w, r)
-	defer end()
-	io.WriteString(out, pageText)
+	a.send(w, r)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"iter"
 	"net/http"
@@ -20,33 +19,33 @@ import (
 
 // status answers with the state of everything. One that is narrowed is for who asks
 // again and again, as the page does: it is compact, and not sent twice.
-func status(w http.ResponseWriter, r *http.Request, b Bridge) {
+func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	q, err := queryOf(r.URL.Query())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	s, sends, receives := b.Snapshot(q)
-	if q == (bridge.Query{}) {
-		out, end := compressed(w, r)
-		defer end()
-		writeStatus(out, &s, sends, receives)
+	a, err := h.answers.get(r.Context(), fmt.Sprintf("%#v", q), func(out io.Writer) error {
+		s, sends, receives := h.bridge.Snapshot(q)
+		if q == (bridge.Query{}) {
+			writeStatus(out, &s, sends, receives)
+			return nil
+		}
+		s.Rules, s.Receive = slices.AppendSeq([]send.Status{}, sends), slices.Collect(receives)
+		return json.NewEncoder(out).Encode(s)
+	})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	s.Rules, s.Receive = slices.AppendSeq([]send.Status{}, sends), slices.Collect(receives)
-	var body bytes.Buffer
-	json.NewEncoder(&body).Encode(s) // a Status has nothing that JSON has not
-	tag := etag(body.Bytes())
-	w.Header().Set("ETag", tag)
-	if unchanged(r, tag) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("ETag", a.tag)
+	if unchanged(r, a.tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	out, end := compressed(w, r)
-	defer end()
-	out.Write(body.Bytes())
+	a.send(w, r)
 }
 
 // writeStatus writes what json.MarshalIndent would, rule by rule: 100,000 need not be
@@ -117,21 +116,4 @@ func queryOf(v url.Values) (q bridge.Query, err error) {
 		}
 	}
 	return q, nil
-}
-
-// etag is what tells answers apart. It is weak, as one that is compressed has the same.
-func etag(body []byte) string {
-	h := fnv.New64a()
-	h.Write(body)
-	return fmt.Sprintf(`W/"%x"`, h.Sum64())
-}
-
-// unchanged reports whether who asks has this answer already (RFC 9110 13.1.2).
-func unchanged(r *http.Request, tag string) bool {
-	for t := range strings.SplitSeq(strings.Join(r.Header.Values("If-None-Match"), ","), ",") {
-		if t = strings.TrimSpace(t); t == tag || t == "*" {
-			return true
-		}
-	}
-	return false
 }

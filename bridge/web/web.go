@@ -1,17 +1,16 @@
 package web
 
 import (
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"log"
+	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -44,32 +43,68 @@ type Bridge interface {
 func Handler(b Bridge) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(b, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	h := &handler{b, registry, newAnswers()}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", page)
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { status(w, r, b) })
-	mux.Handle("GET /metrics", metrics(registry, b))
+	mux.HandleFunc("GET /status", h.status)
+	mux.HandleFunc("GET /metrics", h.metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, b.Readiness()) })
 	return mux
 }
 
+// handler answers what takes time.
+type handler struct {
+	bridge   Bridge
+	registry *prometheus.Registry
+	answers  *answers
+}
+
+// Options says where to serve.
+type Options struct {
+	Address string       // host:port
+	Hosts   []string     // names that browsers may use, beside the address, this host's name and those that nobody can register
+	Logger  *slog.Logger // nil: none
+}
+
+// maxHeader bounds the headers of a request, in bytes.
+const maxHeader = 16 << 10
+
 // Server listens for requests.
 type Server struct {
-	listener net.Listener
+	listener *connections
 	http     http.Server
 }
 
 // Listen opens the address, so that a port already taken is known at the start.
-func Listen(address string, b Bridge) (*Server, error) {
-	l, err := net.Listen("tcp", address)
+func Listen(o Options, b Bridge) (*Server, error) {
+	l, err := net.Listen("tcp", o.Address)
 	if err != nil {
 		return nil, fmt.Errorf("web.listen: %w; %s, or \"\" for no status page", err, instead(err))
 	}
-	return &Server{listener: l, http: http.Server{
-		Handler: Handler(b),
-		// A client that dawdles must not hold a connection for ever.
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
-	}}, nil
+	return serverOn(l, o, b), nil
+}
+
+func serverOn(l net.Listener, o Options, b Bridge) *Server {
+	s := &Server{listener: newConnections(l), http: http.Server{
+		Handler: checkHost(o.Hosts, Handler(b)),
+		// A client that dawdles must not hold a connection for ever; for writing, see connection.
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader,
+	}}
+	s.http.ConnState = s.listener.changed
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s.http.ErrorLog = log.New(errorLog{o.Logger}, "", 0)
+	return s
+}
+
+// errorLog is where the server of net/http tells of what it cannot do.
+type errorLog struct{ *slog.Logger }
+
+func (l errorLog) Write(line []byte) (int, error) {
+	l.Warn("status page", "err", strings.TrimSpace(string(line)))
+	return len(line), nil
 }
 
 // instead says what to do where an address cannot be listened on.
@@ -107,58 +142,25 @@ func (s *Server) Serve(ctx context.Context) error {
 	return nil
 }
 
-// compressors are kept, as each takes a megabyte.
-var compressors = sync.Pool{New: func() any {
-	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // fails only for a level that is none
-	return z
-}}
-
-// compressed is where an answer is written to: compressed for whom asks for that, as
-// browsers and Prometheus do. close ends it.
-func compressed(w http.ResponseWriter, r *http.Request) (out io.Writer, close func()) {
-	w.Header().Add("Vary", "Accept-Encoding")
-	if !takesGzip(r) {
-		return w, func() {}
-	}
-	w.Header().Set("Content-Encoding", "gzip")
-	z := compressors.Get().(*gzip.Writer)
-	z.Reset(w)
-	return z, func() {
-		z.Close()
-		compressors.Put(z)
-	}
-}
-
-// metrics writes what the registry gathers, and behind it the metrics of the
+// metrics answers with what the registry gathers, and behind it the metrics of the
 // rules, which take no way over the registry.
-func metrics(registry *prometheus.Registry, b Bridge) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		families, err := registry.Gather()
+func (h *handler) metrics(w http.ResponseWriter, r *http.Request) {
+	a, err := h.answers.get(r.Context(), "metrics", func(out io.Writer) error {
+		families, err := h.registry.Gather()
 		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
+			return err
 		}
-		w.Header().Set("Content-Type", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
-		out, end := compressed(w, r)
-		defer end()
 		for _, f := range families {
 			expfmt.MetricFamilyToText(out, f)
 		}
-		b.WriteRules(out)
+		return h.bridge.WriteRules(out)
+	})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
 	}
-}
-
-// takesGzip reports whether who asks can read gzip (RFC 9110 12.5.3).
-func takesGzip(r *http.Request) bool {
-	for coding := range strings.SplitSeq(strings.Join(r.Header.Values("Accept-Encoding"), ","), ",") {
-		name, weight, weighed := strings.Cut(coding, ";")
-		if !strings.EqualFold(strings.TrimSpace(name), "gzip") {
-			continue
-		}
-		q, err := strconv.ParseFloat(strings.TrimPrefix(strings.TrimSpace(weight), "q="), 64)
-		return !weighed || err == nil && q > 0
-	}
-	return false
+	w.Header().Set("Content-Type", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
+	a.send(w, r)
 }
 
 // ready answers with a line for whether it is, and one for each thing that is not as it

@@ -180,11 +180,11 @@ func TestNothingElseIsServedAndNothingCanBeChanged(t *testing.T) {
 
 func TestTheServerStopsWithItsContextAndSaysWhenItsPortIsTaken(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	s, err := Listen("127.0.0.1:0", newFake(busy))
+	s, err := Listen(Options{Address: "127.0.0.1:0"}, newFake(busy))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(s.Addr().String(), newFake(busy)); err == nil || !strings.Contains(err.Error(), "web.listen: ") || !strings.Contains(err.Error(), "another program has the port") {
+	if _, err := Listen(Options{Address: s.Addr().String()}, newFake(busy)); err == nil || !strings.Contains(err.Error(), "web.listen: ") || !strings.Contains(err.Error(), "another program has the port") {
 		t.Errorf("a taken port: %v", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())

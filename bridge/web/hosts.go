@@ -1,0 +1,61 @@
+package web
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+)
+
+// A page of a stranger, in the browser of somebody who can reach this host, may read what
+// has the page's own name. So it gives its name the address of this host meanwhile (DNS
+// rebinding). It cannot take a name that nobody can register.
+
+// unregistered are the top-level domains that are nobody's (RFC 6761, RFC 6762, RFC 8375,
+// and those that ICANN keeps from being delegated), and svc, which Kubernetes leaves out the
+// rest of.
+var unregistered = []string{"localhost", "local", "localdomain", "internal", "lan", "home", "corp", "intranet", "private", "arpa", "test", "svc"}
+
+// checkHost keeps browsers from what is asked for under a name that this host may not
+// have. Programs that are no browsers run no pages of strangers, so they may use any.
+func checkHost(names []string, next http.Handler) http.Handler {
+	if own, err := os.Hostname(); err == nil {
+		names = append(slices.Clone(names), own)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if name := nameIn(r.Host); ofBrowser(r) && !ours(name, names) {
+			http.Error(w, fmt.Sprintf("nothing is served to browsers under the name %q: add it to web.hosts in the configuration of topicast, or use the address", name), http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ofBrowser reports whether a browser asks: each says what language it wants, and a page
+// cannot keep it from that (https://fetch.spec.whatwg.org/, HTTP-network-or-cache fetch).
+func ofBrowser(r *http.Request) bool {
+	_, says := r.Header["Accept-Language"]
+	return says || strings.HasPrefix(r.UserAgent(), "Mozilla/")
+}
+
+// nameIn is a Host header without its port, and without the dot of the root.
+func nameIn(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return strings.TrimSuffix(strings.Trim(host, "[]"), ".")
+}
+
+// ours reports whether a name cannot be a stranger's: it is an address, is one of names, or
+// cannot be registered. One without a dot is looked up in the domains of the network.
+func ours(name string, names []string) bool {
+	if _, err := netip.ParseAddr(name); err == nil {
+		return true
+	}
+	dot := strings.LastIndexByte(name, '.')
+	return dot < 0 || slices.Contains(unregistered, strings.ToLower(name[dot+1:])) ||
+		slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) })
+}
