@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"topicast/bridge/loopguard"
 	"topicast/bridge/receive"
 	"topicast/bridge/send"
 	"topicast/bridge/session"
@@ -22,11 +23,12 @@ type Status struct {
 	Conditions     []Condition `json:"conditions,omitempty"`
 	MoreConditions int         `json:"more_conditions,omitempty"`
 
-	Broker BrokerStatus  `json:"broker"`
-	Queue  QueueStatus   `json:"queue"`
-	Spool  *SpoolStatus  `json:"spool,omitempty"`  // none: there is no spool.dir
-	Reload *ReloadStatus `json:"reload,omitempty"` // none: the configuration is that of the start
-	NoRule uint64        `json:"no_rule"`          // messages that matched no rule
+	Broker BrokerStatus     `json:"broker"`
+	Queue  QueueStatus      `json:"queue"`
+	Spool  *SpoolStatus     `json:"spool,omitempty"`  // none: there is no spool.dir
+	Loops  *loopguard.Usage `json:"loops,omitempty"`  // nil: the guard is off
+	Reload *ReloadStatus    `json:"reload,omitempty"` // none: the configuration is that of the start
+	NoRule uint64           `json:"no_rule"`          // messages that matched no rule
 	// HostUnclaimed is left out without receive rules, and where the system does not tell.
 	HostUnclaimed *HostUnclaimedStatus `json:"host_unclaimed,omitempty"`
 	Summary       Summary              `json:"summary"`
@@ -90,6 +92,7 @@ func (b *Bridge) Snapshot(q Query) (s Status, sends iter.Seq[send.Status], recei
 		Started:       b.started,
 		Queue:         QueueStatus{Messages: b.budget.Count(), Bytes: b.budget.Bytes(), Size: b.budget.Size()},
 		Spool:         b.spoolStatus(),
+		Loops:         b.receive.GuardUsage(),
 		Reload:        b.reloads.Load(),
 		NoRule:        b.send.Unmatched(),
 		HostUnclaimed: b.hostUnclaimedStatus(),

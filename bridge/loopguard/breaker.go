@@ -45,7 +45,9 @@ type verdict struct {
 	honest time.Time // it goes on whether it is published or not: not tested again before
 	loop   time.Time // it went round: dropped before
 	retest time.Time // and tested sooner before
-	passed int       // how many tests in a row found it honest
+	// Of what goes round one is carried all the same when the last one was long ago.
+	carried time.Time
+	passed  int // how many tests in a row found it honest
 }
 
 const (
@@ -53,6 +55,11 @@ const (
 	// sets it going again: for retestPeriod it is tested after one second.
 	Cooldown     = 10 * time.Second
 	retestPeriod = 10 * time.Minute
+	// CarryAgain is how long after one of its kind what was found to go round is carried
+	// again: that sets no loop going that would not end at once, and whoever forges what
+	// another one sends, so that it looks like a loop, silences nobody: subscribers have
+	// the same message of the same source no longer ago than that.
+	CarryAgain = 2 * time.Second
 	// MaxVerdicts and maxTests bound what a rule remembers and tests at a time; of
 	// what is beyond, the verdict that ends first is forgotten, and the test comes
 	// later. A sender needs hundreds of datagrams for each.
@@ -123,6 +130,9 @@ func (b *Breaker) recall(known *verdict, v *bucket, print uint64, now time.Time)
 	}
 	switch {
 	case now.Before(known.honest):
+		return Admitted
+	case now.Before(known.loop) && now.Sub(known.carried) >= CarryAgain:
+		known.carried = now
 		return Admitted
 	case now.Before(known.loop):
 		if seconds < hotSeconds || b.Certain {
@@ -196,7 +206,7 @@ func (b *Breaker) End(t Test, honest, loops []uint64, now time.Time) {
 	}
 	for _, print := range loops {
 		known := b.verdict(print, now)
-		*known = verdict{loop: now.Add(Cooldown), retest: now.Add(retestPeriod)}
+		*known = verdict{loop: now.Add(Cooldown), retest: now.Add(retestPeriod), carried: now}
 		b.dropping = known.loop
 		if b.buckets != nil {
 			if v := &b.buckets[print%uint64(len(b.buckets))]; v.hot == print {

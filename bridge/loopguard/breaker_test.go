@@ -1,18 +1,20 @@
-package loopguard
+package loopguard_test
 
 import (
 	"fmt"
 	"net/netip"
 	"testing"
 	"time"
+
+	"topicast/bridge/loopguard"
 )
 
-// storm has the breaker admit the same message n times a second for some seconds,
+// storm has a breaker admit the same message n times a second for some seconds,
 // or until it suspects it, and returns when it did.
-func (b *Breaker) storm(print uint64, n, seconds int, from time.Time) (suspectedAt time.Time) {
+func storm(b *loopguard.Breaker, print uint64, n, seconds int, from time.Time) (suspectedAt time.Time) {
 	for i := range n * seconds {
 		now := from.Add(time.Duration(i) * time.Second / time.Duration(n))
-		if b.Admit(print, now) == Suspected {
+		if b.Admit(print, now) == loopguard.Suspected {
 			return now
 		}
 	}
@@ -20,12 +22,12 @@ func (b *Breaker) storm(print uint64, n, seconds int, from time.Time) (suspected
 }
 
 func TestTheBreakerSuspectsWhatComesTooOftenThreeSecondsInARow(t *testing.T) {
-	b := Breaker{Limit: 100}
-	at := b.storm(7, 200, 10, midday)
+	b := &loopguard.Breaker{Limit: 100}
+	at := storm(b, 7, 200, 10, midday)
 	if after := at.Sub(midday); after < 2*time.Second || after > 3*time.Second {
 		t.Fatalf("suspected after %v, want in the third second", after)
 	}
-	if got := b.Admit(8, at); got != Admitted {
+	if got := b.Admit(8, at); got != loopguard.Admitted {
 		t.Errorf("another message meanwhile: %v", got)
 	}
 }
@@ -33,35 +35,35 @@ func TestTheBreakerSuspectsWhatComesTooOftenThreeSecondsInARow(t *testing.T) {
 func TestTheBreakerSuspectsNothing(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		play func(*Breaker) time.Time
+		play func(*loopguard.Breaker) time.Time
 	}{
-		{"at the limit itself", func(b *Breaker) time.Time { return b.storm(7, 100, 10, midday) }},
-		{"in a burst of two seconds", func(b *Breaker) time.Time { return b.storm(7, 10_000, 2, midday) }},
-		{"in bursts with calm between", func(b *Breaker) (at time.Time) {
+		{"at the limit itself", func(b *loopguard.Breaker) time.Time { return storm(b, 7, 100, 10, midday) }},
+		{"in a burst of two seconds", func(b *loopguard.Breaker) time.Time { return storm(b, 7, 10_000, 2, midday) }},
+		{"in bursts with calm between", func(b *loopguard.Breaker) (at time.Time) {
 			for i := range 10 {
-				at = b.storm(7, 1000, 2, midday.Add(time.Duration(i)*4*time.Second))
+				at = storm(b, 7, 1000, 2, midday.Add(time.Duration(i)*4*time.Second))
 			}
 			return at
 		}},
-		{"in bursts with a slow second between", func(b *Breaker) (at time.Time) {
+		{"in bursts with a slow second between", func(b *loopguard.Breaker) (at time.Time) {
 			for i := range 10 {
 				from := midday.Add(time.Duration(i) * 3 * time.Second)
-				at = b.storm(7, 1000, 2, from)
-				b.storm(7, 50, 1, from.Add(2*time.Second))
+				at = storm(b, 7, 1000, 2, from)
+				storm(b, 7, 50, 1, from.Add(2*time.Second))
 			}
 			return at
 		}},
-		{"in a stream of different payloads", func(b *Breaker) time.Time {
+		{"in a stream of different payloads", func(b *loopguard.Breaker) time.Time {
 			for i := range 100_000 {
 				now := midday.Add(time.Duration(i) * 100 * time.Microsecond)
-				if b.Admit(Fingerprint(fmt.Appendf(nil, "%d", i)), now) == Suspected {
+				if b.Admit(loopguard.Fingerprint(fmt.Appendf(nil, "%d", i)), now) == loopguard.Suspected {
 					return now
 				}
 			}
 			return time.Time{}
 		}},
 	} {
-		if at := c.play(&Breaker{Limit: 100}); !at.IsZero() {
+		if at := c.play(&loopguard.Breaker{Limit: 100}); !at.IsZero() {
 			t.Errorf("%s: suspected after %v", c.name, at.Sub(midday))
 		}
 	}
@@ -70,15 +72,15 @@ func TestTheBreakerSuspectsNothing(t *testing.T) {
 // A storm goes round among other traffic, and several messages go round at once.
 func TestTheBreakerSeesAStormAmongOtherTraffic(t *testing.T) {
 	for _, circling := range []int{1, 5, 20} {
-		b := Breaker{Limit: 100}
+		b := &loopguard.Breaker{Limit: 100}
 		found := false
 		for i := range 800 * circling * 4 { // 200 a second of each, for four seconds
-			print := Fingerprint(fmt.Appendf(nil, "storm %d", i%circling))
+			print := loopguard.Fingerprint(fmt.Appendf(nil, "storm %d", i%circling))
 			if i%4 == 3 {
-				print = Fingerprint(fmt.Appendf(nil, "other %d", i))
+				print = loopguard.Fingerprint(fmt.Appendf(nil, "other %d", i))
 			}
 			got := b.Admit(print, midday.Add(time.Duration(i)*time.Second/time.Duration(800*circling)))
-			found = found || got == Suspected
+			found = found || got == loopguard.Suspected
 		}
 		if !found {
 			t.Errorf("none of %d messages that go round with a quarter of other traffic is suspected", circling)
@@ -87,25 +89,50 @@ func TestTheBreakerSeesAStormAmongOtherTraffic(t *testing.T) {
 }
 
 func TestWhatTheBreakerRemembersIsBounded(t *testing.T) {
-	b := Breaker{Limit: 100}
-	for i := range uint64(3 * MaxVerdicts) {
-		b.End(nil, []uint64{i}, nil, midday.Add(time.Duration(i)*time.Millisecond))
+	b := &loopguard.Breaker{Limit: 100}
+	for i := range uint64(3 * loopguard.MaxVerdicts) {
+		b.End(nil, nil, []uint64{i}, midday.Add(time.Duration(i)*time.Millisecond))
 	}
-	if len(b.verdicts) > MaxVerdicts {
-		t.Errorf("%d verdicts are remembered", len(b.verdicts))
+	if n := b.Remembered(); n > loopguard.MaxVerdicts {
+		t.Errorf("%d verdicts are remembered", n)
 	}
-	if b.verdicts[3*MaxVerdicts-1] == nil || b.verdicts[0] != nil {
+	at := midday.Add(2 * time.Second)
+	if b.Admit(3*loopguard.MaxVerdicts-1, at) != loopguard.Refused || b.Admit(0, at) != loopguard.Admitted {
 		t.Error("not the oldest are forgotten")
 	}
 	b.End(nil, []uint64{1 << 40}, nil, midday.Add(time.Hour))
-	if len(b.verdicts) != 1 {
-		t.Errorf("%d are remembered when all but one are over", len(b.verdicts))
+	if n := b.Remembered(); n != 1 {
+		t.Errorf("%d are remembered when all but one are over", n)
 	}
-	for i := range uint64(2 * maxTests) {
-		b.Begin(new(fakeTest), i)
+	began := 0
+	for i := range uint64(100) {
+		if _, ok := b.Begin(new(fakeTest), i); ok {
+			began++
+		}
 	}
-	if len(b.tests) > maxTests {
-		t.Errorf("%d tests at a time", len(b.tests))
+	if began != 16 {
+		t.Errorf("%d tests at a time", began)
+	}
+}
+
+// Whoever forges what a device sends, so that it looks like a loop, does not silence the
+// device: its message is carried again after a while.
+func TestWhatWasTakenForALoopIsCarriedNowAndThen(t *testing.T) {
+	for _, certain := range []bool{false, true} {
+		b := loopguard.Breaker{Limit: 100, Certain: certain}
+		b.End(nil, nil, []uint64{7}, midday)
+		carried, refused := 0, 0
+		for i := range 100 { // ten seconds
+			switch b.Admit(7, midday.Add(time.Duration(i)*loopguard.Cooldown/100)) {
+			case loopguard.Admitted:
+				carried++
+			case loopguard.Refused:
+				refused++
+			}
+		}
+		if carried != 4 || refused != 96 {
+			t.Errorf("certain %v: %d carried and %d refused, want one carried each two seconds", certain, carried, refused)
+		}
 	}
 }
 
@@ -113,7 +140,7 @@ func TestTheSourceTellsPrintsApart(t *testing.T) {
 	seen := make(map[uint64]netip.Addr)
 	for i := range 100_000 {
 		a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-		p := SourceDigest(a)
+		p := loopguard.SourceDigest(a)
 		if other, twice := seen[p]; twice {
 			t.Fatalf("%v and %v have one print", a, other)
 		}

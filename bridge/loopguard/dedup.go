@@ -1,203 +1,239 @@
 package loopguard
 
 import (
-	"net/netip"
 	"sync"
 	"time"
 )
 
-// DedupCache knows what may come back, by whom, how often, and for how long.
+// DedupCache knows what may come back, by whom, how often, and for how long. What it does
+// for one datagram does not depend on how much it knows: those who forge senders can
+// make it forget each other, and cannot make it slow.
 type DedupCache struct {
-	max  int
 	time time.Duration
 
-	mu      sync.Mutex
-	entries map[digest]*dedupEntry
-	ring    []logEntry // in the order of their time; the length is a power of two
-	head    uint64
-	tail    uint64
-	peers   map[netip.Addr]*peerStats
+	mu           sync.Mutex
+	said         map[Digest]*tally
+	heard        map[heardKey]*tally
+	observations map[observationKey]*observation
+	log          eventLog
+	peers        peers
 }
 
-// dedupEntry is what is known of one digest. Whatever we sent each other bridge may send
-// once as well; and whatever we heard of one source, each of the others.
-type dedupEntry struct {
-	sent         int
-	observations []observation
+// tally counts events of one digest: that we sent it or published it, or that one rule heard
+// it, of any source. Both numbers only grow, so that they are places in a row: what
+// is between them is remembered.
+type tally struct {
+	added, forgotten uint64
+	trusted          int // of those remembered, of known peers
+	users            int // observations and events that need it
 }
 
-// observation is what one rule heard of one source.
+func (t *tally) live() uint64 { return t.added - t.forgotten }
+
+// count counts an event, and uncount takes the oldest back.
+func (t *tally) count(kind eventKind) {
+	t.added++
+	if kind == ofKnown {
+		t.trusted++
+	}
+}
+
+func (t *tally) uncount(kind eventKind) {
+	t.forgotten++
+	if kind == ofKnown {
+		t.trusted--
+	}
+}
+
+type heardKey struct {
+	digest Digest
+	by     uint64 // number of the rule
+}
+
+type observationKey struct {
+	heardKey
+	from uint64 // SourceDigest of the source
+}
+
+// observation is what one rule heard of one source. Whatever we sent, each other bridge may
+// send once as well, and whatever we heard of one source, each of the others: all that
+// was sent and heard makes one row for the observation, less its own, and
+// each echo takes the next place in it.
 type observation struct {
-	by        uint64 // number of the rule
-	from      netip.Addr
-	originals int // heard of it, and not known
-	echoes    int // heard of it, and known
+	key         observationKey
+	said, heard *tally
+	own         tally  // of heard, what came of this source
+	next        uint64 // place in the row
+	events      int    // that are remembered
 }
-
-// logEntry is one event of an entry, in the order of time.
-type logEntry struct {
-	digest digest
-	until  time.Time
-	by     uint64 // number of the rule; 0: sent
-	from   netip.Addr
-}
-
-// peerStats is what was learnt of a source: whether it says things of its own, as
-// devices do, or only what others said, as bridges do.
-type peerStats struct{ originals, echoes int }
-
-const (
-	maxPeers = 1 << 12
-	// maxEvidence bounds what is counted for and against a peer, so that the
-	// judgement can change.
-	maxEvidence = 64
-)
 
 // NewDedupCache makes a cache that knows nothing yet.
 func NewDedupCache(o Options) *DedupCache {
-	return &DedupCache{max: o.Memory, time: o.Time, entries: make(map[digest]*dedupEntry), peers: make(map[netip.Addr]*peerStats)}
+	return &DedupCache{
+		time: o.Time, log: newEventLog(o.Memory), peers: newPeers(),
+		said: make(map[Digest]*tally), heard: make(map[heardKey]*tally), observations: make(map[observationKey]*observation),
+	}
 }
 
 // Add expects a digest to come back: once to us, or once of each other bridge.
-func (c *DedupCache) Add(t digest, now time.Time) {
+func (c *DedupCache) Add(t Digest, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.expire(now)
-	c.entry(t).sent++
-	c.record(logEntry{digest: t, until: now.Add(c.time)})
+	use(c.said, t).count(ours)
+	c.record(event{kind: ours, digest: t}, now)
 }
 
 // TakeBack reports whether a digest that only comes back to us has come back.
-func (c *DedupCache) TakeBack(t digest, now time.Time) bool {
+func (c *DedupCache) TakeBack(t Digest, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.expire(now)
-	return c.entries[t] != nil && c.known(t, 0, netip.Addr{})
+	if c.said[t] == nil {
+		return false
+	}
+	o := c.observation(observationKey{heardKey: heardKey{digest: t}})
+	known := o.takeEcho()
+	if known {
+		c.record(event{kind: ours, echo: true, of: o}, now)
+	}
+	c.forgetUnused(o)
+	return known
 }
 
-// HeardBefore reports whether a rule hears a digest from a source because another bridge has
-// sent it too. What is new is remembered, for other bridges will.
-func (c *DedupCache) HeardBefore(t digest, by uint64, from netip.Addr, now time.Time) bool {
+// HeardBefore reports whether a rule hears a digest because another bridge has sent it too;
+// from is the SourceDigest of who did. What is new is remembered, for other bridges will.
+func (c *DedupCache) HeardBefore(t Digest, by, from uint64, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.expire(now)
-	s := c.peers[from]
-	if s == nil {
-		if len(c.peers) >= maxPeers {
-			clear(c.peers)
-		}
-		s = new(peerStats)
-		c.peers[from] = s
+	p := c.peers.find(from, now)
+	o := c.observation(observationKey{heardKey{t, by}, from})
+	kind := ofNewcomer
+	if p.known {
+		kind = ofKnown
 	}
-	known := c.entries[t] != nil && c.known(t, by, from)
-	if s.learn(known); known && s.originals <= s.echoes {
+	echo := o.takeEcho()
+	if !echo || o.believable() {
+		p.learn(echo)
+	}
+	c.peers.promote(from, p, now)
+	if echo && p.isBridge() {
+		c.record(event{kind: kind, echo: true, of: o}, now)
 		return true
 	}
-	c.entry(t).observationOf(by, from).originals++
-	c.record(logEntry{t, now.Add(c.time), by, from})
+	o.heard.count(kind)
+	o.own.count(kind)
+	c.record(event{kind: kind, of: o}, now)
 	return false
 }
 
-// learn counts what is heard from a peer: what it says of its own speaks for a
-// device, what others said before, for a bridge.
-func (s *peerStats) learn(known bool) {
-	if known {
-		s.echoes++
-	} else {
-		s.originals++
-	}
-	if s.echoes+s.originals > maxEvidence {
-		s.echoes, s.originals = s.echoes/2, s.originals/2
-	}
-}
-
-// known reports whether a digest may come from a source once more, and counts it as come.
-func (c *DedupCache) known(t digest, by uint64, from netip.Addr) bool {
-	e := c.entries[t]
-	h := e.observationOf(by, from)
-	if h.echoes >= e.expected(h) {
+// takeEcho reports whether a digest may come once more from the source, and counts it as
+// come.
+func (o *observation) takeEcho() bool {
+	o.next = max(o.next, o.said.forgotten+o.heard.forgotten-o.own.forgotten)
+	if o.next == o.said.added+o.heard.added-o.own.added {
 		return false
 	}
-	h.echoes++
+	o.next++
 	return true
 }
 
-// expected is how often a digest may come from a source in all.
-func (e *dedupEntry) expected(of *observation) int {
-	n := e.sent
-	for i := range e.observations {
-		if h := &e.observations[i]; h.by == of.by && h.from != of.from {
-			n += h.originals
-		}
-	}
-	return n
+// believable reports whether an echo says something about who sent it: we sent it ourselves,
+// or heard it from somebody who is known. Who forges a sender could else say before what a
+// device is about to say, and have it taken for a bridge.
+func (o *observation) believable() bool {
+	return o.said.live() > 0 || o.heard.trusted > o.own.trusted
 }
 
-func (e *dedupEntry) observationOf(by uint64, from netip.Addr) *observation {
-	for i := range e.observations {
-		if h := &e.observations[i]; h.by == by && h.from == from {
-			return h
-		}
+// use finds a tally, or makes one, for one more user.
+func use[K comparable](all map[K]*tally, k K) *tally {
+	t := all[k]
+	if t == nil {
+		t = new(tally)
+		all[k] = t
 	}
-	e.observations = append(e.observations, observation{by: by, from: from})
-	return &e.observations[len(e.observations)-1]
+	t.users++
+	return t
 }
 
-func (c *DedupCache) entry(t digest) *dedupEntry {
-	e := c.entries[t]
-	if e == nil {
-		e = new(dedupEntry)
-		c.entries[t] = e
-	}
-	return e
-}
-
-// record appends an event to the log. Beyond the limit the oldest is forgotten.
-func (c *DedupCache) record(x logEntry) {
-	if c.tail-c.head == uint64(c.max) {
-		c.forget()
-	}
-	if c.tail-c.head == uint64(len(c.ring)) {
-		c.grow()
-	}
-	c.ring[c.tail&uint64(len(c.ring)-1)] = x
-	c.tail++
-}
-
-func (c *DedupCache) expire(now time.Time) {
-	for c.head < c.tail && c.ring[c.head&uint64(len(c.ring)-1)].until.Before(now) {
-		c.forget()
-	}
-}
-
-// forget drops the oldest event. Equal digests are one as good as another, so what
-// came back stands for the oldest.
-func (c *DedupCache) forget() {
-	x := c.ring[c.head&uint64(len(c.ring)-1)]
-	c.head++
-	e := c.entries[x.digest]
-	if x.by == 0 {
-		e.sent--
+func unuse[K comparable](all map[K]*tally, k K) {
+	if t := all[k]; t.users > 1 {
+		t.users--
 	} else {
-		e.observationOf(x.by, x.from).originals--
-	}
-	left := e.sent
-	for i := range e.observations {
-		h := &e.observations[i]
-		left += h.originals
-		if expected := x.by == 0 || h.by == x.by && h.from != x.from; expected && h.echoes > 0 {
-			h.echoes--
-		}
-	}
-	if left == 0 {
-		delete(c.entries, x.digest)
+		delete(all, k)
 	}
 }
 
-func (c *DedupCache) grow() {
-	old := c.ring
-	c.ring = make([]logEntry, max(64, 2*len(old)))
-	for i := c.head; i < c.tail; i++ {
-		c.ring[i&uint64(len(c.ring)-1)] = old[i&uint64(len(old)-1)]
+func (c *DedupCache) observation(k observationKey) *observation {
+	o := c.observations[k]
+	if o == nil {
+		o = &observation{key: k, said: use(c.said, k.digest), heard: use(c.heard, k.heardKey)}
+		c.observations[k] = o
 	}
+	return o
+}
+
+// forgetUnused forgets an observation of which no event is remembered.
+func (c *DedupCache) forgetUnused(o *observation) {
+	if o.events > 0 {
+		return
+	}
+	delete(c.observations, o.key)
+	unuse(c.said, o.key.digest)
+	unuse(c.heard, o.key.heardKey)
+}
+
+// record remembers an event. Beyond the limit another one is forgotten.
+func (c *DedupCache) record(e event, now time.Time) {
+	if e.of != nil {
+		e.of.events++
+	}
+	for c.log.full() {
+		c.forget(c.log.evict(e.kind))
+	}
+	e.until = now.Add(c.time)
+	c.log.append(e)
+}
+
+// expire forgets what is over.
+func (c *DedupCache) expire(now time.Time) {
+	for kind := range eventKinds {
+		for e := c.log.oldest(kind); e != nil && e.until.Before(now); e = c.log.oldest(kind) {
+			c.forget(c.log.pop(kind))
+		}
+	}
+}
+
+// forget takes back what an event counts. Equal digests are one as good as another, so what
+// came back stands for the oldest. An echo is forgotten later than what it is one
+// of, so that nothing is left of it.
+func (c *DedupCache) forget(e event) {
+	o := e.of
+	if o == nil {
+		c.said[e.digest].uncount(ours)
+		unuse(c.said, e.digest)
+		return
+	}
+	if !e.echo {
+		o.heard.uncount(e.kind)
+		o.own.uncount(e.kind)
+	}
+	o.events--
+	c.forgetUnused(o)
+}
+
+// Usage is what the cache has in use, and what it had to forget before its time.
+type Usage struct {
+	Remembered       int    `json:"remembered"`                  // messages and datagrams, within loops.memory
+	Forgotten        uint64 `json:"forgotten,omitempty"`         // of these, before loops.time was over, as there were too many
+	Senders          int    `json:"senders"`                     // of which it is known whether they are bridges
+	SendersForgotten uint64 `json:"senders_forgotten,omitempty"` // as there were too many
+}
+
+// Usage is that of now.
+func (c *DedupCache) Usage() Usage {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Usage{c.log.len(), c.log.evicted, c.peers.len(), c.peers.forgotten}
 }

@@ -1,11 +1,14 @@
-package loopguard
+package loopguard_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"topicast/bridge/loopguard"
 )
 
 var (
@@ -14,14 +17,23 @@ var (
 	someOwn = netip.MustParseAddrPort("172.17.0.1:40000")
 )
 
+// said is the digest of a text, and source that of an address.
+func said(text string) loopguard.Digest { return loopguard.SentDigest(3, groupA, []byte(text)) }
+func source(address string) uint64      { return loopguard.SourceDigest(netip.MustParseAddr(address)) }
+
+// forged is the digest of one of many addresses.
+func forged(i int) uint64 {
+	return loopguard.SourceDigest(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+}
+
 func TestWhatComesBackIsKnownAsOftenAsItWasSent(t *testing.T) {
-	c := NewDedupCache(Options{Memory: 100, Time: 10 * time.Second})
-	on, off := SentDigest(3, groupA, []byte("ON")), SentDigest(3, groupA, []byte("OFF"))
-	for _, x := range []digest{on, off, on} {
+	c := loopguard.NewDedupCache(loopguard.Options{Memory: 100, Time: 10 * time.Second})
+	on, off := loopguard.SentDigest(3, groupA, []byte("ON")), loopguard.SentDigest(3, groupA, []byte("OFF"))
+	for _, x := range []loopguard.Digest{on, off, on} {
 		c.Add(x, midday)
 	}
 	for i, x := range []struct {
-		digest digest
+		digest loopguard.Digest
 		want   bool
 	}{{on, true}, {on, true}, {on, false}, {off, true}, {off, false}} {
 		if got := c.TakeBack(x.digest, midday); got != x.want {
@@ -36,17 +48,17 @@ func TestWhatComesBackIsKnownAsOftenAsItWasSent(t *testing.T) {
 
 func TestDigestsTellInterfaceGroupTopicAndPayloadApart(t *testing.T) {
 	other := netip.MustParseAddrPort("239.1.1.1:5001")
-	digests := []digest{
-		SentDigest(3, groupA, []byte("ab")),
-		SentDigest(4, groupA, []byte("ab")),
-		SentDigest(3, other, []byte("ab")),
-		SentDigest(3, netip.MustParseAddrPort("239.1.1.2:5000"), []byte("ab")),
-		SentDigest(3, groupA, []byte("abc")),
-		PublishedDigest(3, groupA, []byte("a"), []byte("b")),
-		PublishedDigest(3, groupA, []byte("ab"), nil),
-		PublishedDigest(3, groupA, []byte("b"), []byte("a")),
+	digests := []loopguard.Digest{
+		loopguard.SentDigest(3, groupA, []byte("ab")),
+		loopguard.SentDigest(4, groupA, []byte("ab")),
+		loopguard.SentDigest(3, other, []byte("ab")),
+		loopguard.SentDigest(3, netip.MustParseAddrPort("239.1.1.2:5000"), []byte("ab")),
+		loopguard.SentDigest(3, groupA, []byte("abc")),
+		loopguard.PublishedDigest(3, groupA, []byte("a"), []byte("b")),
+		loopguard.PublishedDigest(3, groupA, []byte("ab"), nil),
+		loopguard.PublishedDigest(3, groupA, []byte("b"), []byte("a")),
 	}
-	seen := make(map[digest]int)
+	seen := make(map[loopguard.Digest]int)
 	for i, x := range digests {
 		if j, twice := seen[x]; twice {
 			t.Errorf("digests %d and %d are equal", i, j)
@@ -56,8 +68,8 @@ func TestDigestsTellInterfaceGroupTopicAndPayloadApart(t *testing.T) {
 }
 
 func TestWhatIsRememberedIsForgottenInTime(t *testing.T) {
-	c := NewDedupCache(Options{Memory: 100, Time: 10 * time.Second})
-	x := digest(7)
+	c := loopguard.NewDedupCache(loopguard.Options{Memory: 100, Time: 10 * time.Second})
+	x := said("7")
 	c.Add(x, midday)
 	c.Add(x, midday.Add(5*time.Second))
 	if !c.TakeBack(x, midday.Add(9*time.Second)) {
@@ -71,35 +83,35 @@ func TestWhatIsRememberedIsForgottenInTime(t *testing.T) {
 	if c.TakeBack(x, midday.Add(25*time.Second)) {
 		t.Error("known after its time")
 	}
-	if len(c.entries) != 0 || c.head != c.tail {
-		t.Errorf("%d entries and %d events are left of what is over", len(c.entries), c.tail-c.head)
+	if n := c.Usage().Remembered; n != 0 {
+		t.Errorf("%d events are left of what is over", n)
 	}
 }
 
 func TestTheOldestIsForgottenWhereThereAreTooMany(t *testing.T) {
-	c := NewDedupCache(Options{Memory: 100, Time: time.Hour})
+	c := loopguard.NewDedupCache(loopguard.Options{Memory: 100, Time: time.Hour})
 	for i := range 250 {
-		c.Add(digest(i), midday)
+		c.Add(said(fmt.Sprint(i)), midday)
 	}
-	if c.TakeBack(149, midday) {
+	if c.TakeBack(said("149"), midday) {
 		t.Error("more are remembered than allowed")
 	}
-	for i := 150; i < 250; i++ {
-		if !c.TakeBack(digest(i), midday) {
+	for i := 200; i < 250; i++ { // each echo is remembered too
+		if !c.TakeBack(said(fmt.Sprint(i)), midday) {
 			t.Errorf("%d is forgotten though there was room", i)
 		}
 	}
-	if len(c.ring) > 128 || len(c.entries) > 100 {
-		t.Errorf("%d events and %d entries are kept for 100", len(c.ring), len(c.entries))
+	if u := c.Usage(); u.Remembered > 100 || u.Forgotten < 150 {
+		t.Errorf("%d are remembered for 100, and %d said to be forgotten", u.Remembered, u.Forgotten)
 	}
 }
 
 // The cache's count of our own publications against a list searched from its front.
 func TestTheDedupCacheCountsLikeAList(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	c := NewDedupCache(Options{Memory: 50, Time: 10 * time.Second})
+	c := loopguard.NewDedupCache(loopguard.Options{Memory: 1 << 20, Time: 10 * time.Second})
 	type entry struct {
-		digest digest
+		digest loopguard.Digest
 		until  time.Time
 		came   bool
 	}
@@ -110,12 +122,9 @@ func TestTheDedupCacheCountsLikeAList(t *testing.T) {
 		for len(list) > 0 && list[0].until.Before(now) {
 			list = list[1:]
 		}
-		x := digest(r.IntN(8))
+		x := said(fmt.Sprint(r.IntN(8)))
 		if r.IntN(2) == 0 {
 			c.Add(x, now)
-			if len(list) == 50 {
-				list = list[1:]
-			}
 			list = append(list, entry{x, now.Add(10 * time.Second), false})
 			continue
 		}
@@ -176,13 +185,13 @@ func TestWhoSaysWhat(t *testing.T) {
 			{"", "M4", false}, {bridge, "M4", false}, {"", "M5", false}, {bridge, "M5", false}, {"", "M6", false}, {bridge, "M6", true},
 		}},
 	} {
-		m := NewDedupCache(Options{Memory: 100, Time: 10 * time.Second})
+		m := loopguard.NewDedupCache(loopguard.Options{Memory: 100, Time: 10 * time.Second})
 		const by = 1
 		for i, s := range c.steps {
-			x := SentDigest(3, groupA, []byte(s.say))
+			x := said(s.say)
 			if s.from == "" {
 				m.Add(x, midday)
-			} else if got := m.HeardBefore(x, by, netip.MustParseAddr(s.from), midday); got != s.known {
+			} else if got := m.HeardBefore(x, by, source(s.from), midday); got != s.known {
 				t.Errorf("%s: step %d, %s says %s: known %v, want %v", c.name, i, s.from, s.say, got, s.known)
 			}
 		}
@@ -190,8 +199,8 @@ func TestWhoSaysWhat(t *testing.T) {
 }
 
 func TestEachRuleHearsForItself(t *testing.T) {
-	c := NewDedupCache(Options{Memory: 100, Time: 10 * time.Second})
-	x, from := SentDigest(3, groupA, []byte("ON")), netip.MustParseAddr("172.17.0.2")
+	c := loopguard.NewDedupCache(loopguard.Options{Memory: 100, Time: 10 * time.Second})
+	x, from := said("ON"), source("172.17.0.2")
 	c.Add(x, midday)
 	for i := range 2 {
 		if !c.HeardBefore(x, uint64(i)+1, from, midday) {
@@ -201,42 +210,170 @@ func TestEachRuleHearsForItself(t *testing.T) {
 }
 
 func TestWhatWasHeardIsForgottenToo(t *testing.T) {
-	c := NewDedupCache(Options{Memory: 100, Time: 10 * time.Second})
+	c := loopguard.NewDedupCache(loopguard.Options{Memory: 100, Time: 10 * time.Second})
 	const by = 1
-	x := SentDigest(3, groupA, []byte("ON"))
-	d, b := netip.MustParseAddr("172.17.0.9"), netip.MustParseAddr("172.17.0.2")
-	c.HeardBefore(x, by, d, midday)
-	if c.HeardBefore(x, by, b, midday.Add(11*time.Second)) {
+	x := said("ON")
+	d, b := source("172.17.0.9"), source("172.17.0.2")
+	heard := func(from uint64, second int) bool {
+		return c.HeardBefore(x, by, from, midday.Add(time.Duration(second)*time.Second))
+	}
+	heard(d, 0)
+	if heard(b, 11) {
 		t.Error("what was heard is known after its time")
 	}
-	c.HeardBefore(x, by, d, midday.Add(30*time.Second))
-	c.HeardBefore(x, by, d, midday.Add(31*time.Second))
-	c.HeardBefore(x, by, b, midday.Add(32*time.Second)) // for the first
-	c.HeardBefore(x, by, b, midday.Add(41*time.Second)) // when the first is over, for the second
-	if got := c.entries[x].observationOf(by, b).echoes; got != 1 {
-		t.Errorf("%d echoes of what is not over, want 1", got)
+	c.Add(x, midday.Add(30*time.Second)) // now it is known for a bridge
+	heard(b, 31)
+	heard(b, 32)
+	c.Add(x, midday.Add(50*time.Second))
+	c.Add(x, midday.Add(51*time.Second))
+	for i, want := range []bool{true, true, false} { // the second one when the first is over
+		if got := heard(b, 52+9*i); got != want {
+			t.Errorf("echo %d known: %v, want %v", i, got, want)
+		}
 	}
-	c.mu.Lock()
-	c.expire(midday.Add(time.Hour))
-	c.mu.Unlock()
-	if len(c.entries) != 0 {
-		t.Errorf("%d entries are left of what is over", len(c.entries))
+	c.TakeBack(x, midday.Add(time.Hour))
+	if n := c.Usage().Remembered; n != 0 {
+		t.Errorf("%d are left of what is over", n)
 	}
 }
 
-func TestPeersRememberedAreBounded(t *testing.T) {
-	c := NewDedupCache(Options{Memory: 100, Time: 10 * time.Second})
-	for i := range 3 * maxPeers {
-		c.HeardBefore(digest(i), uint64(i)+1, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), midday)
-		if len(c.peers) > maxPeers {
-			t.Fatalf("%d peers are remembered", len(c.peers))
+// alarms are what a device says that somebody else said just before, and which of them are taken
+// for his.
+func alarms(c *loopguard.DedupCache, device, other uint64, now time.Time) (lost int) {
+	for i := range 9 {
+		alarm := said(fmt.Sprint("alarm ", i))
+		c.HeardBefore(alarm, 1, other, now)
+		if c.HeardBefore(alarm, 1, device, now) {
+			lost++
 		}
+	}
+	return lost
+}
+
+// Forged senders do not have the guard forget who says things of his own, nor take what he
+// says for what they have said before.
+func TestForgedSendersWipeNoReputation(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		forged int // senders, each with some datagrams, a second apart
+		each   int
+	}{
+		{"a few thousand, once", 4200, 1},
+		{"many, once", 100_000, 1},
+		{"as many as can become known, as often as that takes", 10_000, 6},
+	} {
+		g := loopguard.NewDedupCache(loopguard.Options{Memory: 65536, Time: 10 * time.Second})
+		device, bridge, now := source("172.17.0.9"), source("172.17.0.2"), midday
+		for i := range 6 {
+			g.HeardBefore(said(fmt.Sprint("reading ", i)), 1, device, now)
+			g.Add(said(fmt.Sprint("sent ", i)), now)
+			g.HeardBefore(said(fmt.Sprint("sent ", i)), 1, bridge, now)
+			now = now.Add(time.Second)
+		}
+		for round := range c.each {
+			for i := range c.forged {
+				g.HeardBefore(said(fmt.Sprint("forged ", round, i)), 1, forged(i), now)
+			}
+			now = now.Add(time.Second)
+		}
+		if lost := alarms(g, device, forged(1<<20), now); lost > 0 {
+			t.Errorf("%s: %d of 9 alarms are taken for an echo", c.name, lost)
+		}
+		g.Add(said("ON"), now)
+		if !g.HeardBefore(said("ON"), 1, bridge, now) {
+			t.Errorf("%s: a bridge is not known any more", c.name)
+		}
+	}
+}
+
+// Where it may be one who was forgotten, a sender has the benefit of the doubt.
+func TestANewSenderIsHeardWhileOthersAreForgotten(t *testing.T) {
+	g := loopguard.NewDedupCache(loopguard.Options{Memory: 65536, Time: 10 * time.Second})
+	for i := range 3 * loopguard.MaxPeers {
+		g.HeardBefore(said(fmt.Sprint(i)), 1, forged(i), midday)
+	}
+	if lost := alarms(g, source("172.17.0.9"), forged(1<<20), midday); lost > 0 {
+		t.Errorf("%d of 9 alarms are taken for an echo", lost)
+	}
+	bridge, echoes := source("172.17.0.2"), 0
+	for i := range 20 {
+		g.Add(said(fmt.Sprint("sent ", i)), midday)
+		if g.HeardBefore(said(fmt.Sprint("sent ", i)), 1, bridge, midday) {
+			echoes++
+		}
+	}
+	if echoes < 10 {
+		t.Errorf("a bridge that comes meanwhile is found out in %d of 20 cases", echoes)
+	}
+	if u := g.Usage(); u.SendersForgotten == 0 {
+		t.Error("nothing tells that senders were forgotten")
+	}
+}
+
+// What strangers say does not have the guard forget what we sent, and would know again.
+func TestAFloodDoesNotHaveTheGuardForgetWhatWeSent(t *testing.T) {
+	g := loopguard.NewDedupCache(loopguard.Options{Memory: 1000, Time: time.Hour})
+	flood := func() {
+		for i := range 10_000 {
+			g.HeardBefore(said(fmt.Sprint("forged ", i)), 1, forged(i), midday)
+		}
+	}
+	flood() // the whole memory is theirs
+	for i := range 500 {
+		g.Add(said(fmt.Sprint("sent ", i)), midday)
+	}
+	flood()
+	for i := range 250 { // of those the echoes are remembered too
+		if !g.TakeBack(said(fmt.Sprint("sent ", i)), midday) {
+			t.Fatalf("what was sent is forgotten: %d", i)
+		}
+	}
+	if u := g.Usage(); u.Remembered > 1000 || u.Forgotten < 9000 {
+		t.Errorf("%+v", u)
+	}
+}
+
+// However many senders say one and the same, what is done for one more does not depend on
+// it. This test would take hours.
+func TestManySendersOfOneDatagramCostAsMuchEach(t *testing.T) {
+	g := loopguard.NewDedupCache(loopguard.Options{Memory: 1 << 20, Time: 10 * time.Second})
+	g.Add(said("ON"), midday)
+	for i := range 500_000 {
+		g.HeardBefore(said("ON"), 1, forged(i), midday)
+	}
+	if u := g.Usage(); u.Remembered > 1<<20 {
+		t.Errorf("%d are remembered", u.Remembered)
+	}
+	g.TakeBack(said("other"), midday.Add(time.Minute))
+	if u := g.Usage(); u.Remembered > 0 || u.Senders > 4*loopguard.MaxPeers {
+		t.Errorf("%+v", u)
+	}
+}
+
+func TestTheOldestKnownSendersAreForgottenAfterAWhile(t *testing.T) {
+	g := loopguard.NewDedupCache(loopguard.Options{Memory: 65536, Time: 10 * time.Second})
+	now := midday
+	for hour := range 5 {
+		for range 6 {
+			for i := range 5000 {
+				g.HeardBefore(said(fmt.Sprint(now, i)), 1, forged(hour*5000+i), now)
+			}
+			now = now.Add(time.Second)
+		}
+		now = now.Add(time.Hour)
+		if u := g.Usage(); u.Senders > 4*loopguard.MaxPeers {
+			t.Fatalf("%d senders are remembered", u.Senders)
+		}
+	}
+	// Those that came last are known, as those that came first are not any more.
+	if lost := alarms(g, forged(4*5000), forged(1<<20), now); lost > 0 {
+		t.Errorf("%d of 9 alarms of a known sender are taken for an echo", lost)
 	}
 }
 
 func TestOurAddressStaysKnownForAWhileAfterItsSocketIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var o OwnAddresses
+		var o loopguard.OwnAddresses
 		if o.Has(someOwn) {
 			t.Error("known before it is ours")
 		}
@@ -247,7 +384,7 @@ func TestOurAddressStaysKnownForAWhileAfterItsSocketIsClosed(t *testing.T) {
 		o.Remove(someOwn)
 		o.Add(someOwn) // opened again, on the same port
 		o.Remove(someOwn)
-		time.Sleep(ownLinger - 1)
+		time.Sleep(10*time.Second - 1)
 		if !o.Has(someOwn) {
 			t.Error("forgotten while datagrams from it may still arrive")
 		}

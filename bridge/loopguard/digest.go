@@ -7,20 +7,20 @@ import (
 	"net/netip"
 )
 
-// digest is the fingerprint of something that may come back.
-type digest uint64
+// Digest is the fingerprint of something that may come back.
+type Digest uint64
 
 // SentDigest is that of a datagram to a group by an interface.
-func SentDigest(on int32, group netip.AddrPort, payload []byte) digest {
+func SentDigest(on int32, group netip.AddrPort, payload []byte) Digest {
 	return newDigest(on, group, nil, payload)
 }
 
 // PublishedDigest is that of a message on a topic, made of such a datagram.
-func PublishedDigest(on int32, group netip.AddrPort, topic, payload []byte) digest {
+func PublishedDigest(on int32, group netip.AddrPort, topic, payload []byte) Digest {
 	return newDigest(on, group, topic, payload)
 }
 
-func newDigest(on int32, group netip.AddrPort, topic, payload []byte) digest {
+func newDigest(on int32, group netip.AddrPort, topic, payload []byte) Digest {
 	var h maphash.Hash
 	h.SetSeed(fingerprintSeed)
 	address := group.Addr().As16()
@@ -32,7 +32,7 @@ func newDigest(on int32, group netip.AddrPort, topic, payload []byte) digest {
 	h.Write(head[:])
 	h.Write(topic)
 	h.Write(payload)
-	return digest(h.Sum64())
+	return Digest(h.Sum64())
 }
 
 // SourceDigest is the fingerprint of a source: of its address alone, as a program may

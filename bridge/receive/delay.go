@@ -91,7 +91,7 @@ func (q *delayQueue) takeDue(now time.Time) (due []*heldDatagram, next time.Dura
 // release lets a datagram go on, unless another bridge has sent it because we sent
 // or published the same.
 func (q *delayQueue) release(t *ruleTopic, payload []byte, a *arrival, b *batch) {
-	if q.path.dedup.HeardBefore(loopguard.SentDigest(a.on, a.Group, payload), t.rule.number, a.Source.Addr(), b.now) {
+	if q.path.dedup.HeardBefore(loopguard.SentDigest(a.on, a.Group, payload), t.rule.number, a.source, b.now) {
 		t.rule.Count(account.DropLoop, 1)
 		return
 	}

@@ -415,6 +415,36 @@ func TestAVerdictThatWasWrongIsTakenBack(t *testing.T) {
 	})
 }
 
+// Whoever forges the datagrams of a device so that they look like a loop does not silence
+// the device.
+func TestALoopThatIsForgedSilencesNobody(t *testing.T) {
+	around(t, rigOptions{}, "t", func(w *world) {
+		forging := true
+		w.loops = append(w.loops, func(session.Publication) {
+			if forging {
+				time.AfterFunc(2*time.Millisecond, func() { w.say(fake.Device, "alarm") })
+			}
+		})
+		w.say(fake.Device, "alarm")
+		time.Sleep(10 * time.Second)
+		if w.dropped() == 0 {
+			t.Fatal("it is taken for no loop: this test is none")
+		}
+		w.mu.Lock()
+		forging = false
+		before := w.published["t alarm"]
+		w.mu.Unlock()
+		for range 9 {
+			time.Sleep(loopguard.CarryAgain)
+			w.say(fake.Device, "alarm")
+		}
+		synctest.Wait()
+		if got := w.count("t alarm") - before; got != 9 {
+			t.Errorf("%d of 9 alarms of the device arrive", got)
+		}
+	})
+}
+
 // Two bridges, each with a send rule that makes a datagram of every message: each
 // hears the other. What one publishes both send, so it doubles each time, up to what
 // the broker can carry and keeps in its queues.

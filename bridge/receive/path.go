@@ -109,6 +109,15 @@ func (p *Path) Removed() iter.Seq2[string, *account.Counters] { return p.removed
 // Guard is the cache of the loop guard; nil: the guard is off.
 func (p *Path) Guard() *loopguard.DedupCache { return p.dedup }
 
+// GuardUsage is what the loop guard has in use; nil: it is off.
+func (p *Path) GuardUsage() *loopguard.Usage {
+	if p.dedup == nil {
+		return nil
+	}
+	u := p.dedup.Usage()
+	return &u
+}
+
 // Connected reports whether there is a connection to the broker.
 func (p *Path) Connected() bool { return p.online.Load() }
 
