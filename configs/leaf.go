@@ -191,12 +191,12 @@ func setSources(f *field, to *[]netip.Prefix, n *syntax.Node) error {
 // wrongKind returns an error that says what the value is, what it should be, and how
 // to write it.
 func (f *field) wrongKind(n *syntax.Node, want string) error {
+	if f.secret && n.Text != "" {
+		return withHint("put it in quotes", fmt.Errorf("is %s; it must be a text", n.Kind))
+	}
 	var err error
 	switch n.Kind {
 	case syntax.Integer, syntax.Float, syntax.Boolean, syntax.Text, syntax.Untyped:
-		if f.secret {
-			return withHint("put it in quotes", fmt.Errorf("is %s; it must be a text", n.Kind))
-		}
 		shown := n.Text
 		if n.Kind == syntax.Text {
 			shown = strconv.Quote(shown)

@@ -411,6 +411,27 @@ func TestExtensionTellsTheFormat(t *testing.T) {
 	}
 }
 
+// However it is written: what follows the key is shown by no error, nor by a hint.
+func TestNoFaultShowsThePasswordThatItIsAbout(t *testing.T) {
+	for _, written := range []string{"*hunter2", "&hunter2", "!hunter2 x", "@hunter2", "`hunter2", "%hunter2", "[hunter2", "{hunter2", "{hunter2: x}", "[hunter2, y]",
+		`"hunter2`, "'hunter2", `"\qhunter2"`, "hunter2: x", "hunter2:", "|hunter2", ">hunter2", "hunter2\n bad", "hunter2\n    more: x", "${HUNTER2}", "{{ hunter2 }}",
+		"- hunter2", "? hunter2", `"hunter2" hunter2`, "\thunter2", "!!int hunter2", "!!binary hunter2", "&a [*a, hunter2]", "&hunter2 [*hunter2]", "<<: *hunter2", "hunter2\n  password: hunter2"} {
+		_, err := load("x.yaml", []byte("broker:\n  username: gw\n  password: "+written+"\n"+oneRule), nil)
+		if err == nil {
+			continue // it is a text after all
+		}
+		var faults Errors
+		if !errors.As(err, &faults) {
+			t.Fatal(err)
+		}
+		for _, e := range faults {
+			if text := e.Error() + " " + e.Hint; strings.Contains(strings.ToLower(text), "hunter2") {
+				t.Errorf("%s: %s", written, text)
+			}
+		}
+	}
+}
+
 func TestPasswordIsShownNowhere(t *testing.T) {
 	t.Setenv("TOPICAST_BROKER_PASSWORD", "hunter2")
 	c, err := load("x.yaml", []byte("broker: {username: gw, url: mqtt://a}\n"+oneRule), nil)

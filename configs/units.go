@@ -6,12 +6,12 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"topicast/configs/syntax"
+	"topicast/internal/brokerurl"
 	"topicast/mapping"
 )
 
@@ -95,75 +95,25 @@ func parseInteger(written string) (int64, error) {
 // URLs are the brokers to try, in that order.
 type URLs []string
 
-// defaultPorts are those that IANA gave to the protocols, and HTTP's for
-// WebSocket (RFC 6455 section 3).
-var defaultPorts = map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443"}
-
-// otherSchemes are what other programs call them.
-var otherSchemes = map[string]string{
-	"tcp": "mqtt", "mqtt+tcp": "mqtt",
-	"ssl": "mqtts", "tls": "mqtts", "mqtt+ssl": "mqtts", "mqtt+tls": "mqtts",
-	"http": "ws", "https": "wss",
+// Shown is the list without what may be secret.
+func (u URLs) Shown() string {
+	shown := make([]string, len(u))
+	for i, address := range u {
+		shown[i] = brokerurl.ShownText(address)
+	}
+	return strings.Join(shown, ", ")
 }
 
-// parseURL checks the address of a broker and fills in the port. No error shows
-// a url that may hold a password.
+// parseURL checks the address of a broker and fills in the port.
 func parseURL(written string) (string, error) {
-	scheme, rest, ok := strings.Cut(written, "://")
-	switch {
-	case written == "":
-		return "", withHint("such as mqtt://127.0.0.1:1883", errors.New("a url is empty"))
-	case strings.Contains(written, "@"): // wherever: a password may hold a slash
-		return "", withHint("use broker.username and broker.password_file; in a path, write %40",
-			errors.New("a url may not hold an @, since it is shown in the log and must hold no password"))
-	case !ok:
-		return "", withHint("write mqtt://"+written, fmt.Errorf("%q has no scheme", written))
-	case strings.Contains(written, "#"):
-		return "", fmt.Errorf("%q: a # part has no meaning here", written)
-	case defaultPorts[scheme] == "":
-		err := fmt.Errorf("%q: the scheme %q is none of mqtt, mqtts, ws, wss", written, scheme)
-		if meant := otherSchemes[strings.ToLower(scheme)]; meant != "" {
-			return "", withHint("write "+meant+"://"+rest, err)
+	u, err := brokerurl.Parse(written)
+	if e, ok := errors.AsType[*brokerurl.Error](err); ok {
+		if e.Hint != "" {
+			return "", withHint(e.Hint, e.Err)
 		}
-		return "", err
-	}
-	u, err := url.Parse(written)
-	if err != nil {
-		var inner *url.Error
-		if errors.As(err, &inner) {
-			err = inner.Err // the outer one repeats the url
-		}
-		return "", fmt.Errorf("%q: %w", written, err)
-	}
-	if err := checkURL(u); err != nil {
-		return "", fmt.Errorf("%q: %w", written, err)
-	}
-	if u.Port() == "" {
-		u.Host = net.JoinHostPort(u.Hostname(), defaultPorts[scheme])
+		return "", e.Err
 	}
 	return u.String(), nil
-}
-
-func checkURL(u *url.URL) error {
-	if u.Hostname() == "" {
-		return errors.New("the host is missing")
-	}
-	if strings.Count(u.Host, ":") > 1 && u.Host[0] != '[' {
-		return errors.New("an IPv6 address must be in brackets")
-	}
-	if port := u.Port(); port != "" {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return fmt.Errorf("port %s is out of range: 1 to 65535", port)
-		}
-	}
-	webSocket := strings.HasPrefix(u.Scheme, "ws")
-	if !webSocket && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "") {
-		return errors.New("only ws and wss have a path")
-	}
-	if !webSocket {
-		u.Path = ""
-	}
-	return nil
 }
 
 // parseSource reads an address of this host, or a prefix that picks one. The

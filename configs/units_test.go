@@ -112,11 +112,14 @@ func TestURLs(t *testing.T) {
 		"mqtt://a b":              `"mqtt://a b": invalid character " " in host name`,
 		"mqtt://fd00::1":          `"mqtt://fd00::1": an IPv6 address must be in brackets`,
 		"mqtt://a/b":              `"mqtt://a/b": only ws and wss have a path`,
-		"mqtt://a?b":              `"mqtt://a?b": only ws and wss have a path`,
+		"mqtt://a?b":              `"mqtt://a?…": only ws and wss have a path`,
 		"ws://a/#b":               `"ws://a/#b": a # part has no meaning here`,
 		"ws://a#":                 `"ws://a#": a # part has no meaning here`,
 		"mqtt://user@a":           "a url may not hold an @, since it is shown in the log and must hold no password",
 		"ws://user:pa/ss@a":       "a url may not hold an @, since it is shown in the log and must hold no password",
+		"ws://a/p?token=geheim#":  `"ws://a/p?token=…": a # part has no meaning here`,
+		"ws://a:0/?token=geheim":  `"ws://a:0/?token=…": port 0 is out of range: 1 to 65535`,
+		"http://a/?token=geheim":  `"http://a/?token=…": the scheme "http" is none of mqtt, mqtts, ws, wss`,
 		"ws://a/path/with%40sign": "ws://a:80/path/with%40sign",
 	})
 }

@@ -1,6 +1,10 @@
 package session
 
 import (
+	"context"
+	"errors"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -171,6 +175,30 @@ func TestThePauseInEachPacketCountsForThatOneAlone(t *testing.T) {
 		}
 		if s := c.State(); s.Connects != 1 || !s.Connected {
 			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// The names in a certificate, the words of a proxy: what the other side says is shown, and
+// not all of it.
+func TestWhatTheOtherSideSaysIsCutInLogAndState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		long := errors.New("begin " + strings.Repeat("ü", 1<<16) + " end")
+		c := start(t, Options{URLs: []string{"mqtt://a", "mqtt://b"}}, func(s *Session) {
+			s.open = func(context.Context, *url.URL) (net.Conn, error) { return nil, long }
+		})
+		text := c.reached("failed", lostWith("begin")).LastErr
+		if len(text) > maxErrorText || !strings.HasSuffix(text, " end") || !strings.Contains(text, "ü […] ü") {
+			t.Errorf("%d bytes: %.100q", len(text), text)
+		}
+		time.Sleep(time.Hour)
+		if n := len(c.log.String()); n > 20*maxErrorText {
+			t.Errorf("%d bytes of log", n)
+		}
+		for line := range c.connLog.lines {
+			if len(line) > maxErrorText+100 {
+				t.Errorf("a cause of %d bytes is kept", len(line))
+			}
 		}
 	})
 }

@@ -67,7 +67,7 @@ func causeOf(err error) string {
 	if e, ok := errors.AsType[*ProtocolError](err); ok {
 		text = strings.Replace(text, e.seen(), "", 1)
 	}
-	return withoutPort(text)
+	return withoutPort(cut(text))
 }
 
 // localEnd is this side's end of a connection, in what package net says.

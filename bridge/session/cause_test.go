@@ -392,7 +392,7 @@ func (c saidAndGone) Read([]byte) (int, error) { return 0, c.why }
 func TestWhatAServerSaysBeforeItReadsTheRequestIsHeard(t *testing.T) {
 	alert := &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}
 	for _, why := range []error{alert, io.EOF} {
-		bounded := &answerBound{Conn: saidAndGone{why: why}, left: maxAnswer}
+		bounded := &wire{Conn: saidAndGone{why: why}, left: maxAnswer}
 		_, err := bounded.Write([]byte("GET / HTTP/1.1\r\n"))
 		if heard := alertCause(err) != nil; heard != (why == error(alert)) || err == nil {
 			t.Errorf("it said %v, heard is %v", why, err)

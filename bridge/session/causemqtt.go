@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/gorilla/websocket"
+
+	"topicast/internal/brokerurl"
 )
 
 // websocketCause is for a WebSocket that was not opened; response is what the
@@ -23,6 +25,9 @@ func websocketCause(u *url.URL, response *http.Response, err error) error {
 	c.hint = fmt.Sprintf(ask, map[string]string{"ws": "wss:// for WebSocket with TLS", "wss": "ws:// for WebSocket without TLS"}[u.Scheme])
 	foreign, _ := errors.AsType[*notHTTP](err)
 	switch {
+	case response != nil && response.StatusCode == http.StatusSwitchingProtocols:
+		c.what = "the server agrees to a WebSocket, but not as one does (RFC 6455, 4.1): " + wrongAgreement(response.Header)
+		c.hint = "a proxy, or a server that is none of WebSocket, answers there: name the broker's port for WebSocket"
 	case response != nil:
 		c.what = fmt.Sprintf("the server answers %d %s when asked for a WebSocket", response.StatusCode, http.StatusText(response.StatusCode))
 		switch code := response.StatusCode; {
@@ -33,7 +38,7 @@ func websocketCause(u *url.URL, response *http.Response, err error) error {
 		case code >= 500:
 			c.hint = "what is before the broker does not reach it: check that the broker runs"
 		case code >= 300 && code < 400:
-			c.hint = fmt.Sprintf("it refers to %.200q: name that in broker.url", response.Header.Get("Location"))
+			c.hint = fmt.Sprintf("it refers to %.200q: name that in broker.url", brokerurl.ShownText(response.Header.Get("Location")))
 		}
 	case errors.Is(err, errLongAnswer):
 		c.what = err.Error()
@@ -51,6 +56,20 @@ func websocketCause(u *url.URL, response *http.Response, err error) error {
 	return c
 }
 
+// wrongAgreement says what is wrong in the answer of a server that agrees to a WebSocket.
+func wrongAgreement(h http.Header) string {
+	switch accept := "Sec-WebSocket-Accept"; {
+	case !strings.Contains(strings.ToLower(h.Get("Upgrade")), "websocket"):
+		return "without Upgrade: websocket"
+	case !strings.Contains(strings.ToLower(strings.Join(h.Values("Connection"), ",")), "upgrade"):
+		return "without Connection: Upgrade"
+	case h.Get(accept) == "":
+		return "without " + accept
+	default:
+		return "its " + accept + " is not the answer to our key"
+	}
+}
+
 // tlsAlert begins an alert of TLS, with which it answers what is none (RFC 8446, 5.1).
 const tlsAlert = "\x15\x03"
 
@@ -65,6 +84,9 @@ var foreignAnswers = []struct{ begin, what, hint string }{
 
 // foreignCause is for a port that answers CONNECT in another protocol; nil: it does not.
 func foreignCause(e *ProtocolError) error {
+	if len(e.Bytes) == 0 {
+		return nil
+	}
 	for _, f := range foreignAnswers {
 		if strings.HasPrefix(string(e.Bytes), f.begin) {
 			return &causeError{what: f.what, hint: f.hint, err: e}
@@ -81,14 +103,18 @@ func foreignCause(e *ProtocolError) error {
 // unansweredCause is for a broker that closes the connection instead of answering
 // CONNECT.
 func unansweredCause(u *url.URL, err error) error {
-	c := &causeError{what: "the broker closed the connection before it answered CONNECT", seen: byReset(err), err: err}
-	c.hint = "is this its MQTT port? " + map[string]string{
+	return &causeError{what: "the broker closed the connection before it answered CONNECT", seen: byReset(err), err: err,
+		hint: otherPort(u) + "; some brokers answer so to a client_id or a user that they do not allow"}
+}
+
+// otherPort asks whether the port is the right one, and says which others there are.
+func otherPort(u *url.URL) string {
+	return "is this its MQTT port? " + map[string]string{
 		"mqtt":  "mqtts:// is for one with TLS, ws:// for WebSocket",
 		"mqtts": "it may be one for WebSocket (wss://), or ask for a client certificate (broker.tls.cert_file)",
 		"ws":    "wss:// is for one with TLS",
 		"wss":   "it may ask for a client certificate (broker.tls.cert_file)",
-	}[u.Scheme] + "; some brokers answer so to a client_id or a user that they do not allow"
-	return c
+	}[u.Scheme]
 }
 
 // byReset is for a connection that was closed by a reset, which hangs on what the

@@ -7,6 +7,8 @@ import (
 	"math"
 	"net/url"
 	"time"
+
+	"topicast/internal/brokerurl"
 )
 
 // connectTimeout bounds dialling and the wait for CONNACK together.
@@ -59,7 +61,7 @@ func (s *Session) connectTo(ctx context.Context, u *url.URL) (*connection, error
 	c.running.Go(c.readLoop)
 	c.running.Go(c.writeLoop)
 	c.running.Go(func() { c.keepAlive(s.o.KeepAlive) })
-	return &connection{mqtt: c, broker: u.String(), present: present, before: before, lost: c.done}, nil
+	return &connection{mqtt: c, broker: brokerurl.Shown(u), present: present, before: before, lost: c.done}, nil
 }
 
 func (s *Session) password() (string, error) {
@@ -145,7 +147,7 @@ func handshakeError(u *url.URL, cause error) error {
 	}
 	switch {
 	case timedOut(cause):
-		return fmt.Errorf("no CONNACK within %v; is this its MQTT port?", connectTimeout)
+		return &causeError{what: fmt.Sprintf("no CONNACK within %v", connectTimeout), hint: otherPort(u), err: cause}
 	case errors.Is(cause, errBrokerClosed), errors.Is(cause, errBrokerReset):
 		return unansweredCause(u, cause)
 	}

@@ -66,8 +66,8 @@ const (
 // failed tells of a connect that failed.
 func (c *connectionLog) failed(err error) {
 	c.attempts++
-	args := append([]any{"err", err.Error()}, several("attempts", c.attempts)...)
-	about := c.about(aboutAttempt + causeOf(err))
+	args := append([]any{"err", errorText(err)}, several("attempts", c.attempts)...)
+	about := c.about(aboutAttempt + cut(causeOf(err)))
 	args = c.further(about, args)
 	if c.due(about).After(time.Now()) {
 		c.log.Debug("still cannot connect", args...)
@@ -121,8 +121,8 @@ func (c *connectionLog) ended(broker string, err error) {
 	if c.losses++; c.losses == 1 {
 		c.since = time.Now()
 	}
-	args := append([]any{"broker", broker, "err", err.Error()}, c.lost()...)
-	about := c.about(aboutLoss + causeOf(err))
+	args := append([]any{"broker", broker, "err", errorText(err)}, c.lost()...)
+	about := c.about(aboutLoss + cut(causeOf(err)))
 	args = c.further(about, args)
 	if !c.logged && c.due(about).After(time.Now()) {
 		c.log.Debug("connection lost", args...)

@@ -3,12 +3,13 @@ package session
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"syscall"
 	"time"
+
+	"topicast/internal/brokerurl"
 )
 
 const (
@@ -34,42 +35,13 @@ const (
 // byte, then each 5 s, three times.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}
 
-var defaultPorts = map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443"}
-
-// parseURL reads the address of a broker.
-func parseURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil {
-		if e, ok := errors.AsType[*url.Error](err); ok {
-			err = e.Err // without the address, which may hold a password
-		}
-		return nil, fmt.Errorf("broker url: %w", err)
-	}
-	switch port, known := defaultPorts[u.Scheme]; {
-	case !known:
-		return nil, fmt.Errorf("broker url %q: unknown scheme %q; use mqtt, mqtts, ws or wss", u.Redacted(), u.Scheme)
-	case u.Hostname() == "":
-		return nil, fmt.Errorf("broker url %q: no host", u.Redacted())
-	case u.User != nil:
-		return nil, fmt.Errorf("broker url %q: credentials in the address would be logged; use username and password_file", u.Redacted())
-	case (u.Scheme == "mqtt" || u.Scheme == "mqtts") && u.Path != "" && u.Path != "/":
-		return nil, fmt.Errorf("broker url %q: %s has no path", u.Redacted(), u.Scheme)
-	case u.Port() == "":
-		u.Host = net.JoinHostPort(u.Hostname(), port)
-	}
-	if u.Path == "/" && u.Scheme != "ws" && u.Scheme != "wss" {
-		u.Path = ""
-	}
-	return u, nil
-}
-
 // dial opens the connection to a broker. Proxies are not used, whatever the
 // environment says (ALL_PROXY, HTTP_PROXY): a bridge that silently took another
 // way to its broker than the one in its configuration would be hard to explain.
 func (s *Session) dial(parent context.Context, u *url.URL) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(parent, dialTimeout)
 	defer cancel()
-	secure := u.Scheme == "mqtts" || u.Scheme == "wss"
+	secure := brokerurl.Secure(u)
 	var config *tls.Config
 	if secure {
 		var err error
@@ -93,7 +65,7 @@ func (s *Session) dial(parent context.Context, u *url.URL) (net.Conn, error) {
 		}
 		conn = over
 	}
-	if u.Scheme == "ws" || u.Scheme == "wss" {
+	if brokerurl.WebSocket(u) {
 		return openWebsocket(ctx, u, conn)
 	}
 	return conn, nil

@@ -22,44 +22,9 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-)
 
-func TestBrokerAddresses(t *testing.T) {
-	for text, want := range map[string]string{
-		"mqtt://broker":             "mqtt://broker:1883",
-		"mqtt://broker/":            "mqtt://broker:1883",
-		"mqtt://192.0.2.1:1884":     "mqtt://192.0.2.1:1884",
-		"mqtts://[2001:db8::1]":     "mqtts://[2001:db8::1]:8883",
-		"ws://broker/":              "ws://broker:80/",
-		"ws://broker/mqtt":          "ws://broker:80/mqtt",
-		"wss://broker:8443/a?b=c":   "wss://broker:8443/a?b=c",
-		"broker:1883":               "error",
-		"127.0.0.1:1883":            "error",
-		"tcp://broker":              "error",
-		"http://broker":             "error",
-		"mqtt://":                   "error",
-		"mqtt://:1883":              "error",
-		"mqtt://broker/path":        "error",
-		"mqtt://user:secret@broker": "error",
-		"mqtt://broker:port":        "error",
-		"":                          "error",
-		"mqtt://u:secret%zz@broker": "error",
-	} {
-		u, err := parseURL(text)
-		switch {
-		case want == "error":
-			if err == nil {
-				t.Errorf("%q taken for %v", text, u)
-			} else if strings.Contains(err.Error(), "secret") {
-				t.Errorf("%q: the error tells the password: %v", text, err)
-			}
-		case err != nil:
-			t.Errorf("%q: %v", text, err)
-		case u.String() != want:
-			t.Errorf("%q: got %s, want %s", text, u, want)
-		}
-	}
-}
+	"topicast/internal/brokerurl"
+)
 
 func TestOptionsAreCheckedAllAtOnce(t *testing.T) {
 	_, err := New(Options{
@@ -150,7 +115,7 @@ func TestAnotherSubprotocolIsRefused(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	u, _ := parseURL("ws" + strings.TrimPrefix(server.URL, "http"))
+	u, _ := brokerurl.Parse("ws" + strings.TrimPrefix(server.URL, "http"))
 	conn, err := (&Session{}).dial(t.Context(), u)
 	if err == nil || !strings.Contains(err.Error(), `subprotocol "chat"`) {
 		t.Errorf("got %v, %v", conn, err)

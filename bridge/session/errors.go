@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 type ProtocolError struct {
 	Clause string // clause ("MQTT-3.3.1-4") or section ("2.2.3") that was broken
 	Text   string // what was wrong
-	Bytes  []byte // the offending bytes, at most the first 16
+	Bytes  []byte // the offending bytes, at most the first 16; none where they do not tell
 }
 
 func (e *ProtocolError) Error() string {
@@ -24,7 +25,12 @@ func (e *ProtocolError) Error() string {
 }
 
 // seen is the part of the text that differs each time though the broker does the same.
-func (e *ProtocolError) seen() string { return fmt.Sprintf(", bytes % x", e.Bytes) }
+func (e *ProtocolError) seen() string {
+	if len(e.Bytes) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", bytes % x", e.Bytes)
+}
 
 // violation copies what it shows of b, for b lies in a buffer that is reused.
 func violation(clause, text string, b []byte) error {
@@ -56,6 +62,22 @@ var (
 	errNoPingresp   = errors.New("the broker gives no sign of life: no pingresp came; it hangs, or the way to it is gone")
 	errStalled      = fmt.Errorf("the broker read nothing for %v", writeTimeout)
 )
+
+// maxErrorText bounds, in bytes, what a line of the log and the state say of an error. The
+// other side words part of it: a certificate can have a name of 100 KB.
+const maxErrorText = 2000
+
+// errorText is the text of an error for people.
+func errorText(err error) string { return cut(err.Error()) }
+
+// cut leaves out the middle of a text that is too long: the end often says what to do.
+func cut(text string) string {
+	if len(text) <= maxErrorText {
+		return text
+	}
+	const half = maxErrorText/2 - 10
+	return strings.ToValidUTF8(text[:half], "") + " […] " + strings.ToValidUTF8(text[len(text)-half:], "")
+}
 
 func errNoAnswer(limit time.Duration) error { return fmt.Errorf("no acknowledgement within %v", limit) }
 

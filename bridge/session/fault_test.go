@@ -162,7 +162,7 @@ func TestNoConnackIsAnError(t *testing.T) {
 		c := start(t, Options{URLs: []string{b.url()}}, b.use)
 		b.accept()
 		begin := time.Now()
-		c.reached("given up", lostWith("no CONNACK within 20s"))
+		c.reached("given up", lostWith("no CONNACK within 20s; is this its MQTT port? mqtts:// is for one with TLS, ws:// for WebSocket"))
 		if d := time.Since(begin); d != connectTimeout {
 			t.Errorf("given up after %v", d)
 		}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"topicast/internal/brokerurl"
 )
 
 // Session is one MQTT session with a broker, kept over as many connections as
@@ -42,7 +44,10 @@ func New(o Options) (*Session, error) {
 	err := o.check()
 	s := &Session{o: o, log: o.Logger}
 	for _, text := range o.URLs {
-		u, e := parseURL(text)
+		u, e := brokerurl.Parse(text)
+		if e != nil {
+			e = fmt.Errorf("broker url: %w", e)
+		}
 		err = errors.Join(err, e)
 		s.urls = append(s.urls, u)
 	}
@@ -129,7 +134,7 @@ func (s *Session) connect(ctx context.Context) (*connection, error) {
 		if err == nil {
 			return conn, nil
 		}
-		all = append(all, fmt.Errorf("%s: %w", u, err))
+		all = append(all, fmt.Errorf("%s: %w", brokerurl.Shown(u), err))
 		if ctx.Err() != nil {
 			break
 		}
@@ -205,7 +210,7 @@ func (s *Session) report(err error) {
 	}
 	s.change(func(state *State) {
 		s.disconnected(state)
-		state.LastErr = err.Error()
+		state.LastErr = errorText(err)
 		state.Attempts, state.Losses = s.connLog.attempts, s.connLog.losses
 		if state.Attempts == 0 {
 			state.LastLoss = state.LastErr

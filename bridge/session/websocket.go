@@ -15,10 +15,10 @@ import (
 
 // openWebsocket asks, over a connection, for a WebSocket with the subprotocol
 // "mqtt" [MQTT-6.0.0-3]. It closes the connection if it fails.
-func openWebsocket(ctx context.Context, u *url.URL, below net.Conn) (net.Conn, error) {
-	stop := context.AfterFunc(ctx, func() { _ = below.Close() }) // the library minds the deadline only
-	bounded := &answerBound{Conn: below, left: maxAnswer}
-	ready := func(context.Context, string, string) (net.Conn, error) { return bounded, nil }
+func openWebsocket(ctx context.Context, u *url.URL, conn net.Conn) (net.Conn, error) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // the library minds the deadline only
+	below := &wire{Conn: conn, left: maxAnswer}
+	ready := func(context.Context, string, string) (net.Conn, error) { return below, nil }
 	dialer := websocket.Dialer{NetDialContext: ready, NetDialTLSContext: ready, Subprotocols: []string{"mqtt"}}
 	ws, response, err := dialer.DialContext(ctx, u.String(), nil)
 	switch over := !stop(); {
@@ -32,10 +32,9 @@ func openWebsocket(ctx context.Context, u *url.URL, below net.Conn) (net.Conn, e
 	// [MQTT-6.0.0-4]; a server that names none at all may still speak it.
 	if p := ws.Subprotocol(); p != "" && p != "mqtt" {
 		_ = ws.Close()
-		return nil, fmt.Errorf("websocket: server chose the subprotocol %q instead of \"mqtt\"", p)
+		return nil, fmt.Errorf("websocket: server chose the subprotocol %.100q instead of \"mqtt\"", p)
 	}
-	bounded.left = unbounded
-	return &websocketConn{Conn: ws}, nil
+	return newWebsocketConn(ws, below), nil
 }
 
 const (
@@ -43,7 +42,17 @@ const (
 	// all of its headers.
 	maxAnswer = 64 << 10
 	unbounded = -1
+
+	// maxFraming bounds what a server sends around the bytes of MQTT: pings, empty messages,
+	// the headers of frames. The library reads on behind those, and they are no sign of life.
+	// Each byte of MQTT makes up for framingRatio, and each second for framingRate: for more
+	// than messages of one byte each need (a header of 2 bytes), and servers that ping.
+	maxFraming   = 64 << 10
+	framingRatio = 16
+	framingRate  = 1 << 10
 )
+
+var errFraming = fmt.Errorf("the broker sends WebSocket frames without MQTT in them (ping, pong, empty messages), without end: %d bytes, and then more than %d in a second", maxFraming, framingRate)
 
 var errLongAnswer = fmt.Errorf("the answer to the request for a WebSocket is longer than %d bytes", maxAnswer)
 
@@ -53,33 +62,53 @@ type notHTTP struct{ answer []byte }
 
 func (e *notHTTP) Error() string { return fmt.Sprintf("not HTTP: %q", e.answer) }
 
-// answerBound is a connection of which no more than left bytes can be read, and only
-// if they are of HTTP.
-type answerBound struct {
+// wire is the connection below a WebSocket. Of the answer to the request for one no more
+// than left bytes can be read, and only if they are of HTTP; then left is unbounded, and
+// what is no MQTT is bounded.
+type wire struct {
 	net.Conn
 	left int
+
+	framing int       // bytes that may come before some of MQTT do
+	at      time.Time // when the time was reckoned in
 }
 
-func (b *answerBound) Read(p []byte) (int, error) {
-	if b.left == unbounded {
-		return b.Conn.Read(p)
+func (w *wire) Read(p []byte) (int, error) {
+	if w.left == unbounded {
+		return w.readFrames(p)
 	}
-	if b.left == 0 {
+	if w.left == 0 {
 		return 0, errLongAnswer
 	}
-	n, err := b.Conn.Read(p[:min(len(p), b.left)])
-	if begin := "HTTP"; b.left == maxAnswer && n > 0 && string(p[:min(n, len(begin))]) != begin[:min(n, len(begin))] {
+	n, err := w.Conn.Read(p[:min(len(p), w.left)])
+	if begin := "HTTP"; w.left == maxAnswer && n > 0 && string(p[:min(n, len(begin))]) != begin[:min(n, len(begin))] {
 		return 0, &notHTTP{bytes.Clone(p[:min(n, 16)])}
 	}
-	b.left -= n
+	w.left -= n
 	return n, err
 }
 
+func (w *wire) readFrames(p []byte) (int, error) {
+	if w.framing < 0 {
+		now := time.Now()
+		w.add(int(min(now.Sub(w.at), time.Hour).Seconds() * framingRate))
+		if w.at = now; w.framing < 0 {
+			return 0, errFraming
+		}
+	}
+	n, err := w.Conn.Read(p)
+	w.framing -= n
+	return n, err
+}
+
+// add lets so many bytes more come.
+func (w *wire) add(n int) { w.framing = min(w.framing+n, maxFraming) }
+
 // Write says, where the server has closed the connection, what it said before.
-func (b *answerBound) Write(p []byte) (int, error) {
-	n, err := b.Conn.Write(p)
-	if b.left != unbounded && err != nil && reset(err) {
-		if _, e := b.Conn.Read(make([]byte, 1)); alertCause(e) != nil {
+func (w *wire) Write(p []byte) (int, error) {
+	n, err := w.Conn.Write(p)
+	if w.left != unbounded && err != nil && reset(err) {
+		if _, e := w.Conn.Read(make([]byte, 1)); alertCause(e) != nil {
 			err = e
 		}
 	}
@@ -87,25 +116,47 @@ func (b *answerBound) Write(p []byte) (int, error) {
 }
 
 // NetConn is the connection below.
-func (b *answerBound) NetConn() net.Conn { return b.Conn }
+func (w *wire) NetConn() net.Conn { return w.Conn }
 
 // websocketConn makes a stream of the messages of a WebSocket: MQTT does not care
 // where one ends [MQTT-6.0.0-2].
 type websocketConn struct {
 	*websocket.Conn
+	below   *wire
 	message io.Reader // the one that is being read; nil: none
+}
+
+func newWebsocketConn(ws *websocket.Conn, below *wire) *websocketConn {
+	below.left, below.framing, below.at = unbounded, maxFraming, time.Now()
+	// That of the library gives the broker one second to read the answer, and then
+	// ends the connection with a bare timeout.
+	ws.SetPingHandler(func(data string) error {
+		err := ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(writeTimeout))
+		switch {
+		case errors.Is(err, websocket.ErrCloseSent):
+			return nil
+		case timedOut(err):
+			return errStalled
+		}
+		return err
+	})
+	return &websocketConn{Conn: ws, below: below}
 }
 
 func (c *websocketConn) Read(p []byte) (int, error) {
 	for {
 		if c.message == nil {
-			_, message, err := c.NextReader()
-			if err != nil {
+			kind, message, err := c.NextReader()
+			switch {
+			case err != nil:
 				return 0, err
+			case kind != websocket.BinaryMessage:
+				return 0, violation("MQTT-6.0.0-1", "MQTT in a WebSocket message of text, not of bytes", nil)
 			}
 			c.message = message
 		}
 		n, err := c.message.Read(p)
+		c.below.add(framingRatio * n)
 		if err == io.EOF {
 			c.message = nil
 			if err = nil; n == 0 {

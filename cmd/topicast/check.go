@@ -155,7 +155,7 @@ func checkFile(cfg *configs.Config, h *host, r *checkReport, out, errOut io.Writ
 		notes = r.add(scopeHost, severityNote, located(cfg, h.examineBuffers(cfg.Table)))
 	}
 	send, receive := cfg.Table.Send(), cfg.Table.Receive()
-	fmt.Fprintf(out, "%s: broker %s, as %s\n\n", cfg.File, strings.Join(cfg.Broker.URLs, ", "), cfg.Broker.ClientID)
+	fmt.Fprintf(out, "%s: broker %s, as %s\n\n", cfg.File, cfg.Broker.URLs.Shown(), cfg.Broker.ClientID)
 	// The output is watched.
 	if len(send) > 0 {
 		_ = printSend(out, cfg, h)

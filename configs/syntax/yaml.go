@@ -36,7 +36,7 @@ func parseAnyYAML(data []byte, keys Keys) (Node, *Error) {
 	} else if !errors.Is(err, io.EOF) {
 		return Node{}, yamlSyntaxError(data, keys, err)
 	}
-	c := yamlConverter{anchors: make(map[*yaml.Node]*Node)}
+	c := yamlConverter{anchors: make(map[*yaml.Node]*Node), keys: keys}
 	root := c.convert(document.Content[0])
 	return root, c.err
 }
@@ -45,6 +45,16 @@ func parseAnyYAML(data []byte, keys Keys) (Node, *Error) {
 type yamlConverter struct {
 	anchors map[*yaml.Node]*Node // what aliases mean; nil while it is being converted
 	err     *Error               // the first fault
+	keys    Keys
+	secret  bool // what is converted must not be shown
+}
+
+// shown is a word of the file for an error.
+func (c *yamlConverter) shown(sign, word string) string {
+	if c.secret {
+		return sign + "…"
+	}
+	return sign + word
 }
 
 func (c *yamlConverter) convert(y *yaml.Node) Node {
@@ -64,7 +74,7 @@ func (c *yamlConverter) convert(y *yaml.Node) Node {
 	default:
 		n.Kind, n.Text = yamlKind(y.Tag), y.Value // the library has filled in the tag
 		if c.err == nil && strings.HasPrefix(y.Tag, "!") && !strings.HasPrefix(y.Tag, "!!") {
-			c.fail(n.At, fmt.Errorf("%s is %w", y.Tag, ErrTag))
+			c.fail(n.At, fmt.Errorf("%s is %w", c.shown("!", y.Tag[1:]), ErrTag))
 			c.err.Hint = "write the value itself"
 		}
 	}
@@ -82,7 +92,7 @@ func (c *yamlConverter) alias(y *yaml.Node) Node {
 		c.anchors[y.Alias] = known
 	}
 	if known == nil {
-		c.fail(yamlPlace(y), fmt.Errorf("*%s stands for a value that it is itself a part of", y.Value))
+		c.fail(yamlPlace(y), fmt.Errorf("%s stands for a value that it is itself a part of", c.shown("*", y.Value)))
 		return Node{}
 	}
 	return *known
@@ -101,7 +111,10 @@ func (c *yamlConverter) mapping(n *Node, y *yaml.Node) {
 		case key.Kind != yaml.ScalarNode:
 			c.fail(yamlPlace(key), errors.New("a key is not a word"))
 		default:
+			was := c.secret
+			c.secret = was || c.keys.Secret != nil && c.keys.Secret(key.Value)
 			n.Entries = append(n.Entries, Entry{key.Value, yamlPlace(key), c.convert(value)})
+			c.secret = was
 		}
 	}
 	for _, m := range merged {
