@@ -67,13 +67,13 @@ func causeOf(err error) string {
 	if e, ok := errors.AsType[*ProtocolError](err); ok {
 		text = strings.Replace(text, e.seen(), "", 1)
 	}
-	return withoutPort(cut(text))
+	return withoutPort(text)
 }
 
 // localEnd is this side's end of a connection, in what package net says.
 var localEnd = regexp.MustCompile(`\S+:\d+->`)
 
-func withoutPort(text string) string { return localEnd.ReplaceAllString(text, "") }
+func withoutPort(text string) string { return localEnd.ReplaceAllString(cut(text), "") }
 
 // explain gives words to an error that was met on the way to an address.
 func explain(ctx context.Context, u *url.URL, err error) error {

@@ -201,7 +201,7 @@ func TestWhatIsGoneIsGivenBackUntilTheBrokerHasSaidSo(t *testing.T) {
 		p = b.greet(true, 0)
 		p.asksFor("stays")
 		expect[*packets.UnsubscribePacket](p) // and no answer
-		time.Sleep(subackTimeout + retryRefused + time.Second)
+		time.Sleep(subackTimeout + retryUnanswered + time.Second)
 		p.givesBack("goes")
 		if !strings.Contains(c.log.String(), "no answer to UNSUBSCRIBE") {
 			t.Error("nothing in the log")

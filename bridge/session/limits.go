@@ -29,7 +29,7 @@ import (
 const (
 	// firstProbe is when one of the filters that are left out is asked for again. Where
 	// that ends the connection the time doubles, up to maxProbe.
-	firstProbe = time.Minute
+	firstProbe = 10 * time.Second
 	maxProbe   = time.Hour
 
 	// allRefused is how many different filters have to end connections, one by one, with
@@ -261,7 +261,7 @@ func (r closeRecord) outText() string {
 // leaveOut sets when one of those left out is asked for again.
 func (l *limits) leaveOut() {
 	l.probeDelay = max(l.probeDelay, firstProbe)
-	l.probeAt = time.Now().Add(l.probeDelay - retryRefused/2) // rounds are that far apart
+	l.probeAt = time.Now().Add(l.probeDelay)
 }
 
 // probed sets when the next one is, for the last was granted or not.

@@ -174,7 +174,7 @@ func (s *Session) keep(ctx context.Context, conn *connection) error {
 	if cautious && !conn.isOver(ctx) {
 		s.outbox.attach(conn.mqtt, conn.present)
 	}
-	retry := time.NewTicker(retryRefused)
+	retry := time.NewTimer(s.subscriber.limits.untilRetry(time.Now()))
 	defer retry.Stop()
 	lasts := time.NewTimer(time.Until(s.connLog.next()))
 	defer lasts.Stop()
@@ -188,10 +188,12 @@ func (s *Session) keep(ctx context.Context, conn *connection) error {
 			s.change(func(state *State) { state.Losses, state.LastLoss = 0, "" })
 		case <-retry.C:
 			s.retry(ctx, conn)
+			retry.Reset(s.subscriber.limits.untilRetry(time.Now()))
 		case <-s.wake:
 			if s.subscribe(ctx, conn, false, false); !conn.isOver(ctx) {
 				s.change(func(*State) {})
 			}
+			retry.Reset(s.subscriber.limits.untilRetry(time.Now()))
 		case <-conn.lost:
 			return s.connectionLost(conn, time.Since(start))
 		case <-ctx.Done():

@@ -170,5 +170,5 @@ func (l *limits) later(r *round, news bool) {
 	default:
 		return
 	}
-	l.retryAt = r.begin.Add(l.pause - retryRefused/2) // rounds are that far apart
+	l.retryAt = time.Now().Add(l.pause)
 }

@@ -17,9 +17,13 @@ const (
 	// before it [MQTT-3.8.4-1], and many of them over a slow line.
 	subackTimeout = 60 * time.Second
 
+	// retryUnanswered is when what the broker gave no answer to is asked for again.
+	retryUnanswered = 60 * time.Second
+
 	// retryRefused is when a refused filter is asked for again, for what a broker
-	// allows can change. It doubles up to maxRetryRefused while that is in vain.
-	retryRefused    = 60 * time.Second
+	// allows can change, and one that was ill may be well again. It doubles up to
+	// maxRetryRefused while that is in vain.
+	retryRefused    = 5 * time.Second
 	maxRetryRefused = 10 * time.Minute
 
 	// maxNamed bounds the filters that one line of the log names.
@@ -71,12 +75,22 @@ func (s *Session) subscribe(ctx context.Context, conn *connection, again, probe 
 		gave, all := s.unsubscribeAll(ctx, conn, version)
 		did = did || gave
 		more = all && probe && s.probe(ctx, conn, &r)
+		did = did || more
 	}
 	if conn.isOver(ctx) {
 		return false
 	}
 	s.logResults(conn.broker, &r)
 	return did
+}
+
+// untilRetry is how long it is until the next round.
+func (l *limits) untilRetry(now time.Time) time.Duration {
+	until := min(retryUnanswered, l.retryAt.Sub(now))
+	if l.probeDelay > 0 {
+		until = min(until, l.probeAt.Sub(now))
+	}
+	return max(until, time.Second)
 }
 
 // retry is a round some time after the one before it.
