@@ -281,7 +281,8 @@ func sessionOptions(b configs.Broker, log *slog.Logger) session.Options {
 	return o
 }
 
-// newLogger logs to w as the section log asks. level can be changed later.
+// newLogger logs to w as the section log asks, within the bound of limited. level can be
+// changed later.
 func newLogger(w io.Writer, l configs.Log, level *slog.LevelVar) *slog.Logger {
 	level.Set(l.Level)
 	o := &slog.HandlerOptions{Level: level}
@@ -292,7 +293,7 @@ func newLogger(w io.Writer, l configs.Log, level *slog.LevelVar) *slog.Logger {
 		return slog.NewTextHandler(w, o)
 	}
 	if j, ok := w.(journal); ok {
-		return slog.New(newJournalHandler(j, handler))
+		return slog.New(newLimited(newJournalHandler(j, handler)))
 	}
-	return slog.New(handler(w))
+	return slog.New(newLimited(handler(w)))
 }

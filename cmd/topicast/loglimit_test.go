@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"topicast/configs"
+)
+
+// limitedLog is a log as topicast run has it, and what was logged.
+func limitedLog() (*slog.Logger, *bytes.Buffer) {
+	var out bytes.Buffer
+	return newLogger(&out, configs.Log{Level: slog.LevelDebug, Format: configs.FormatText}, new(slog.LevelVar)), &out
+}
+
+// However often something is said, it takes few lines a minute, other messages have their
+// own, and how many were left out is told.
+func TestLinesOfOneMessageAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, out := limitedLog()
+		for i := range 1000 {
+			log.With("rule", i).Warn("the same")
+			log.Debug("a detail")
+		}
+		log.Info("another")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		count := func(what string) int { return strings.Count(out.String(), what) }
+		if count(`msg="the same"`) != maxLines || count("msg=another") != 1 || count("a detail") != 1000 {
+			t.Errorf("%d lines, %d of another, %d of debug", count(`msg="the same"`), count("msg=another"), count("a detail"))
+		}
+		if count(`level=WARN msg="lines were left out`) != 1 || count(`of="the same" lines=950`) != 1 {
+			t.Errorf("not told:\n%s", out)
+		}
+		for range 30 { // a line a second: the rest of the minute is told at its end
+			log.Warn("the same")
+			time.Sleep(time.Second)
+		}
+		if count(`msg="the same"`) != maxLines || count("lines were left out") != 1 {
+			t.Errorf("within the minute:\n%s", out)
+		}
+		time.Sleep(linesEvery)
+		synctest.Wait()
+		if count(`lines=30`) != 1 {
+			t.Errorf("at the end of the minute:\n%s", out)
+		}
+		log.Warn("the same")
+		if count(`msg="the same"`) != maxLines+1 {
+			t.Error("the next minute has no lines")
+		}
+	})
+}
+
+// Messages that the other side makes up are few lines too, and take little memory.
+func TestMessagesThatAreMadeUpAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, out := limitedLog()
+		for i := range 100 * maxMessages {
+			log.Warn(fmt.Sprint("made up ", i))
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := strings.Count(out.String(), "\n"); n > maxMessages+maxLines+1 || !strings.Contains(out.String(), `of="of other messages"`) {
+			t.Errorf("%d lines", n)
+		}
+	})
+}
