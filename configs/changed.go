@@ -5,6 +5,9 @@ import "reflect"
 // SameFile reports whether both were loaded from the same content.
 func (c *Config) SameFile(other *Config) bool { return c.sum == other.sum }
 
+// HasSum reports whether it was loaded from the content that Watch reported with sum.
+func (c *Config) HasSum(sum uint64) bool { return c.sum == sum }
+
 // Changed names the keys outside the rules whose values differ between the two,
 // in the order of the sections: broker.url, web.listen.
 func (c *Config) Changed(other *Config) (paths []string) {

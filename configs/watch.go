@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"bytes"
 	"context"
 	"hash/maphash"
 	"os"
@@ -12,9 +13,15 @@ import (
 )
 
 const (
-	// debounce is how long a file must be left alone before it is read, since an
-	// editor or a script writes it in several steps.
+	// debounce is how long a file that was put in the place of another must be left alone
+	// before it is read: whoever does so has written all of it before.
 	debounce = 200 * time.Millisecond
+
+	// settle is how long one must be left alone that is written in place, since an editor,
+	// a script or a copy over the network does so in several steps; and unfinished how long
+	// if its last line has no end, which is then probably half a line.
+	settle     = 3 * time.Second
+	unfinished = 10 * time.Second
 
 	// watchEvery is how often the file is looked at without a notification: for
 	// folders that come back, network file systems, symbolic links far away, and
@@ -25,10 +32,12 @@ const (
 // Watch calls changed whenever the file that c was loaded from has got another
 // content, until ctx ends. What happened before the call counts too. A file that
 // is touched, or written with the same content, has not changed, and one that is
-// away is waited for. Passwords and certificates are not watched, since they are
-// read anew whenever they are needed.
-func (c *Config) Watch(ctx context.Context, changed func()) {
-	w := watcher{file: c.File, sum: c.sum, changed: changed, debounce: debounce, every: watchEvery}
+// away is waited for. One that is written in place is reported when it was left alone for
+// 3 s, or for 10 s where its last line has no end: half of it may be a configuration too,
+// with fewer rules. Passwords and certificates are not watched, since they are read anew
+// whenever they are needed. changed gets what HasSum of a Config of that content takes.
+func (c *Config) Watch(ctx context.Context, changed func(sum uint64)) {
+	w := watcher{file: c.File, sum: c.sum, changed: changed, debounce: debounce, settle: settle, every: watchEvery}
 	w.run(ctx)
 }
 
@@ -36,11 +45,14 @@ func (c *Config) Watch(ctx context.Context, changed func()) {
 // the place of the old one, and Kubernetes swaps a symbolic link on the way to it
 // (..data); a watch on the file itself would stay with the old one.
 type watcher struct {
-	file            string
-	sum             uint64      // of the content that was reported last
-	seen            os.FileInfo // of the file when it was last looked at, nil if it was away
-	changed         func()
-	debounce, every time.Duration
+	file    string
+	sum     uint64      // of the content that was reported last
+	seen    os.FileInfo // of the file when it was last looked at, nil if it was away
+	moves   time.Time   // when it was seen to be another one, or written to
+	inPlace bool        // it was written to where it is, since it was last looked into
+	changed func(sum uint64)
+
+	debounce, settle, every time.Duration
 
 	notify  *fsnotify.Watcher // nil where the system has no more of them
 	folders []string          // that notify watches
@@ -57,7 +69,7 @@ func (w *watcher) run(ctx context.Context) {
 	defer poll.Stop()
 	w.follow()
 	w.moved()
-	quiet := time.NewTimer(w.debounce) // for what happened before
+	quiet := time.NewTimer(w.settle) // for what happened before
 	defer quiet.Stop()
 	for {
 		select {
@@ -65,20 +77,24 @@ func (w *watcher) run(ctx context.Context) {
 			return
 		case e := <-events:
 			// Another file of the folder may be written without end.
-			if w.moved() || filepath.Base(e.Name) == filepath.Base(w.file) {
-				quiet.Reset(w.debounce)
+			moved, ours := w.moved(), filepath.Base(e.Name) == filepath.Base(w.file)
+			w.inPlace = w.inPlace || ours && e.Has(fsnotify.Write)
+			if moved || ours {
+				quiet.Reset(w.pause())
 			}
 		case <-lost: // more events than the kernel could hold
-			quiet.Reset(w.debounce)
+			w.inPlace = true // perhaps
+			quiet.Reset(w.pause())
 		case <-poll.C:
 			w.follow() // first: what changes from here on is reported
 			if w.moved() {
-				quiet.Reset(w.debounce)
+				w.inPlace = true // perhaps: nothing told how it came
+				quiet.Reset(w.pause())
 			}
 		case <-quiet.C:
 			w.follow()
 			if w.moved() || !w.look() {
-				quiet.Reset(w.debounce)
+				quiet.Reset(w.pause())
 			}
 		}
 	}
@@ -106,6 +122,14 @@ func (w *watcher) follow() {
 	w.folders = wanted
 }
 
+// pause is how long the file is to be left alone before it is looked into.
+func (w *watcher) pause() time.Duration {
+	if w.inPlace {
+		return w.settle
+	}
+	return w.debounce
+}
+
 // moved reports whether the path leads to another file, or one written to, since it
 // was last asked.
 func (w *watcher) moved() bool {
@@ -116,11 +140,17 @@ func (w *watcher) moved() bool {
 		return last != nil
 	}
 	w.seen = now
-	return last == nil || !os.SameFile(last, now) || last.Size() != now.Size() || !last.ModTime().Equal(now.ModTime())
+	other := last == nil || !os.SameFile(last, now)
+	if !other && last.Size() == now.Size() && last.ModTime().Equal(now.ModTime()) {
+		return false
+	}
+	w.inPlace, w.moves = !other, time.Now()
+	return true
 }
 
 // look reads the file, and notifies if its content is another. It returns
-// false if the file was written to meanwhile: what was read may be a part of it.
+// false if the file was written to meanwhile, or is not finished: what was read may be a
+// part of it.
 func (w *watcher) look() bool {
 	if w.seen == nil || !w.seen.Mode().IsRegular() {
 		return true // away, or a pipe that would be waited for
@@ -133,9 +163,13 @@ func (w *watcher) look() bool {
 		return true // not ours to read; a change of that comes as an event
 	}
 	if sum := sumOf(data); sum != w.sum {
+		if w.inPlace && !bytes.HasSuffix(data, []byte("\n")) && time.Since(w.moves) < unfinished {
+			return false
+		}
 		w.sum = sum
-		w.changed()
+		w.changed(sum)
 	}
+	w.inPlace = false
 	return true
 }
 

@@ -38,15 +38,15 @@ func watch(t *testing.T, file string, every time.Duration) *watched {
 		t.Fatal(err)
 	}
 	calls := make(chan uint64, 100)
-	w := watcher{file: c.File, sum: c.sum, debounce: 100 * time.Millisecond, every: every}
-	w.changed = func() { calls <- w.sum }
+	w := watcher{file: c.File, sum: c.sum, debounce: 100 * time.Millisecond, settle: 200 * time.Millisecond, every: every}
+	w.changed = func(sum uint64) { calls <- sum }
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
 		w.run(t.Context())
 	}()
 	t.Cleanup(func() { <-over })
-	time.Sleep(2 * w.debounce) // so that what the test does is not taken for what was before
+	time.Sleep(2 * w.settle) // so that what the test does is not taken for what was before
 	return &watched{t: t, debounce: w.debounce, calls: calls}
 }
 
@@ -259,7 +259,7 @@ func TestWatchTellsOfWhatHappenedSinceTheFileWasLoaded(t *testing.T) {
 	must(t, err)
 	put(t, file, newContent)
 	calls := make(chan struct{}, 1)
-	go c.Watch(t.Context(), func() { calls <- struct{}{} })
+	go c.Watch(t.Context(), func(uint64) { calls <- struct{}{} })
 	select {
 	case <-calls:
 	case <-time.After(10 * time.Second):
@@ -289,10 +289,80 @@ func TestWatchDoesNotTellOfHalfAFile(t *testing.T) {
 	put(t, file, oldContent)
 	c, err := Load(file, nil)
 	must(t, err)
-	w := watcher{file: c.File, sum: c.sum, changed: func() { t.Error("told of an empty file") }}
+	w := watcher{file: c.File, sum: c.sum, changed: func(uint64) { t.Error("told of an empty file") }}
 	w.moved()
 	put(t, file, "")
 	if w.look() {
 		t.Error("an empty file was taken for what was written")
 	}
+}
+
+// A file that is written in place is left alone for longer than one that was put there
+// whole, which is taken at once.
+func TestWhatIsWrittenInPlaceIsWaitedForLonger(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "topicast.yaml")
+	put(t, file, oldContent)
+	w := watcher{file: file, debounce: debounce, settle: settle}
+	w.moved()
+	for _, c := range []struct {
+		how    string
+		change func()
+		want   time.Duration
+	}{
+		{"written in place", func() { put(t, file, newContent) }, settle},
+		{"another put in its place", func() {
+			put(t, file+".new", oldContent)
+			must(t, os.Rename(file+".new", file))
+		}, debounce},
+		{"written to after that", func() { put(t, file, newContent) }, settle},
+	} {
+		c.change()
+		if moved, got := w.moved(), w.pause(); !moved || got != c.want {
+			t.Errorf("%s: %v, %v, want %v", c.how, moved, got, c.want)
+		}
+	}
+}
+
+// The first part of a file may be a configuration too; it ends within a line, most of the
+// time. It is given more time, and not for ever.
+func TestHalfALineIsWaitedFor(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "topicast.yaml")
+	put(t, file, oldContent)
+	told := 0
+	w := watcher{file: file, sum: sumOf([]byte(oldContent)), changed: func(uint64) { told++ }}
+	w.moved()
+	put(t, file, "send: [{filter: a, group: '239.1.1.1:5000', interface: lo}]")
+	w.moved()
+	if w.look() || told != 0 {
+		t.Fatal("it is taken at once")
+	}
+	w.moves = time.Now().Add(-unfinished)
+	if !w.look() || told != 1 {
+		t.Error("it is never taken")
+	}
+	put(t, file, newContent)
+	w.moved()
+	if !w.look() || told != 2 {
+		t.Error("one that ends with its line is not taken")
+	}
+}
+
+// A file that is written in two parts is taken once, whole.
+func TestWatchTakesAFileThatIsWrittenInTwoPartsOnce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "topicast.yaml")
+	put(t, file, oldContent)
+	w := watch(t, file, seldom)
+	first := "send:\n  - {filter: a, group: '239.1.1.1:5000', interface: lo}\n"
+	whole := first + "  - {filter: b, group: '239.1.1.2:5000', interface: lo}\n"
+	began := time.Now()
+	f, err := os.Create(file)
+	must(t, err)
+	defer f.Close()
+	for _, part := range []string{first, whole[len(first):]} {
+		_, err := f.WriteString(part)
+		must(t, err)
+		time.Sleep(w.debounce + w.debounce/2) // longer than what was put there whole is left alone
+	}
+	w.step(began.Add(3 * w.debounce))
+	w.told(whole)
 }

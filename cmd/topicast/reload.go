@@ -46,19 +46,21 @@ type reloading struct {
 	started *configs.Config // whose sections are in force until the end
 	current *configs.Config // whose rules are in force
 	failure string          // why the last one was not taken; "" if it was
+	told    uint64          // the content that the watch has found last; 0: none
 }
 
 // run reloads whenever it is asked to, until ctx ends.
 func (r *reloading) run(ctx context.Context) {
-	changed := make(chan struct{}, 1)
+	changed := make(chan uint64, 1)
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	watching.Go(func() {
-		r.started.Watch(ctx, func() {
+		r.started.Watch(ctx, func(sum uint64) {
 			select {
-			case changed <- struct{}{}:
-			default: // it is told already
+			case <-changed: // of before, which is no more
+			default:
 			}
+			changed <- sum
 		})
 	})
 	for {
@@ -67,7 +69,7 @@ func (r *reloading) run(ctx context.Context) {
 			return
 		case <-r.hangup:
 			r.reload(ctx, true)
-		case <-changed:
+		case r.told = <-changed:
 			r.reload(ctx, false)
 		}
 	}
@@ -81,6 +83,9 @@ func (r *reloading) reload(ctx context.Context, asked bool) {
 	known := r.known(cfg, err)
 	if !asked && known {
 		return
+	}
+	if !asked && err == nil && r.told != 0 && !cfg.HasSum(r.told) {
+		return // it is being written to again, which the watch will tell
 	}
 	r.manager.reloading()
 	var changes mapping.Changes

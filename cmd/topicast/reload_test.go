@@ -309,6 +309,17 @@ func TestTheFaultOfARefusedStartIsSaidOnce(t *testing.T) {
 	}
 }
 
+// What the watch has seen whole may be written to again before it is loaded.
+func TestWhatIsBeingWrittenAgainIsNotTaken(t *testing.T) {
+	r := newReloadTest(t, oneRule)
+	r.write(twoRules)
+	r.reloading.told = 1 // of another content
+	r.reload(t.Context(), false)
+	r.toldNothing()
+	r.reload(t.Context(), true) // a signal means now
+	r.told("reload 2$")
+}
+
 func TestAReloadNamesTheRulesThatAreNotAsBefore(t *testing.T) {
 	r := newReloadTest(t, twoRules)
 	r.write(oneRule + "  - {filter: b, group: \"239.1.2.3:5000\", source: 127.0.0.1, ttl: 2}\n  - {filter: c, group: \"239.1.2.3:5000\", source: 127.0.0.1}\n")

@@ -33,8 +33,9 @@ func newRunCommand() *cobra.Command {
 		Short: "Run the bridge",
 		Long: `Run the bridge until it is told to stop (SIGTERM, SIGINT).
 
-A changed configuration file is taken over while it runs, by itself or at once on
-SIGHUP: rules that are as before are not disturbed. A file with a fault changes
+A changed configuration file is taken over while it runs, by itself, when it has been
+left alone for 3 s (10 s if it ends within a line) or another was put in its place,
+or at once on SIGHUP: rules that are as before are not disturbed. A file with a fault changes
 nothing, and the log says what is wrong with it. The rules and log.level are taken
 over; the other sections take effect at the next start, and the log names the keys.
 
