@@ -46,6 +46,9 @@ func (b *Bridge) watch(ctx context.Context) {
 			b.receive.NoteDrops(at)
 			b.receive.CountDrops()
 			continue
+		case <-b.send.RoomAgain():
+			b.send.RequestRedelivery(time.Now(), b.session.Repeat)
+			continue
 		case <-expire.C:
 			b.send.ExpireOld()
 			b.receive.ExpireOld()

@@ -53,6 +53,7 @@ type Path struct {
 	unstored        atomic.Bool       // the disk has turned something away that is still to go there
 	latency         account.Histogram // from handed over by the session to taken by the kernel
 	working         atomic.Pointer[Generation]
+	roomAgain       chan struct{} // holds one: there is room for what the broker is to repeat
 
 	// Of the goroutine that does what is done now and then (watch.go).
 	repeatFrom time.Time // the broker is not to repeat messages before
@@ -174,7 +175,7 @@ func New(o Options) *Path {
 	p := &Path{
 		log: o.Log, lastSent: o.LastSent, budget: o.Budget, own: o.Own, guard: o.Guard, repeats: o.Repeats,
 		open: o.Open, lookNow: o.LookNow, settled: o.Settled,
-		routes: make(map[string]*route), flows: make(map[flowKey]*flow), pendingAcks: make(map[int32]*pendingAck),
+		routes: make(map[string]*route), flows: make(map[flowKey]*flow), pendingAcks: make(map[int32]*pendingAck), roomAgain: make(chan struct{}, 1),
 	}
 	if o.Spool != nil {
 		p.spill = spill.New(spill.Options{Spool: o.Spool, Log: o.Log, MaxAge: o.MaxAge, Kinds: []string{spill.Sent}, Losses: p.removed.Losses})

@@ -36,9 +36,15 @@ type sender struct {
 // start begins a process with a spool in a folder, none if that is "".
 func start(t *testing.T, dir string, rules ...mapping.SendRule) *sender {
 	t.Helper()
+	return startWith(t, fake.Plenty, dir, rules...)
+}
+
+// startWith is start with so much memory for what waits.
+func startWith(t *testing.T, queue int64, dir string, rules ...mapping.SendRule) *sender {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	n := &fake.Network{}
-	s := &sender{network: n, budget: account.NewMemBudget(fake.Plenty), working: new(send.Generation), ctx: ctx}
+	s := &sender{network: n, budget: account.NewMemBudget(queue), working: new(send.Generation), ctx: ctx}
 	if dir != "" {
 		var err error
 		if s.spool, err = spool.Open(spool.Options{Dir: dir, MaxSize: 16 << 20}); err != nil {
@@ -252,5 +258,27 @@ func TestTheLossesOfRemovedRulesShow(t *testing.T) {
 	s.reload(t, fake.SendRule(t, "old", "t", "239.1.1.1:5000"))
 	if got := s.working.Rules[0].Of(account.DropRemoved); got != 20 || removed() != 0 {
 		t.Errorf("back, it has %d, and of rules that are gone there are %d; want 20 and none", got, removed())
+	}
+}
+
+// What stays with the broker for want of room is asked for as soon as there is some.
+func TestRoomForWhatTheBrokerIsToRepeatIsToldAtOnce(t *testing.T) {
+	s := startWith(t, 64<<10, "", fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	s.up(t, 0)
+	socket := s.network.LastSocket()
+	socket.Allow(0, nil)
+	<-socket.Free
+	s.numbered("t", 0, 999)
+	select {
+	case <-s.RoomAgain():
+		t.Error("there is no room yet")
+	default:
+	}
+	socket.Allow(1000, nil)
+	<-s.RoomAgain()
+	asked := 0
+	s.RequestRedelivery(time.Now(), func() { asked++ })
+	if asked != 1 {
+		t.Errorf("asked %d times for what there was no room for", asked)
 	}
 }

@@ -117,6 +117,16 @@ func rebind(ctx context.Context, bindings []*binding, interfaces []multicast.Int
 	g.Wait()
 }
 
+// RoomAgain is told when there is room for what RequestRedelivery asks for.
+func (p *Path) RoomAgain() <-chan struct{} { return p.roomAgain }
+
+func (p *Path) tellRoom() {
+	select {
+	case p.roomAgain <- struct{}{}:
+	default: // it is told already
+	}
+}
+
 // RequestRedelivery has the broker repeat what there was no room for, once there is: it does
 // so on a new connection. What still waits then is repeated as well.
 func (p *Path) RequestRedelivery(now time.Time, repeat func()) {

@@ -243,6 +243,7 @@ func (o *outbox) acknowledge(answers []pubAck, release func(id uint16) error) (o
 	for i := range o.flows {
 		o.popDelivered(&o.flows[i])
 	}
+	o.flows[1].grow()
 	for i := range o.flows { // each leaves the other room
 		opened = opened || o.flows[i].next < o.writableEnd(i)
 	}

@@ -102,6 +102,9 @@ func (s *Session) Run(ctx context.Context) error {
 			return nil
 		}
 		s.report(err)
+		if errors.Is(err, errRepeat) {
+			continue // the broker has done nothing wrong, and what it is to repeat waits for nothing else
+		}
 		select {
 		case <-time.After(s.backoff.delay()):
 		case <-ctx.Done():

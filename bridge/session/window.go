@@ -1,5 +1,7 @@
 package session
 
+import "time"
+
 // Publications of QoS 1 and of QoS 2 flow beside each other, each in its order, which
 // is all that MQTT asks for: messages of one topic and one quality of service
 // [MQTT-4.6.0-6]. One of QoS 1 may overtake one of QoS 2 on the same topic, never
@@ -17,7 +19,9 @@ package session
 // bounds both flows together, has to be set for it. A broker that closes instead is
 // found out: each connection that it closes with more of them unanswered than were ever
 // answered together halves the window. With QoS 1 beside them it has to be one less than
-// what was answered.
+// what was answered. It may also have closed for another reason, as a restart: so a window
+// that is used, and answered, grows again by one after a time, which doubles with each
+// connection that ends so.
 
 // qos2Window is how many publications of QoS 2 may be on their way at first. They are
 // counted up to PUBCOMP, so never fewer than the broker counts.
@@ -28,16 +32,19 @@ const qos2Window = 19
 type flow struct {
 	ring
 	poison       poisonSearch
-	provenWindow uint64   // QoS 2: the most that awaited a PUBREC together, and got it
-	rewriteEnd   uint64   // the number up to which they had been written when this connection began
-	leftover     leftover // QoS 2
-	copied       uint64   // the number up to which there are copies of them, as far as there can be; see rescue.go
+	provenWindow uint64 // QoS 2: the most that awaited a PUBREC together, and got it
+	mostWindow   uint64 // the window at first
+	growAfter    time.Duration
+	growAt       time.Time // when a window that is smaller grows
+	rewriteEnd   uint64    // the number up to which they had been written when this connection began
+	leftover     leftover  // QoS 2
+	copied       uint64    // the number up to which there are copies of them, as far as there can be; see rescue.go
 
 	looks [late]uint64 // the number up to which there were any at each of the last looks
 }
 
 func newFlow(ids idRange, window int) flow {
-	f := flow{ring: newRing(ids), poison: newPoisonSearch(uint64(window))}
+	f := flow{ring: newRing(ids), poison: newPoisonSearch(uint64(window)), mostWindow: uint64(window)}
 	f.copied = f.head
 	return f
 }
@@ -130,7 +137,33 @@ func (o *outbox) shrink() (were, window int) {
 		f.poison.full = max(f.provenWindow, n/2)
 	}
 	f.poison.window = min(f.poison.window, f.poison.full)
+	f.growAfter = min(max(2*f.growAfter, firstGrow), maxGrow)
+	f.growAt = time.Now().Add(f.growAfter)
 	return int(n), int(f.poison.full)
+}
+
+// How long a smaller window stays as it is: at first, and at most, as each try to find
+// that the broker takes no more costs a connection.
+const (
+	firstGrow = time.Minute
+	maxGrow   = 24 * time.Hour
+)
+
+// grow makes a window that was made smaller one larger, where the broker has answered as
+// many as it has, and for long enough. Callers hold mu.
+func (f *flow) grow() {
+	s := &f.poison
+	if s.full >= f.mostWindow || f.provenWindow < s.full || time.Now().Before(f.growAt) {
+		return
+	}
+	if s.window == s.full {
+		s.window++
+	}
+	s.full++
+	f.growAt = time.Now().Add(f.growAfter)
+	if s.full == f.mostWindow {
+		f.growAfter = 0
+	}
 }
 
 // mostAwaiting is the most that awaited their first answer together when the last of those

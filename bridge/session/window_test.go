@@ -1,0 +1,89 @@
+package session
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// burst has the broker be given as many publications of QoS 2 as the window has, each of
+// which it answers if it takes so many; else it closes the connection. It returns how many.
+func (o *outbox) burst(t *testing.T, takes, beside int) (n int) {
+	t.Helper()
+	o.add(batchOf(2, &teller{}, make([]string, qos2Window)...))
+	o.add(batchOf(1, &teller{}, make([]string, beside)...))
+	f := &o.flows[1]
+	for i := range o.flows {
+		o.flows[i].appendWritable(nil, 0, 1<<20, o.writableEnd(i))
+	}
+	first := f.head
+	n = int(f.next - f.head)
+	if n > takes {
+		o.shrink()
+		for i := range o.flows {
+			o.flows[i].rewind()
+		}
+		return n
+	}
+	var answers []pubAck
+	for i := range n {
+		answers = append(answers, pubAck{typePubrec, f.ids.of(first + uint64(i))}, pubAck{typePubcomp, f.ids.of(first + uint64(i))})
+	}
+	if _, stray, err := o.acknowledge(answers, func(uint16) error { return nil }); stray > 0 || err != nil {
+		t.Fatalf("%d stray, %v", stray, err)
+	}
+	return n
+}
+
+// A window that became smaller because a broker went away with much in its hands is soon what
+// it was; where the broker does take no more, one connection a day is spent on finding that at last.
+func TestAWindowThatBecameSmallerGrowsAgain(t *testing.T) {
+	for _, tt := range []struct{ takes, window, ends int }{{qos2Window, qos2Window, 1}, {7, 7, 20}, {1, 1, 20}} {
+		t.Run(fmt.Sprint("takes=", tt.takes), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := newOutbox(100)
+				if tt.takes == qos2Window {
+					o.burst(t, qos2Window, 0)
+					o.burst(t, 0, 1) // a restart
+					if got := o.flows[1].poison.window; got != qos2Window-1 {
+						t.Fatalf("the window is %d after a connection that ended with all of it unanswered", got)
+					}
+				}
+				ends, last := 0, 0
+				for range 10 * 24 * 60 { // ten days, a burst a minute
+					n := o.burst(t, tt.takes, 0)
+					if n > tt.takes {
+						ends++
+					} else {
+						last = n
+					}
+					time.Sleep(time.Minute)
+				}
+				if last != tt.window || ends > tt.ends {
+					t.Errorf("the window is %d after ten days and %d connections, want %d and at most %d", last, ends, tt.window, tt.ends)
+				}
+			})
+		})
+	}
+}
+
+// The connection that we have ended ourselves, for the broker to repeat messages, is followed
+// by the next one at once: who waits for these does not wait for a broker that rests.
+func TestARepetitionWaitsForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		c := start(t, Options{URLs: []string{b.url()}}, b.use)
+		b.greet(false, 0)
+		c.reached("connected", connected)
+		for i := range 3 {
+			began := time.Now()
+			c.Repeat()
+			b.greet(true, 0)
+			c.reached("connected again", func(s State) bool { return s.Connects == i+2 })
+			if took := time.Since(began); took > 0 {
+				t.Errorf("it took %v", took)
+			}
+		}
+	})
+}
