@@ -84,6 +84,25 @@ func (r *Receiver) Rejoin() error {
 	return nil
 }
 
+// SetSources changes from whom datagrams are received, none: from anybody, without leaving
+// the group, so that nothing is lost of those from whom they were and are received. Those
+// that have arrived of others are left out. If it fails nothing has changed, and a new
+// receiver is needed: errors.ErrUnsupported outside Linux, and where the sources are, or
+// were, more than one socket may name. It may be called while Receive waits.
+func (r *Receiver) SetSources(sources []netip.Addr) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	sources = slices.Clone(sources)
+	slices.SortFunc(sources, netip.Addr.Compare)
+	sources = slices.Compact(sources)
+	if err := r.replaceSources(sources); err != nil {
+		return fmt.Errorf("change the sources of %s on %s: %w", r.group, r.on.Name, err)
+	}
+	r.sockets[0].sources = sources
+	r.setOnly(sources)
+	return nil
+}
+
 // closeExtra closes the sockets that only hold memberships.
 func (r *Receiver) closeExtra() error {
 	r.mu.Lock()

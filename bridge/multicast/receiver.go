@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -43,9 +44,9 @@ type Receiver struct {
 	on     net.Interface
 	buffer int
 	conn   *net.UDPConn
-	raw    syscall.RawConn     // of conn
-	only   map[netip.Addr]bool // sources; nil: anybody
-	intake                     // how datagrams are read
+	raw    syscall.RawConn                     // of conn
+	only   atomic.Pointer[map[netip.Addr]bool] // sources; nil: anybody
+	intake                                     // how datagrams are read
 
 	inbox *inbox // what the payloads of the last Receive lie in
 
@@ -128,12 +129,7 @@ func (r *Receiver) open(sources []netip.Addr) (err error) {
 	if err := ip.markArrivals(); err != nil && canMark {
 		return option("PKTINFO", err)
 	}
-	for _, s := range sources {
-		if r.only == nil {
-			r.only = make(map[netip.Addr]bool)
-		}
-		r.only[s] = true
-	}
+	r.setOnly(sources)
 	r.init(r, ip)
 	return r.join(ip, sources)
 }
@@ -192,7 +188,22 @@ func (r *Receiver) release() {
 
 // wants reports whether a source is one of the receiver's. Mostly the system sees to
 // that, but not where joinAcrossSockets was needed.
-func (r *Receiver) wants(source netip.Addr) bool { return r.only == nil || r.only[source] }
+func (r *Receiver) wants(source netip.Addr) bool {
+	only := r.only.Load()
+	return only == nil || (*only)[source]
+}
+
+func (r *Receiver) setOnly(sources []netip.Addr) {
+	if len(sources) == 0 {
+		r.only.Store(nil)
+		return
+	}
+	only := make(map[netip.Addr]bool, len(sources))
+	for _, s := range sources {
+		only[s] = true
+	}
+	r.only.Store(&only)
+}
 
 // Group returns the group with its port.
 func (r *Receiver) Group() netip.AddrPort { return r.group }

@@ -68,6 +68,20 @@ func TestReceiversOfOneGroupHaveSourcesOfTheirOwn(t *testing.T) {
 				t.Errorf("%s: want -, got +:\n%s", group, d)
 			}
 		}
+		// They may change, of each socket by itself.
+		for r, sources := range map[*Receiver][]netip.Addr{first: addrs[1:], second: addrs, both: nil, any: addrs[:1]} {
+			if err := r.SetSources(sources); err != nil {
+				t.Errorf("%s: %v", group, err)
+			}
+		}
+		send(t, from[0], group, "one")
+		send(t, from[1], group, "two")
+		send(t, from[0], group, "end of one")
+		for r, want := range map[*Receiver][]string{first: {"two"}, second: {"one", "two", "end of one"}, both: {"one", "two", "end of one"}, any: {"one", "end of one"}} {
+			if d := cmp.Diff(want, payloads(next(t, r, len(want)))); d != "" {
+				t.Errorf("%s, changed: want -, got +:\n%s", group, d)
+			}
+		}
 	}
 }
 

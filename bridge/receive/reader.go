@@ -20,12 +20,11 @@ import (
 // and the rules that listen there. It has a socket and a goroutine of its own, so
 // that a group in trouble delays no other.
 type membership struct {
-	mapping.Join
-	addresses []netip.Addr // the sources; none: from anybody
-	listeners atomic.Pointer[listeners]
-	batchMu   sync.Mutex // a batch is under way
-	path      *Path
-	readers   *sync.WaitGroup // set before it is refreshed
+	mapping.Join // its sources change under mu, by a reload (setSources)
+	listeners    atomic.Pointer[listeners]
+	batchMu      sync.Mutex // a batch is under way
+	path         *Path
+	readers      *sync.WaitGroup // set before it is refreshed
 
 	mu      sync.Mutex
 	reader  *groupReader // nil: not joined
@@ -40,14 +39,33 @@ type membership struct {
 type listeners struct{ rules []*Rule }
 
 func newMembership(j mapping.Join, p *Path) *membership {
-	m := &membership{
+	return &membership{
 		Join: j, path: p,
 		state: account.StatePending, reason: "not joined yet", since: time.Now(),
 	}
-	for _, s := range strings.Fields(j.Sources) {
-		m.addresses = append(m.addresses, netip.MustParseAddr(s)) // it was one before
+}
+
+// addresses are the sources; none: from anybody. Callers hold mu.
+func (m *membership) addresses() (all []netip.Addr) {
+	for _, s := range strings.Fields(m.Sources) {
+		all = append(all, netip.MustParseAddr(s)) // it was one before
 	}
-	return m
+	return all
+}
+
+// setSources changes from whom the group is received, on the socket that there is: what it
+// has received goes on. Where that cannot be, the next look opens another one.
+func (m *membership) setSources(sources string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.Sources = sources
+	if m.reader == nil {
+		return
+	}
+	if err := m.reader.socket.SetSources(m.addresses()); err != nil {
+		m.path.log.Debug("joining anew", "group", m.Group, "interface", m.reader.at.Name, "err", err)
+		m.closeSocket()
+	}
 }
 
 // groupReader is a membership's socket at work.
@@ -118,7 +136,7 @@ func (m *membership) refresh(on multicast.Interface, err error, changes multicas
 
 // open opens the socket. Callers hold mu.
 func (m *membership) open(on multicast.Interface) error {
-	s, err := m.path.listen(multicast.ReceiverOptions{Group: m.Group, Sources: m.addresses}, on)
+	s, err := m.path.listen(multicast.ReceiverOptions{Group: m.Group, Sources: m.addresses()}, on)
 	if err != nil {
 		return err
 	}

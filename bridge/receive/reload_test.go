@@ -1,7 +1,10 @@
 package receive_test
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -123,5 +126,74 @@ func TestTheMemoryOfRulesThatSwapNamesAddsUp(t *testing.T) {
 		if s.WaitingBytes != 0 {
 			t.Errorf("rule %s: %d bytes wait", s.Name, s.WaitingBytes)
 		}
+	}
+}
+
+// A source list that changes leaves the group joined, on the socket that has what has come:
+// nothing of a source that stays is lost, and whom the rule heard without naming goes on too.
+func TestAChangedSourceListKeepsTheSocket(t *testing.T) {
+	from := func(name string, sources ...string) mapping.ReceiveRule {
+		return fake.ReceiveRule(t, name, "239.1.1.1-239.1.1.2:5000", "t/{source}", func(r *mapping.ReceiveRule) {
+			for _, s := range sources {
+				r.Sources = append(r.Sources, netip.MustParsePrefix(s))
+			}
+		})
+	}
+	n := &fake.Network{}
+	n.Set(fake.Iso0)
+	b := newRig(t, n, rigOptions{QueueSize: fake.Plenty}, nil, []mapping.ReceiveRule{from("r", "172.17.0.9/32")})
+	heard := 0
+	hear := func(payload string) {
+		t.Helper()
+		heard++
+		n.At("239.1.1.2:5000", "iso0").Hear(fake.Device, payload)
+		fake.WaitFor(t, payload, func() bool { return len(b.publisher().Published()) == heard })
+	}
+	for i, rules := range [][]mapping.ReceiveRule{
+		{from("r", "172.17.0.9/32", "172.17.0.10/32")}, {from("r")}, {from("other", "172.17.0.9/32")}, {from("other", "172.17.0.0/16")},
+	} {
+		hear(fmt.Sprint("before ", i))
+		b.reload(t, nil, rules)
+		hear(fmt.Sprint("after ", i))
+		want := rules[0].JoinedSources()
+		if got := n.At("239.1.1.2:5000", "iso0").Options.Sources; !slices.Equal(got, want) {
+			t.Errorf("joined for %v, want %v", got, want)
+		}
+	}
+	if _, receivers, inUse := n.Opened(); receivers != 2 || inUse != 2 {
+		t.Errorf("%d sockets opened, %d in use; want one for each group, for all the time", receivers, inUse)
+	}
+	// Where the system cannot, another one is opened.
+	n.At("239.1.1.2:5000", "iso0").Refuse = errors.ErrUnsupported
+	b.reload(t, nil, []mapping.ReceiveRule{from("other", "172.17.0.9/32")})
+	hear("anew")
+	if _, receivers, inUse := n.Opened(); receivers != 3 || inUse != 2 {
+		t.Errorf("%d sockets opened, %d in use; want one more", receivers, inUse)
+	}
+}
+
+// Two rules that name sources of their own have sockets of their own, also where one of them
+// comes to name what the other has named.
+func TestSourceListsOfTwoRulesAreNotMixedUp(t *testing.T) {
+	from := func(name, source string) mapping.ReceiveRule {
+		return fake.ReceiveRule(t, name, "239.1.1.1:5000", name, func(r *mapping.ReceiveRule) {
+			r.Sources = []netip.Prefix{netip.MustParsePrefix(source + "/32")}
+		})
+	}
+	n := &fake.Network{}
+	n.Set(fake.Iso0)
+	b := newRig(t, n, rigOptions{QueueSize: fake.Plenty}, nil, []mapping.ReceiveRule{from("a", "172.17.0.9"), from("b", "172.17.0.10")})
+	b.reload(t, nil, []mapping.ReceiveRule{from("a", "172.17.0.10"), from("b", "172.17.0.11")})
+	var joined []string
+	for _, r := range n.OpenReceivers() {
+		joined = append(joined, r.Options.Sources[0].String())
+	}
+	slices.Sort(joined)
+	if _, receivers, _ := n.Opened(); receivers != 2 || !slices.Equal(joined, []string{"172.17.0.10", "172.17.0.11"}) {
+		t.Errorf("joined for %v on %d sockets", joined, receivers)
+	}
+	b.reload(t, nil, []mapping.ReceiveRule{from("a", "172.17.0.10")})
+	if _, _, inUse := n.Opened(); inUse != 1 {
+		t.Errorf("%d sockets in use, want one", inUse)
 	}
 }

@@ -2,6 +2,7 @@ package receive
 
 import (
 	"cmp"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -16,7 +17,9 @@ import (
 type Generation struct {
 	Rules       []*Rule
 	memberships []*membership
+	joined      map[mapping.Join]*membership
 	listeners   map[*membership]*listeners
+	resourced   map[*membership]string // those of before that get other sources: these
 	spools      []*publishSpool
 	leaving     []*publishSpool // of rules that are gone, or do not use the spool now: they have something in memory, or the session has
 }
@@ -30,10 +33,7 @@ func (p *Path) Build(table *mapping.Table, before *Generation) *Generation {
 	for _, r := range before.Rules {
 		old[r.Name] = r
 	}
-	joined := make(map[mapping.Join]*membership, len(before.memberships))
-	for _, m := range before.memberships {
-		joined[m.Join] = m
-	}
+	next.reuse(specs, before)
 	next.Rules = make([]*Rule, len(specs))
 	next.listeners = make(map[*membership]*listeners)
 	for i := range specs {
@@ -43,7 +43,7 @@ func (p *Path) Build(table *mapping.Table, before *Generation) *Generation {
 			r = p.newReceiveRule(&specs[i], loops, r)
 		}
 		next.Rules[i] = r
-		p.listenFor(next, r, joined)
+		p.listenFor(next, r)
 	}
 	next.spoolWith(p, before)
 	for m, l := range next.listeners {
@@ -101,6 +101,38 @@ func kept(rules []*Rule) (all []spill.Rule) {
 	return all
 }
 
+// reuse finds the memberships of before that are wanted, if with other sources.
+func (g *Generation) reuse(specs []mapping.ReceiveRule, before *Generation) {
+	g.joined = maps.Clone(before.joined)
+	if g.joined == nil {
+		g.joined = make(map[mapping.Join]*membership)
+		return
+	}
+	wanted := make(map[mapping.Join]bool, len(g.joined))
+	for i := range specs {
+		for j := range specs[i].Joins() {
+			wanted[j] = true
+		}
+	}
+	spare := make(map[mapping.Join]*membership) // by all but the sources
+	for j, m := range g.joined {
+		if !wanted[j] {
+			delete(g.joined, j)
+			j.Sources = ""
+			spare[j] = m
+		}
+	}
+	g.resourced = make(map[*membership]string)
+	for j := range wanted {
+		like := j
+		like.Sources = ""
+		if m := spare[like]; m != nil && g.joined[j] == nil {
+			g.joined[j], g.resourced[m] = m, j.Sources
+			delete(spare, like)
+		}
+	}
+}
+
 // same reports whether the rule does already what it is to do.
 func (r *Rule) same(spec *mapping.ReceiveRule, loops bool) bool {
 	return (r.delay != nil || r.breaker.Certain) == loops && reflect.DeepEqual(*r.ReceiveRule, *spec)
@@ -127,13 +159,13 @@ func (p *Path) newReceiveRule(spec *mapping.ReceiveRule, loops bool, was *Rule) 
 }
 
 // listenFor enters a rule with the memberships it needs.
-func (p *Path) listenFor(next *Generation, r *Rule, joined map[mapping.Join]*membership) {
+func (p *Path) listenFor(next *Generation, r *Rule) {
 	var memberships []*membership
 	for j := range r.Joins() {
-		m := joined[j]
+		m := next.joined[j]
 		if m == nil {
 			m = newMembership(j, p)
-			joined[j] = m
+			next.joined[j] = m
 		}
 		l := next.listeners[m]
 		if l == nil {
@@ -225,6 +257,9 @@ func (r *Rule) refreshLoops() {
 
 // RetireOld ends what the next generation has no use for.
 func (g *Generation) RetireOld(next *Generation) {
+	for m, sources := range next.resourced {
+		m.setSources(sources)
+	}
 	for _, m := range g.memberships {
 		if next.listeners[m] == nil {
 			m.stop()

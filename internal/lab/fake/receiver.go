@@ -19,6 +19,7 @@ type Receiver struct {
 	Drops   uint64
 	Rejoins int
 	Failure error // of Receive, once in is closed
+	Refuse  error // of SetSources
 }
 
 // Hear hands over a batch, each datagram from its source.
@@ -46,6 +47,16 @@ func (r *Receiver) KernelDrops() (uint64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.Drops, nil
+}
+
+// SetSources fails with Refuse, if that is set.
+func (r *Receiver) SetSources(sources []netip.Addr) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.Refuse == nil {
+		r.Options.Sources = sources
+	}
+	return r.Refuse
 }
 
 func (r *Receiver) Rejoin() error {
