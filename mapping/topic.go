@@ -72,6 +72,12 @@ func (t Topic) Varies() bool {
 	return slices.ContainsFunc(t.parts, func(p part) bool { return p.kind != datumText && p.kind != datumName })
 }
 
+// VariesBySender reports whether the topic depends on the address of a datagram's sender, and
+// on its port.
+func (t Topic) VariesBySender() (address, port bool) {
+	return t.uses(datumSource), t.uses(datumSourcePort)
+}
+
 // Equal reports whether two templates are written alike.
 func (t Topic) Equal(other Topic) bool { return t.text == other.text }
 

@@ -15,9 +15,8 @@ import (
 // What the tests of this package, which stand outside of it, look at or do, and nobody else.
 
 const (
-	InflightSize = inflightSize
-	MaxSenders   = maxSenders
-	MaxTopics    = maxTopics
+	InflightSize   = inflightSize
+	MaxSenderBytes = maxSenderBytes
 )
 
 // Driven reports whether a reason can happen to a receive rule at all.
@@ -33,7 +32,7 @@ func (r *Rule) Take(payload int) bool { return r.budget.Acquire(payload) }
 func (r *Rule) Testing() (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, t := range r.topics {
+	for _, t := range r.topics.all {
 		if t.test.Load() != nil {
 			n++
 		}
@@ -45,7 +44,7 @@ func (r *Rule) Testing() (n int) {
 func (r *Rule) Condemn(print uint64) { r.breaker.End(nil, nil, []uint64{print}, time.Now()) }
 
 // Returns reports whether a topic of a rule is known to come back.
-func (r *Rule) Returns(topic string) bool { return r.topics[topic].returns.Load() }
+func (r *Rule) Returns(topic string) bool { return r.topics.all[topic].returns.Load() }
 
 // Spooling reports whether what the rule publishes goes by the spool now.
 func (r *Rule) Spooling() bool { return r.spool.state.Load() != direct }
@@ -78,28 +77,23 @@ func (r Reader) During(do func(), then multicast.Datagram) {
 	r.r.batchMu.Lock()
 	defer r.r.batchMu.Unlock()
 	do()
-	r.r.sender(then.Source).actions[0].topic.carry(then.Payload, &arrival{}, &batch{now: time.Now()})
+	r.r.sender(then.Source, 0).actions[0].topic.carry(then.Payload, &arrival{}, &batch{now: time.Now()})
 }
 
 // Heard tells the sets of rules apart that a reader knows senders for.
 func (r Reader) Heard() any { return r.r.lastListeners }
-
-// Learn has a reader know a sender.
-func (r Reader) Learn(source netip.AddrPort) { r.r.sender(source) }
-
-// Remembered is how many senders a reader knows, and how many topics its first rule and all.
-func (r Reader) Remembered() (senders, topics, all int) {
-	rule := r.r.lastListeners.rules[0]
-	return len(r.r.senders), len(rule.topics), int(rule.path.topics.Load())
-}
 
 // Print is what the breaker knows a message by.
 func Print(source netip.Addr, topic, payload string) uint64 {
 	return loopguard.SourceDigest(source) ^ loopguard.Fingerprint([]byte(payload)) ^ loopguard.Fingerprint([]byte(topic))
 }
 
-// Topics is how many topics are remembered of all rules.
-func (p *Path) Topics() int { return int(p.topics.Load()) }
+// Topics is how many topics are remembered, of rules and of those that are gone, and what
+// those of rules take.
+func (p *Path) Topics() (n int, bytes int64) { return len(p.states), p.topicRoom.OfReceived() }
+
+// SetTopicBytes makes the memory for topics smaller, before there are rules.
+func (p *Path) SetTopicBytes(n int64) { p.topicRoom = account.NewMemBudget(n) }
 
 // Notes reports whether what is published on a topic of the rule is taken note of.
 func (r *Rule) Notes(topic string) bool {

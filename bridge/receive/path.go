@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -37,24 +36,25 @@ import (
 // step 4 until the broker has them, or the disk (publishspool.go); those of QoS 0 never
 // wait.
 type Path struct {
-	log       *slog.Logger
-	publisher publisher
-	own       *loopguard.OwnAddresses
-	dedup     *loopguard.DedupCache // nil: the guard is off
-	loops     loopguard.Options
-	budget    *account.MemBudget
-	spool     *spool.Spool  // nil: there is none
-	spill     *spill.Queues // in it; nil likewise
-	maxAge    time.Duration // what has waited longer in the spool is dropped; 0: no limit
-	listen    func(multicast.ReceiverOptions, multicast.Interface) (Receiver, error)
-	lookNow   func() // asks for a look at the interfaces
-	settled   *account.Signal
+	log        *slog.Logger
+	publisher  publisher
+	own        *loopguard.OwnAddresses
+	dedup      *loopguard.DedupCache // nil: the guard is off
+	loops      loopguard.Options
+	budget     *account.MemBudget
+	topicRoom  *account.MemBudget // for what is remembered of topics, a part for each rule
+	senderRoom *account.MemBudget // for what is remembered of senders, a part for each membership
+	spool      *spool.Spool       // nil: there is none
+	spill      *spill.Queues      // in it; nil likewise
+	maxAge     time.Duration      // what has waited longer in the spool is dropped; 0: no limit
+	listen     func(multicast.ReceiverOptions, multicast.Interface) (Receiver, error)
+	lookNow    func() // asks for a look at the interfaces
+	settled    *account.Signal
 
 	// Read and written by anybody.
 	table     atomic.Pointer[mapping.Table]
 	working   atomic.Pointer[Generation]
 	numbers   atomic.Uint64 // of rules, so far
-	topics    atomic.Int64  // remembered, of all rules
 	online    atomic.Bool   // there is a connection to the broker
 	pumpWake  chan struct{} // wakes the pump of the publish spools
 	untrimmed atomic.Bool   // there may be copies that are not needed any more
@@ -64,7 +64,8 @@ type Path struct {
 
 	statesMu sync.Mutex // guards the rest
 	pacing   pacing
-	states   map[string]*topicState // by topic, at most maxTopics and those in use
+	states   map[string]*topicState // by topic
+	unused   int                    // of these, in use by no rule
 }
 
 // Options say what the receive side works with.
@@ -92,6 +93,7 @@ func New(o Options) *Path {
 	if o.Spool != nil {
 		p.spill = spill.New(spill.Options{Spool: o.Spool, Log: o.Log, MaxAge: o.MaxAge, Kinds: []string{spill.Older, spill.Received}, Losses: p.removed.Losses})
 	}
+	p.topicRoom, p.senderRoom = account.NewMemBudget(maxTopicBytes), account.NewMemBudget(maxSenderBytes)
 	p.working.Store(new(Generation))
 	return p
 }
@@ -141,29 +143,6 @@ func (p *Path) returns(topic string) bool {
 	table := p.table.Load()
 	return slices.ContainsFunc(table.Lookup(topic, nil), func(t mapping.Target) bool { return table.SendLoops(t.Rule) })
 }
-
-// senderState is what is known of one sender, address and port, by one membership.
-type senderState struct {
-	source  netip.AddrPort
-	digest  uint64 // loopguard.SourceDigest of its address
-	actions []ruleAction
-}
-
-// ruleAction is what one rule does with the datagrams of a sender.
-type ruleAction struct {
-	rule  *Rule
-	topic *ruleTopic     // nil: its datagrams go no further,
-	why   account.Reason // for this reason
-	err   error
-}
-
-// maxSenders bounds the senders that a membership remembers, and maxTopics the
-// topics of all rules: beyond it they are forgotten, and found again at the next
-// datagram. Senders that take a new port each time would else add up.
-const (
-	maxSenders = 1 << 10
-	maxTopics  = 1 << 17
-)
 
 // arrival is what is known of a datagram beside its payload.
 type arrival struct {
@@ -219,29 +198,21 @@ func (r *groupReader) handleBatch(datagrams []multicast.Datagram) {
 			r.count(account.DropOwn, 1)
 			continue
 		}
-		from := r.sender(d.Source)
+		from := r.sender(d.Source, at)
 		for j := range from.actions {
 			action := &from.actions[j]
-			a := r.arrival(from, b.now)
+			a := r.arrival(d.Source, from.digest, b.now)
 			switch {
 			case action.topic == nil:
 				action.rule.drop(action.why, &a, action.err)
 			case action.rule.delay != nil:
-				action.rule.delay.push(action.topic, d.Payload, &a, b)
+				action.rule.delay.push(action.current(at), d.Payload, &a, b)
 			default:
-				action.topic.carry(d.Payload, &a, b)
+				action.current(at).carry(d.Payload, &a, b)
 			}
 		}
 	}
 	p.publish(b)
-}
-
-// takeRules takes notice of other rules than those of the last batch.
-func (r *groupReader) takeRules() {
-	if now := r.listeners.Load(); now != r.lastListeners {
-		r.lastListeners, r.last = now, nil
-		clear(r.senders)
-	}
 }
 
 // count counts a loss of every rule that listens here.
@@ -249,77 +220,6 @@ func (m *membership) count(why account.Reason, n uint64) {
 	for _, r := range m.listeners.Load().rules {
 		r.Count(why, n)
 	}
-}
-
-func (r *groupReader) arrival(from *senderState, now time.Time) arrival {
-	return arrival{
-		Arrival: mapping.Arrival{Group: r.Group, Source: from.source, Interface: r.name, At: now},
-		on:      int32(r.at.Index),
-		source:  from.digest,
-	}
-}
-
-// sender finds what is known of a sender. A batch is often all of one.
-func (r *groupReader) sender(source netip.AddrPort) *senderState {
-	if r.last != nil && r.last.source == source {
-		return r.last
-	}
-	s := r.senders[source]
-	if s == nil {
-		if len(r.senders) >= maxSenders {
-			clear(r.senders)
-		}
-		s = &senderState{source: source, digest: loopguard.SourceDigest(source.Addr()), actions: make([]ruleAction, len(r.lastListeners.rules))}
-		for i, rule := range r.lastListeners.rules {
-			a := r.arrival(s, time.Time{})
-			s.actions[i] = rule.action(&a)
-		}
-		r.senders[source] = s
-	}
-	r.last = s
-	return s
-}
-
-// action finds out whether a rule takes the datagrams of a sender, and to where.
-func (r *Rule) action(a *arrival) ruleAction {
-	if !r.accepts(a.Source.Addr()) {
-		return ruleAction{rule: r, why: account.DropSource}
-	}
-	topic, err := r.Topic.Append(nil, &a.Arrival, r.Name)
-	if err != nil {
-		return ruleAction{rule: r, why: account.DropBadTopic, err: err}
-	}
-	return ruleAction{rule: r, topic: r.topicFor(topic)}
-}
-
-func (r *Rule) accepts(source netip.Addr) bool {
-	for _, p := range r.Sources {
-		if p.Contains(source) {
-			return true
-		}
-	}
-	return len(r.Sources) == 0
-}
-
-// topicFor is a topic of a rule. Datagrams of several groups and senders may share one.
-func (r *Rule) topicFor(topic []byte) *ruleTopic {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if t := r.topics[string(topic)]; t != nil {
-		return t
-	}
-	if r.path.topics.Load() >= maxTopics {
-		r.path.release(r.topics)
-		clear(r.topics)
-	}
-	t := &ruleTopic{rule: r, name: topic, seed: loopguard.Fingerprint(topic), state: r.path.state(topic, r)}
-	t.returns.Store(r.delay != nil && r.path.returns(string(topic)))
-	if r.topics == nil {
-		r.topics = make(map[string]*ruleTopic)
-	}
-	r.topics[string(topic)] = t
-	r.path.topics.Add(1)
-	return t
 }
 
 // carry brings a datagram's payload to its topic, as far as the rule lets it. The
@@ -351,7 +251,7 @@ func (t *ruleTopic) pass(payload []byte, print uint64, a *arrival, b *batch) {
 
 // publish is the rest of the way of a message that nothing withholds.
 func (t *ruleTopic) publish(payload []byte, a *arrival, b *batch) {
-	if t.state.paced.Load() && !t.rule.paced() {
+	if t.state != nil && t.state.paced.Load() && !t.rule.paced() {
 		t.note(payload, a, b)
 		return
 	}
@@ -380,7 +280,7 @@ func (t *ruleTopic) admitted(payload []byte, content uint64, a *arrival, b *batc
 			return false
 		}
 		r.path.flush(b) // what came before goes first
-		return !t.startTest(payload, print, content, a, b.now)
+		return !t.testable(account.MomentOf(b.now)).startTest(payload, print, content, a, b.now)
 	}
 	return true
 }

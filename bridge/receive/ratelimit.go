@@ -1,6 +1,7 @@
 package receive
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -48,14 +49,10 @@ func (p *Path) state(topic []byte, r *Rule) *topicState {
 	p.statesMu.Lock()
 	defer p.statesMu.Unlock()
 	s := p.states[string(topic)]
-	if s == nil {
-		if len(p.states) >= maxTopics {
-			for t, old := range p.states {
-				if old.users == 0 {
-					delete(p.states, t) // of rules that are gone
-				}
-			}
-		}
+	switch {
+	case s != nil && s.users == 0:
+		p.unused--
+	case s == nil:
 		if p.states == nil {
 			p.states = make(map[string]*topicState)
 		}
@@ -113,29 +110,83 @@ func (p *Path) setPacing(next pacing) {
 	}
 }
 
-// release takes topics off the states that they used. Those of topics that rules of
-// the next table may publish on stay, within maxTopics.
+// remembers reports whether anything is known of a topic, by whichever rule.
+func (p *Path) remembers(topic []byte) bool {
+	p.statesMu.Lock()
+	defer p.statesMu.Unlock()
+	return p.states[string(topic)] != nil
+}
+
+// forgetState takes a topic off the state that it used, which is forgotten if no other rule
+// uses it.
+func (p *Path) forgetState(t *ruleTopic) {
+	p.statesMu.Lock()
+	defer p.statesMu.Unlock()
+	if t.state.users--; t.state.users == 0 {
+		delete(p.states, string(t.name))
+	}
+}
+
+// maxUnused bounds the states of topics that no rule uses.
+const maxUnused = 1 << 15
+
+// release takes topics off the states that they used, when their rule goes. Those states
+// stay, as rules of the next table may publish on the same topics, within maxUnused.
 func (p *Path) release(topics map[string]*ruleTopic) {
-	p.topics.Add(-int64(len(topics)))
 	p.statesMu.Lock()
 	defer p.statesMu.Unlock()
 	for _, t := range topics {
-		t.state.users--
+		if t.state.users--; t.state.users == 0 {
+			p.unused++
+		}
 	}
+	if p.unused > maxUnused {
+		maps.DeleteFunc(p.states, func(_ string, s *topicState) bool { return s.users == 0 })
+		p.unused = 0
+	}
+}
+
+// lock is the topic as it is remembered now, with its state's mu held, or one without a state.
+func (t *ruleTopic) lock(now int64) *ruleTopic {
+	for t.state != nil {
+		t.state.mu.Lock()
+		if !t.gone.Load() {
+			t.touch(now)
+			return t
+		}
+		t.state.mu.Unlock()
+		t = t.rule.topicFor(t.name, now)
+	}
+	return t
+}
+
+// mayWait reports whether a datagram may wait for its time. Those of new topics, which
+// anybody can make up, do not while the rule takes much of the memory for what waits: they
+// are published.
+func (t *ruleTopic) mayWait() bool {
+	return t.known.Load() || t.rule.budget.Used() <= t.rule.path.budget.Size()/4
 }
 
 // limitRate lets a datagram go on if its time has come and it is new. One that came too
 // soon waits, and takes the place of one that waits already.
 func (t *ruleTopic) limitRate(payload []byte, print uint64, a *arrival, b *batch) {
+	t = t.lock(account.MomentOf(b.now))
 	s := t.state
-	s.mu.Lock()
+	if s == nil {
+		t.rule.passes(t)
+		t.pass(payload, print, a, b)
+		return
+	}
 	defer s.mu.Unlock()
 	s.supersede()
 	if next := s.at.Add(t.rule.Every); t.rule.Every > 0 && b.now.Before(next) {
-		if s.latest = t.keep(payload, a); s.latest != nil {
-			s.wake(next.Sub(b.now))
+		if t.mayWait() {
+			if s.latest = t.keep(payload, a); s.latest != nil {
+				s.wake(next.Sub(b.now))
+			}
+			return
 		}
-		return
+		t.rule.passes(t)
 	}
 	if !s.isNew(t, print, b.now) {
 		return
@@ -216,8 +267,12 @@ func (s *topicState) flush(of *Rule) {
 // note informs the rules that share the topic of a message of a rule that has neither
 // every nor on_change: it is the last one, and what waits is older.
 func (t *ruleTopic) note(payload []byte, a *arrival, b *batch) {
+	t = t.lock(account.MomentOf(b.now))
 	s := t.state
-	s.mu.Lock()
+	if s == nil {
+		t.encode(payload, a, b)
+		return
+	}
 	defer s.mu.Unlock()
 	s.supersede()
 	s.published(t.rule, loopguard.Fingerprint(payload), b.now)

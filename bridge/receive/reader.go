@@ -24,7 +24,8 @@ type membership struct {
 	listeners    atomic.Pointer[listeners]
 	batchMu      sync.Mutex // a batch is under way
 	path         *Path
-	readers      *sync.WaitGroup // set before it is refreshed
+	room         *account.RuleBudget // for what its reader remembers of senders
+	readers      *sync.WaitGroup     // set before it is refreshed
 
 	mu      sync.Mutex
 	reader  *groupReader // nil: not joined
@@ -40,7 +41,7 @@ type listeners struct{ rules []*Rule }
 
 func newMembership(j mapping.Join, p *Path) *membership {
 	return &membership{
-		Join: j, path: p,
+		Join: j, path: p, room: p.senderRoom.ForRule(),
 		state: account.StatePending, reason: "not joined yet", since: time.Now(),
 	}
 }
@@ -81,8 +82,7 @@ type groupReader struct {
 
 	// Of the goroutine that reads the socket.
 	lastListeners *listeners // those of the last batch
-	senders       map[netip.AddrPort]*senderState
-	last          *senderState
+	senders       senders
 }
 
 // release leaves the group if the socket is of no more use: the interface is
@@ -141,7 +141,7 @@ func (m *membership) open(on multicast.Interface) error {
 		return err
 	}
 	rule := mapping.ReceiveRule{Interface: m.Interface}
-	m.reader = &groupReader{membership: m, at: on, usable: on.Hears() == nil, name: rule.InterfaceText(on.Name), socket: s, lastListeners: m.listeners.Load(), senders: make(map[netip.AddrPort]*senderState)}
+	m.reader = &groupReader{membership: m, at: on, usable: on.Hears() == nil, name: rule.InterfaceText(on.Name), socket: s, senders: senders{room: m.room}}
 	m.failed = nil
 	r := m.reader
 	m.readers.Go(func() { r.run(s) })
@@ -157,6 +157,7 @@ func (m *membership) setState(state account.State, reason string) {
 // run reads the socket until it is closed.
 func (r *groupReader) run(s Receiver) {
 	datagrams := make([]multicast.Datagram, multicast.MaxReceive)
+	defer r.senders.forgetAll()
 	for {
 		n, err := s.Receive(datagrams)
 		if n > 0 {

@@ -35,10 +35,11 @@ type rig struct {
 }
 
 type rigOptions struct {
-	QueueSize int64
-	Loops     loopguard.Options
-	Logger    *slog.Logger
-	Spool     rigSpool
+	QueueSize  int64
+	TopicBytes int64 // the memory for topics; 0: as it is
+	Loops      loopguard.Options
+	Logger     *slog.Logger
+	Spool      rigSpool
 }
 
 type rigSpool struct {
@@ -73,6 +74,9 @@ func newRig(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRule
 		},
 	})
 	b.receive.PublishTo(&b.to)
+	if o.TopicBytes > 0 {
+		b.receive.SetTopicBytes(o.TopicBytes)
+	}
 	b.reload(t, send, rules)
 	t.Cleanup(func() {
 		b.receive.StopReceivers(&b.readers)

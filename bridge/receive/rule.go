@@ -32,7 +32,7 @@ type Rule struct {
 	silenceLogged bool          // of watch: its silence was logged
 
 	mu     sync.Mutex
-	topics map[string]*ruleTopic
+	topics topicMemory
 }
 
 // receiveTotals is what has become of a rule's datagrams. It outlives the rule, if
@@ -74,20 +74,12 @@ func (r *Rule) flush() {
 		r.delay.flush()
 	}
 	r.mu.Lock()
-	topics := slices.Collect(maps.Values(r.topics))
+	topics := slices.Collect(maps.Values(r.topics.all))
 	r.mu.Unlock()
 	for _, t := range topics {
 		t.state.flush(r)
 	}
 	r.breaker.StopTests() // last, as the others may begin a test
-}
-
-// releaseTopics releases the topics of a rule that hears nothing any more.
-func (r *Rule) releaseTopics() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.path.release(r.topics)
-	r.topics = nil
 }
 
 // drop counts a datagram that is lost, and logs the first of its kind.

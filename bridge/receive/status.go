@@ -28,7 +28,8 @@ type Status struct {
 	FirstDrops map[string]string `json:"first_drops,omitempty"` // datagram and cause of the first of each reason
 	Filtered   map[string]uint64 `json:"filtered,omitempty"`    // what the configuration asks not to carry, by reason
 	// What the rule uses of what all share.
-	WaitingBytes int64 `json:"waiting_bytes,omitempty"` // of what waits in memory, with what the session has
+	WaitingBytes int64      `json:"waiting_bytes,omitempty"` // of what waits in memory, with what the session has
+	Remembered   Remembered `json:"remembered"`
 	account.Lately
 }
 
@@ -36,7 +37,7 @@ type Status struct {
 func (r *Rule) Status(now time.Time, place int) Status {
 	s := Status{
 		Name: r.Name, Topic: r.Topic.String(),
-		Received: r.received.Load(), Published: r.published.Load(), WaitingBytes: r.budget.Used(),
+		Received: r.received.Load(), Published: r.published.Load(), WaitingBytes: r.budget.Used(), Remembered: r.remembered(),
 	}
 	for _, g := range r.Groups {
 		s.Groups = append(s.Groups, g.String())

@@ -144,6 +144,7 @@ func (p *Path) newReceiveRule(spec *mapping.ReceiveRule, loops bool, was *Rule) 
 	own := *spec // for it may outlive the table
 	r := &Rule{ReceiveRule: &own, path: p, number: p.numbers.Add(1)}
 	r.breaker.Limit = p.loops.Breaker
+	r.topics.room = p.topicRoom.ForRule()
 	if was != nil {
 		r.receiveTotals, r.budget = was.receiveTotals, was.budget
 	} else {
@@ -197,6 +198,8 @@ func (p *Path) Activate(table *mapping.Table, next, before *Generation) {
 	}
 	p.updateRemoved(next, before)
 	p.table.Store(table)
+	p.topicRoom.Divide(0, next.varying())
+	p.senderRoom.Divide(0, len(next.memberships))
 	p.setPacing(newPacing(next.Rules))
 	for m, l := range next.listeners {
 		m.listeners.Store(l)
@@ -243,6 +246,16 @@ func (p *Path) assignSpool(next *Generation) {
 	}
 }
 
+// varying is how many rules have more than one topic.
+func (g *Generation) varying() (n int) {
+	for _, r := range g.Rules {
+		if r.Topic.Varies() {
+			n++
+		}
+	}
+	return n
+}
+
 // refreshLoops finds out anew which of the rule's topics come back.
 func (r *Rule) refreshLoops() {
 	if r.delay == nil {
@@ -250,7 +263,7 @@ func (r *Rule) refreshLoops() {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for topic, t := range r.topics {
+	for topic, t := range r.topics.all {
 		t.returns.Store(r.path.returns(topic))
 	}
 }

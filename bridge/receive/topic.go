@@ -1,20 +1,5 @@
 package receive
 
-import (
-	"sync/atomic"
-)
-
-// ruleTopic is one topic of a receive rule.
-type ruleTopic struct {
-	rule  *Rule
-	name  []byte
-	seed  uint64 // makes equal payloads of two topics differ
-	state *topicState
-
-	test    atomic.Pointer[loopTest] // nil: none is under way
-	returns atomic.Bool              // the broker may hand us our own message on it, for a group
-}
-
 // heldDatagram is a datagram that waits, with a payload of its own. It counts
 // against queue.size.
 type heldDatagram struct {
