@@ -28,7 +28,7 @@ var (
 	metricState     = ofRules("gauge", "rule_state", "1 for the state the rule is in: pending, up or degraded.", "rule", "state")
 	metricVerified  = ofRules("gauge", "rule_source_verified", "1 where the self-test saw that this host gives the rule's datagrams the configured source; 0 where it did not, could not look, or the rule is pending.", "rule")
 
-	descHeld      = desc("unacknowledged_messages", "Messages of the broker that topicast has and has not acknowledged yet: they wait in memory, or behind one that does.")
+	descHeld      = desc("unacknowledged_messages", "Messages of the broker that topicast has and has not acknowledged yet: they wait in memory, or after one that does.")
 	descLeft      = desc("left_messages", "Messages that there was no room for (queue.size), and that the broker is still to repeat.")
 	descQueueN    = desc("queue_messages", "Datagrams that wait in memory.")
 	descQueueB    = desc("queue_bytes", "Memory that waiting datagrams take; queue.size is the limit.")

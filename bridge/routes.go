@@ -51,18 +51,15 @@ func (b *Bridge) diversions(table *mapping.Table) (all []send.Diversion) {
 		if s.err != nil {
 			continue
 		}
-		within := specs[i].Group.Prefix()
-		if !within.IsValid() { // the whole address is a capture
-			within = multicast.AllGroups(want.IPv6)
-		}
-		route, ok := s.Among(b.routes, within, b.options.network.gatewayRoute)
+		// Where the whole address is a capture the prefix is the zero one.
+		route, whole, ok := s.Among(b.routes, specs[i].Group.Prefix(), b.options.network.gatewayRoute)
 		if !ok || !route.Binding {
 			continue
 		}
 		if all == nil {
 			all = make([]send.Diversion, len(specs))
 		}
-		all[i] = send.Diversion{Route: route, Index: s.Index, Whole: route.Groups.Bits() <= within.Bits()}
+		all[i] = send.Diversion{Route: route, Index: s.Index, Whole: whole}
 	}
 	return all
 }

@@ -156,7 +156,7 @@ func plainFilter(s string) (string, error) {
 		levels = append(levels, level)
 	}
 	if levels[0] == "$share" || levels[0] == "$queue" {
-		return "", fmt.Errorf("%s is a shared subscription, whose topics arrive without that prefix; shared subscriptions are not supported, write the filter behind it alone", levels[0])
+		return "", fmt.Errorf("%s is a shared subscription, whose topics arrive without that prefix; shared subscriptions are not supported, write the filter after it alone", levels[0])
 	}
 	mqtt := s
 	if len(names) > 0 {
@@ -174,7 +174,7 @@ func parseLevel(level string) (name, wildcard string, err error) {
 	case strings.ContainsAny(level, "{}"):
 		return parseCapture(level)
 	case strings.Contains(level, "#"):
-		err = fmt.Errorf("# in %q does not fill its level [MQTT-4.7.1-2]; write /# behind the level, or + in its place", level)
+		err = fmt.Errorf("# in %q does not fill its level [MQTT-4.7.1-2]; write /# after the level, or + in its place", level)
 	case strings.Contains(level, "+"):
 		err = fmt.Errorf("+ in %q does not fill its level [MQTT-4.7.1-3]; write + for the whole level", level)
 	}

@@ -67,7 +67,7 @@ func networkSlip(s string, several bool, one string) error {
 	}
 	length, err := strconv.Atoi(m[3])
 	if err != nil || length > a.BitLen() {
-		return fmt.Errorf("has its port behind a /; write %s", strings.TrimSuffix(netip.AddrPortFrom(a, 0).String(), "0")+m[3])
+		return fmt.Errorf("has its port after a /; write %s", strings.TrimSuffix(netip.AddrPortFrom(a, 0).String(), "0")+m[3])
 	}
 	p := netip.PrefixFrom(a, length).Masked()
 	if want := wantGroup(a); want != "" {

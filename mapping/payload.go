@@ -61,7 +61,7 @@ func ParsePayload(s string) (Payload, error) {
 		}
 	}
 	if p.json {
-		return Payload{}, fmt.Errorf("payload %s: %s is no codec; behind | stands %s", quote(s), quote(name), codecNames)
+		return Payload{}, fmt.Errorf("payload %s: %s is no codec; after | comes %s", quote(s), quote(name), codecNames)
 	}
 	return Payload{}, notOneOf("payload", s, append(codecNames[:codecBytes:codecBytes], "json:/pointer"))
 }

@@ -182,7 +182,7 @@ func TestParsePayload(t *testing.T) {
 		"json":            "did you mean json:/",
 		"text":            "is not raw, hex, base64 or json:/pointer",
 		"json:a/b":        "a JSON pointer begins with /, as in json:/a/b",
-		"json:/a|hexx":    `"hexx" is no codec; behind | stands raw, hex, base64 or bytes`,
+		"json:/a|hexx":    `"hexx" is no codec; after | comes raw, hex, base64 or bytes`,
 		"json:/a|b":       `"b" is no codec`,
 		"json:/a|":        `"" is no codec`,
 		"json:/a~":        "~ in a JSON pointer stands before 0 or 1",

@@ -69,8 +69,12 @@ func (r GatewayRoute) Removal() string {
 func (r GatewayRoute) Diversion() string { return r.diversion() + ": " + r.Removal() }
 
 // Among finds among routes one that a group of a prefix takes, of what leaves from the
-// source, and reports whether there is one. Match is Source.GatewayRoute, or a test's.
-func (s Source) Among(routes []GatewayRoute, within netip.Prefix, match func(Source, netip.Addr) (GatewayRoute, bool)) (GatewayRoute, bool) {
+// source, and reports whether there is one, and whether all groups of the prefix take it.
+// The zero prefix is all groups. Match is Source.GatewayRoute, or a test's.
+func (s Source) Among(routes []GatewayRoute, within netip.Prefix, match func(Source, netip.Addr) (GatewayRoute, bool)) (route GatewayRoute, whole, ok bool) {
+	if !within.IsValid() {
+		within = allGroups(s.Binding.IPv6)
+	}
 	for _, g := range routes {
 		if g.Interface != s.Interface || !g.Groups.Overlaps(within) {
 			continue
@@ -86,10 +90,10 @@ func (s Source) Among(routes []GatewayRoute, within netip.Prefix, match func(Sou
 			if found.Groups == g.Groups && found.Gateway == g.Gateway {
 				found.Table = g.Table // a look-up does not tell it of a local route
 			}
-			return found, true
+			return found, found.Groups.Bits() <= within.Bits(), true
 		}
 	}
-	return GatewayRoute{}, false
+	return GatewayRoute{}, false, false
 }
 
 // sample is a group of a prefix; of those of IPv4 not one of the link, about which
@@ -102,8 +106,8 @@ func sample(groups netip.Prefix) netip.Addr {
 	return a
 }
 
-// AllGroups is the prefix of all groups of a family (RFC 1112, 4; RFC 4291, 2.7).
-func AllGroups(ipv6 bool) netip.Prefix {
+// allGroups is the prefix of all groups of a family (RFC 1112, 4; RFC 4291, 2.7).
+func allGroups(ipv6 bool) netip.Prefix {
 	if ipv6 {
 		return netip.MustParsePrefix("ff00::/8")
 	}

@@ -147,7 +147,7 @@ func TestOnlyALocalRouteOfTheInterfaceKeepsAGroup(t *testing.T) {
 			var ok bool
 			if err := rig.GW.Do(func() error {
 				all, err := GatewayRoutes(group.Addr().Is6())
-				found, ok = s.Source().Among(all, netip.PrefixFrom(group.Addr(), group.Addr().BitLen()), Source.GatewayRoute)
+				found, _, ok = s.Source().Among(all, netip.PrefixFrom(group.Addr(), group.Addr().BitLen()), Source.GatewayRoute)
 				return err
 			}); err != nil {
 				t.Fatal(err)

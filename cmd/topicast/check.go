@@ -211,7 +211,7 @@ func printSend(out io.Writer, cfg *configs.Config, h *host) error {
 		if p := h.place(r.Binding); p.err == nil {
 			source, on = p.source.Addr.String(), p.source.Interface
 		}
-		t.row(ruleName("send", i, r.Name, r.Filter.String()), r.Filter, r.QoS, r.Group, source, on, r.Binding.TTL, h.state(h.place(r.Binding).pending(), h.place(r.Binding).err), strings.Join(given(cfg, "send", i, keys, &r), ", "))
+		t.row(r.Name, r.Filter, r.QoS, r.Group, source, on, r.Binding.TTL, h.sendState(&r), strings.Join(given(cfg, "send", i, keys, &r), ", "))
 	}
 	return t.print(out)
 }
@@ -226,7 +226,7 @@ func printReceive(out io.Writer, cfg *configs.Config, h *host) error {
 		if cfg.Table.ReceiveLoops(i) {
 			more = append(more, "on a cycle")
 		}
-		t.row(ruleName("receive", i, r.Name, groupList(r.Groups)), groupList(r.Groups), cmp.Or(e.on.Name, r.Interface),
+		t.row(r.Name, groupList(r.Groups), cmp.Or(e.on.Name, r.Interface),
 			sourceList(r.Sources), r.Topic, r.QoS, h.state(e.pending(), e.err), strings.Join(more, ", "))
 	}
 	return t.print(out)
@@ -243,15 +243,6 @@ func (h *host) state(pending bool, err error) string {
 		return "refused"
 	}
 	return "ok"
-}
-
-// ruleName is the rule's name, or its place where the name is the one that a rule
-// has by itself.
-func ruleName(list string, i int, name, byItself string) string {
-	if name == byItself {
-		return fmt.Sprintf("%s[%d]", list, i)
-	}
-	return name
 }
 
 // moreThan are the keys that have no column of their own.

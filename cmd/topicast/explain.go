@@ -123,7 +123,7 @@ func groupFault(text string) error {
 // explainTarget tells what one rule makes of the topic's messages. spool is the folder of
 // the spool.
 func explainTarget(out io.Writer, target mapping.Target, r mapping.SendRule, spool string, h *host) {
-	fmt.Fprintf(out, "%s: filter %s, qos %d\n", ruleTitle("send", target.Rule, r.Name, r.Filter.String()), r.Filter, r.QoS)
+	fmt.Fprintf(out, "%s: filter %s, qos %d\n", ruleTitle("send", target.Rule, r.Name), r.Filter, r.QoS)
 	line := lines(out)
 	if target.Err != nil {
 		line("drop", "bad_group: %v", target.Err)
@@ -149,7 +149,7 @@ func explainTarget(out io.Writer, target mapping.Target, r mapping.SendRule, spo
 			}
 			line("interface", "%s (index %d, mtu %d)", p.source.Interface, p.source.Index, p.source.MTU)
 			if route, ok := p.source.GatewayRoute(target.Group.Addr()); ok {
-				text, hint := routeText(route)
+				text, hint := routeText(route, true)
 				line("route", "%s", text)
 				if route.Binding {
 					line("hint", "%s", hint)
@@ -190,12 +190,8 @@ func lines(out io.Writer) func(key, format string, args ...any) {
 	}
 }
 
-// ruleTitle is "rule lamps (send[0])", or "rule send[0]" where the name is the one
-// that a rule has by itself.
-func ruleTitle(list string, i int, name, byItself string) string {
-	if name == byItself {
-		return fmt.Sprintf("rule %s[%d]", list, i)
-	}
+// ruleTitle is "rule lamps (send[0])".
+func ruleTitle(list string, i int, name string) string {
 	return fmt.Sprintf("rule %s (%s[%d])", printable(name), list, i)
 }
 

@@ -141,7 +141,7 @@ func (q question) senderText() string {
 
 // explainHeard tells what one rule makes of the datagrams, and whether any.
 func explainHeard(out io.Writer, q question, i int, r mapping.ReceiveRule, loops bool, h *host) bool {
-	fmt.Fprintf(out, "%s: groups %s\n", ruleTitle("receive", i, r.Name, groupList(r.Groups)), groupList(r.Groups))
+	fmt.Fprintf(out, "%s: groups %s\n", ruleTitle("receive", i, r.Name), groupList(r.Groups))
 	line := lines(out)
 	e := h.listener(r)
 	lost := func(format string, args ...any) bool {
@@ -173,7 +173,7 @@ func receiveKeys(names ...string) []configs.Key {
 
 // explainPublisher tells where a rule hears what it may publish on a topic.
 func explainPublisher(out io.Writer, i int, r mapping.ReceiveRule, loops bool, h *host) {
-	fmt.Fprintf(out, "%s can publish it: topic %s\n", ruleTitle("receive", i, r.Name, groupList(r.Groups)), r.Topic)
+	fmt.Fprintf(out, "%s can publish it: topic %s\n", ruleTitle("receive", i, r.Name), r.Topic)
 	line := lines(out)
 	by := explainListener(line, r, h.listener(r))
 	by["name"], by["topic"] = nil, nil // in the title
@@ -266,7 +266,7 @@ func explainUnheard(out io.Writer, group netip.AddrPort, rules []mapping.Receive
 			for _, g := range r.Groups {
 				why, near := misses(g, group)
 				if near && strings.HasPrefix(why, "the port") == port && len(*t) < most {
-					t.row(fmt.Sprintf("  receive[%d]", i), g, why)
+					t.row("  "+ruleTitle("receive", i, r.Name), g, why)
 				}
 			}
 		}

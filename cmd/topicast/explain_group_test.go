@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -93,10 +94,10 @@ func TestGroupsThatARuleJustMissesAreNear(t *testing.T) {
 
 func TestTheNearestGroupsComeFirstAndAreFew(t *testing.T) {
 	var rules []mapping.ReceiveRule
-	for _, groups := range []string{
+	for i, groups := range []string{
 		"239.1.1.9:5000", "239.1.1.8:5000", "239.1.1.7:5000", "239.1.1.6:5000", "239.1.1.5:5000 239.1.1.4:5000", "239.1.1.1:5001", "239.9.9.9:9",
 	} {
-		rules = append(rules, mapping.ReceiveRule{Groups: testGroups(t, groups)})
+		rules = append(rules, mapping.ReceiveRule{Name: fmt.Sprint("r", i), Groups: testGroups(t, groups)})
 	}
 	q, _, err := parseQuestion("239.1.1.1:5000", "")
 	if err != nil {
@@ -107,11 +108,11 @@ func TestTheNearestGroupsComeFirstAndAreFew(t *testing.T) {
 	want := `239.1.1.1:5000 is heard by none of 7 receive rules
 
 nearest:
-  receive[5]  239.1.1.1:5001  the port is 5001, not 5000
-  receive[0]  239.1.1.9:5000  the address is 239.1.1.9, not 239.1.1.1
-  receive[1]  239.1.1.8:5000  the address is 239.1.1.8, not 239.1.1.1
-  receive[2]  239.1.1.7:5000  the address is 239.1.1.7, not 239.1.1.1
-  receive[3]  239.1.1.6:5000  the address is 239.1.1.6, not 239.1.1.1
+  rule r5 (receive[5])  239.1.1.1:5001  the port is 5001, not 5000
+  rule r0 (receive[0])  239.1.1.9:5000  the address is 239.1.1.9, not 239.1.1.1
+  rule r1 (receive[1])  239.1.1.8:5000  the address is 239.1.1.8, not 239.1.1.1
+  rule r2 (receive[2])  239.1.1.7:5000  the address is 239.1.1.7, not 239.1.1.1
+  rule r3 (receive[3])  239.1.1.6:5000  the address is 239.1.1.6, not 239.1.1.1
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

@@ -62,7 +62,7 @@ func misspelt(topic string, t *mapping.Table) (near []neighbour) {
 		}
 		for i, r := range t.Receive() {
 			if r.Topic.Matches(other) && slashes(r.Topic.String()) {
-				near = append(near, neighbour{filter: r.Topic.String(), why: fmt.Sprintf("receive[%d] can publish %s, %s", i, other, in)})
+				near = append(near, neighbour{filter: r.Topic.String(), why: fmt.Sprintf("%s can publish %s, %s", ruleTitle("receive", i, r.Name), other, in)})
 			}
 		}
 	}
@@ -74,7 +74,7 @@ func difference(topic, other string) string {
 	var in []string
 	trimmed := strings.TrimSpace(topic)
 	if trimmed != topic {
-		in = append(in, "without the blanks around it")
+		in = append(in, "without the spaces around it")
 	}
 	for _, end := range []struct {
 		has   func(s, slash string) bool

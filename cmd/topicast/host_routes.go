@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
+	"topicast/bridge/account"
 	"topicast/bridge/multicast"
 	"topicast/mapping"
 )
@@ -19,11 +21,11 @@ func newRoutes() routes {
 	return routes{multicast.GatewayRoutes, multicast.Source.GatewayRoute, make(map[bool][]multicast.GatewayRoute)}
 }
 
-// of finds a route that would hand a group of the template to a gateway, of what
-// leaves from the source.
-func (r *routes) of(s multicast.Source, group mapping.Group) (multicast.GatewayRoute, bool) {
+// of finds a route that would hand groups of a rule to a gateway, of what leaves from the
+// source, and whether all of its groups take it.
+func (r *routes) of(s multicast.Source, group mapping.Group) (route multicast.GatewayRoute, whole, ok bool) {
 	if r.list == nil {
-		return multicast.GatewayRoute{}, false
+		return multicast.GatewayRoute{}, false, false
 	}
 	ipv6 := s.Binding.IPv6
 	all, listed := r.known[ipv6]
@@ -31,11 +33,21 @@ func (r *routes) of(s multicast.Source, group mapping.Group) (multicast.GatewayR
 		all, _ = r.list(ipv6) // a host that does not tell has nothing to warn of
 		r.known[ipv6] = all
 	}
-	within := group.Prefix()
-	if !within.IsValid() { // the whole address is a capture
-		within = multicast.AllGroups(ipv6)
+	return s.Among(all, group.Prefix(), r.match)
+}
+
+// sendState is what a send rule would be on this host now, in a column of a table.
+func (h *host) sendState(r *mapping.SendRule) string {
+	p := h.place(r.Binding)
+	if p.err == nil {
+		if route, whole, ok := h.routes.of(p.source, r.Group); ok && route.Binding {
+			if whole {
+				return string(account.StatePending)
+			}
+			return string(account.StateDegraded)
+		}
 	}
-	return s.Among(all, within, r.match)
+	return h.state(p.pending(), p.err)
 }
 
 // gatewayed warns of rules whose groups a route would hand to a gateway, once for
@@ -44,6 +56,7 @@ func (h *host) gatewayed(rules []mapping.SendRule) (warnings []finding) {
 	type key struct {
 		binding mapping.Binding
 		route   multicast.GatewayRoute
+		whole   bool
 	}
 	first := make(map[key]int) // place in warnings
 	more := make(map[key]int)
@@ -52,17 +65,17 @@ func (h *host) gatewayed(rules []mapping.SendRule) (warnings []finding) {
 		if p.err != nil {
 			continue
 		}
-		route, ok := h.routes.of(p.source, r.Group)
+		route, whole, ok := h.routes.of(p.source, r.Group)
 		if !ok {
 			continue
 		}
-		k := key{r.Binding, route}
+		k := key{r.Binding, route, whole}
 		if _, known := first[k]; known {
 			more[k]++
 			continue
 		}
 		first[k] = len(warnings)
-		text, hint := routeText(route)
+		text, hint := routeText(route, whole)
 		warnings = append(warnings, finding{path: fmt.Sprintf("send[%d].group", i), err: fmt.Errorf("%s", text), hint: hint})
 	}
 	for k, n := range more {
@@ -72,15 +85,21 @@ func (h *host) gatewayed(rules []mapping.SendRule) (warnings []finding) {
 	return warnings
 }
 
-// routeText says what a route does to a rule's groups, and what to do.
-func routeText(r multicast.GatewayRoute) (text, hint string) {
-	remove := r.Removal()
+// routeText says what a route does to a rule's groups, to all of them or to a part, and
+// what to do.
+func routeText(r multicast.GatewayRoute, whole bool) (text, hint string) {
+	hint = r.Removal()
 	switch {
 	case !r.Gateway.IsValid():
-		return fmt.Sprintf("the route %s keeps this group on this host: nothing leaves", r), remove
+		text = fmt.Sprintf("the route %s keeps this group on this host: nothing leaves", r)
 	case r.Binding:
-		return fmt.Sprintf("the route %s hands this group to a gateway, in frames that no other station hears, and topicast cannot keep it from that", r), remove
+		text = fmt.Sprintf("the route %s hands this group to a gateway, in frames that no other station hears, and topicast cannot keep it from that", r)
+	default:
+		text = fmt.Sprintf("the route %s would hand this group to a gateway; topicast sends on the link all the same, to all stations, but other programs of this host do not", r)
+		hint += ", unless another program needs it"
 	}
-	return fmt.Sprintf("the route %s would hand this group to a gateway; topicast sends on the link all the same, to all stations, but other programs of this host do not", r),
-		remove + ", unless another program needs it"
+	if !whole {
+		text = strings.NewReplacer("this group", fmt.Sprintf("the groups %s of this rule", r.Groups), "nothing leaves", "nothing for those leaves").Replace(text)
+	}
+	return text, hint
 }

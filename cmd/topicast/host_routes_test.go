@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,6 +24,9 @@ func TestRulesAreWarnedOfRoutesToAGateway(t *testing.T) {
 		return mapping.SendRule{Group: g, Binding: testBinding(t, source, on)}
 	}
 	const passedOver = " would hand this group to a gateway; topicast sends on the link all the same, to all stations, but other programs of this host do not"
+	local := multicast.GatewayRoute{Groups: netip.MustParsePrefix("239.1.2.0/24"), Interface: "iso0", Table: 255, Binding: true}
+	// Of the first rule, if it is not ok.
+	states := map[string]string{"one that keeps some of a template's": "degraded", "one that keeps all of them": "pending", "one that is not passed over": "pending"}
 	for _, tt := range []struct {
 		name   string
 		routes []multicast.GatewayRoute
@@ -35,7 +39,12 @@ func TestRulesAreWarnedOfRoutesToAGateway(t *testing.T) {
 		{"all groups, any group", []multicast.GatewayRoute{route("224.0.0.0/4", "iso0", false)}, []mapping.SendRule{rule("{group}:5000", "172.17.0.1", "iso0")},
 			[]string{"send[0].group: the route 224.0.0.0/4 via 172.17.0.50 dev iso0 (table main)" + passedOver}},
 		{"one of a template's", []multicast.GatewayRoute{route("239.1.2.0/24", "iso0", false)}, []mapping.SendRule{rule("239.{a}.2.3:5000", "172.17.0.1", "iso0")},
-			[]string{"send[0].group: the route 239.1.2.0/24 via 172.17.0.50 dev iso0 (table main)" + passedOver}},
+			[]string{"send[0].group: the route 239.1.2.0/24 via 172.17.0.50 dev iso0 (table main)" + strings.Replace(passedOver, "this group", "the groups 239.1.2.0/24 of this rule", 1)}},
+		{"one that keeps some of a template's", []multicast.GatewayRoute{local}, []mapping.SendRule{rule("239.1.{a}.3:5000", "172.17.0.1", "iso0"), rule("239.1.2.{a}:5000", "172.17.0.1", "iso0")},
+			[]string{"send[0].group: the route local 239.1.2.0/24 dev iso0 keeps the groups 239.1.2.0/24 of this rule on this host: nothing for those leaves",
+				"send[1].group: the route local 239.1.2.0/24 dev iso0 keeps this group on this host: nothing leaves"}},
+		{"one that keeps all of them", []multicast.GatewayRoute{local}, []mapping.SendRule{rule("239.1.2.{a}:5000", "172.17.0.1", "iso0")},
+			[]string{"send[0].group: the route local 239.1.2.0/24 dev iso0 keeps this group on this host: nothing leaves"}},
 		{"another interface", []multicast.GatewayRoute{route("224.0.0.0/4", "priv0", false)}, []mapping.SendRule{rule("239.1.2.3:5000", "172.17.0.1", "iso0")}, nil},
 		{"other groups", []multicast.GatewayRoute{route("225.0.0.0/8", "iso0", false)}, []mapping.SendRule{rule("239.1.2.3:5000", "172.17.0.1", "iso0")}, nil},
 		{"the groups of the link", []multicast.GatewayRoute{route("224.0.0.0/4", "iso0", false)}, []mapping.SendRule{rule("224.0.0.251:5353", "172.17.0.1", "iso0")}, nil},
@@ -62,6 +71,13 @@ func TestRulesAreWarnedOfRoutesToAGateway(t *testing.T) {
 		}
 		if d := cmp.Diff(tt.want, got); d != "" {
 			t.Errorf("%s: want -, got +:\n%s", tt.name, d)
+		}
+		want, troubled := states[tt.name]
+		if !troubled {
+			want = "ok"
+		}
+		if state := h.sendState(&tt.rules[0]); state != want {
+			t.Errorf("%s: the state is %s, want %s", tt.name, state, want)
 		}
 	}
 }

@@ -74,7 +74,7 @@ func (o *sendOptions) addFlags(c *cobra.Command) {
 		return err
 	})
 	f.BoolVar(&o.noLoopback, "no-loopback", false, "keep it from programs on this host")
-	f.StringVar(&o.hex, "hex", "", "send these `bytes`, two hexadecimal digits each, blanks allowed between them")
+	f.StringVar(&o.hex, "hex", "", "send these `bytes`, two hexadecimal digits each, spaces allowed between them")
 	f.StringVar(&o.file, "file", "", "send what is in this `file`; - is the standard input")
 	f.IntVar(&o.count, "count", o.count, "send it `n` times; 0: until Ctrl-C")
 	f.DurationVar(&o.interval, "interval", o.interval, "the time from one datagram to the next")
@@ -97,7 +97,7 @@ func runSend(ctx context.Context, o sendOptions, args []string, stdin io.Reader,
 		return err
 	}
 	if route, ok := source.GatewayRoute(group.Addr()); ok && route.Binding && !o.noVerify {
-		text, hint := routeText(route)
+		text, hint := routeText(route, true)
 		return withHint(fmt.Errorf("not sent: %s", text), hint+"; --no-verify sends all the same")
 	}
 	s, err := multicast.Open(source)

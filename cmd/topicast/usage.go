@@ -58,7 +58,7 @@ func surplusHint(c *cobra.Command, args []string, takes int) string {
 		}
 	}
 	if takes > 0 {
-		return "put quotes around an argument with blanks in it"
+		return "put quotes around an argument with spaces in it"
 	}
 	return ""
 }
