@@ -101,17 +101,11 @@ func (q *Queue) Tidy(work []spool.Record, again func(spool.Record) bool) bool {
 		if len(b.Records)+b.Lost == 0 {
 			break // what is left is on its way to the disk, and known
 		}
-		for i := range b.Records {
-			if q.Superseded(&b.Records[i]) {
-				q.loss().Count(account.DropSuperseded, 1)
-			} else if !again(b.Records[i]) {
-				b.removeKnown(i)
-				return false
-			} else {
-				kept++
-			}
+		moved, ok := b.moveLatest(again)
+		kept += moved
+		if !ok {
+			return false
 		}
-		b.removeKnown(len(b.Records))
 	}
 	q.of.mu.Lock()
 	q.latest.all, q.latest.kept = true, kept
@@ -119,13 +113,33 @@ func (q *Queue) Tidy(work []spool.Record, again func(spool.Record) bool) bool {
 	return true
 }
 
-// removeKnown is Remove of messages that are on disk once more, or superseded.
-func (b *Batch) removeKnown(n int) {
-	if b.part != nil {
-		b.part.Remove(n)
-		b.part.reading.Unlock()
-		b.part = nil
+// moveLatest moves those that are the latest to the end of the queue, and removes all, as
+// far as again takes them. For the moment in which they are there twice they count once: a
+// full spool has room for what it holds.
+func (b *Batch) moveLatest(again func(spool.Record) bool) (moved int, ok bool) {
+	if b.part == nil {
+		return 0, true
 	}
+	on, done, twice := b.queue.of.o.Spool, 0, int64(0)
+	for ok = true; done < len(b.Records); done++ {
+		r := &b.Records[done]
+		if b.queue.Superseded(r) {
+			b.queue.loss().Count(account.DropSuperseded, 1)
+			continue
+		}
+		size := int64(len(r.Key) + len(r.Topic) + len(r.Payload) + spool.Overhead)
+		on.Copies(size)
+		twice += size
+		if ok = again(*r); !ok {
+			break
+		}
+		moved++
+	}
+	b.part.Remove(done)
+	on.Copies(-twice)
+	b.part.reading.Unlock()
+	b.part = nil
+	return moved, ok
 }
 
 func (q *Queue) loss() *account.Counters {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"topicast/bridge/spool"
@@ -18,9 +19,9 @@ type part struct {
 	label
 	reading sync.Mutex // held from reading the front until what was passed on is removed
 
-	// Under the Queues' mu.
-	of    *Queue // whose it is; nil: nobody's
-	owner Rule   // the rule that had it last, by name and identity: at first as its label says
+	// Changed under the Queues' mu.
+	of    atomic.Pointer[Queue] // whose it is; nil: nobody's
+	owner Rule                  // the rule that had it last, by name and identity: at first as its label says
 }
 
 // A label is what the name of a part says: of which rule it was when it was made, and what

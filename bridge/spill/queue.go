@@ -48,10 +48,7 @@ func (q *Queue) Append(r spool.Record, stored func(error)) bool {
 
 // wakeReader wakes who reads a part by now, if it is not this queue.
 func (q *Queue) wakeReader(own *part) {
-	q.of.mu.Lock()
-	reader := own.of
-	q.of.mu.Unlock()
-	if reader != nil && reader != q {
+	if reader := own.of.Load(); reader != nil && reader != q {
 		reader.wake()
 	}
 }
@@ -128,7 +125,7 @@ func (q *Queue) head() (*part, Rule) {
 		if q.parts[0] == q.own {
 			q.own = nil
 		}
-		q.parts[0].of = nil
+		q.parts[0].of.Store(nil)
 		q.parts = slices.Delete(q.parts, 0, 1)
 	}
 	if len(q.parts) == 0 {
@@ -156,7 +153,7 @@ func (q *Queue) Aside() *spool.Queue {
 	if q.beside == nil {
 		l := s.uniqueLabel(label{rule: q.rule.Name, kind: s.o.Kinds[0], is: q.rule.Is})
 		q.beside = s.part(l.String(), l)
-		q.beside.of = q
+		q.beside.of.Store(q)
 	}
 	return q.beside.Queue
 }
@@ -164,7 +161,8 @@ func (q *Queue) Aside() *spool.Queue {
 // release lets go of what the queue reads. Callers hold the Queues' mu.
 func (q *Queue) release() {
 	for _, p := range q.parts {
-		p.of, p.owner = nil, Rule{Name: q.rule.Name, Is: q.rule.Is}
+		p.of.Store(nil)
+		p.owner = Rule{Name: q.rule.Name, Is: q.rule.Is}
 	}
 	q.parts, q.gone = nil, true
 	q.forgetLatest()
@@ -208,10 +206,10 @@ func (q *Queue) claimOwn() {
 	if q.gone {
 		return
 	}
-	if q.own.of != nil { // it stands farther ahead, or another rule has it
+	if q.own.of.Load() != nil { // it stands farther ahead, or another rule has it
 		l = s.uniqueLabel(l)
 		q.own = s.part(l.String(), l)
 	}
-	q.own.of = q
+	q.own.of.Store(q)
 	q.parts = append(q.parts, q.own)
 }

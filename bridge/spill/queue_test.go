@@ -373,3 +373,39 @@ func TestTheTopicsWhoseLatestIsKnownAreBounded(t *testing.T) {
 		want(t, q[0], "new")
 	}
 }
+
+// Where the spool is full, with other rules' messages too, tidying loses nothing for it.
+func TestTidyingNeedsNoRoom(t *testing.T) {
+	r := open(t, t.TempDir(), 0)
+	q := r.assign(rule("a", 1))[0]
+	full := make(chan error, 1)
+	n := 0
+	for payload := strings.Repeat("x", 10_000); len(full) == 0; n++ {
+		q.Append(spool.Record{Topic: fmt.Append(nil, n), Payload: []byte(payload)}, func(err error) {
+			if err != nil {
+				select {
+				case full <- err:
+				default:
+				}
+			}
+		})
+		fake.WaitFor(t, "the disk", func() bool { return r.disk.Undecided() == 0 })
+	}
+	kept := q.Len()
+	q = r.assign(latest(rule("a", 1)))[0]
+	lost := make(chan error, kept)
+	var work [16]spool.Record
+	if !q.Tidy(work[:], func(r spool.Record) bool {
+		return q.Append(r, func(err error) {
+			if err != nil {
+				lost <- err
+			}
+		})
+	}) {
+		t.Error("it has not come to the end")
+	}
+	fake.WaitFor(t, "the disk", func() bool { return r.disk.Undecided() == 0 })
+	if q.Len() != kept || len(lost) > 0 || r.disk.Copies(0) != 0 {
+		t.Errorf("%d of %d left, %d refused, %d bytes do not count", q.Len(), kept, len(lost), r.disk.Copies(0))
+	}
+}

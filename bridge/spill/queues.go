@@ -104,7 +104,8 @@ func (s *Queues) find() (any bool) {
 			continue
 		}
 		p, q := lone[i], s.queues[heir]
-		p.of, q.parts, q.own = q, append(q.parts, p), nil
+		p.of.Store(q)
+		q.parts, q.own = append(q.parts, p), nil
 		q.forgetLatest()
 		changed[q] = true
 	}
@@ -118,12 +119,12 @@ func (s *Queues) find() (any bool) {
 // hold mu.
 func (s *Queues) lone() (lone []*part, of []Rule) {
 	for name, p := range s.parts {
-		switch {
+		switch q := p.of.Load(); {
 		case p.Len() > 0:
-		case p.of == nil: // also what Queue.head left
+		case q == nil: // also what Queue.head left
 			delete(s.parts, name)
-		case p.of.gone && p.of.beside == p:
-			p.of.beside = nil
+		case q.gone && q.beside == p:
+			q.beside = nil
 			delete(s.parts, name)
 		}
 	}
@@ -132,7 +133,7 @@ func (s *Queues) lone() (lone []*part, of []Rule) {
 		if !slices.Contains(s.o.Kinds, l.kind) {
 			continue
 		}
-		if p := s.part(name, l); p.of == nil {
+		if p := s.part(name, l); p.of.Load() == nil {
 			lone, of = append(lone, p), append(of, p.owner)
 		}
 	}
