@@ -130,7 +130,7 @@ type Loops struct {
 // Web is the section web: the status page and its companions.
 type Web struct {
 	Listen string `key:"listen" default:"127.0.0.1:9479" usage:"host:port of the status page, /metrics, /healthz, /readyz and /status; empty: off"`
-	Hosts  Hosts  `key:"hosts" usage:"names that browsers may use for the status page, beside addresses, this host's name and names that nobody can register"`
+	Hosts  Hosts  `key:"hosts" usage:"names under which the status page is served, beside addresses, this host's name and names that nobody can register"`
 }
 
 // Log is the section log.

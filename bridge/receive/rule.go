@@ -94,26 +94,6 @@ func (r *Rule) dropFull(a *arrival) {
 	r.drop(account.DropQueueFull, a, fmt.Errorf("queue.size: %d bytes of the rule are waiting, %d in all", r.budget.Used(), r.path.budget.Bytes()))
 }
 
-// logStateChange logs what has become of the rule's memberships, if it has changed.
-func (r *Rule) logStateChange() {
-	var s Status
-	r.describeReaders(&s)
-	cause, _, _ := strings.Cut(s.Reason, " (") // what is in brackets may change with every look
-	if s.State == r.loggedState && (s.State != account.StatePending || cause == r.loggedReason) {
-		return
-	}
-	r.loggedState, r.loggedReason = s.State, cause
-	attrs := []any{"rule", r.Name, "interface", s.Interface, "joined", s.Joined}
-	if s.Buffer > 0 {
-		attrs = append(attrs, "buffer", s.Buffer)
-	}
-	if s.State == account.StateUp {
-		r.Log.Info("receiving", attrs...)
-	} else {
-		r.Log.Warn("receive rule "+string(s.State)+"; it goes on by itself when it can", append(attrs, "groups", s.Sockets, "err", s.Reason)...)
-	}
-}
-
 // logLoop logs that a loop was found, and that what goes round is dropped.
 func (r *Rule) logLoop(t *ruleTopic, a *arrival, now time.Time) {
 	if r.breaker.LogDue(now) {

@@ -87,9 +87,7 @@ func (p *Path) Rejoin(interfaces []multicast.Interface, changes multicast.Change
 	for _, m := range p.working.Load().memberships {
 		m.refresh(byWant[m.Interface].on, byWant[m.Interface].err, changes)
 	}
-	for _, r := range p.working.Load().Rules {
-		r.logStateChange()
-	}
+	p.logStateChanges()
 }
 
 // SpoolIsBack is called when the spool has come into use: what waits in memory goes

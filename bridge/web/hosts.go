@@ -19,15 +19,17 @@ import (
 // rest of.
 var unregistered = []string{"localhost", "local", "localdomain", "internal", "lan", "home", "corp", "intranet", "private", "arpa", "test", "svc"}
 
-// checkHost keeps browsers from what is asked for under a name that this host may not
-// have. Programs that are no browsers run no pages of strangers, so they may use any.
+// checkHost keeps what the rules say, which / and /status have, from whoever asks under a name
+// that this host may not have. The rest is kept from browsers only: programs that are none run
+// no pages of strangers, and Prometheus and health checks may use any name.
 func checkHost(names []string, next http.Handler) http.Handler {
 	if own, err := os.Hostname(); err == nil {
 		names = append(slices.Clone(names), own)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if name := nameIn(r.Host); ofBrowser(r) && !ours(name, names) {
-			http.Error(w, fmt.Sprintf("nothing is served to browsers under the name %q: add it to web.hosts in the configuration of topicast, or use the address", name), http.StatusMisdirectedRequest)
+		guarded := r.URL.Path == "/" || r.URL.Path == "/status" || ofBrowser(r)
+		if name := nameIn(r.Host); guarded && !ours(name, names) {
+			http.Error(w, fmt.Sprintf("this is not served under the name %q: add it to web.hosts in the configuration of topicast, or use the address", name), http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -11,7 +11,8 @@ import (
 
 // A stranger's page that calls itself the address of this host reads nothing, whatever it
 // asks for; and who calls this host by an address, by a name that nobody can register or by
-// one that the configuration names is served, and every program that is no browser.
+// one that the configuration names is served. Programs that are no browsers may use any name
+// for metrics and health checks.
 func TestABrowserIsServedUnderOurNamesAlone(t *testing.T) {
 	own, err := os.Hostname()
 	if err != nil {
@@ -42,8 +43,12 @@ func TestABrowserIsServedUnderOurNamesAlone(t *testing.T) {
 					t.Errorf("%s of %s with %q: %d", path, host, headers, code)
 				}
 			}
-			if code, _ := ask(path, host, "User-Agent", "Prometheus/3.5.0", "Accept-Encoding", "gzip"); code != http.StatusOK {
-				t.Errorf("%s of %s, asked for by Prometheus: %d", path, host, code)
+			want := http.StatusOK
+			if path == "/" || path == "/status" {
+				want = http.StatusMisdirectedRequest
+			}
+			if code, _ := ask(path, host, "User-Agent", "Prometheus/3.5.0", "Accept-Encoding", "gzip"); code != want {
+				t.Errorf("%s of %s, asked for by Prometheus: %d, want %d", path, host, code, want)
 			}
 		}
 	}

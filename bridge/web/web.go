@@ -63,7 +63,7 @@ type handler struct {
 // Options says where to serve.
 type Options struct {
 	Address string       // host:port
-	Hosts   []string     // names that browsers may use, beside the address, this host's name and those that nobody can register
+	Hosts   []string     // names to serve under, beside addresses, this host's name and those that nobody can register
 	Logger  *slog.Logger // nil: none
 }
 

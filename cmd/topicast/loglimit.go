@@ -12,7 +12,7 @@ import (
 // web client, and no list of thousands of rules, fills a disk or buries what else is said.
 // What only log.level debug shows is not bounded.
 const (
-	maxLines   = 50
+	maxLines   = 20
 	linesEvery = time.Minute
 
 	// maxMessages is how many messages are told apart. Nearly all are constants of the
