@@ -119,8 +119,8 @@ func (b *Bridge) conditions(o *overview, tell func(Condition)) {
 		}
 		tell(c)
 	}
-	if short := o.shortage(); short != "" {
-		tell(Condition{Name: "descriptors", State: account.StateDegraded, Reason: short})
+	if state, short := o.shortage(); short != "" {
+		tell(Condition{Name: "descriptors", State: state, Reason: short})
 	}
 	b.withheld(o.session, o.now, tell)
 	o.judge(func(rule string, is account.State, reason string) {

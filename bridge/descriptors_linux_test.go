@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,16 +25,22 @@ func TestDescriptorsThatAreTooFewAreACondition(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before)
-	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
-	b := newTestBridgeOf(t, n, Options{QueueSize: fake.Plenty}, []mapping.SendRule{fake.SendRule(t, "out", "a", "239.1.1.1:5000")},
-		[]mapping.ReceiveRule{fake.ReceiveRule(t, "in", "239.1.1.1-239.1.1.3:5000", "b")})
-	for _, c := range b.Readiness().Conditions {
-		if c.Name == "descriptors" {
-			if c.State != account.StateDegraded || !strings.HasPrefix(c.Reason, "132 file descriptors are needed for these rules, 4 of them for sockets, and the limit is 100: ") {
-				t.Errorf("%+v", c)
-			}
-			return
+	for _, tt := range []struct {
+		groups string
+		state  account.State
+		want   string
+	}{
+		{"239.1.1.1-239.1.1.3:5000", account.StateDegraded, "132 file descriptors are needed for these rules, 4 of them for sockets, and the limit is 100: "},
+		{"239.1.0.1-239.1.0.60:5000", account.StatePending, "189 file descriptors are needed for these rules, 61 of them for sockets, and the limit is 100: "},
+	} {
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		b := newTestBridgeOf(t, n, Options{QueueSize: fake.Plenty}, []mapping.SendRule{fake.SendRule(t, "out", "a", "239.1.1.1:5000")},
+			[]mapping.ReceiveRule{fake.ReceiveRule(t, "in", tt.groups, "b")})
+		i := slices.IndexFunc(b.Readiness().Conditions, func(c Condition) bool { return c.Name == "descriptors" })
+		if i < 0 {
+			t.Errorf("no condition tells: %+v", b.Readiness())
+		} else if c := b.Readiness().Conditions[i]; c.State != tt.state || !strings.HasPrefix(c.Reason, tt.want) {
+			t.Errorf("%+v", c)
 		}
 	}
-	t.Errorf("no condition tells: %+v", b.Readiness())
 }

@@ -30,9 +30,15 @@ func (b *Bridge) build(table *mapping.Table, before *generation, diversions []se
 	return &generation{table, b.send.Build(table, before.send, diversions), b.receive.Build(table, before.receive)}
 }
 
-// shortage says how many file descriptors the rules need, where there are too few.
-func (g *generation) shortage() string {
-	return multicast.DescriptorShortage(g.send.Sockets()+g.receive.Sockets(), multicast.DescriptorLimit())
+// shortage says how many file descriptors the rules need, where there are too few; and the
+// state: degraded where they have their sockets all the same, at the cost of what is kept.
+func (g *generation) shortage() (account.State, string) {
+	sockets, limit := g.send.Sockets()+g.receive.Sockets(), multicast.DescriptorLimit()
+	state := account.StateDegraded
+	if sockets > limit-multicast.KeptDescriptors() {
+		state = account.StatePending
+	}
+	return state, multicast.DescriptorShortage(sockets, limit)
 }
 
 // counters are those of all rules.

@@ -143,7 +143,7 @@ func (b *Bridge) refresh(ctx context.Context) {
 	if names := multicast.KernelNames(interfaces); b.names.Load() == nil || !maps.Equal(*b.names.Load(), names) {
 		b.names.Store(&names)
 	}
-	if b.current().shortage() != "" {
+	if _, short := b.current().shortage(); short != "" {
 		b.send.Refresh(ctx, interfaces) // needs few sockets, and would be left without
 	}
 	b.receive.Rejoin(interfaces, changes)

@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// maxConnections is how many there may be at a time: each takes a file descriptor of
-	// those that sockets of rules leave (multicast.KeptDescriptors), and some memory.
+	// maxConnections is how many there may be at a time, or less: each takes a file descriptor
+	// of those that sockets of rules leave (Options.Descriptors), and some memory.
 	maxConnections = 32
 
 	// maxBusy is how long an answer may take before another connection may have its place.
@@ -23,10 +23,11 @@ const (
 	writePiece = 64 << 10 // bytes that are to be read within writePatience
 )
 
-// connections is a listener that has no more than maxConnections open. A new one takes the
+// connections is a listener that has no more than most open. A new one takes the
 // place of the one that has been idle for longest, or is busy for too long.
 type connections struct {
 	net.Listener
+	most   int
 	freed  chan struct{} // one has gone, or is idle
 	closed chan struct{}
 	close  sync.Once
@@ -43,8 +44,8 @@ type connection struct {
 	since time.Time // it is, or is not
 }
 
-func newConnections(l net.Listener) *connections {
-	return &connections{Listener: l, freed: make(chan struct{}, 1), closed: make(chan struct{}), all: make(map[*connection]bool)}
+func newConnections(l net.Listener, most int) *connections {
+	return &connections{Listener: l, most: most, freed: make(chan struct{}, 1), closed: make(chan struct{}), all: make(map[*connection]bool)}
 }
 
 // Accept waits for a connection, and for a place for it.
@@ -77,7 +78,7 @@ func (l *connections) admit(c *connection) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	if len(l.all) >= maxConnections {
+	if len(l.all) >= l.most {
 		last := l.leastInUse(now)
 		if last == nil {
 			return false

@@ -38,10 +38,10 @@ func (p pipes) dial() net.Conn {
 }
 
 // serving runs test against a server of b, in a bubble of synctest.
-func serving(t *testing.T, b Bridge, test func(t *testing.T, dial func() net.Conn)) {
+func serving(t *testing.T, o Options, b Bridge, test func(t *testing.T, dial func() net.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
 		network := pipes{make(chan net.Conn)}
-		s := serverOn(network, Options{}, b)
+		s := serverOn(network, o, b)
 		ended := make(chan error)
 		go func() { ended <- s.Serve(t.Context()) }()
 		var open []net.Conn
@@ -87,7 +87,7 @@ func gone(c net.Conn) bool {
 // However many connect and ask for nothing, no more are open than there may be, and who asks
 // is answered at once: a new one takes the place of the one that was idle for longest.
 func TestConnectionsAreBoundedAndIdleOnesGiveWay(t *testing.T) {
-	serving(t, newFake(busy), func(t *testing.T, dial func() net.Conn) {
+	serving(t, Options{}, newFake(busy), func(t *testing.T, dial func() net.Conn) {
 		asked := dial()
 		if !answered(t, asked, "/healthz") {
 			t.Fatal("the first is not answered")
@@ -129,7 +129,7 @@ func (l large) Snapshot(bridge.Query) (bridge.Status, iter.Seq[send.Status], ite
 // Who reads nothing of an answer is let go, and so is who reads a little now and then: all
 // that time others are answered.
 func TestSlowReadersAreLetGo(t *testing.T) {
-	serving(t, large{newFake(busy)}, func(t *testing.T, dial func() net.Conn) {
+	serving(t, Options{}, large{newFake(busy)}, func(t *testing.T, dial func() net.Conn) {
 		began := time.Now()
 		var slow []net.Conn
 		for range maxConnections {
@@ -151,7 +151,7 @@ func TestSlowReadersAreLetGo(t *testing.T) {
 			}
 		}
 	})
-	serving(t, large{newFake(busy)}, func(t *testing.T, dial func() net.Conn) {
+	serving(t, Options{}, large{newFake(busy)}, func(t *testing.T, dial func() net.Conn) {
 		c, began := dial(), time.Now()
 		askFor(t, c, "/status")
 		some := make([]byte, 16<<10)
@@ -169,7 +169,7 @@ func TestSlowReadersAreLetGo(t *testing.T) {
 
 // A request whose headers do not come, or do not end, is not waited for.
 func TestHeadersAreBounded(t *testing.T) {
-	serving(t, newFake(busy), func(t *testing.T, dial func() net.Conn) {
+	serving(t, Options{}, newFake(busy), func(t *testing.T, dial func() net.Conn) {
 		silent, endless := dial(), dial()
 		io.WriteString(silent, "GET / HTTP/1.1\r\n")
 		go func() {
@@ -210,7 +210,7 @@ func TestIdleConnectionsGiveWayFirst(t *testing.T) {
 		{[]*connection{slow, slower, fresh}, slower},
 		{[]*connection{fresh}, nil},
 	} {
-		l := newConnections(nil)
+		l := newConnections(nil, 1)
 		for _, c := range c.all {
 			l.all[c] = true
 		}
@@ -218,4 +218,18 @@ func TestIdleConnectionsGiveWayFirst(t *testing.T) {
 			t.Errorf("of %d: %+v, want %+v", len(c.all), got, c.want)
 		}
 	}
+}
+
+// Where there are few file descriptors connections take a quarter of them.
+func TestConnectionsTakeAQuarterOfFewDescriptors(t *testing.T) {
+	serving(t, Options{Descriptors: 32}, newFake(busy), func(t *testing.T, dial func() net.Conn) {
+		var idle []net.Conn
+		for range 10 {
+			idle = append(idle, dial())
+			time.Sleep(time.Millisecond)
+		}
+		if !gone(idle[1]) || gone(idle[2]) {
+			t.Error("want the last 8 to be open")
+		}
+	})
 }

@@ -65,6 +65,10 @@ type Options struct {
 	Address string       // host:port
 	Hosts   []string     // names to serve under, beside addresses, this host's name and those that nobody can register
 	Logger  *slog.Logger // nil: none
+
+	// Descriptors is how many file descriptors there are for it beside others that heal;
+	// connections take a quarter of them at most. 0: there are enough.
+	Descriptors int
 }
 
 // maxHeader bounds the headers of a request, in bytes.
@@ -86,7 +90,11 @@ func Listen(o Options, b Bridge) (*Server, error) {
 }
 
 func serverOn(l net.Listener, o Options, b Bridge) *Server {
-	s := &Server{listener: newConnections(l), http: http.Server{
+	most := maxConnections
+	if o.Descriptors > 0 {
+		most = max(1, min(most, o.Descriptors/4))
+	}
+	s := &Server{listener: newConnections(l, most), http: http.Server{
 		Handler: checkHost(o.Hosts, Handler(b)),
 		// A client that dawdles must not hold a connection for ever; for writing, see connection.
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader,

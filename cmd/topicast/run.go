@@ -151,7 +151,7 @@ func runBridge(ctx context.Context, r *reloading, refused *refusedAtStart) error
 	g, ctx := errgroup.WithContext(ctx)
 	context.AfterFunc(ctx, func() { time.AfterFunc(endLimit, func() { close(late) }) })
 	if cfg.Web.Listen != "" {
-		server, err := web.Listen(web.Options{Address: cfg.Web.Listen, Hosts: cfg.Web.Hosts, Logger: log}, b)
+		server, err := web.Listen(web.Options{Address: cfg.Web.Listen, Hosts: cfg.Web.Hosts, Logger: log, Descriptors: multicast.KeptDescriptors()}, b)
 		if err != nil {
 			return err
 		}
