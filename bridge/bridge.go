@@ -17,6 +17,7 @@ import (
 	"topicast/bridge/receive"
 	"topicast/bridge/send"
 	"topicast/bridge/session"
+	"topicast/bridge/spill"
 	"topicast/bridge/spool"
 	"topicast/mapping"
 )
@@ -106,12 +107,13 @@ func New(o Options) (*Bridge, error) {
 		budget: account.NewMemBudget(o.QueueSize), lookRequested: make(chan struct{}, 1),
 	}
 	b.unclaimed.begin(o.network)
+	on := spill.Share(o.Spool.On)
 	b.receive = receive.New(receive.Options{
-		Log: b.log, Budget: b.budget, Own: &b.own, Loops: o.Loops, Spool: o.Spool.On, MaxAge: o.Spool.MaxAge,
+		Log: b.log, Budget: b.budget, Own: &b.own, Loops: o.Loops, Spool: on, MaxAge: o.Spool.MaxAge,
 		Listen: o.network.listen, LookNow: b.requestLook, Settled: &b.settled,
 	})
 	b.send = send.New(send.Options{
-		Log: b.log, LastSent: o.LastSent, Budget: b.budget, Own: &b.own, Guard: b.receive.Guard(), Spool: o.Spool.On, MaxAge: o.Spool.MaxAge,
+		Log: b.log, LastSent: o.LastSent, Budget: b.budget, Own: &b.own, Guard: b.receive.Guard(), Spool: on, MaxAge: o.Spool.MaxAge,
 		Repeats: !o.Session.Clean, Open: o.network.open, LookNow: b.requestLook, Settled: &b.settled,
 	})
 	if o.Spool.On != nil {

@@ -44,7 +44,7 @@ type Path struct {
 	budget     *account.MemBudget
 	topicRoom  *account.MemBudget // for what is remembered of topics, a part for each rule
 	senderRoom *account.MemBudget // for what is remembered of senders, a part for each membership
-	spool      *spool.Spool       // nil: there is none
+	spool      *spill.Spool       // nil: there is none
 	spill      *spill.Queues      // in it; nil likewise
 	maxAge     time.Duration      // what has waited longer in the spool is dropped; 0: no limit
 	listen     func(multicast.ReceiverOptions, multicast.Interface) (Receiver, error)
@@ -74,7 +74,7 @@ type Options struct {
 	Budget  *account.MemBudget
 	Own     *loopguard.OwnAddresses
 	Loops   loopguard.Options
-	Spool   *spool.Spool  // nil: there is none
+	Spool   *spill.Spool  // nil: there is none
 	MaxAge  time.Duration // how long a message may wait there; 0: no limit
 	Listen  func(multicast.ReceiverOptions, multicast.Interface) (Receiver, error)
 	LookNow func()          // asks for a look at the interfaces

@@ -14,6 +14,7 @@ import (
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
 	"topicast/bridge/receive"
+	"topicast/bridge/spill"
 	"topicast/bridge/spool"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
@@ -57,7 +58,7 @@ func newRig(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRule
 	}
 	b := &rig{options: o, network: n, budget: account.NewMemBudget(o.QueueSize), changed: make(chan struct{}, 1), working: new(receive.Generation)}
 	b.receive = receive.New(receive.Options{
-		Log: o.Logger, Budget: b.budget, Own: &b.own, Loops: o.Loops, Spool: o.Spool.On, MaxAge: o.Spool.MaxAge,
+		Log: o.Logger, Budget: b.budget, Own: &b.own, Loops: o.Loops, Spool: spill.Share(o.Spool.On), MaxAge: o.Spool.MaxAge,
 		Listen: func(o multicast.ReceiverOptions, on multicast.Interface) (receive.Receiver, error) {
 			r, err := n.Listen(o, on)
 			if err != nil {

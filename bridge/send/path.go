@@ -15,7 +15,6 @@ import (
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
 	"topicast/bridge/spill"
-	"topicast/bridge/spool"
 	"topicast/mapping"
 )
 
@@ -162,7 +161,7 @@ type Options struct {
 	Budget   *account.MemBudget
 	Own      *loopguard.OwnAddresses
 	Guard    *loopguard.DedupCache // nil: the loop guard is off
-	Spool    *spool.Spool          // nil: there is none
+	Spool    *spill.Spool          // nil: there is none
 	MaxAge   time.Duration         // how long what no rule uses may wait there; 0: no limit
 	Repeats  bool                  // the broker repeats what was not acknowledged
 	Open     func(multicast.Source) (Sender, error)

@@ -16,6 +16,7 @@ import (
 	"topicast/bridge/multicast"
 	"topicast/bridge/send"
 	"topicast/bridge/session"
+	"topicast/bridge/spill"
 	"topicast/bridge/spool"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
@@ -53,7 +54,7 @@ func startWith(t *testing.T, queue int64, dir string, rules ...mapping.SendRule)
 	}
 	s.Path = send.New(send.Options{
 		Log: slog.New(slog.DiscardHandler), LastSent: lastsent.Open(lastsent.Options{}), Budget: s.budget, Own: new(loopguard.OwnAddresses),
-		Spool: s.spool, Repeats: true, LookNow: func() {}, Settled: new(account.Signal),
+		Spool: spill.Share(s.spool), Repeats: true, LookNow: func() {}, Settled: new(account.Signal),
 		Open: func(src multicast.Source) (send.Sender, error) { return n.Open(src) },
 	})
 	s.end = sync.OnceFunc(func() {

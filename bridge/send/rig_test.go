@@ -14,6 +14,7 @@ import (
 	"topicast/bridge/lastsent"
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
+	"topicast/bridge/spill"
 	"topicast/bridge/spool"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
@@ -74,7 +75,7 @@ func newRigOf(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRu
 	ctx, stop := context.WithCancel(context.Background())
 	b := &rig{options: o, network: n, budget: account.NewMemBudget(o.QueueSize), changed: make(chan struct{}, 1), working: new(Generation), ctx: ctx, stop: stop}
 	b.send = New(Options{
-		Log: o.Logger, LastSent: o.LastSent, Budget: b.budget, Own: &b.own, Spool: o.Spool.On, MaxAge: o.Spool.MaxAge, Repeats: true,
+		Log: o.Logger, LastSent: o.LastSent, Budget: b.budget, Own: &b.own, Spool: spill.Share(o.Spool.On), MaxAge: o.Spool.MaxAge, Repeats: true,
 		Guard: loopguard.NewDedupCache(loopguard.Options{Guard: true, Memory: 1000, Time: 10 * time.Second}),
 		Open: func(src multicast.Source) (Sender, error) {
 			s, err := n.Open(src)

@@ -44,10 +44,12 @@ func (q *Queue) forgetLatest() {
 	q.latest = latest{}
 }
 
-// passed forgets the topics whose latest is passed on. No callers hold mu.
+// passed takes note of what is not in the queue any more; of messages that are passed on, as
+// the latest of their topics or not.
 func (q *Queue) passed(records []spool.Record) {
 	q.of.mu.Lock()
 	defer q.of.mu.Unlock()
+	q.recount()
 	if q.latest.came == nil {
 		return
 	}
@@ -120,26 +122,33 @@ func (b *Batch) moveLatest(again func(spool.Record) bool) (moved int, ok bool) {
 	if b.part == nil {
 		return 0, true
 	}
-	on, done, twice := b.queue.of.o.Spool, 0, int64(0)
+	done, twice := 0, int64(0)
 	for ok = true; done < len(b.Records); done++ {
 		r := &b.Records[done]
 		if b.queue.Superseded(r) {
 			b.queue.loss().Count(account.DropSuperseded, 1)
 			continue
 		}
-		size := int64(len(r.Key) + len(r.Topic) + len(r.Payload) + spool.Overhead)
-		on.Copies(size)
-		twice += size
+		twice += recordSize(r)
+		b.queue.countOnce(recordSize(r))
 		if ok = again(*r); !ok {
 			break
 		}
 		moved++
 	}
-	b.part.Remove(done)
-	on.Copies(-twice)
-	b.part.reading.Unlock()
-	b.part = nil
+	queue := b.queue
+	b.give(done)
+	queue.countOnce(-twice)
 	return moved, ok
+}
+
+// countOnce has bytes that are there twice count once.
+func (q *Queue) countOnce(bytes int64) {
+	q.of.mu.Lock()
+	defer q.of.mu.Unlock()
+	q.twice += bytes
+	q.of.o.Spool.Copies(bytes)
+	q.recount()
 }
 
 func (q *Queue) loss() *account.Counters {

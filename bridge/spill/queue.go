@@ -23,6 +23,8 @@ type Queue struct {
 	own    *part   // the last of them: what is appended goes there; nil: not found yet
 	beside *part   // Aside
 	gone   bool    // no rule uses it any more; what it has in memory still may be appended
+	beyond int64   // bytes of it that are beyond the part that is kept for it
+	twice  int64   // bytes of it that are just there twice
 	latest latest
 }
 
@@ -36,10 +38,17 @@ func (q *Queue) Append(r spool.Record, stored func(error)) bool {
 		q.claimOwn()
 	}
 	own := q.own
+	if !q.hasRoom(&r) {
+		own.Refuse(spool.ErrFull, stored)
+		return true
+	}
 	came, ok := own.Append(r, func(err error) {
 		stored(err)
 		q.wakeReader(own)
 	})
+	if !ok || came == 0 {
+		q.recount() // it has not come to be there
+	}
 	if ok && came != 0 && q.rule.Latest { // else it is refused
 		q.noteLatest(r.Topic, came)
 	}
@@ -100,8 +109,11 @@ func (q *Queue) read(p *part, rule Rule, into []spool.Record) Batch {
 	n, lost := p.Front(into, rule.MaxAge)
 	rule.Losses.CountSpoolLosses(rule.Name, lost.Expired, lost.Damaged)
 	b := Batch{Records: into[:n], Lost: lost.Expired + lost.Damaged, queue: q, part: p}
+	if n == 0 || b.Lost > 0 {
+		b.queue.passed(nil)
+	}
 	if n == 0 {
-		b.Remove(0)
+		b.give(0)
 	}
 	return b
 }
@@ -111,7 +123,14 @@ func (b *Batch) Remove(n int) {
 	if b.part == nil {
 		return
 	}
-	b.queue.passed(b.Records[:n])
+	passed := b.Records[:n]
+	queue := b.queue
+	b.give(n)
+	queue.passed(passed)
+}
+
+// give gives back what has been read, but for the first n.
+func (b *Batch) give(n int) {
 	b.part.Remove(n)
 	b.part.reading.Unlock()
 	b.part = nil
@@ -141,6 +160,7 @@ func (q *Queue) Expire() {
 	if p, rule := q.head(); p != nil {
 		lost := p.expire(rule.MaxAge)
 		rule.Losses.CountSpoolLosses(rule.Name, lost.Expired, lost.Damaged)
+		q.passed(nil)
 	}
 }
 
@@ -165,6 +185,7 @@ func (q *Queue) release() {
 		p.owner = Rule{Name: q.rule.Name, Is: q.rule.Is}
 	}
 	q.parts, q.gone = nil, true
+	q.recount()
 	q.forgetLatest()
 }
 

@@ -34,7 +34,7 @@ func open(t *testing.T, dir string, maxAge time.Duration) *rig {
 	t.Helper()
 	r := &rig{disk: fake.OpenSpool(t, dir, 1<<20), woken: make(chan string, 100)}
 	r.Queues = spill.New(spill.Options{
-		Spool: r.disk, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), MaxAge: maxAge, Losses: r.gone.Losses,
+		Spool: spill.Share(r.disk), Log: slog.New(slog.NewTextHandler(io.Discard, nil)), MaxAge: maxAge, Losses: r.gone.Losses,
 		Kinds: []string{spill.Older, spill.Received},
 	})
 	return r

@@ -80,6 +80,24 @@ func (q *Queue) Append(r Record, done func(error)) (came time.Duration, ok bool)
 	return came, true
 }
 
+// Refuse has done told err, in its turn after what was appended before, of a record that the
+// caller does not append. It is what Append does with one that it cannot take.
+func (q *Queue) Refuse(err error, done func(error)) {
+	s := q.spool
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended:
+		go done(ErrClosed)
+		return
+	case s.closing:
+		err = ErrClosed
+	}
+	s.undecided.Add(1)
+	s.pending.refuse(q, err, done)
+	s.signal()
+}
+
 // atOnce is how far apart records may have come that a caller appends in the order
 // in which they came, and that seem not to have: their ages are not taken at the
 // same moment.

@@ -25,7 +25,7 @@ var packages = map[string]struct {
 	"mapping":              {"Package mapping decides which messages go to which groups and which datagrams become which topics; it does no I/O.", nil},
 	"configs":              {"Package configs defines the configuration file, loads it, and holds its commented reference.", []string{"mapping", "configs/syntax", "internal/brokerurl"}},
 	"configs/syntax":       {"Package syntax reads YAML, TOML and JSON into one tree that knows lines and columns.", nil},
-	"bridge":               {"Package bridge runs a compiled table between one broker and the network.", []string{"mapping", "bridge/account", "bridge/loopguard", "bridge/receive", "bridge/send", "bridge/session", "bridge/multicast", "bridge/spool", "bridge/lastsent"}},
+	"bridge":               {"Package bridge runs a compiled table between one broker and the network.", []string{"mapping", "bridge/account", "bridge/loopguard", "bridge/receive", "bridge/send", "bridge/session", "bridge/multicast", "bridge/spill", "bridge/spool", "bridge/lastsent"}},
 	"bridge/account":       {"Package account counts what was carried, filtered and dropped, and bounds what waits.", nil},
 	"bridge/loopguard":     {"Package loopguard keeps the two directions from feeding each other.", nil},
 	"bridge/receive":       {"Package receive carries datagrams to the broker.", []string{"mapping", "bridge/account", "bridge/loopguard", "bridge/session", "bridge/multicast", "bridge/spill", "bridge/spool"}},
