@@ -22,6 +22,7 @@ var packages = map[string]struct {
 	"cmd/topicast":         {"Command topicast carries MQTT messages to IP multicast groups and back.", []string{"mapping", "configs", "bridge", "bridge/multicast", "bridge/session", "bridge/spool", "bridge/lastsent", "bridge/web", "bridge/account", "bridge/loopguard", "bridge/receive", "bridge/send", "internal/demobroker"}},
 	"internal/lab/bench":   {"Command bench measures topicast beside its peers.", []string{"internal/lab/harness", "internal/lab/netlab"}},
 	"internal/lab/faults":  {"Command faults shows what topicast does when things fail.", []string{"internal/lab/harness", "internal/lab/netlab"}},
+	"internal/lab/attack":  {"Command attack shows what topicast does under attack.", []string{"internal/lab/harness", "internal/lab/netlab"}},
 	"mapping":              {"Package mapping decides which messages go to which groups and which datagrams become which topics; it does no I/O.", nil},
 	"configs":              {"Package configs defines the configuration file, loads it, and holds its commented reference.", []string{"mapping", "configs/syntax", "internal/brokerurl"}},
 	"configs/syntax":       {"Package syntax reads YAML, TOML and JSON into one tree that knows lines and columns.", nil},
@@ -40,7 +41,7 @@ var packages = map[string]struct {
 	"bridge/filelock":      {"Package filelock locks a file against other processes.", nil},
 	"internal/demobroker":  {"Package demobroker is the MQTT broker of the demo command, in the process.", []string{"mapping"}},
 	"internal/brokerurl":   {"Package brokerurl reads the address of a broker, and shows it without what may be secret.", nil},
-	"internal/lab/harness": {"Package harness is what the benchmark and the fault suite share: their flags and exit status, the run in namespaces, and the programs they start.", []string{"internal/lab/netlab"}},
+	"internal/lab/harness": {"Package harness is what the programs of the lab share: their flags and exit status, the run in namespaces, and the programs they start.", []string{"internal/lab/netlab"}},
 	"internal/lab/netlab":  {"Package netlab builds throw-away networks of namespaces for the tests.", nil},
 }
 
@@ -55,7 +56,7 @@ var allowedModules = map[string][]string{
 	"github.com/fsnotify/fsnotify":                {"configs"},
 	"github.com/coreos/go-systemd/v22":            {"cmd/topicast"},
 	"github.com/eclipse/paho.mqtt.golang":         {"internal/lab/bench"}, // its client is one of the peers
-	"github.com/eclipse/paho.mqtt.golang/packets": {"bridge/session", "internal/demobroker", "internal/lab/harness", "internal/lab/bench", "internal/lab/faults"},
+	"github.com/eclipse/paho.mqtt.golang/packets": {"bridge/session", "internal/demobroker", "internal/lab/harness", "internal/lab/bench", "internal/lab/faults", "internal/lab/attack"},
 	"github.com/gorilla/websocket":                {"bridge/session"}, // it says what a server answers that opens none
 	"go.etcd.io/bbolt":                            {"bridge/spool"},
 	"github.com/cespare/xxhash/v2":                {"bridge/lastsent"}, // the standard library has no fast hash that is the same in the next process
@@ -70,7 +71,7 @@ var allowedModules = map[string][]string{
 // restrictedStdlib says which packages of the standard library only some packages may
 // import: the network and its web.
 var restrictedStdlib = map[string][]string{
-	"net/http": {"bridge/web", "bridge/session", "internal/lab/faults"}, // the session only for the headers of a websocket
+	"net/http": {"bridge/web", "bridge/session", "internal/lab/harness"}, // the session only for the headers of a websocket
 }
 
 func TestEveryPackageIsDeclaredWithItsSentenceAndImportsOnlyWhatItMay(t *testing.T) {

@@ -52,7 +52,7 @@ func (r *rig) expectSpool(usable bool) {
 			return err
 		}
 		for _, m := range samples {
-			if m.name == "topicast_spool_usable" && (m.value == 1) == usable {
+			if m.Name == "topicast_spool_usable" && (m.Value == 1) == usable {
 				return nil
 			}
 		}

@@ -80,8 +80,8 @@ func (r *rig) awaitReload(want float64) {
 			return false
 		}
 		for _, m := range samples {
-			if m.name == "topicast_config_last_reload_successful" {
-				return m.value == want
+			if m.Name == "topicast_config_last_reload_successful" {
+				return m.Value == want
 			}
 		}
 		return false

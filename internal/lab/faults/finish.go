@@ -98,9 +98,9 @@ func (r *rig) drops() (n int) {
 		return 0
 	}
 	for _, m := range samples {
-		counts := m.name == "topicast_drops_total" || m.name == "topicast_filtered_total"
-		if counts && !slices.Contains(harmless, m.labels["reason"]) {
-			n += int(m.value)
+		counts := m.Name == "topicast_drops_total" || m.Name == "topicast_filtered_total"
+		if counts && !slices.Contains(harmless, m.Labels["reason"]) {
+			n += int(m.Value)
 		}
 	}
 	return n

@@ -199,17 +199,6 @@ func TestTheManagerHearsBeats(t *testing.T) {
 	}
 }
 
-func TestMetricsAreRead(t *testing.T) {
-	got := parseMetrics("# HELP x y\ntopicast_drops_total{reason=\"own\",rule=\"a b\"} 12\ngo_goroutines 7\nnonsense\n")
-	want := []sample{
-		{"topicast_drops_total", map[string]string{"reason": "own", "rule": "a b"}, 12},
-		{"go_goroutines", map[string]string{}, 7},
-	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(sample{})); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func TestTearingChangesTheLastPageOfTheLargestFile(t *testing.T) {
 	dir := t.TempDir()
 	for name, size := range map[string]int{"small": 4096, "large": 10000} {

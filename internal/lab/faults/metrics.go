@@ -6,11 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"strconv"
-	"strings"
 	"time"
+
+	"topicast/internal/lab/harness"
 )
 
 const webAddress = "127.0.0.1:9479"
@@ -42,13 +40,7 @@ type ruleStatus struct {
 
 // get asks the status server of the bridge.
 func (r *rig) get(path string) ([]byte, error) {
-	web := http.Client{Transport: &http.Transport{DialContext: r.GW.Dial, DisableKeepAlives: true}, Timeout: 2 * time.Second}
-	answer, err := web.Get("http://" + webAddress + path)
-	if err != nil {
-		return nil, err
-	}
-	defer answer.Body.Close()
-	return io.ReadAll(answer.Body)
+	return harness.Get(r.GW, "http://"+webAddress+path)
 }
 
 func (r *rig) status() (st status, err error) {
@@ -107,43 +99,10 @@ func connected(st status) error {
 	return nil
 }
 
-// A sample is one line of /metrics.
-type sample struct {
-	name   string
-	labels map[string]string
-	value  float64
-}
-
-func (r *rig) metrics() ([]sample, error) {
+func (r *rig) metrics() ([]harness.Sample, error) {
 	body, err := r.get("/metrics")
 	if err != nil {
 		return nil, err
 	}
-	return parseMetrics(string(body)), nil
-}
-
-// parseMetrics reads the text format of Prometheus as far as the names of
-// topicast's labels, which have no commas and quotes in their values, need it.
-func parseMetrics(text string) (samples []sample) {
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		i := strings.LastIndexByte(line, ' ')
-		if i < 0 || strings.HasPrefix(line, "#") {
-			continue
-		}
-		value, err := strconv.ParseFloat(line[i+1:], 64)
-		if err != nil {
-			continue
-		}
-		m := sample{value: value, labels: map[string]string{}}
-		var labels string
-		m.name, labels, _ = strings.Cut(line[:i], "{")
-		for pair := range strings.SplitSeq(strings.TrimSuffix(labels, "}"), ",") {
-			if key, quoted, ok := strings.Cut(pair, "="); ok {
-				m.labels[key] = strings.Trim(quoted, `"`)
-			}
-		}
-		samples = append(samples, m)
-	}
-	return samples
+	return harness.ParseMetrics(string(body)), nil
 }

@@ -102,8 +102,8 @@ func (r *rig) use() (u use, err error) {
 	u = use{resident: r.memory(), descriptors: len(files), goroutines: -1}
 	samples, _ := r.metrics() // where it does not answer, the rest is still of use
 	for _, m := range samples {
-		if m.name == "go_goroutines" {
-			u.goroutines = int(m.value)
+		if m.Name == "go_goroutines" {
+			u.goroutines = int(m.Value)
 		}
 	}
 	for name, c := range r.counts {

@@ -1,0 +1,42 @@
+//go:build linux
+
+package main
+
+import "slices"
+
+// The honest streams, by the names of their rules.
+const (
+	victimSend       = "victim-send"       // by iso0
+	neighbourSend    = "neighbour-send"    // by iso1
+	victimReceive    = "victim-receive"    // on iso0
+	neighbourReceive = "neighbour-receive" // on iso1
+)
+
+var allStreams = []string{victimSend, neighbourSend, victimReceive, neighbourReceive}
+
+// An attack is what is done to a bridge that carries honest traffic.
+type attack struct {
+	name    string
+	about   string
+	victims []string // the streams it is aimed at; all: there are no neighbours
+
+	leastVictims float64 // the part of the victims' messages that is to arrive in time all the same
+	lossless     bool    // nothing of the victims may be lost, counted or not
+	hostile      bool    // it is there from the start on: nothing need run before it
+	pends        bool    // a rule is pending on purpose, so that topicast is not ready
+
+	prepare func(*rig) // what is different from the start; nil: nothing
+	run     func(*rig) // does it, and puts right what it has done
+}
+
+// attacks are all of them, in the order of the table.
+var attacks = slices.Concat(datagramAttacks, icmpAttacks, publisherAttacks, brokerAttacks, lineAttacks, webAttacks, hostAttacks, spoolAttacks)
+
+func (a attack) neighbours() (names []string) {
+	for _, name := range allStreams {
+		if !slices.Contains(a.victims, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,93 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"topicast/internal/lab/harness"
+)
+
+// What anybody can do who may publish below a filter.
+var publisherAttacks = []attack{
+	{name: "fan-out", about: "4,000 messages in a burst on a topic that 1,000 rules send", prepare: thousandRules, run: fanOut},
+	{name: "topics-long", about: "130,000 topics of 4,000 bytes", victims: toSend, run: publishTopics(130000, 4000)},
+	{name: "topics-60k", about: "20,000 topics of 60,000 bytes", victims: toSend, run: publishTopics(20000, 60000)},
+	{name: "topics-no-rule", about: "topics that lead to no group, 5,000 a second", prepare: badGroups, run: noGroups},
+	{name: "payload-huge", about: "20 messages of 60 MB", victims: toSend, run: hugePayloads},
+	{name: "payload-bad", about: "payloads that are not what the rule decodes, 5,000 a second", prepare: decodes, run: badPayloads},
+}
+
+// flooder connects another publisher with mosquitto.
+func (r *rig) flooder() *harness.Client {
+	c, err := r.client("flooder")
+	if err != nil {
+		r.fail("%v", err)
+		return nil
+	}
+	return c
+}
+
+// publish publishes by a client of the attacker's; the messages are for a stream's rule, or
+// for none of them. It reports whether that went well.
+func (r *rig) publish(c *harness.Client, stream, topic string, qos byte, id uint16, payload []byte) error {
+	r.spend(cost{Messages: 1, Bytes: len(topic) + len(payload)})
+	if s := r.streams[stream]; s != nil {
+		s.offer(1)
+	}
+	return publish(topic, qos, id, payload).Write(c)
+}
+
+// flood publishes so many messages a second, on topics by number.
+func (r *rig) publishMany(perSecond, most int, stream string, topic func(i int) string, payload []byte) {
+	c := r.flooder()
+	if c == nil {
+		return
+	}
+	r.spend(cost{Connections: 1})
+	r.pace(perSecond, most, func(i int) error {
+		return r.publish(c, stream, topic(i), 1, uint16(i%65535)+1, payload)
+	})
+}
+
+func thousandRules(r *rig) {
+	for i := range 1000 {
+		r.setup.send = append(r.setup.send, fmt.Sprintf("name: f%d, filter: 'fan/+', group: '239.50.%d.%d:5000', interface: iso0", i, i/256, i%256))
+	}
+}
+
+func fanOut(r *rig) {
+	r.publishMany(100000, r.many(4000), "", func(int) string { return "fan/out" }, make([]byte, 16))
+	r.last()
+}
+
+func publishTopics(n, size int) func(*rig) {
+	return func(r *rig) {
+		r.publishMany(10000, r.many(n), victimSend, func(i int) string {
+			head := fmt.Sprintf("v/%d/", i)
+			return head + strings.Repeat("x", size-len(head))
+		}, []byte("x"))
+	}
+}
+
+func badGroups(r *rig) {
+	r.setup.send = append(r.setup.send, "name: bad, filter: 'bad/{id}', group: '239.51.0.{id}:5000', interface: iso0")
+}
+
+func noGroups(r *rig) {
+	r.publishMany(5000, 0, "", func(i int) string { return fmt.Sprintf("bad/none-%d", i) }, []byte("x"))
+}
+
+func hugePayloads(r *rig) {
+	huge := make([]byte, 60e6)
+	r.publishMany(4, r.many(20), victimSend, func(int) string { return "v/huge" }, huge)
+}
+
+func decodes(r *rig) {
+	r.setup.send = append(r.setup.send, "name: hex, filter: 'hex/#', group: '239.51.1.1:5000', interface: iso0, payload: hex")
+}
+
+func badPayloads(r *rig) {
+	r.publishMany(5000, 0, "", func(i int) string { return fmt.Sprintf("hex/%d", i%1000) }, []byte("not hex"))
+}

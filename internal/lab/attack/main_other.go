@@ -1,0 +1,7 @@
+//go:build !linux
+
+package main
+
+import "topicast/internal/lab/harness"
+
+func main() { harness.NeedsLinux("attack") }

@@ -1,0 +1,180 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"topicast/internal/lab/harness"
+	"topicast/internal/lab/netlab"
+)
+
+// startTraffic has the honest streams run, and counts what comes out of them.
+func (r *rig) startTraffic() error {
+	if err := r.subscribe(); err != nil {
+		return err
+	}
+	publisher, err := r.client("publisher")
+	if err != nil {
+		return err
+	}
+	dev, err := talk(r.Dev, device)
+	if err != nil {
+		return err
+	}
+	dev2, err := talk(r.Dev2, netip.MustParseAddr("172.18.0.50"))
+	if err != nil {
+		dev.Close()
+		return err
+	}
+	listen := func(h *netlab.Host, rule string) {
+		r.devices = append(r.devices, h.Listener("eth0", func(d netlab.Received) {
+			r.mu.Lock()
+			r.sources[rule] = d.Source
+			r.mu.Unlock()
+			r.streams[rule].note(d.Payload, time.Now())
+		}, r.groupOf(rule)))
+	}
+	listen(r.Dev, victimSend)
+	listen(r.Dev2, neighbourSend)
+	id := uint16(0)
+	send := map[string]func([]byte) error{
+		victimReceive:    func(b []byte) error { return say(dev, groups[victimReceive], b) },
+		neighbourReceive: func(b []byte) error { return say(dev2, groups[neighbourReceive], b) },
+	}
+	for _, name := range []string{victimSend, neighbourSend} {
+		send[name] = func(b []byte) error {
+			id = id%65535 + 1
+			return publish(topics[name], 1, id, b).Write(publisher)
+		}
+	}
+	r.clients.Go(func() {
+		defer dev.Close()
+		defer dev2.Close()
+		r.feed(send)
+	})
+	return nil
+}
+
+// feed makes the honest messages, one of each stream at a time, until the traffic stops.
+func (r *rig) feed(send map[string]func([]byte) error) {
+	ticks := time.NewTicker(time.Second / streamRate)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-ticks.C:
+		}
+		if r.quiet.Load() {
+			continue
+		}
+		for name, f := range send {
+			if r.streams[name].rests() {
+				continue
+			}
+			if err := f(r.streams[name].next(time.Now())); err != nil && r.ctx.Err() == nil {
+				program.Say("%s: %s: %v", r.attack.name, name, err)
+				return
+			}
+		}
+	}
+}
+
+func talk(h *netlab.Host, from netip.Addr) (c *net.UDPConn, err error) {
+	err = h.Do(func() (err error) {
+		c, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0)))
+		return err
+	})
+	return c, err
+}
+
+func say(c *net.UDPConn, to netip.AddrPort, b []byte) error {
+	_, err := c.WriteToUDPAddrPort(b, to)
+	return err
+}
+
+// client connects with mosquitto on its own host. What comes is thrown away.
+func (r *rig) client(id string) (*harness.Client, error) {
+	c, err := r.connect(r.ctx, id, true)
+	if err == nil {
+		r.clients.Go(func() {
+			for buf := make([]byte, 64<<10); err == nil; {
+				_, err = c.Read(buf)
+			}
+		})
+	}
+	return c, err
+}
+
+func (r *rig) connect(ctx context.Context, id string, clean bool) (*harness.Client, error) {
+	conn, err := harness.Dial(ctx, r.Lan, localAddress)
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, func() { conn.Close() })
+	return harness.Connect(conn, id, clean)
+}
+
+// subscribe counts what the receiving rules publish.
+func (r *rig) subscribe() error {
+	c, err := r.connect(r.ctx, "subscriber", true)
+	if err != nil {
+		return err
+	}
+	if err := c.Subscribe("r/#", 1); err != nil {
+		return err
+	}
+	if p, err := c.Next(); err != nil {
+		return fmt.Errorf("subscribe: %v, %w", p, err)
+	}
+	r.clients.Go(func() {
+		for {
+			p, err := c.Next()
+			if err != nil {
+				return
+			}
+			m, ok := p.(*packets.PublishPacket)
+			if !ok {
+				continue
+			}
+			rule := neighbourReceive
+			if strings.HasPrefix(m.TopicName, "r/v") {
+				rule = victimReceive
+			}
+			if s := r.streams[rule]; forged(m.TopicName) {
+				s.noteForged()
+			} else {
+				s.note(m.Payload, time.Now())
+			}
+			if m.Qos > 0 && ack(m.MessageID).Write(c) != nil {
+				return
+			}
+		}
+	})
+	return nil
+}
+
+// forged reports whether a topic names a sender that is not the honest one.
+func forged(topic string) bool {
+	return strings.HasPrefix(topic, "r/v/172.17.") && !strings.HasPrefix(topic+"/", "r/v/"+device.String()+"/")
+}
+
+func ack(id uint16) packets.ControlPacket {
+	p := packets.NewControlPacket(packets.Puback).(*packets.PubackPacket)
+	p.MessageID = id
+	return p
+}
+
+func publish(topic string, qos byte, id uint16, payload []byte) *packets.PublishPacket {
+	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+	p.TopicName, p.Qos, p.MessageID, p.Payload = topic, qos, id, payload
+	return p
+}
