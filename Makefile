@@ -40,6 +40,9 @@ bench: ## speed beside its peers, in namespaces, half an hour (root)
 faults: ## every fault of docs/reliability.md, in namespaces (root)
 	go run ./internal/lab/faults --parallel 2
 
+attack: ## every attack of docs/security.md, in namespaces (root)
+	go run ./internal/lab/attack
+
 soak: ## 20 minutes of faults at random, at 5,000 messages a second (root)
 	go run ./internal/lab/faults --soak 20m --rate 5000
 
@@ -55,4 +58,4 @@ kernel: ## the tests of the sockets under Debian's kernel, in a virtual machine
 ci: ## all that must pass before a change lands (root, Debian)
 	.ci/run
 
-.PHONY: help build test race lint vuln fuzz bench faults soak systemd brokers kernel ci
+.PHONY: help build test race lint vuln fuzz bench faults attack soak systemd brokers kernel ci

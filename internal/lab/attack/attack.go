@@ -31,12 +31,3 @@ type attack struct {
 
 // attacks are all of them, in the order of the table.
 var attacks = slices.Concat(datagramAttacks, icmpAttacks, publisherAttacks, brokerAttacks, lineAttacks, webAttacks, hostAttacks, spoolAttacks)
-
-func (a attack) neighbours() (names []string) {
-	for _, name := range allStreams {
-		if !slices.Contains(a.victims, name) {
-			names = append(names, name)
-		}
-	}
-	return names
-}

@@ -142,7 +142,7 @@ func rebinding(r *rig) {
 				continue
 			}
 			r.spend(cost{Requests: 1})
-			_, _ = fmt.Fprintf(c, "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n", path, host)
+			_, _ = fmt.Fprintf(c, "GET %s HTTP/1.0\r\nHost: %s\r\nUser-Agent: Mozilla/5.0\r\nAccept-Language: en\r\n\r\n", path, host)
 			line, _ := bufio.NewReader(c).ReadString('\n')
 			c.Close()
 			if strings.Contains(line, " 200 ") {

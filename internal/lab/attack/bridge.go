@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -261,8 +262,18 @@ func (r *rig) counted() (byRule map[string]int, err error) {
 	return byRule, nil
 }
 
-// lines is how many lines the bridge has logged.
-func (r *rig) lines() int { return r.earlierLines + strings.Count(r.bridge.Output(), "\n") }
+// lines is how many lines the bridge has logged, but for those of its start that say of a
+// bystander that it is up.
+func (r *rig) lines() (n int) {
+	for line := range strings.Lines(r.bridge.Output()) {
+		if !bystanderUp.MatchString(line) {
+			n++
+		}
+	}
+	return r.earlierLines + n
+}
+
+var bystanderUp = regexp.MustCompile(`level=INFO msg=(receiving|sending) rule=[rs]\d+ `)
 
 // stopBridge ends it with SIGTERM, and keeps what it has counted.
 func (r *rig) stopBridge() {
@@ -282,4 +293,7 @@ func (r *rig) stopBridge() {
 }
 
 // startAgain starts it, and does not wait.
-func (r *rig) startAgain() { r.must(r.runBridge()) }
+func (r *rig) startAgain() {
+	r.row.restarts++
+	r.must(r.runBridge())
+}

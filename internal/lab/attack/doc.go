@@ -19,7 +19,8 @@
 // What it prints of each attack:
 //
 //	cost        what the attacker spent: datagrams or messages, bytes, connections
-//	in          honest messages of the victims, from before the attack until after it
+//	in          honest messages of the victims, from before the attack until after it; of
+//	            all, where it is aimed at none of the streams
 //	lost        those of them that did not arrive
 //	uncounted   what went in by any rule, the attacker's included, did not come out, and
 //	            is not counted by topicast
@@ -31,7 +32,7 @@
 //
 // A row is ok if nothing is lost without a count, the neighbours carried 0.95 of what they
 // did, the memory stayed within 64 MB over idle and topicast was neither killed nor ended,
-// no more than 20 lines and one a second were logged, and all healed within 5 seconds,
+// no more than 20 lines a start and one a second were logged, and all healed within 5 seconds,
 // without a restart. Some attacks ask for more: that the victims carry on too, or lose
 // nothing. Where an attack is on what all streams go by, such as the line to the broker,
 // there are no neighbours. The exit status is 1 if a row is not ok.

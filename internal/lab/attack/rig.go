@@ -34,7 +34,7 @@ const (
 
 var (
 	gateway, gateway6 = netip.MustParseAddr("172.17.0.1"), netip.MustParseAddr("fd17::1")
-	device, device6   = netip.MustParseAddr("172.17.0.50"), netip.MustParseAddr("fd17::50")
+	device            = netip.MustParseAddr("172.17.0.50")
 
 	// The groups of the honest rules.
 	groups = map[string]netip.AddrPort{

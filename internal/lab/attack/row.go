@@ -13,7 +13,7 @@ const (
 	leastCarried = 0.95
 	mostOverIdle = 64.0 // MB
 	mostHeal     = 5 * time.Second
-	fewLines     = 20 // and one a second
+	fewLines     = 20 // for each start, and one a second
 )
 
 // A row is what one attack did.
@@ -37,6 +37,7 @@ type row struct {
 	Absent     string        `json:"absent,omitempty"` // why the row shows nothing; empty: it does
 
 	lossless     bool
+	restarts     int
 	leastVictims float64
 }
 
@@ -100,7 +101,7 @@ func (r row) faulty() (reasons []string) {
 	return append(reasons, r.Failures...)
 }
 
-func (r row) mostLines() int { return fewLines + int(r.Lasted.Seconds()) }
+func (r row) mostLines() int { return fewLines*(1+r.restarts) + int(r.Lasted.Seconds()) }
 
 func (r row) verdict() string {
 	switch {

@@ -180,8 +180,11 @@ func (r *rig) judge(start, end time.Time) {
 			r.addNote("%s: %d of %d honest ones lost, %d dropped by topicast, %d of the attacker's neither out nor counted", name, lost, of, counted[name], n)
 		}
 		before, during := s.carried(start, r.began), s.carried(r.began, end)
-		if slices.Contains(r.attack.victims, name) {
+		victim := slices.Contains(r.attack.victims, name)
+		if victim || len(r.attack.victims) == 0 {
 			r.row.In, r.row.Lost = r.row.In+of, r.row.Lost+lost
+		}
+		if victim {
 			r.row.Victims = min(r.row.Victims, during)
 			continue
 		}

@@ -2,7 +2,6 @@ package harness
 
 import (
 	"os/exec"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -41,25 +40,5 @@ func TestWhatNeedsMoreThanItsGroupHasIsKilled(t *testing.T) {
 		if got := status.Signaled() && status.Signal() == syscall.SIGKILL; got != killed {
 			t.Errorf("%s: %v, killed %v", script, c.ProcessState, killed)
 		}
-	}
-}
-
-func TestDescriptorsAreLimited(t *testing.T) {
-	c := exec.Command("sh", "-c", "read x; ulimit -n")
-	var out strings.Builder
-	c.Stdout = &out
-	in, err := c.StdinPipe()
-	if err == nil {
-		err = c.Start()
-	}
-	if err == nil {
-		err = LimitFiles(c.Process.Pid, 77)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	in.Write([]byte("\n"))
-	if err := c.Wait(); err != nil || out.String() != "77\n" {
-		t.Errorf("%q, %v", out.String(), err)
 	}
 }

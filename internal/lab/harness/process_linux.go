@@ -41,12 +41,6 @@ func ForgetPeak(pid int) error {
 	return os.WriteFile("/proc/"+strconv.Itoa(pid)+"/clear_refs", []byte(peakOnly), 0)
 }
 
-// LimitFiles says how many descriptors a process may have open, from now on.
-func LimitFiles(pid, most int) error {
-	limit := unix.Rlimit{Cur: uint64(most), Max: uint64(most)}
-	return os.NewSyscallError("prlimit", unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil))
-}
-
 // statusMB reads a size from /proc/PID/status.
 func statusMB(status []byte, key string) float64 {
 	for line := range strings.Lines(string(status)) {
