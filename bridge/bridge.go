@@ -32,6 +32,7 @@ type Options struct {
 	LastSent  *lastsent.Store // for retained: once; nil: in memory. The caller closes it after Run
 	Loops     loopguard.Options
 	Logger    *slog.Logger
+	Settings  func(rule any) []string // what the status has of a rule, a *mapping.SendRule or *mapping.ReceiveRule, by its keys; nil: nothing
 
 	network network  // zero: this host
 	end     endTimes // zero: theEnd

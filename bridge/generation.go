@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"sync"
+
 	"topicast/bridge/account"
 	"topicast/bridge/multicast"
 	"topicast/bridge/receive"
@@ -15,6 +17,20 @@ type generation struct {
 	table   *mapping.Table
 	send    *send.Generation
 	receive *receive.Generation
+
+	settings sync.Map // []string by rule, as Options.Settings says, once somebody has asked
+}
+
+// settingsOf are what the rule says by its keys.
+func (g *generation) settingsOf(rule any, ask func(rule any) []string) []string {
+	if ask == nil {
+		return nil
+	}
+	known, ok := g.settings.Load(rule)
+	if !ok {
+		known, _ = g.settings.LoadOrStore(rule, ask(rule))
+	}
+	return known.([]string)
 }
 
 // noGeneration is what there is before the first table.
@@ -27,7 +43,7 @@ func (b *Bridge) current() *generation { return b.working.Load() }
 
 // build makes the generation of a table, out of that of before where it fits.
 func (b *Bridge) build(table *mapping.Table, before *generation, diversions []send.Diversion) *generation {
-	return &generation{table, b.send.Build(table, before.send, diversions), b.receive.Build(table, before.receive)}
+	return &generation{table: table, send: b.send.Build(table, before.send, diversions), receive: b.receive.Build(table, before.receive)}
 }
 
 // shortage says how many file descriptors the rules need, where there are too few; and the

@@ -99,7 +99,7 @@ func (g *generation) choose(l *look) (chosen []view, sum Summary) {
 				v.key = math.MaxInt64
 			}
 		case "waiting":
-			v.key = -int64(v.waits())
+			v.key = -v.waits()
 		}
 		chosen = append(chosen, v)
 	}
@@ -145,12 +145,15 @@ func (s *Summary) of(is int) *int {
 	return [...]*int{&s.Losing, &s.Pending, &s.Degraded, &s.Up, &s.Idle}[is]
 }
 
-// waits is how many messages of the rule wait, in memory and on disk.
-func (v *view) waits() int {
+// waits is how many bytes of the rule wait, in memory and on disk.
+func (v *view) waits() int64 {
+	var memory, disk int64
 	if v.send != nil {
-		return v.send.InMemory() + v.send.InSpool()
+		memory, disk = v.send.Waits()
+	} else {
+		memory, disk = v.receive.Waits()
 	}
-	return v.receive.InMemory() + v.receive.InSpool()
+	return memory + disk
 }
 
 // has reports whether the text that the query looks for is in what the rule says.

@@ -129,8 +129,8 @@ func TestTheStatusSaysWhatWaitsOfEachRule(t *testing.T) {
 	b.send.Handle([]session.Message{fake.Message("a", "1", 1), fake.Message("a", "2", 1), fake.Message("b", "3", 1)})
 	b.allOnDisk(t)
 	for i, want := range []int{2, 1} {
-		if r := b.Status().Rules[i]; r.WaitingDisk != want || r.WaitingMemory != 0 {
-			t.Errorf("rule %s: %d on disk and %d in memory, want %d and 0", r.Name, r.WaitingDisk, r.WaitingMemory, want)
+		if r := b.Status().Rules[i]; r.WaitingDisk != want || r.WaitingMemory != 0 || r.DiskBytes == 0 || r.WaitingBytes != 0 {
+			t.Errorf("rule %s: %d on disk (%d bytes) and %d in memory (%d), want %d and 0", r.Name, r.WaitingDisk, r.DiskBytes, r.WaitingMemory, r.WaitingBytes, want)
 		}
 	}
 	b = newTestBridge(t, n, fake.Plenty, fake.SendRule(t, "all", "a", "239.1.1.1:5000"), fake.SendRule(t, "latest", "b", "239.1.1.1:5000", latest), fake.SendRule(t, "gone", "c", "239.1.1.1:5000"))
@@ -138,8 +138,13 @@ func TestTheStatusSaysWhatWaitsOfEachRule(t *testing.T) {
 	waits := func(want ...int) {
 		t.Helper()
 		var got []int
-		for _, r := range b.Status().Rules {
+		s, bytes := b.Status(), int64(0)
+		for _, r := range s.Rules {
 			got = append(got, r.WaitingMemory)
+			bytes += r.WaitingBytes
+		}
+		if bytes != s.Queue.Bytes {
+			t.Errorf("%d bytes wait of all rules, %d of each together", s.Queue.Bytes, bytes)
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%v wait, want %v", got, want)
@@ -156,7 +161,7 @@ func TestTheStatusSaysWhatWaitsOfEachRule(t *testing.T) {
 	in, n, p := bridgeSpooling(t, t.TempDir(), 1<<20, Options{}, nil, fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t"))
 	n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "1", "2")
 	in.spooled(t, 2)
-	if r := in.Status().Receive[0]; r.WaitingDisk != 2 || r.WaitingMemory != 0 {
+	if r := in.Status().Receive[0]; r.WaitingDisk != 2 || r.WaitingMemory != 0 || r.DiskBytes == 0 {
 		t.Errorf("%d on disk and %d in memory, want 2 and 0", r.WaitingDisk, r.WaitingMemory)
 	}
 	in.connect(true)
@@ -168,4 +173,30 @@ func (b *Bridge) noteDrops(now time.Time) {
 	at := account.MomentOf(now)
 	b.send.NoteDrops(at)
 	b.receive.NoteDrops(at)
+}
+
+// What a rule says by its keys is asked for once, whoever shows it.
+func TestTheStatusHasWhatTheRulesSay(t *testing.T) {
+	asked := 0
+	o := Options{QueueSize: fake.Plenty, Settings: func(rule any) []string {
+		asked++
+		if r, is := rule.(*mapping.SendRule); is {
+			return []string{"ttl " + fmt.Sprint(r.Binding.TTL)}
+		}
+		return []string{"qos " + fmt.Sprint(rule.(*mapping.ReceiveRule).QoS)}
+	}}
+	b := newTestBridgeOf(t, &fake.Network{Present: []multicast.Interface{fake.Iso0}}, o,
+		[]mapping.SendRule{fake.SendRule(t, "out", "a", "239.1.1.1:5000")}, []mapping.ReceiveRule{fake.ReceiveRule(t, "in", "239.2.1.1:5000", "b")})
+	for range 3 {
+		s := b.Status()
+		if got := fmt.Sprint(s.Rules[0].Settings, s.Receive[0].Settings); got != "[ttl 1] [qos 1]" {
+			t.Errorf("got %s", got)
+		}
+	}
+	if asked != 2 {
+		t.Errorf("asked %d times", asked)
+	}
+	if s := b.Status(); s.Queue.KeptReceive != fake.Plenty/4 || s.Queue.KeptSend != fake.Plenty/4 {
+		t.Errorf("kept: %+v", s.Queue)
+	}
 }

@@ -62,6 +62,11 @@ type QueueStatus struct {
 	Messages int64 `json:"messages"`
 	Bytes    int64 `json:"bytes"`
 	Size     int64 `json:"size"` // the limit, in bytes
+
+	// Of the limit, what is kept for each receive rule, and for each source and interface
+	// that send rules leave by; the rest is for whoever comes first.
+	KeptReceive int64 `json:"kept_receive,omitempty"`
+	KeptSend    int64 `json:"kept_send,omitempty"`
 }
 
 // SpoolStatus is what waits on disk.
@@ -90,7 +95,7 @@ func (b *Bridge) Snapshot(q Query) (s Status, sends iter.Seq[send.Status], recei
 	s = Status{
 		Version:       b.options.Version,
 		Started:       b.started,
-		Queue:         QueueStatus{Messages: b.budget.Count(), Bytes: b.budget.Bytes(), Size: b.budget.Size()},
+		Queue:         b.queueStatus(),
 		Spool:         b.spoolStatus(),
 		Loops:         b.receive.GuardUsage(),
 		Reload:        b.reloads.Load(),
@@ -108,19 +113,35 @@ func (b *Bridge) Snapshot(q Query) (s Status, sends iter.Seq[send.Status], recei
 	s.Waiting = o.sentences(r.Conditions)
 	sends = func(yield func(send.Status) bool) {
 		for i, v := range chosen {
-			if v.send != nil && !yield(l.sends.Status(v.send, i)) {
+			if v.send == nil {
+				continue
+			}
+			s := l.sends.Status(v.send, i)
+			s.Settings = g.settingsOf(v.send.SendRule, b.options.Settings)
+			if !yield(s) {
 				return
 			}
 		}
 	}
 	receives = func(yield func(receive.Status) bool) {
 		for i, v := range chosen {
-			if v.receive != nil && !yield(v.receive.Status(l.now, i)) {
+			if v.receive == nil {
+				continue
+			}
+			s := v.receive.Status(l.now, i)
+			s.Settings = g.settingsOf(v.receive.ReceiveRule, b.options.Settings)
+			if !yield(s) {
 				return
 			}
 		}
 	}
 	return s, sends, receives
+}
+
+func (b *Bridge) queueStatus() QueueStatus {
+	s := QueueStatus{Messages: b.budget.Count(), Bytes: b.budget.Bytes(), Size: b.budget.Size()}
+	s.KeptReceive, s.KeptSend = b.budget.Kept()
+	return s
 }
 
 func (b *Bridge) spoolStatus() *SpoolStatus {

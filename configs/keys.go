@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"topicast/mapping"
@@ -76,6 +77,25 @@ func (k Key) Meaning(value string) string {
 // Default is the value of the key where the file has none, as the file would have it; ""
 // where there is none, or it depends on others.
 func (k Key) Default() string { return k.f.fallback }
+
+// Settings are what a rule, a *mapping.SendRule or *mapping.ReceiveRule, says beside which
+// messages or datagrams are its own, and where they go: "ttl 8". Left out are the keys whose
+// value is their default.
+func Settings(rule any) (texts []string) {
+	keys, own := ReceiveKeys(), []string{"name", "group", "interface", "source", "topic"}
+	if _, send := rule.(*mapping.SendRule); send {
+		keys, own = SendKeys(), []string{"name", "filter", "group", "interface", "source"}
+	}
+	for _, k := range keys {
+		if slices.Contains(own, k.Name) {
+			continue
+		}
+		if value := strings.Join(k.Values(rule), " "); value != k.Default() {
+			texts = append(texts, k.Name+" "+value)
+		}
+	}
+	return texts
+}
 
 // Gives reports whether a rule of a list has the key in the file. It must be called before
 // Release.

@@ -64,6 +64,12 @@ func (b *MemBudget) Count() int64 { return b.messages.Load() }
 // Bytes is all that waits.
 func (b *MemBudget) Bytes() int64 { return b.received.Load() + b.sent.Load() }
 
+// Kept is how many bytes are kept for each receive rule, and for each binding.
+func (b *MemBudget) Kept() (rule, binding int64) {
+	p := b.parts.Load()
+	return p.rule, p.binding
+}
+
 // crowded reports whether more is shared than there is for whoever comes first.
 func (b *MemBudget) crowded() bool { return b.shared.Load() > b.parts.Load().common }
 

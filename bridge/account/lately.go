@@ -9,7 +9,13 @@ type Lately struct {
 	LastDrop      time.Time `json:"last_drop,omitzero"`       // to the second
 	WaitingMemory int       `json:"waiting_memory,omitempty"` // messages that wait in memory
 	WaitingDisk   int       `json:"waiting_disk,omitempty"`   // likewise in the spool
+	WaitingBytes  int64     `json:"waiting_bytes,omitempty"`  // what those in memory take of queue.size, with what the session has
+	DiskBytes     int64     `json:"disk_bytes,omitempty"`     // what those in the spool take of spool.max_size
 	Place         int       `json:"place"`                    // in the order asked for, both directions together, from 0
+
+	// What the rule says beside what stands here by itself, "ttl 8": keys whose value is not
+	// their default.
+	Settings []string `json:"settings,omitempty"`
 }
 
 // Mark fills in when something came last, and when something was dropped last.

@@ -68,6 +68,15 @@ func (r *Rule) InSpool() int {
 	return r.spool.onDisk()
 }
 
+// Waits is how many bytes of the rule wait: in memory, with what the session has, and in the
+// spool.
+func (r *Rule) Waits() (memory, disk int64) {
+	if r.spool != nil {
+		disk = r.spool.queue.Bytes()
+	}
+	return r.budget.Used(), disk
+}
+
 // flush publishes at once what the rule holds back.
 func (r *Rule) flush() {
 	if r.delay != nil {

@@ -28,8 +28,7 @@ type Status struct {
 	FirstDrops map[string]string `json:"first_drops,omitempty"` // datagram and cause of the first of each reason
 	Filtered   map[string]uint64 `json:"filtered,omitempty"`    // what the configuration asks not to carry, by reason
 	// What the rule uses of what all share.
-	WaitingBytes int64      `json:"waiting_bytes,omitempty"` // of what waits in memory, with what the session has
-	Remembered   Remembered `json:"remembered"`
+	Remembered Remembered `json:"remembered"`
 	account.Lately
 }
 
@@ -37,7 +36,7 @@ type Status struct {
 func (r *Rule) Status(now time.Time, place int) Status {
 	s := Status{
 		Name: r.Name, Topic: r.Topic.String(),
-		Received: r.received.Load(), Published: r.published.Load(), WaitingBytes: r.budget.Used(), Remembered: r.remembered(),
+		Received: r.received.Load(), Published: r.published.Load(), Remembered: r.remembered(),
 	}
 	for _, g := range r.Groups {
 		s.Groups = append(s.Groups, g.String())
@@ -48,6 +47,7 @@ func (r *Rule) Status(now time.Time, place int) Status {
 	s.Drops, s.FirstDrops, s.Filtered = r.Counters.Describe()
 	r.describe(&s)
 	s.Lately = account.Lately{WaitingMemory: r.InMemory(), WaitingDisk: r.InSpool(), Place: place}
+	s.WaitingBytes, s.DiskBytes = r.Waits()
 	s.Lately.Mark(&r.Counters, &r.LastReceived, now)
 	return s
 }

@@ -3,6 +3,8 @@ package send
 import (
 	"net/netip"
 	"time"
+
+	"topicast/bridge/account"
 )
 
 // queuedDatagram is a datagram in a queue, with a payload of its own.
@@ -21,6 +23,7 @@ type queuedDatagram struct {
 func (w *queuedDatagram) uncount() {
 	if !w.gone {
 		w.target.rule.waiting.Add(-1)
+		w.target.rule.waitingBytes.Add(-int64(w.size() + account.Overhead))
 	}
 }
 
@@ -55,6 +58,7 @@ func (q *queue) front() []queuedDatagram { return q.items[q.head:] }
 // push appends, and says which number that is.
 func (q *queue) push(w queuedDatagram) (number uint64) {
 	w.target.rule.waiting.Add(1)
+	w.target.rule.waitingBytes.Add(int64(w.size() + account.Overhead))
 	q.items = append(q.items, w)
 	return q.gone + uint64(q.len()-1)
 }

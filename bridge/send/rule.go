@@ -45,6 +45,7 @@ type sendTotals struct {
 	LastReceived account.Moment
 	lastSent     account.Moment
 	waiting      atomic.Int64 // datagrams in the queues of bindings
+	waitingBytes atomic.Int64 // what they take of queue.size
 	left         atomic.Int64 // messages that stay with the broker, for there was no room, and that it is still to repeat
 	leftSince    account.Moment
 }
@@ -58,6 +59,14 @@ func (r *Rule) InSpool() int {
 		return 0
 	}
 	return r.spool.Len()
+}
+
+// Waits is how many bytes of the rule wait, in memory and in the spool.
+func (r *Rule) Waits() (memory, disk int64) {
+	if r.spool != nil {
+		disk = r.spool.Bytes()
+	}
+	return r.waitingBytes.Load(), disk
 }
 
 // drop counts a message that is lost, and logs the first of its kind.

@@ -116,6 +116,7 @@ func (v *View) Status(r *Rule, place int) Status {
 	s.State, s.Reason = v.Judge(r)
 	s.Drops, s.FirstDrops, s.Filtered = r.Counters.Describe()
 	s.Lately = account.Lately{LastSent: r.lastSent.Time(v.now), WaitingMemory: r.InMemory(), WaitingDisk: r.InSpool(), Place: place}
+	s.WaitingBytes, s.DiskBytes = r.Waits()
 	s.Lately.Mark(&r.Counters, &r.LastReceived, v.now)
 	return s
 }

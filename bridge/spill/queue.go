@@ -72,6 +72,16 @@ func (q *Queue) Len() (n int) {
 	return n
 }
 
+// Bytes is what they take.
+func (q *Queue) Bytes() (n int64) {
+	q.of.mu.Lock()
+	defer q.of.mu.Unlock()
+	for _, p := range q.parts {
+		n += p.Bytes()
+	}
+	return n
+}
+
 // A Batch is the front of a queue, in the hands of who passes it on.
 type Batch struct {
 	Records []spool.Record

@@ -260,6 +260,7 @@ func newBridge(cfg *configs.Config, kept bridge.Spool, known *lastsent.Store, lo
 		Loops:     loopguard.Options(cfg.Loops),
 		Session:   sessionOptions(cfg.Broker, log),
 		Logger:    log,
+		Settings:  configs.Settings,
 	})
 }
 
