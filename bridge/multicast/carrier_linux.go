@@ -59,6 +59,12 @@ func (w *carrierState) hasAddress() bool {
 	return w.fixed || w.querier == nil || w.querier.addresses == nil || w.querier.addresses.has(w.address)
 }
 
+// mtu asks the kernel for the MTU of the interface; 0: it does not say.
+func (w *carrierState) mtu(index int) int {
+	now, _ := w.querier.query(index)
+	return now.mtu
+}
+
 func (w *carrierState) close() { w.released.Do(w.querier.release) }
 
 // rtnlQuerier asks the kernel about the interfaces of one network namespace. All senders
@@ -128,6 +134,7 @@ type linkState struct {
 	gone    bool
 	flags   uint32 // netdevice(7)
 	changes uint32 // how often the carrier has come or gone; 0 before Linux 3.15
+	mtu     int    // in bytes; 0: unknown
 }
 
 // query is not ok if there is no answer. It never waits for one: the kernel has
@@ -193,9 +200,13 @@ func readResponse(message []byte) (s linkState, ok bool) {
 		if size < unix.SizeofRtAttr || size > len(rest) {
 			break
 		}
-		if order.Uint16(rest[2:]) == unix.IFLA_CARRIER_CHANGES && size == unix.SizeofRtAttr+4 {
+		switch kind := order.Uint16(rest[2:]); {
+		case size != unix.SizeofRtAttr+4:
+		case kind == unix.IFLA_MTU:
+			s.mtu = int(order.Uint32(rest[unix.SizeofRtAttr:]))
+		case kind == unix.IFLA_CARRIER_CHANGES: // behind the MTU
 			s.changes = order.Uint32(rest[unix.SizeofRtAttr:])
-			break
+			return s, true
 		}
 		rest = rest[min((size+3)&^3, len(rest)):] // attributes begin at multiples of four
 	}

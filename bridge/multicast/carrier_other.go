@@ -11,3 +11,4 @@ type carrierState struct{}
 func (*carrierState) open(Source)      {}
 func (*carrierState) close()           {}
 func (*carrierState) hasAddress() bool { return true } // only Watch tells
+func (*carrierState) mtu(int) int      { return 0 }

@@ -63,14 +63,17 @@ func (c *chunk) clear() {
 }
 
 // fill makes a chunk of the datagrams at the front of batch, as many as it may
-// hold, up to one that send would refuse.
-func (s *Sender) fill(c *chunk, batch []Datagram, segment int) {
+// hold, up to one that send would refuse. Either all of them need fragments, which it
+// reports, or none does.
+func (s *Sender) fill(c *chunk, batch []Datagram, segment int) (fragments bool) {
 	c.clear()
-	for len(batch) > 0 && c.n < maxEntries && len(c.payloads) < maxDatagrams && s.refuse(&batch[0]) == nil {
+	fragments = len(batch[0].Payload) > s.whole
+	for len(batch) > 0 && c.n < maxEntries && len(c.payloads) < maxDatagrams && s.refuse(&batch[0]) == nil && len(batch[0].Payload) > s.whole == fragments {
 		run := batch[:runLength(batch, segment)]
 		c.add(run)
 		batch = batch[len(run):]
 	}
+	return fragments
 }
 
 // add makes a datagram or a run the next entry. The payloads are not copied:

@@ -31,11 +31,8 @@ func tooLong(err error) bool { return errors.Is(err, unix.EMSGSIZE) }
 func filtered(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) }
 
 // unsegmentable: the interface or the kernel cannot send runs, or not this one.
-// EIO: no checksum offload, or IPsec.
-func unsegmentable(err error) bool {
-	return errors.Is(err, unix.EIO) || errors.Is(err, unix.EINVAL) ||
-		errors.Is(err, unix.ENOPROTOOPT) || errors.Is(err, unix.EOPNOTSUPP)
-}
+// EIO: no checksum offload, or IPsec. No ICMP error reads like one of these.
+func unsegmentable(err error) bool { return errors.Is(err, unix.EIO) || errors.Is(err, unix.EINVAL) }
 
 // inUse: bound by another program.
 func inUse(err error) bool { return errors.Is(err, unix.EADDRINUSE) }

@@ -70,8 +70,10 @@ func (s *Sender) sendProbe(d Datagram) (err error) {
 	e := entry{}
 	e.setAddr(&d)
 	m := []ipv4.Message{{Buffers: [][]byte{d.Payload}, Addr: &e.addr}}
-	if _, err = s.flush(m); err != nil {
-		_, err = s.flush(m) // see send: the first error may be somebody else's
+	for range mostTries {
+		if _, err = s.flush(m); err == nil || !s.isStray(err, &d) {
+			break
+		}
 	}
 	return err
 }

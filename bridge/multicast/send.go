@@ -45,11 +45,15 @@ func (s *Sender) Send(batch []Datagram, failed func(i int, err error)) (n int, e
 	return n, err
 }
 
+// mostTries is how often in a row a datagram is tried again in whose place an ICMP error
+// was reported. Under a flood that is denser still it is for the caller to try once more.
+const mostTries = 64
+
 // send sends batch from at on, in runs or singly, and returns how far it came.
 func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, error)) (int, error) {
 	c := chunks.Get().(*chunk)
 	defer c.release()
-	suspect := -1 // met an error once
+	tries := 0
 	for at < len(batch) {
 		if err := s.refuse(&batch[at]); err != nil {
 			failed(at, s.explain(&batch[at], err))
@@ -63,9 +67,14 @@ func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, erro
 		if !s.carrier.hasAddress() {
 			return at, pending(fmt.Sprintf("send from %s: the address is no longer on the interface", s.source))
 		}
-		s.fill(c, batch[at:], segment)
+		if err := s.allowFragments(s.fill(c, batch[at:], segment)); err != nil {
+			return at, err
+		}
 		taken, err := s.flush(c.messages[:c.n])
 		at += c.datagrams(0, taken)
+		if taken > 0 {
+			tries = 0
+		}
 		if err == nil {
 			continue
 		}
@@ -74,6 +83,10 @@ func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, erro
 			return at, ErrWouldBlock
 		case errors.Is(err, net.ErrClosed):
 			return at, err
+		case s.isStray(err, &batch[at]):
+			if tries++; tries == mostTries {
+				return at, ErrWouldBlock
+			}
 		case run > 1:
 			// Which of them it is, or whether all are well and only the run is
 			// not, shows when they leave singly. A full queue too may have room
@@ -83,19 +96,57 @@ func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, erro
 			}
 		case queueFull(err):
 			return at, fmt.Errorf("send from %s: %w: %w", s.source, ErrNoBuffer, err)
-		case suspect != at:
-			// Anybody can send us ICMP errors, and with IP_RECVERR they come out
-			// here, as if the datagram had caused them. Reading one clears it, so
-			// an error counts when it comes twice.
-			suspect = at
 		case unreachable(err):
 			return at, pending(fmt.Sprintf("send from %s: the address or the interface is gone: %v", s.source, err), err)
+		case tooLong(err) && s.needsFragments(&batch[at]):
 		default:
 			failed(at, s.explain(&batch[at], err))
 			at++
 		}
 	}
 	return at, nil
+}
+
+// isStray reports whether an error is not about d: an ICMP error, which the kernel
+// reports in place of what became of a datagram that it has not tried. For that it is to
+// be tried again.
+func (s *Sender) isStray(err error, d *Datagram) bool {
+	return s.strays != nil && !(tooLong(err) && s.exceedsMTU(d)) && s.strays(err)
+}
+
+// exceedsMTU reports whether d is longer than the interface takes, as the kernel has it now.
+func (s *Sender) exceedsMTU(d *Datagram) bool {
+	longest, ok := s.longestWhole()
+	return ok && len(d.Payload) > longest
+}
+
+// longestWhole is the longest payload that needs no fragments now, if the kernel tells.
+func (s *Sender) longestWhole() (bytes int, ok bool) {
+	mtu := s.carrier.mtu(s.source.Index)
+	return mtu - headers(s.source.Binding.IPv6), mtu > 0
+}
+
+// needsFragments reports whether d is to leave in fragments though it did not have to
+// when the sender was opened: the MTU has become smaller.
+func (s *Sender) needsFragments(d *Datagram) bool {
+	longest, ok := s.longestWhole()
+	if !ok || !s.source.Binding.Fragment || len(d.Payload) > s.whole || len(d.Payload) <= longest {
+		return false
+	}
+	s.whole, s.segment = longest, min(s.segment, longest)
+	return true
+}
+
+// allowFragments lets what is sent next be fragmented, or not.
+func (s *Sender) allowFragments(on bool) error {
+	if on == s.fragments {
+		return nil
+	}
+	if err := s.setFragment(on); err != nil {
+		return fmt.Errorf("send from %s: %w", s.source, err)
+	}
+	s.fragments = on
+	return nil
 }
 
 // sendSingly sends batch[at:end], a run that was refused because of cause. If

@@ -17,12 +17,16 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
+// icmp is an error that the kernel reports, and has from the network.
+type icmp struct{ syscall.Errno }
+
 // kernel is a scripted sendmmsg: it takes messages in order until one is
 // refused, and reports as WriteBatch does, so that the error of any message but
 // the first is lost.
 type kernel struct {
 	refuse func(payloads string) error // "b", or of a run "b+c"; nil takes all
 	most   int                         // messages to take in one call; 0: any number
+	strays int                         // ICMP errors that it holds
 	calls  []string                    // the messages taken in each call: "a b+c"
 	taken  []string                    // the datagrams taken
 }
@@ -37,7 +41,12 @@ func (k *kernel) write(ms []ipv4.Message) (int, error) {
 		}
 		name := strings.Join(payloads, "+")
 		if k.refuse != nil {
-			if err := k.refuse(name); err != nil && i == 0 {
+			err := k.refuse(name)
+			if stray, ok := errors.AsType[icmp](err); ok && i == 0 {
+				k.strays++
+				err = stray.Errno
+			}
+			if err != nil && i == 0 {
 				return -1, &net.OpError{Op: "write", Net: "udp", Err: os.NewSyscallError("sendmmsg", err)}
 			} else if err != nil {
 				return i, nil
@@ -57,6 +66,8 @@ func (k *kernel) sender(segment int) *Sender {
 	return &Sender{
 		source:  Source{Binding: Binding{TTL: 1}, Interface: "iso0", Index: 2, Addr: netip.MustParseAddr("172.17.0.1"), MTU: 1500},
 		write:   k.write,
+		strays:  func(error) bool { n := k.strays; k.strays = 0; return n > 0 },
+		whole:   MaxPayload,
 		segment: segment,
 	}
 }
@@ -115,9 +126,10 @@ func TestAnUndeliverableDatagramCostsItselfOnly(t *testing.T) {
 		{"all", map[string][]error{"a": eperm, "b": eperm, "c": eperm, "d": eperm, "e": eperm}, 0, outcome{5, []int{0, 1, 2, 3, 4}, ""}},
 		{"none, and short counts", nil, 1, outcome{5, nil, "a b c d e"}},
 		{"one in the middle, and short counts", map[string][]error{"c": eperm}, 2, outcome{5, []int{2}, "a b d e"}},
-		{"none: an ICMP error of somebody else", map[string][]error{"c": {syscall.ECONNREFUSED, nil}}, 0, outcome{5, nil, "a b c d e"}},
-		{"none: two of them", map[string][]error{"a": {syscall.EHOSTUNREACH, nil}, "c": {syscall.ENETUNREACH, nil}}, 0, outcome{5, nil, "a b c d e"}},
-		{"one, with an ICMP error before", map[string][]error{"c": {syscall.ECONNREFUSED, syscall.EINVAL}}, 0, outcome{5, []int{2}, "a b d e"}},
+		{"none: an ICMP error of somebody else", map[string][]error{"c": {icmp{syscall.ECONNREFUSED}, nil}}, 0, outcome{5, nil, "a b c d e"}},
+		{"none: two of them", map[string][]error{"a": {icmp{syscall.EHOSTUNREACH}, nil}, "c": {icmp{syscall.ENETUNREACH}, nil}}, 0, outcome{5, nil, "a b c d e"}},
+		{"none: many in a row", map[string][]error{"c": append(slices.Repeat([]error{icmp{syscall.EHOSTUNREACH}}, mostTries-1), nil)}, 0, outcome{5, nil, "a b c d e"}},
+		{"one, with an ICMP error before", map[string][]error{"c": {icmp{syscall.ECONNREFUSED}, syscall.EINVAL}}, 0, outcome{5, []int{2}, "a b d e"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k := &kernel{refuse: refusing(tt.script), most: tt.most}
@@ -185,6 +197,7 @@ func TestSendStopsWhereTheSocketDoes(t *testing.T) {
 		{"the interface is gone", syscall.ENODEV, ErrPending, outcome{2, nil, "a b"}},
 		{"another goroutine's Wait is ending", os.ErrDeadlineExceeded, ErrWouldBlock, outcome{2, nil, "a b"}},
 		{"closed", net.ErrClosed, net.ErrClosed, outcome{2, nil, "a b"}},
+		{"ICMP errors come without end", icmp{syscall.ENETUNREACH}, ErrWouldBlock, outcome{2, nil, "a b"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			full := true
@@ -288,7 +301,7 @@ func TestRunsLeaveAsOneEntry(t *testing.T) {
 	// A datagram that is refused does not end them for the rest.
 	k = &kernel{refuse: refusing(map[string][]error{"c": {syscall.EPERM}})}
 	sendAll(k.sender(1), k, batchOf("aa b bb c ee f g"))
-	if d := cmp.Diff([]string{"aa b bb", "", "", "ee f+g"}, k.calls); d != "" {
+	if d := cmp.Diff([]string{"aa b bb", "", "ee f+g"}, k.calls); d != "" {
 		t.Errorf("want -, got +:\n%s", d)
 	}
 }
@@ -338,7 +351,7 @@ func TestARefusedRunIsSentSingly(t *testing.T) {
 		{"no checksum offload", map[string][]error{"a+b+c": {syscall.EIO}}, outcome{4, nil, "x a b c"}, nil, false},
 		{"an old kernel", map[string][]error{"a+b+c": {syscall.EINVAL}}, outcome{4, nil, "x a b c"}, nil, false},
 		{"a smaller MTU", map[string][]error{"a+b+c": {syscall.EMSGSIZE}}, outcome{4, nil, "x a b c"}, nil, true},
-		{"somebody's ICMP error", map[string][]error{"a+b+c": {syscall.ECONNREFUSED}}, outcome{4, nil, "x a b c"}, nil, true},
+		{"somebody's ICMP error", map[string][]error{"a+b+c": {icmp{syscall.EOPNOTSUPP}, nil}}, outcome{4, nil, "x a b c"}, nil, true},
 		{"one of it is bad", map[string][]error{"a+b+c": {syscall.EINVAL}, "b": {syscall.EINVAL}}, outcome{4, []int{2}, "x a c"}, nil, true},
 		{"a firewall", map[string][]error{"a+b+c": {syscall.EPERM}, "a": {syscall.EPERM}, "b": {syscall.EPERM}, "c": {syscall.EPERM}}, outcome{4, []int{1, 2, 3}, "x"}, nil, true},
 		{"the queue has no room for it", map[string][]error{"a+b+c": {syscall.ENOBUFS}}, outcome{4, nil, "x a b c"}, nil, true},
@@ -396,7 +409,7 @@ func TestSegmentationEndsWithinTheBatch(t *testing.T) {
 // Whatever the kernel does, every datagram is either taken or failed, once, and
 // in order.
 func TestEveryDatagramIsDisposedOfOnceAndInOrder(t *testing.T) {
-	verdicts := []error{nil, nil, nil, nil, syscall.EPERM, syscall.EAGAIN, syscall.ENOBUFS, syscall.EIO, syscall.EINVAL, syscall.ECONNREFUSED, syscall.ENETUNREACH}
+	verdicts := []error{nil, nil, nil, nil, syscall.EPERM, syscall.EAGAIN, syscall.ENOBUFS, syscall.EIO, syscall.EINVAL, icmp{syscall.ECONNREFUSED}, icmp{syscall.ENETUNREACH}, syscall.ENETUNREACH}
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		k := &kernel{most: r.IntN(5), refuse: func(string) error { return verdicts[r.IntN(len(verdicts))] }}

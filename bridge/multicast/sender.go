@@ -51,9 +51,12 @@ type Sender struct {
 
 	mu          sync.Mutex // what is below, and the order of datagrams
 	write       func([]ipv4.Message) (int, error)
-	segment     int    // longest payload that may leave as part of a run; 0: no runs
-	unsegmented error  // why the kernel takes no runs
-	queue       string // that cuts runs up; "" is none
+	strays      func(error) bool // whether an error may be an ICMP error (stray_linux.go); nil: none comes
+	whole       int              // longest payload that needs no fragments, where others may be fragmented; else MaxPayload
+	fragments   bool             // the socket lets datagrams be fragmented, as those that it sent last had to be
+	segment     int              // longest payload that may leave as part of a run; 0: no runs
+	unsegmented error            // why the kernel takes no runs
+	queue       string           // that cuts runs up; "" is none
 	port        fixedPort
 	pause       bool // the last Send met a full queue
 }
@@ -97,7 +100,11 @@ func open(src Source) (*Sender, error) {
 		s.Close()
 		return nil, pending(fmt.Sprintf("%s is no longer there", src))
 	}
-	s.write = s.writer()
+	s.write, s.strays = s.writer(), s.strayErrors()
+	s.whole = MaxPayload
+	if src.Binding.Fragment {
+		s.whole = src.MTU - headers(src.Binding.IPv6)
+	}
 	s.queue, s.unsegmented = src.Queue, canSegment(conn)
 	s.setSegment()
 	return s, nil

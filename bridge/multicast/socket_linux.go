@@ -99,21 +99,12 @@ func sockaddr(addr netip.AddrPort, index int) unix.Sockaddr {
 func openSender(src Source) (c *net.UDPConn, port fixedPort, buffer int, err error) {
 	prepare := func(fd int) error {
 		if src.Binding.IPv6 {
-			err = errors.Join(
-				// Losses in the interface's queue come back as ENOBUFS instead of vanishing (ip(7)).
-				option("IPV6_RECVERR", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)),
-				option("IPV6_MTU_DISCOVER", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, discover(src, unix.IPV6_PMTUDISC_WANT, unix.IPV6_PMTUDISC_DO))),
-			)
+			// Losses in the interface's queue come back as ENOBUFS instead of vanishing (ip(7)).
+			err = option("IPV6_RECVERR", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1))
 		} else {
-			err = errors.Join(
-				option("IP_RECVERR", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1)),
-				option("IP_MTU_DISCOVER", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discover(src, unix.IP_PMTUDISC_WANT, unix.IP_PMTUDISC_DO))),
-			)
+			err = option("IP_RECVERR", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1))
 		}
-		if err != nil {
-			return err
-		}
-		if err := stayOnLink(fd); err != nil {
+		if err := errors.Join(err, fragment(fd, src.Binding.IPv6, false), stayOnLink(fd), boundErrors(fd)); err != nil {
 			return err
 		}
 		buffer, err = grow(fd, unix.SO_SNDBUF, sendBuffer)
@@ -145,13 +136,6 @@ func (s *Sender) dropInbound() error {
 		return err
 	}
 	return s.ip.SetBPF(nothing)
-}
-
-func discover(src Source, fragment, refuse int) int {
-	if src.Binding.Fragment {
-		return fragment
-	}
-	return refuse
 }
 
 // grow asks for a socket buffer and returns what was granted: the kernel cuts

@@ -54,6 +54,12 @@ func (s *Sender) SharePort() error { return nil }
 // Unclaimed is not known here.
 func (s *Sender) Unclaimed() (uint64, error) { return 0, errors.ErrUnsupported }
 
+// setFragment does nothing: a socket whose datagrams may be fragmented always lets them.
+func (s *Sender) setFragment(bool) error { return nil }
+
+// strayErrors: only Linux reports ICMP errors to a socket that is not connected.
+func (s *Sender) strayErrors() func(error) bool { return nil }
+
 // canSegment: UDP_SEGMENT is Linux's.
 func canSegment(*net.UDPConn) error { return errNoSegments }
 
