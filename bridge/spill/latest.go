@@ -44,12 +44,10 @@ func (q *Queue) forgetLatest() {
 	q.latest = latest{}
 }
 
-// passed takes note of what is not in the queue any more; of messages that are passed on, as
-// the latest of their topics or not.
+// passed forgets the topics whose latest is passed on.
 func (q *Queue) passed(records []spool.Record) {
 	q.of.mu.Lock()
 	defer q.of.mu.Unlock()
-	q.recount()
 	if q.latest.came == nil {
 		return
 	}
@@ -148,7 +146,6 @@ func (q *Queue) countOnce(bytes int64) {
 	defer q.of.mu.Unlock()
 	q.twice += bytes
 	q.of.o.Spool.Copies(bytes)
-	q.recount()
 }
 
 func (q *Queue) loss() *account.Counters {

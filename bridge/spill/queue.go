@@ -23,7 +23,6 @@ type Queue struct {
 	own    *part   // the last of them: what is appended goes there; nil: not found yet
 	beside *part   // Aside
 	gone   bool    // no rule uses it any more; what it has in memory still may be appended
-	beyond int64   // bytes of it that are beyond the part that is kept for it
 	twice  int64   // bytes of it that are just there twice
 	latest latest
 }
@@ -46,9 +45,6 @@ func (q *Queue) Append(r spool.Record, stored func(error)) bool {
 		stored(err)
 		q.wakeReader(own)
 	})
-	if !ok || came == 0 {
-		q.recount() // it has not come to be there
-	}
 	if ok && came != 0 && q.rule.Latest { // else it is refused
 		q.noteLatest(r.Topic, came)
 	}
@@ -119,9 +115,6 @@ func (q *Queue) read(p *part, rule Rule, into []spool.Record) Batch {
 	n, lost := p.Front(into, rule.MaxAge)
 	rule.Losses.CountSpoolLosses(rule.Name, lost.Expired, lost.Damaged)
 	b := Batch{Records: into[:n], Lost: lost.Expired + lost.Damaged, queue: q, part: p}
-	if n == 0 || b.Lost > 0 {
-		b.queue.passed(nil)
-	}
 	if n == 0 {
 		b.give(0)
 	}
@@ -133,10 +126,8 @@ func (b *Batch) Remove(n int) {
 	if b.part == nil {
 		return
 	}
-	passed := b.Records[:n]
-	queue := b.queue
+	b.queue.passed(b.Records[:n])
 	b.give(n)
-	queue.passed(passed)
 }
 
 // give gives back what has been read, but for the first n.
@@ -170,7 +161,6 @@ func (q *Queue) Expire() {
 	if p, rule := q.head(); p != nil {
 		lost := p.expire(rule.MaxAge)
 		rule.Losses.CountSpoolLosses(rule.Name, lost.Expired, lost.Damaged)
-		q.passed(nil)
 	}
 }
 
@@ -195,7 +185,6 @@ func (q *Queue) release() {
 		p.owner = Rule{Name: q.rule.Name, Is: q.rule.Is}
 	}
 	q.parts, q.gone = nil, true
-	q.recount()
 	q.forgetLatest()
 }
 

@@ -39,19 +39,14 @@ type Queues struct {
 	parts  map[string]*part
 	rules  []Rule
 	queues []*Queue
-	alone  int64 // bytes of what no rule uses
-	unique int   // how many names were made unique
-	known  int   // topics whose latest is known, of all queues
-	most   int   // how many may be
+	unique int // how many names were made unique
+	known  int // topics whose latest is known, of all queues
+	most   int // how many may be
 }
 
 // New are queues without rules; Assign gives them some.
 func New(o Options) *Queues {
-	s := &Queues{o: o, start: time.Now().UnixNano(), parts: make(map[string]*part), most: maxLatest}
-	o.Spool.mu.Lock()
-	o.Spool.of = append(o.Spool.of, s)
-	o.Spool.mu.Unlock()
-	return s
+	return &Queues{o: o, start: time.Now().UnixNano(), parts: make(map[string]*part), most: maxLatest}
 }
 
 // New is a queue for a rule that Assign puts to work. wake is called when the disk has
@@ -61,7 +56,6 @@ func (s *Queues) New(wake func()) *Queue { return &Queue{of: s, wake: wake} }
 // Assign puts rules to work, each with its queue. From here on each has what waits of the
 // rule that it was before (Heirs). It is called with no batch of new messages under way.
 func (s *Queues) Assign(rules []Rule, queues []*Queue) {
-	defer s.o.Spool.divide()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at := make(map[*Queue]bool, len(queues))
@@ -73,6 +67,7 @@ func (s *Queues) Assign(rules []Rule, queues []*Queue) {
 			q.release()
 		}
 	}
+	s.o.Spool.rules.Add(int64(len(rules) - len(s.rules)))
 	s.rules, s.queues = rules, queues
 	for i, q := range queues {
 		if q.rule.Latest != rules[i].Latest {
@@ -117,7 +112,6 @@ func (s *Queues) find() (any bool) {
 	}
 	for q := range changed {
 		q.sort()
-		q.recount()
 	}
 	return len(changed) > 0
 }
@@ -203,7 +197,6 @@ func (s *Queues) ExpireUnused() {
 		s.o.Log.Warn("messages of a rule that is gone are dropped from the spool: they are too old, or damaged",
 			"rule", rule, "too_old", lost.Expired, "damaged", lost.Damaged)
 	}
-	s.recount()
 }
 
 // expire drops what is too old at the front, unless somebody reads there: he does it.
