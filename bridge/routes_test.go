@@ -30,13 +30,27 @@ func setRoutes(t *testing.T, n *fake.Network, b *Bridge, routes ...multicast.Gat
 	b.refresh(t.Context())
 }
 
+// expectMetrics looks for samples of rules, without the prefix.
+func expectMetrics(t *testing.T, b *Bridge, samples ...string) {
+	t.Helper()
+	var text strings.Builder
+	if err := b.WriteRules(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range samples {
+		if !strings.Contains(text.String(), "\ntopicast_"+s+"\n") {
+			t.Errorf("the metrics have no %s", s)
+		}
+	}
+}
+
 // What a route keeps on this host counts as sent by the kernel; it is withheld, alone,
 // and leaves in order when the route is gone.
 func TestWhatARouteKeepsOnThisHostIsWithheld(t *testing.T) {
 	for _, spool := range []bool{false, true} {
 		t.Run(fmt.Sprint("spool ", spool), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+				n := &fake.Network{Present: []multicast.Interface{fake.Iso0}, Probe: multicast.Probe{Result: multicast.ProbeVerified}}
 				rules := []mapping.SendRule{fake.SendRule(t, "kept", "kept", "239.10.0.1:5000"), fake.SendRule(t, "other", "other", "239.10.0.2:5000"),
 					fake.SendRule(t, "now", "now", "239.10.0.1:5000", func(r *mapping.SendRule) { r.OnDown = mapping.OnDownDrop })}
 				var b *Bridge
@@ -69,6 +83,8 @@ func TestWhatARouteKeepsOnThisHostIsWithheld(t *testing.T) {
 				if r := s.Rules[2]; r.Drops["pending"] != 1 || r.Sent != 0 {
 					t.Errorf("%+v", r)
 				}
+				expectMetrics(t, b, `rule_state{rule="kept",state="pending"} 1`, `rule_state{rule="kept",state="up"} 0`, `rule_source_verified{rule="kept"} 0`,
+					`drops_total{direction="send",rule="kept",reason="pending"} 1`, `datagrams_sent_total{rule="kept"} 1`, `rule_state{rule="other",state="up"} 1`, `rule_source_verified{rule="other"} 1`)
 				if r := b.Readiness(); r.Ready || !strings.Contains(fmt.Sprint(r.Conditions), why) {
 					t.Errorf("readiness %+v", r)
 				}
@@ -102,6 +118,7 @@ func TestARouteThatKeepsOneGroupDegradesTheRule(t *testing.T) {
 		if r := b.Status().Rules[0]; r.State != account.StateDegraded || !strings.HasPrefix(r.Reason, "the route local 239.10.0.1/32 dev iso0") || r.WaitingMemory != 1 {
 			t.Errorf("%+v", r)
 		}
+		expectMetrics(t, b, `rule_state{rule="all",state="degraded"} 1`, `rule_state{rule="all",state="up"} 0`, `datagrams_sent_total{rule="all"} 1`, `messages_received_total{rule="all"} 2`)
 		setRoutes(t, n, b)
 		time.Sleep(time.Second)
 		if got := strings.Join(fake.Payloads(n.LastSocket().Took()), " "); got != "2 1" {

@@ -7,6 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
 	"topicast/bridge/account"
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
@@ -95,6 +98,9 @@ func TestMessagesThatStayWithTheBrokerAreCountedAndTold(t *testing.T) {
 		if len(got) != 2 || got[0].Rule != "away" || got[0].Count != messages-waits || got[0].Since.Sub(began).Abs() > time.Second || got[1].Rule != "too" || got[1].Count != 1 {
 			t.Fatalf("told %+v", got)
 		}
+		if n := gaugeOf(t, b, descLeft); n != float64(messages-waits+1) {
+			t.Errorf("the metric counts %v, want %d", n, messages-waits+1)
+		}
 		for _, want := range []string{fmt.Sprintf("%d messages of rule away", messages-waits), "what waits for rule away: " + b.Status().Rules[0].Reason, "queue.size"} {
 			if !strings.Contains(got[0].Reason, want) {
 				t.Errorf("%q does not say %q", got[0].Reason, want)
@@ -117,10 +123,32 @@ func TestMessagesThatStayWithTheBrokerAreCountedAndTold(t *testing.T) {
 		if got := left(); got != nil {
 			t.Errorf("told %+v when they are repeated", got)
 		}
+		if n := gaugeOf(t, b, descLeft); n != 0 {
+			t.Errorf("the metric counts %v when they are repeated", n)
+		}
 		for _, r := range b.current().send.Rules {
 			if n, _ := r.LeftWithBroker(time.Now()); n != 0 {
 				t.Errorf("%d messages of rule %s count as left when they are repeated", n, r.Name)
 			}
 		}
 	})
+}
+
+// gaugeOf is the value of a metric that is not of a rule.
+func gaugeOf(t *testing.T, b *Bridge, desc *prometheus.Desc) float64 {
+	t.Helper()
+	all := make(chan prometheus.Metric, 100)
+	b.Collect(all)
+	close(all)
+	for m := range all {
+		if m.Desc() == desc {
+			var value dto.Metric
+			if err := m.Write(&value); err != nil {
+				t.Fatal(err)
+			}
+			return value.GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("no %v", desc)
+	return 0
 }
