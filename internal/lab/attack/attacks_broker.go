@@ -14,9 +14,9 @@ import (
 // What a hostile or a sick broker can do within MQTT. Where it ends the connection, all
 // streams go by what is attacked.
 var brokerAttacks = []attack{
-	{name: "broker-pubrec", about: "PUBREC for identifiers that nothing was published with, 100,000 a second", prepare: meddled, run: unknownIDs(packets.Pubrec)},
-	{name: "broker-puback", about: "PUBACK for identifiers that nothing was published with, 100,000 a second", prepare: meddled, run: unknownIDs(packets.Puback)},
-	{name: "broker-pubrel", about: "PUBREL for identifiers that it published nothing with, 100,000 a second", prepare: meddled, run: unknownIDs(packets.Pubrel)},
+	{name: "broker-pubrec", about: "PUBREC for identifiers that nothing was published with, 100,000 a second", victims: allStreams, prepare: meddled, run: unknownIDs(packets.Pubrec)},
+	{name: "broker-puback", about: "PUBACK for identifiers that nothing was published with, 100,000 a second", victims: allStreams, prepare: meddled, run: unknownIDs(packets.Puback)},
+	{name: "broker-pubrel", about: "PUBREL for identifiers that it published nothing with, 100,000 a second", victims: allStreams, prepare: meddled, run: unknownIDs(packets.Pubrel)},
 	{name: "broker-qos2", about: "65,535 messages of QoS 2 that are never released", victims: toSend, prepare: qos2, run: neverReleased},
 	{name: "broker-dies-publish", about: "a broker that dies of each PUBLISH", victims: allStreams, prepare: meddled, run: dies[*packets.PublishPacket]},
 	{name: "broker-dies-subscribe", about: "a broker that dies of each SUBSCRIBE", victims: allStreams, prepare: meddled, run: dies[*packets.SubscribePacket]},
@@ -27,7 +27,8 @@ var brokerAttacks = []attack{
 	{name: "broker-takeover", about: "another client that takes the session over, ten times a second", victims: allStreams, run: takeOver},
 }
 
-// unknownIDs floods the bridge with answers to what it never asked.
+// unknownIDs floods the bridge with answers to what it never asked. That the bridge ends
+// the connection is what it may do; the flood goes on over the next.
 func unknownIDs(kind byte) func(*rig) {
 	return func(r *rig) {
 		const batch = 1000
@@ -45,7 +46,8 @@ func unknownIDs(kind byte) func(*rig) {
 				out.Write(binary.BigEndian.AppendUint16([]byte{kind<<4 | flags, 2}, 30000+n%30000))
 			}
 			r.spend(cost{Packets: batch, Bytes: out.Len()})
-			return r.meddler.inject(out.Bytes())
+			_ = r.meddler.inject(out.Bytes())
+			return nil
 		})
 	}
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"topicast/internal/lab/harness"
 )
@@ -15,7 +16,7 @@ var publisherAttacks = []attack{
 	{name: "topics-long", about: "130,000 topics of 4,000 bytes", victims: toSend, run: publishTopics(130000, 4000)},
 	{name: "topics-60k", about: "20,000 topics of 60,000 bytes", victims: toSend, run: publishTopics(20000, 60000)},
 	{name: "topics-no-rule", about: "topics that lead to no group, 5,000 a second", prepare: badGroups, run: noGroups},
-	{name: "payload-huge", about: "20 messages of 60 MB", victims: toSend, run: hugePayloads},
+	{name: "payload-huge", about: "20 messages of 60 MB", victims: allStreams, run: hugePayloads},
 	{name: "payload-bad", about: "payloads that are not what the rule decodes, 5,000 a second", prepare: decodes, run: badPayloads},
 }
 
@@ -79,9 +80,16 @@ func noGroups(r *rig) {
 	r.publishMany(5000, 0, "", func(i int) string { return fmt.Sprintf("bad/none-%d", i) }, []byte("x"))
 }
 
+// hugePayloads keep the line to the broker, which is everybody's, until the last byte of
+// them has come by.
 func hugePayloads(r *rig) {
 	huge := make([]byte, 60e6)
-	r.publishMany(4, r.many(20), victimSend, func(int) string { return "v/huge" }, huge)
+	n := r.many(20)
+	r.publishMany(4, n, victimSend, func(int) string { return "v/huge" }, huge)
+	r.until(2*time.Minute, func() bool {
+		counted, err := r.counted()
+		return err == nil && counted[victimSend] >= n
+	})
 }
 
 func decodes(r *rig) {

@@ -19,7 +19,7 @@ import (
 //
 //	dev  172.17.0.50 eth0 ──[iso]── iso0 172.17.0.1 ┐
 //	     fd17::50                        fd17::1    ├ gw ─ priv0 10.0.0.2 ── 10.0.0.1 eth0 lan
-//	dev2 172.18.0.50 eth0 ──[iso1]─ iso1 172.18.0.1 ┘
+//	dev2 172.18.0.50 eth0 ───────── iso1 172.18.0.1 ┘
 //
 // The attacker is on dev, on lan, or is whom the meddler stands for.
 const (
@@ -54,7 +54,7 @@ var (
 type rig struct {
 	*netlab.Lab
 	GW, Dev, Dev2, Lan *netlab.Host
-	Iso, Iso1          *netlab.Host // switches
+	Iso                *netlab.Host // a switch
 
 	ctx    context.Context
 	dir    string // for what the processes read and write
@@ -93,13 +93,13 @@ func newRig(ctx context.Context, t netlab.T, dir string) *rig {
 	r := &rig{
 		Lab: l, dir: dir,
 		GW: l.Host("gw"), Dev: l.Host("dev"), Dev2: l.Host("dev2"), Lan: l.Host("lan"),
-		Iso: l.Switch("iso"), Iso1: l.Switch("iso1"),
+		Iso:   l.Switch("iso"),
 		setup: defaultSetup(), streams: map[string]*stream{}, sources: map[string]netip.AddrPort{}, earlier: map[string]int{},
 	}
 	r.Plug(r.GW, iso0, r.Iso)
-	r.Plug(r.GW, iso1, r.Iso1)
+	// No switch: one takes a second to forward again what a port has a carrier for anew.
+	r.Link(r.GW, iso1, r.Dev2, "eth0")
 	r.Plug(r.Dev, "eth0", r.Iso)
-	r.Plug(r.Dev2, "eth0", r.Iso1)
 	r.Link(r.GW, priv0, r.Lan, "eth0")
 	for _, a := range []struct {
 		host        *netlab.Host
