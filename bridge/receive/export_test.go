@@ -37,7 +37,7 @@ func (r *Rule) Testing() (n int) {
 			n++
 		}
 	}
-	return n
+	return n + len(r.topics.tested)
 }
 
 // Condemn has the breaker of a rule take a print for a loop.
@@ -97,6 +97,5 @@ func (p *Path) SetTopicBytes(n int64) { p.topicRoom = account.NewMemBudget(n) }
 
 // Notes reports whether what is published on a topic of the rule is taken note of.
 func (r *Rule) Notes(topic string) bool {
-	s := r.path.states[topic]
-	return s.paced.Load() || s.last.print != 0
+	return r.path.states[topic] != nil
 }

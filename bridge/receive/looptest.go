@@ -238,6 +238,7 @@ func (t *loopTest) end(honest, loops []uint64, now time.Time) {
 	t.publish(t.held, loops)
 	t.held = nil
 	topic.test.Store(nil)
+	topic.testOver()
 }
 
 // Stop ends a test that cannot go on.

@@ -62,6 +62,8 @@ type Path struct {
 	removed   account.Removed[receiveTotals, *receiveTotals]
 	batches   chan *batch // that are not in use
 
+	pacings atomic.Uint64 // how often pacing has changed
+
 	statesMu sync.Mutex // guards the rest
 	pacing   pacing
 	states   map[string]*topicState // by topic
@@ -264,6 +266,7 @@ func (t *ruleTopic) admitted(payload []byte, content uint64, a *arrival, b *batc
 	r := t.rule
 	content ^= t.seed
 	print := content ^ a.source // the same payload of another source counts apart
+	t = t.underTest()
 	if test := t.test.Load(); test != nil && test.offer(payload, print, content, a, b.now) {
 		return false
 	}
@@ -280,7 +283,12 @@ func (t *ruleTopic) admitted(payload []byte, content uint64, a *arrival, b *batc
 			return false
 		}
 		r.path.flush(b) // what came before goes first
-		return !t.testable(account.MomentOf(b.now)).startTest(payload, print, content, a, b.now)
+		t = t.testable()
+		withheld := t.startTest(payload, print, content, a, b.now)
+		if !withheld {
+			t.testOver()
+		}
+		return !withheld
 	}
 	return true
 }

@@ -2,6 +2,7 @@ package receive
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -102,12 +103,22 @@ func (p *pacing) on(topic string) bool {
 func (p *Path) setPacing(next pacing) {
 	p.statesMu.Lock()
 	defer p.statesMu.Unlock()
+	if !reflect.DeepEqual(p.pacing, next) {
+		p.pacings.Add(1)
+	}
 	p.pacing = next
 	for topic, s := range p.states {
 		if !s.paced.Load() && next.on(topic) {
 			s.paced.Store(true)
 		}
 	}
+}
+
+// paces reports whether a rule with every or on_change may publish on a topic.
+func (p *Path) paces(topic []byte) bool {
+	p.statesMu.Lock()
+	defer p.statesMu.Unlock()
+	return p.pacing.on(string(topic))
 }
 
 // remembers reports whether anything is known of a topic, by whichever rule.
@@ -164,7 +175,7 @@ func (t *ruleTopic) lock(now int64) *ruleTopic {
 // anybody can make up, do not while the rule takes much of the memory for what waits: they
 // are published.
 func (t *ruleTopic) mayWait() bool {
-	return t.known.Load() || t.rule.budget.Used() <= t.rule.path.budget.Size()/4
+	return t.known.Load() || t.rule.budget.Used() <= t.rule.path.budget.Size()/8
 }
 
 // limitRate lets a datagram go on if its time has come and it is new. One that came too

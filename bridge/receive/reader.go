@@ -82,6 +82,7 @@ type groupReader struct {
 
 	// Of the goroutine that reads the socket.
 	lastListeners *listeners // those of the last batch
+	lastPacings   uint64     // of the path, likewise
 	senders       senders
 }
 

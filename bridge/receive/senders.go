@@ -38,7 +38,7 @@ func (a *ruleAction) current(now int64) *ruleTopic {
 const (
 	// maxSenderBytes bounds what is remembered of senders, of all groups. A quarter is kept
 	// for the memberships, each the same part.
-	maxSenderBytes = 16 << 20
+	maxSenderBytes = 8 << 20
 	// What a sender takes, and each rule of his.
 	senderCost = 32
 	actionCost = 96
@@ -60,13 +60,14 @@ type senders struct {
 	room        *account.RuleBudget
 }
 
-// takeRules takes notice of other rules than those of the last batch.
+// takeRules takes notice of other rules than those of the last batch, and of other topics of
+// which something is to be remembered.
 func (r *groupReader) takeRules() {
-	now := r.listeners.Load()
-	if now == r.lastListeners {
+	now, pacings := r.listeners.Load(), r.path.pacings.Load()
+	if now == r.lastListeners && pacings == r.lastPacings {
 		return
 	}
-	r.lastListeners = now
+	r.lastListeners, r.lastPacings = now, pacings
 	r.senders.forgetAll()
 	s := senders{room: r.senders.room, cost: senderSize(len(now.rules))}
 	for _, rule := range now.rules {

@@ -8,7 +8,7 @@ import (
 	"topicast/bridge/loopguard"
 )
 
-// What is remembered of topics. Each rule has the same part of the memory for them, and the
+// What is remembered of topics, where every, on_change or the loop guard needs it. Each rule has the same part of the memory for them, and the
 // rest is for whoever comes first. Where topics are made of addresses, whoever forges senders
 // makes up topics; so one that was used for a while is known, and stays, and new ones
 // take the place of new ones. For what finds no place every and on_change do not
@@ -19,7 +19,7 @@ type ruleTopic struct {
 	rule  *Rule
 	name  []byte
 	seed  uint64      // makes equal payloads of two topics differ
-	state *topicState // nil: nothing is remembered of the topic
+	state *topicState // nil: nothing is remembered of the topic, and if it is not gone, nothing needs to be
 
 	test    atomic.Pointer[loopTest] // nil: none is under way
 	returns atomic.Bool              // the broker may hand us our own message on it, for a group
@@ -31,7 +31,7 @@ type ruleTopic struct {
 
 const (
 	// maxTopicBytes bounds what is remembered of topics, of all rules.
-	maxTopicBytes = 32 << 20
+	maxTopicBytes = 16 << 20
 	// topicCost is what a topic takes, with account.Overhead, beside its name, of which there
 	// are three copies.
 	topicCost = 192
@@ -47,8 +47,10 @@ type topicMemory struct {
 	newcomers []*ruleTopic // in the order in which they came; some have become known
 	known     []*ruleTopic // in the order in which they are looked at next
 	room      *account.RuleBudget
-	forgotten atomic.Uint64 // for others
-	passed    atomic.Uint64 // datagrams for which every or on_change did not hold
+	tested    map[string]*ruleTopic // others, while they are tested
+	testing   atomic.Int32          // how many
+	forgotten atomic.Uint64         // for others
+	passed    atomic.Uint64         // datagrams for which every or on_change did not hold
 }
 
 // topicFor is a topic of a rule. Datagrams of several groups and senders may share one.
@@ -59,6 +61,9 @@ func (r *Rule) topicFor(topic []byte, now int64) *ruleTopic {
 		return t
 	}
 	t := r.newTopic(topic, now)
+	if !r.paced() && r.delay == nil && !r.path.paces(topic) {
+		return t
+	}
 	if !r.Topic.Varies() { // it is the only one
 		r.remember(t, 0)
 		return t
@@ -78,21 +83,49 @@ func (r *Rule) topicFor(topic []byte, now int64) *ruleTopic {
 	return t
 }
 
-// testable is the topic where it is remembered whether or not there is room: of what
-// is tested it has to be, and that is little.
-func (t *ruleTopic) testable(now int64) *ruleTopic {
+// testable is the topic of that name that is tested: of those of which nothing is remembered
+// each sender has one of his own.
+func (t *ruleTopic) testable() *ruleTopic {
 	r := t.rule
-	if !t.gone.Load() {
-		return t
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if kept := r.topics.all[string(t.name)]; kept != nil {
 		return kept
 	}
-	t = r.newTopic(t.name, now)
-	r.remember(t, 0)
+	if kept := r.topics.tested[string(t.name)]; kept != nil {
+		return kept
+	}
+	if r.topics.tested == nil {
+		r.topics.tested = make(map[string]*ruleTopic)
+	}
+	r.topics.tested[string(t.name)] = t
+	r.topics.testing.Add(1)
 	return t
+}
+
+// underTest is the topic of that name that is tested, if one is.
+func (t *ruleTopic) underTest() *ruleTopic {
+	r := t.rule
+	if r.topics.testing.Load() == 0 {
+		return t
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if kept := r.topics.tested[string(t.name)]; kept != nil {
+		return kept
+	}
+	return t
+}
+
+// testOver is called when no test of the topic has begun, or one is over.
+func (t *ruleTopic) testOver() {
+	r := t.rule
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t.test.Load() == nil && r.topics.tested[string(t.name)] == t {
+		delete(r.topics.tested, string(t.name))
+		r.topics.testing.Add(-1)
+	}
 }
 
 func (r *Rule) newTopic(topic []byte, now int64) *ruleTopic {
