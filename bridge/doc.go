@@ -51,8 +51,9 @@
 //	         (it guards BindingBudget too), then one of the session's acks.mu,
 //	         spill.Queues.mu (then the spool's) and lastsent.Store.mu.
 //
-// Beside them: Rule.mu comes before statesMu. The pump has the fronts of many queues at a
-// time, and waits for none (Queue.TryFront). membership.mu guards the socket and the state; it may be taken under lookMu, and never
-// together with batchMu. delayQueue.mu, linkChanges.mu and those of account and loopguard are
-// held for moments, and nobody is called under them.
+// Beside them: Rule.mu comes before statesMu, and after loopTest.mu; under it topicState.mu is
+// only tried. The pump has the fronts of many queues at a time, and waits for none
+// (Queue.TryFront). membership.mu guards the socket and the state; it may be taken under
+// lookMu, and never together with batchMu. delayQueue.mu, linkChanges.mu and those of account
+// and loopguard are held for moments, and nobody is called under them.
 package bridge

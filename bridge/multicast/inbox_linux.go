@@ -21,7 +21,9 @@ type inbox struct {
 	headers  []unix.Mmsghdr
 	slots    []slot
 	payloads []byte
-	used     int // headers that the last call has written to
+	used     int         // headers that the last call has written to
+	free     chan *inbox // where it goes when it is not in use
+	single   bool        // it is for one datagram, of this length at most
 }
 
 // slot is what a header of the same index points to.
@@ -38,8 +40,9 @@ type arrival struct {
 	info   [unix.SizeofInet6Pktinfo]byte // longer than IPv4's
 }
 
-func newInbox(payloads []byte) *inbox {
-	slots := len(payloads) / slotSpace
+func newInbox(payloads []byte) *inbox { return newSlots(payloads, len(payloads)/slotSpace) }
+
+func newSlots(payloads []byte, slots int) *inbox {
 	in := &inbox{
 		headers:  make([]unix.Mmsghdr, slots),
 		slots:    make([]slot, slots),
@@ -109,24 +112,28 @@ func (in *inbox) index(i int) int {
 
 // A receiver has an inbox while it has datagrams to hand out, and none while it
 // waits: thousands of quiet sockets share a few. Of large ones there are only as
-// many as keep the processors busy. When all are in use, because those that have
-// them wait for something themselves, a small one does, so that thousands of
-// receivers held up at once do not take gigabytes.
+// many as keep the processors busy, and some small ones for those that come when the others
+// are in use, because who has them waits for something. Whoever comes then gets one for a
+// single datagram, as long as the one that is next: thousands of receivers held up at once do
+// not take gigabytes.
 const (
-	smallSlots        = 4 // 256 KiB
 	largePerProcessor = 2 // 4 MiB each
+	smallSlots        = 4 // 256 KiB
+	smallInboxes      = 32
+	singleSpace       = 2 << 10 // at least
 )
 
 var (
-	largeInboxes = newFreeList(largePerProcessor * runtime.GOMAXPROCS(0))
-	smallInboxes = sync.Pool{New: func() any { return newInbox(make([]byte, smallSlots*slotSpace)) }}
+	large  = newFreeList(largePerProcessor * runtime.GOMAXPROCS(0))
+	small  = newFreeList(smallInboxes)
+	single = sync.Pool{New: func() any { return newSingle(singleSpace) }}
 )
 
-// newLargeInbox takes its memory beside Go's: little of it is ever real, but all
+// newMapped takes its memory beside Go's: little of it is ever real, but all
 // of it would count for the collector of garbage, which lets as much garbage
 // gather as there is memory in use.
-func newLargeInbox() *inbox {
-	const size = MaxReceive * slotSpace
+func newMapped(slots int, free chan *inbox) *inbox {
+	size := slots * slotSpace
 	mapped, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		mapped = nil
@@ -138,13 +145,22 @@ func newLargeInbox() *inbox {
 		_ = unix.Madvise(mapped, unix.MADV_NOHUGEPAGE) // or the first datagram makes 2 MiB of it real
 	}
 	in := newInbox(payloads)
+	in.free = free
 	// A receiver may be dropped without Close, with its inbox.
 	runtime.AddCleanup(in, func(free chan *inbox) {
 		if mapped != nil {
 			_ = unix.Munmap(mapped)
 		}
 		free <- nil
-	}, largeInboxes)
+	}, free)
+	return in
+}
+
+// newSingle is for one datagram of some length.
+func newSingle(length int) *inbox {
+	in := newSlots(make([]byte, length), 1)
+	in.slots[0].payload.SetLen(length)
+	in.single = true
 	return in
 }
 
@@ -157,22 +173,46 @@ func newFreeList(n int) chan *inbox {
 	return free
 }
 
-func getInbox() *inbox {
+// getInbox finds an inbox for what a socket has. The error is EAGAIN where that may be
+// nothing, and somebody else has the others.
+func getInbox(fd uintptr) (*inbox, unix.Errno) {
 	select {
-	case in := <-largeInboxes:
+	case in := <-large:
 		if in == nil {
-			in = newLargeInbox()
+			in = newMapped(MaxReceive, large)
 		}
-		return in
+		return in, 0
 	default:
-		return smallInboxes.Get().(*inbox)
 	}
+	select {
+	case in := <-small:
+		if in == nil {
+			in = newMapped(smallSlots, small)
+		}
+		return in, 0
+	default:
+	}
+	length, errno := nextLength(fd)
+	switch {
+	case errno != 0:
+		return nil, errno
+	case length <= singleSpace:
+		return single.Get().(*inbox), 0
+	}
+	return newSingle(length), 0
+}
+
+// nextLength is how long the datagram is that comes next. It stays where it is.
+func nextLength(fd uintptr) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, fd, 0, 0, unix.MSG_PEEK|unix.MSG_TRUNC|unix.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
 }
 
 func (in *inbox) put() {
-	if len(in.slots) == MaxReceive {
-		largeInboxes <- in
-	} else {
-		smallInboxes.Put(in)
+	switch {
+	case in.free != nil:
+		in.free <- in
+	case in.single && len(in.payloads) == singleSpace:
+		single.Put(in)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,13 +48,13 @@ func TestReceiveTakesNoMoreThanItIsAskedFor(t *testing.T) {
 func settleInboxes(t *testing.T) {
 	t.Helper()
 	for range 1000 {
-		if len(largeInboxes) == cap(largeInboxes) {
+		if len(large) == cap(large) && len(small) == cap(small) {
 			return
 		}
 		runtime.GC()
 		runtime.Gosched()
 	}
-	t.Fatalf("%d of %d large inboxes came back", len(largeInboxes), cap(largeInboxes))
+	t.Fatalf("%d of %d large inboxes came back, and %d of %d small ones", len(large), cap(large), len(small), cap(small))
 }
 
 // Receivers that wait hold no memory for datagrams, those that are all busy at
@@ -62,22 +63,20 @@ func TestInboxesAreBounded(t *testing.T) {
 	settleInboxes(t)
 	s := openAt(t, at127(2))
 	var rs []*Receiver
-	large := 0
-	for i := range cap(largeInboxes) + 3 {
+	mine := map[int]int{} // slots, how many
+	for i := range cap(large) + cap(small) + 3 {
 		r := hear(t, fmt.Sprintf("239.1.2.%d:0", i), ReceiverOptions{})
 		send(t, s, r.Group(), "one", "two", "three", "four", "five")
 		n, err := r.Receive(make([]Datagram, MaxReceive))
 		if err != nil || n > len(r.inbox.slots) {
 			t.Fatalf("%d received, %v", n, err)
 		}
-		if len(r.inbox.slots) == MaxReceive {
-			large++
-		}
+		mine[len(r.inbox.slots)]++
 		next(t, r, 5-n)
 		rs = append(rs, r)
 	}
-	if large != cap(largeInboxes) {
-		t.Errorf("%d large inboxes are in use, of %d", large, cap(largeInboxes))
+	if mine[MaxReceive] != cap(large) || mine[smallSlots] != cap(small) || mine[1] != 3 {
+		t.Errorf("inboxes in use, by their size: %v, want %d large, %d small and 3 for one datagram", mine, cap(large), cap(small))
 	}
 	for _, r := range rs[1:] {
 		r.Close()
@@ -95,14 +94,50 @@ func TestInboxesAreBounded(t *testing.T) {
 			if _, err := r.Receive(batch); err != nil {
 				return
 			}
-			handed <- len(largeInboxes)
+			handed <- len(large)
 		}
 	}()
 	send(t, s, r.Group(), "one")
-	if left := <-handed; left != cap(largeInboxes)-1 {
+	if left := <-handed; left != cap(large)-1 {
 		t.Errorf("%d large inboxes are left", left)
 	}
 	settleInboxes(t) // it waits again
+}
+
+// Where others have all inboxes, each datagram gets what it needs, and is whole.
+func TestDatagramsAreWholeWhereAllInboxesAreInUse(t *testing.T) {
+	settleInboxes(t)
+	var others []*inbox
+	for range cap(large) + cap(small) {
+		in, _ := getInbox(0)
+		others = append(others, in)
+	}
+	defer func() {
+		for _, in := range others {
+			in.put()
+		}
+	}()
+	s, r := openAt(t, at127(2)), hear(t, "239.1.2.3:0", ReceiverOptions{})
+	var want []string
+	for _, n := range []int{5, 0, singleSpace, singleSpace + 1, 60_000, 65_507, 1} {
+		want = append(want, strings.Repeat("x", n))
+	}
+	got := make(chan []string)
+	go func() { // it waits first, without an inbox
+		var all []string
+		for batch := make([]Datagram, MaxReceive); len(all) < len(want); {
+			n, err := r.Receive(batch)
+			if err != nil {
+				break
+			}
+			all = append(all, payloads(batch[:n])...)
+		}
+		got <- all
+	}()
+	send(t, s, r.Group(), want...)
+	if all := <-got; !slices.Equal(all, want) {
+		t.Errorf("%d of %d arrive, or other ones", len(all), len(want))
+	}
 }
 
 // It cannot happen, so it is made to: half a datagram is not passed off as one.

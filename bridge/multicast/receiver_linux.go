@@ -110,8 +110,15 @@ func (r *Receiver) take(most int) (int, error) {
 // read is called by r.raw.Read when there may be datagrams, and again after it
 // said that there are none. It holds no inbox then.
 func (r *Receiver) read(fd uintptr) (done bool) {
-	if r.inbox == nil {
-		r.inbox = getInbox()
+	if r.inbox != nil && r.inbox.single {
+		r.release() // the next datagram may be longer
+	}
+	for r.inbox == nil {
+		if r.inbox, r.errno = getInbox(fd); r.errno == unix.EAGAIN {
+			return false
+		} else if r.errno != 0 && r.errno != unix.EINTR {
+			return true
+		}
 	}
 	for {
 		if r.errno = r.inbox.receive(fd, r.most); r.errno != unix.EINTR {

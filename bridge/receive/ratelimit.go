@@ -175,7 +175,7 @@ func (t *ruleTopic) lock(now int64) *ruleTopic {
 // anybody can make up, do not while the rule takes much of the memory for what waits: they
 // are published.
 func (t *ruleTopic) mayWait() bool {
-	return t.known.Load() || t.rule.budget.Used() <= t.rule.path.budget.Size()/8
+	return t.known.Load() || t.rule.budget.Used() <= t.rule.path.budget.Size()/16
 }
 
 // limitRate lets a datagram go on if its time has come and it is new. One that came too

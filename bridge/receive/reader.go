@@ -155,14 +155,21 @@ func (m *membership) setState(state account.State, reason string) {
 	}
 }
 
+// fewDatagrams is how many a reader takes at once until it has found as many: most of
+// thousands of groups never have more, and the room for MaxReceive is 7 KiB.
+const fewDatagrams = 4
+
 // run reads the socket until it is closed.
 func (r *groupReader) run(s Receiver) {
-	datagrams := make([]multicast.Datagram, multicast.MaxReceive)
+	datagrams := make([]multicast.Datagram, fewDatagrams)
 	defer r.senders.forgetAll()
 	for {
 		n, err := s.Receive(datagrams)
 		if n > 0 {
 			r.handleBatch(datagrams[:n])
+		}
+		if n == fewDatagrams && len(datagrams) == n {
+			datagrams = make([]multicast.Datagram, multicast.MaxReceive)
 		}
 		if err == nil {
 			continue

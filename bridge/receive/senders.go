@@ -38,7 +38,7 @@ func (a *ruleAction) current(now int64) *ruleTopic {
 const (
 	// maxSenderBytes bounds what is remembered of senders, of all groups. A quarter is kept
 	// for the memberships, each the same part.
-	maxSenderBytes = 8 << 20
+	maxSenderBytes = 4 << 20
 	// What a sender takes, and each rule of his.
 	senderCost = 32
 	actionCost = 96

@@ -14,6 +14,7 @@ type Receiver struct {
 	on      string // name of the interface
 	In      chan []multicast.Datagram
 	Done    chan struct{}
+	rest    []multicast.Datagram // of what came, for the next Receive
 
 	mu      sync.Mutex
 	Drops   uint64
@@ -32,12 +33,19 @@ func (r *Receiver) Hear(source string, payloads ...string) {
 }
 
 func (r *Receiver) Receive(batch []multicast.Datagram) (int, error) {
+	if len(r.rest) > 0 {
+		n := copy(batch, r.rest)
+		r.rest = r.rest[n:]
+		return n, nil
+	}
 	select {
 	case in, ok := <-r.In:
 		if !ok {
 			return 0, r.Failure
 		}
-		return copy(batch, in), nil
+		n := copy(batch, in)
+		r.rest = in[n:]
+		return n, nil
 	case <-r.Done:
 		return 0, net.ErrClosed
 	}
