@@ -4,7 +4,7 @@
 // bottom; what happens when a datagram cannot leave now, in send/wait.go, drain.go and
 // spool.go, and when it never can, in refusal.go; the one way out, in send/transmit.go. The
 // way of a datagram to the broker stands in receive/path.go, and what happens when the
-// broker cannot take it, in receive/publishspool.go. What is lost: package account. The
+// broker cannot take it, in receive/publishspool.go and pump.go. What is lost: package account. The
 // end: end.go.
 //
 // Goroutines, and what they lock:

@@ -2,32 +2,25 @@ package receive
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"net/netip"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"topicast/bridge/account"
-	"topicast/bridge/loopguard"
-	"topicast/bridge/session"
 	"topicast/bridge/spill"
 	"topicast/bridge/spool"
 )
 
-// What the broker cannot take now, of QoS 1 and 2. The way of a message, in the
-// order of the functions below:
+// What the broker cannot take now, of QoS 1 and 2. The way of a message:
 //
 //	encode (path.go)
 //	  1 offer   into the spool's pending messages, in memory, while the broker is away
 //	            or queues fill up, and until all is published that is in the spool
 //	  2 spill   from memory to the disk
 //	  3 pump    one goroutine for all rules, while there is a connection: the
-//	            front of what each has on disk, published
+//	            front of what each has on disk, published (pump.go)
 //	  4 Published   of a batch: the broker has it, and the disk may forget it
 //	  5 finish  little is left on disk: what comes now stays in memory, and
 //	            goes on from there
@@ -181,19 +174,6 @@ type loopKey struct {
 
 func (k loopKey) String() string { return fmt.Sprintf("%d %s", k.on, k.group) }
 
-// expectBack has the loop guard know a message that is about to be published.
-func (s *publishSpool) expectBack(m *session.Publication, key string, now time.Time) {
-	var k loopKey
-	on, group, _ := strings.Cut(key, " ")
-	index, err := strconv.ParseInt(on, 10, 32)
-	if err == nil {
-		k.group, err = netip.ParseAddrPort(group)
-	}
-	if guard := s.path.dedup; err == nil && guard != nil {
-		guard.Add(loopguard.PublishedDigest(int32(index), k.group, m.Topic, m.Payload), now)
-	}
-}
-
 // stored is called by the spool when a message is safe, or why it is not.
 func (s *publishSpool) stored(err error) {
 	if err != nil {
@@ -214,185 +194,9 @@ func (s *publishSpool) roomAgain() {
 	s.path.WakePump()
 }
 
-// WakePump wakes the pump.
-func (p *Path) WakePump() {
-	select {
-	case p.pumpWake <- struct{}{}:
-	default:
-	}
-}
-
-// Pump publishes what is on disk, while there is a connection, and trims the copies.
-func (p *Path) Pump(ctx context.Context) {
-	trim := func() {
-		if p.untrimmed.Swap(false) {
-			p.working.Load().trim()
-		}
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.pumpWake:
-		}
-		trim()
-		for p.online.Load() && ctx.Err() == nil && p.round(ctx, p.working.Load().spools, trim) {
-			trim()
-		}
-	}
-}
-
-// roundBytes bounds what one round of the pump holds in memory, as far as it can
-// be known before: it is looked at between two rules.
-const roundBytes = 4 << 20
-
-// round publishes from the front of what each rule has on disk, and waits until
-// the broker has it. It reports whether there was anything.
-func (p *Path) round(ctx context.Context, spools []*publishSpool, trim func()) (any bool) {
-	var batches []*inflightBatch
-	bytes := 0
-	for _, s := range spools {
-		if s.state.Load() == direct || bytes > roundBytes {
-			continue
-		}
-		f := s.readBatch()
-		any = any || f.front.Lost > 0
-		if len(f.publications) == 0 {
-			any = s.finish() || any
-			continue
-		}
-		bytes += f.bytes
-		batches = append(batches, f)
-		p.publisher.PublishBatch(f.publications)
-	}
-	for _, f := range batches {
-		defer f.front.Remove(0)
-	}
-	for _, f := range batches {
-		any = true
-		if !p.await(ctx, f, trim) || f.stopped {
-			return false // it stays on disk, and is published again another time
-		}
-		f.commit()
-	}
-	return any
-}
-
-// await waits until the broker has a batch. It is false if ctx ends before.
-func (p *Path) await(ctx context.Context, f *inflightBatch, trim func()) bool {
-	for {
-		select {
-		case <-f.done:
-			return true
-		case <-p.pumpWake:
-			trim()
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
-// inflightBatch is a part of what is on disk, on its way to the broker.
-type inflightBatch struct {
-	spool        *publishSpool
-	front        spill.Batch
-	publications []session.Publication
-	bytes        int
-	done         chan struct{}
-	stopped      bool // the session has ended; valid when done is closed
-
-	left atomic.Int64
-}
-
-// inflightSize is how many messages a rule publishes at a time, at most.
-const inflightSize = 256
-
-// readBatch reads from the front of what is on disk.
-func (s *publishSpool) readBatch() *inflightBatch {
-	f := &inflightBatch{spool: s, done: make(chan struct{})}
-	var records [inflightSize]spool.Record
-	// What another rule had when the round began may just be on its way for that.
-	f.front, _ = s.queue.TryFront(records[:])
-	for _, record := range f.front.Records {
-		m := session.Publication{Topic: record.Topic, Payload: record.Payload,
-			QoS: record.Flags & flagsQoS, Retain: record.Flags&flagsRetain != 0, Origin: f}
-		if record.Key != "" {
-			s.expectBack(&m, record.Key, time.Now())
-		}
-		f.publications = append(f.publications, m)
-		f.bytes += len(record.Payload)
-	}
-	f.left.Store(int64(len(f.publications)))
-	return f
-}
-
-// Published implements session.Origin: the broker has the next n messages.
-func (f *inflightBatch) Published(n, bytes int) {
-	f.spool.rule.Load().published.Add(uint64(n))
-	f.finish(n)
-}
-
-// Lost implements session.Origin: the next n messages will not reach the broker,
-// at least not by this session.
-func (f *inflightBatch) Lost(n, bytes int, err error) {
-	r := f.spool.rule.Load()
-	if errors.Is(err, session.ErrStopped) {
-		f.stopped = true // not lost: still on disk
-	} else {
-		r.unpublished(n, err)
-	}
-	f.finish(n)
-}
-
-func (f *inflightBatch) finish(n int) {
-	if f.left.Add(-int64(n)) == 0 {
-		close(f.done)
-	}
-	f.spool.path.settled.Notify()
-}
-
-// commit lets the disk forget what the broker has.
-func (f *inflightBatch) commit() {
-	f.front.Remove(len(f.publications))
-	f.spool.finish()
-}
-
 // empty reports whether nothing waits in memory, and the session has nothing of which there
 // are copies.
 func (s *publishSpool) empty() bool { return s.waiting.Load() == 0 && s.copied() == 0 }
-
-// finish ends the spooling if nothing is left on disk: the pending messages go on, and what
-// comes after it goes straight. If little is left, what comes now waits for it. It
-// reports whether the spooling has ended.
-func (s *publishSpool) finish() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	left := s.queue.Len()
-	switch {
-	case s.state.Load() == direct:
-		return false
-	case left <= spill.LowWater && s.path.flowing():
-		s.state.Store(finishing)
-	default:
-		s.state.Store(spilling)
-	}
-	if left > 0 || s.state.Load() == spilling {
-		s.spill()
-		s.watchPending()
-		return false
-	}
-	batch := make([]session.Publication, len(s.pending))
-	for i, p := range s.pending {
-		batch[i] = session.Publication{Topic: p.topic, Payload: p.payload, QoS: p.flags & flagsQoS, Retain: p.flags&flagsRetain != 0, Origin: s.rule.Load()}
-	}
-	s.path.publisher.PublishBatch(batch)
-	s.pending = nil
-	s.waiting.Store(0)
-	s.state.Store(direct)
-	s.findOnDisk() // should a reload just have given it more
-	s.path.settled.Notify()
-	return true
-}
 
 // lateTail is how long a message may wait in memory for the rest on disk. If it takes
 // longer the broker does not answer, and a kill would take the message.

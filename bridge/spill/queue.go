@@ -170,6 +170,10 @@ func (q *Queue) Aside() *spool.Queue {
 	s := q.of
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if b := q.beside; b != nil && b.Len() == 0 && (b.rule != q.rule.Name || b.is != q.rule.Is) {
+		b.of.Store(nil) // it is of what the rule was before
+		q.beside = nil
+	}
 	if q.beside == nil {
 		l := s.uniqueLabel(label{rule: q.rule.Name, kind: s.o.Kinds[0], is: q.rule.Is})
 		q.beside = s.part(l.String(), l)
