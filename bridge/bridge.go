@@ -72,10 +72,11 @@ type Bridge struct {
 	linkChanges   linkChanges   // of the interfaces since the last look
 
 	// Of watch.
-	namesInForce *map[string]string // those that followNames saw last
-	unclaimed    unclaimed
-	lastFinished uint64 // batches that the send path had finished at the last heartbeat
-	spoolUses    uint64 // how often the spool had come into use when it was last looked at
+	namesInForce  *map[string]string // those that followNames saw last
+	unclaimed     unclaimed
+	lastFinished  uint64 // batches that the send path had finished at the last heartbeat
+	lastRefreshed uint64 // and bindings that had been held against the interfaces
+	spoolUses     uint64 // how often the spool had come into use when it was last looked at
 
 	lookMu sync.Mutex // one look at the interfaces, or swap, at a time
 
@@ -179,10 +180,11 @@ func (b *Bridge) Run(ctx context.Context) error {
 		}
 	})
 	<-reported
-	b.followRoutes(ctx) // before what is on disk leaves
+	background.Go(func() { b.watch(running) }) // the first look may take long
+	b.followRoutes(ctx)                        // before what is on disk leaves
 	b.refresh(ctx)
 	b.followNames(ctx)
-	background.Go(func() { b.watch(running) })
+	background.Go(func() { b.followInterfaces(running) })
 	background.Go(func() { b.receive.Pump(running) })
 	var err error
 	talked := begin(func() { err = b.session.Run(talking) })

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -175,6 +176,69 @@ func TestABridgeThatHangsIsNotAlive(t *testing.T) {
 		time.Sleep(2 * countEvery)
 		if !b.Alive() {
 			t.Error("taken for dead after it went on")
+		}
+		stop()
+		ended.Wait()
+	})
+}
+
+// Behind a firewall that drops what comes in, each self-test waits for what never comes.
+func TestABridgeLivesWhileThousandsOfBindingsTestThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		var rules []mapping.SendRule
+		for i := range 5000 {
+			r := fake.SendRule(t, fmt.Sprintf("r%d", i), fmt.Sprintf("t/%d", i), "239.1.1.1:5000")
+			r.Binding.SourcePort = uint16(1024 + i)
+			rules = append(rules, r)
+		}
+		b := newTestBridgeOf(t, n, Options{QueueSize: fake.Plenty}, rules, nil)
+		n.ProbeTakes = 300 * time.Millisecond
+		n.Set()
+		b.refresh(t.Context())
+		ctx, stop := context.WithCancel(t.Context())
+		var ended sync.WaitGroup
+		ended.Go(func() { b.watch(ctx) })
+		n.Set(fake.Iso0)
+		looked := make(chan struct{})
+		ended.Go(func() {
+			b.refresh(ctx)
+			close(looked)
+		})
+		for i := 0; ; i++ {
+			select {
+			case <-looked:
+				if i < 30 {
+					t.Errorf("the look took %d s: this test is to take longer than the watchdog waits", i)
+				}
+				stop()
+				ended.Wait()
+				return
+			case <-time.After(time.Second):
+				if !b.Alive() {
+					t.Fatalf("taken for dead after %d s of self-tests", i)
+				}
+			}
+		}
+	})
+}
+
+func TestALookThatHangsIsNoLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &fake.Network{ProbeTakes: 2 * stallTimeout}
+		b := newTestBridge(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+		ctx, stop := context.WithCancel(t.Context())
+		var ended sync.WaitGroup
+		ended.Go(func() { b.watch(ctx) })
+		n.Set(fake.Iso0)
+		ended.Go(func() { b.refresh(ctx) })
+		time.Sleep(stallTimeout - countEvery)
+		if !b.Alive() {
+			t.Error("taken for dead too early")
+		}
+		time.Sleep(4 * countEvery)
+		if b.Alive() {
+			t.Error("taken for alive while a look hangs")
 		}
 		stop()
 		ended.Wait()

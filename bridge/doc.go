@@ -21,11 +21,12 @@
 //     what has waited too long for the broker; that of OwnAddresses forgets an address.
 //  5. One pump publishes what is in the spool and trims the copies (receive.Path.Pump),
 //     with publishSpool.mu.
-//  6. One watch follows interfaces and routes, probes at most 32 sockets at once, each on a
-//     goroutine of its own, and looks after what is old, stuck or to be repeated; lookMu:
-//     one look, or swap, at a time. Another one hears of changes of the interfaces
+//  6. One watch looks after what is old, stuck or to be repeated, and shows that the bridge
+//     lives; it waits for nothing that can hang. Another one follows interfaces and routes
+//     (followInterfaces), and probes at most 32 sockets at once, each on a goroutine of its
+//     own; lookMu: one look, or swap, at a time. A third hears of changes of the interfaces
 //     (network.watch) and asks for a look.
-//  7. Reload runs on its caller, and on watch where routes or names of interfaces have
+//  7. Reload runs on its caller, and on followInterfaces where routes or names of interfaces have
 //     changed, under reloadMu; the swap itself stops 1 by Path.mu, and those of 3 whose
 //     rules change by batchMu.
 //  8. session.Run connects, and judges the ends of connections; the goroutines of a

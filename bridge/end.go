@@ -120,7 +120,7 @@ func (e *ending) spill(limit time.Duration) {
 
 // close is step 5: nothing sends or publishes any more.
 func (e *ending) close(background, drains, readers *sync.WaitGroup) {
-	until, cancel := e.by(e.closed)
+	until, cancel := e.by(e.closed + e.linger/2) // what hangs above leaves those that do not the time to close
 	defer cancel()
 	ended := begin(background.Wait)
 	e.wait("the last datagrams", e.closed, begin(func() { e.receive.StopReceivers(readers) }))

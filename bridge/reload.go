@@ -72,7 +72,7 @@ func (b *Bridge) replace(ctx context.Context, table *mapping.Table) error {
 		next.send.Abort(before.send)
 		return fmt.Errorf("list the interfaces: %w", err)
 	}
-	next.send.OpenEarly(ctx, before.send, interfaces)
+	b.send.OpenEarly(ctx, next.send, before.send, interfaces)
 	b.lookMu.Lock()
 	b.swap(next, before)
 	before.send.RetireOld(next.send)

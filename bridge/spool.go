@@ -24,12 +24,15 @@ func (b *Bridge) checkSpool() {
 	if uses == b.spoolUses {
 		return
 	}
-	b.spoolUses = uses
-	b.lookMu.Lock() // so that no other table is put to work meanwhile
+	if !b.lookMu.TryLock() { // so that no other table is put to work meanwhile
+		return // a look may take long; the next time
+	}
 	defer b.lookMu.Unlock()
-	b.send.SpoolIsBack()
 	b.receive.SpoolIsBack()
-	b.logUnused()
+	if b.send.SpoolIsBack() { // else once more, the next time
+		b.spoolUses = uses
+		b.logUnused()
+	}
 }
 
 // logUnused logs what is on disk that no rule uses.

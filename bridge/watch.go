@@ -22,10 +22,10 @@ const (
 	expireEvery  = 10 * time.Second
 )
 
-// watch keeps bindings and memberships in step with the interfaces.
+// watch looks after what is old, stuck or to be counted, and shows that the bridge lives. It
+// waits for no socket and no self-test: those are followInterfaces'.
 func (b *Bridge) watch(ctx context.Context) {
-	look, count, sum, expire := time.NewTimer(lookPending), time.NewTicker(countEvery), time.NewTicker(summaryEvery), time.NewTicker(expireEvery)
-	defer look.Stop()
+	count, sum, expire := time.NewTicker(countEvery), time.NewTicker(summaryEvery), time.NewTicker(expireEvery)
 	defer count.Stop()
 	defer sum.Stop()
 	defer expire.Stop()
@@ -45,18 +45,26 @@ func (b *Bridge) watch(ctx context.Context) {
 			b.send.NoteDrops(at)
 			b.receive.NoteDrops(at)
 			b.receive.CountDrops()
-			continue
 		case <-b.send.RoomAgain():
 			b.send.RequestRedelivery(time.Now(), b.session.Repeat)
-			continue
 		case <-expire.C:
 			b.send.ExpireOld()
 			b.receive.ExpireOld()
-			continue
 		case <-sum.C:
 			reported = b.summarize(reported)
 			b.logSilence(time.Now())
-			continue
+		}
+	}
+}
+
+// followInterfaces keeps bindings and memberships in step with the interfaces.
+func (b *Bridge) followInterfaces(ctx context.Context) {
+	look := time.NewTimer(lookPending)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
 		case <-b.lookRequested:
 		case <-look.C:
 		}
@@ -70,17 +78,24 @@ func (b *Bridge) watch(ctx context.Context) {
 	}
 }
 
-// stallTimeout is how long the bridge may show no life: longer than anything it does
-// takes, a self-test on many sockets included.
+// stallTimeout is how long the bridge may show no life: longer than anything takes that it
+// does between two signs of it.
 const stallTimeout = 30 * time.Second
 
 // updateHeartbeat is called while watch goes round. The send path has to be idle, or to
-// have finished something since, so that one that hangs shows too.
+// have finished something since, and so has the look at the interfaces, so that one that
+// hangs shows too. A look takes a minute where a firewall has thousands of self-tests wait.
 func (b *Bridge) updateHeartbeat(now time.Time) {
-	if n, idle := b.send.Progress(); idle || n != b.lastFinished {
-		b.lastFinished = n
-		b.heartbeat.Store(int64(now.Sub(b.started)))
+	sent, sending := b.send.Progress()
+	refreshed, looking := b.send.Refreshed(), !b.lookMu.TryLock()
+	if !looking {
+		b.lookMu.Unlock()
 	}
+	if sending && sent == b.lastFinished || looking && refreshed == b.lastRefreshed {
+		return
+	}
+	b.lastFinished, b.lastRefreshed = sent, refreshed
+	b.heartbeat.Store(int64(now.Sub(b.started)))
 }
 
 // Alive reports whether the bridge is at work: not whether all is well, which is for

@@ -73,18 +73,19 @@ func (b *MemBudget) Kept() (rule, binding int64) {
 // crowded reports whether more is shared than there is for whoever comes first.
 func (b *MemBudget) crowded() bool { return b.shared.Load() > b.parts.Load().common }
 
-// BindingBudget is what one binding has of the budget. The binding's mu guards it.
+// BindingBudget is what one binding has of the budget. The binding's mu guards what changes
+// it; anybody may ask.
 type BindingBudget struct {
 	of     *MemBudget
-	bytes  int64
+	bytes  atomic.Int64
 	beyond int64 // of these, what is not of the part that is kept for the binding
 }
 
 // ForBinding is the budget of one more binding.
-func (b *MemBudget) ForBinding() BindingBudget { return BindingBudget{of: b} }
+func (b *MemBudget) ForBinding() *BindingBudget { return &BindingBudget{of: b} }
 
 // Used is how many bytes wait for the binding.
-func (b *BindingBudget) Used() int64 { return b.bytes }
+func (b *BindingBudget) Used() int64 { return b.bytes.Load() }
 
 // AllUsed is how many bytes wait for everybody.
 func (b *BindingBudget) AllUsed() int64 { return b.of.Bytes() }
@@ -102,9 +103,9 @@ func (b *BindingBudget) Acquire(payload int) bool {
 // returns how many bytes of it are shared.
 func (b *BindingBudget) Transfer(payload int) (beyond int64) {
 	n := int64(payload + Overhead)
-	kept := b.of.parts.Load().binding - (b.bytes - b.beyond)
+	kept := b.of.parts.Load().binding - (b.bytes.Load() - b.beyond)
 	beyond = n - min(max(kept, 0), n)
-	b.bytes += n
+	b.bytes.Add(n)
 	b.beyond += beyond
 	b.of.shared.Add(beyond)
 	b.of.sent.Add(n)
@@ -116,7 +117,7 @@ func (b *BindingBudget) Transfer(payload int) (beyond int64) {
 func (b *BindingBudget) Release(payload int) {
 	n := int64(payload + Overhead)
 	beyond := min(b.beyond, n)
-	b.bytes -= n
+	b.bytes.Add(-n)
 	b.beyond -= beyond
 	b.of.shared.Add(-beyond)
 	b.of.sent.Add(-n)
@@ -132,5 +133,5 @@ func (b *BindingBudget) Fits(payload int) bool {
 // HasRoom reports whether there is room for more than a few datagrams.
 func (b *BindingBudget) HasRoom() bool {
 	p := b.of.parts.Load()
-	return b.bytes <= p.binding/2 || b.of.shared.Load() < p.common/8
+	return b.bytes.Load() <= p.binding/2 || b.of.shared.Load() < p.common/8
 }

@@ -29,7 +29,7 @@ func TestTheRoomOfAllAddsUp(t *testing.T) {
 	for _, s := range held {
 		s.Release(72)
 	}
-	if of.Bytes() != 0 || of.shared.Load() != 0 || of.messages.Load() != 0 || a.bytes != 0 || b.beyond != 0 {
+	if of.Bytes() != 0 || of.shared.Load() != 0 || of.messages.Load() != 0 || a.Used() != 0 || b.beyond != 0 {
 		t.Errorf("left over: %d bytes, %d shared, %d messages", of.Bytes(), of.shared.Load(), of.messages.Load())
 	}
 }

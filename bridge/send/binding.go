@@ -34,6 +34,9 @@ type binding struct {
 	refused, failed func(i int, err error)
 
 	ifIndex atomic.Int32 // index of the interface, the last one while pending
+	pending atomic.Bool  // what state says, without the lock: the watch waits for none
+
+	needsRedelivery atomic.Bool // there was no room for a message, which the broker is to repeat
 
 	// Guarded by the path's mu: what is gathered of a batch.
 	flows []*flow
@@ -57,14 +60,13 @@ type binding struct {
 	restSource multicast.Source // this one: its socket failed at once
 
 	// What waits.
-	budget          account.BindingBudget
-	queue           queue
-	spooledRules    []*Rule // those that have something on disk
-	spilling        bool    // what waits goes to the disk
-	storing         int     // messages on their way there
-	needsRedelivery bool    // there was no room for a message, which the broker is to repeat
-	draining        bool    // run is at work
-	again           bool    // and is to look once more
+	budget       *account.BindingBudget
+	queue        queue
+	spooledRules []*Rule // those that have something on disk
+	spilling     bool    // what waits goes to the disk
+	storing      int     // messages on their way there
+	draining     bool    // run is at work
+	again        bool    // and is to look once more
 
 	// Of transmit, while Send is under way.
 	failures  int // datagrams that can never leave
@@ -91,8 +93,9 @@ func newBinding(want multicast.Binding, p *Path) *binding {
 	b := &binding{
 		want: want, open: p.open, path: p, budget: p.budget.ForBinding(), latency: &p.latency, spools: p.spill != nil,
 		own: p.own, lookNow: p.lookNow, log: p.log,
-		state: account.StatePending, reason: "not opened yet", since: time.Now(), spilling: true,
+		spilling: true,
 	}
+	b.setState(account.StatePending, "not opened yet")
 	b.refused, b.failed = b.refuse, b.countFailure
 	return b
 }
@@ -162,9 +165,10 @@ func (b *binding) up(s Sender, src multicast.Source, probe multicast.Probe) {
 	b.answered = 0
 	b.own.Add(s.LocalAddr())
 	b.ifIndex.Store(int32(src.Index))
-	b.state, b.reason, b.since = account.StateUp, "", time.Now()
 	if probe.Result == multicast.ProbeRefused {
-		b.state, b.reason = account.StateDegraded, probe.Detail
+		b.setState(account.StateDegraded, probe.Detail)
+	} else {
+		b.setState(account.StateUp, "")
 	}
 	attrs := []any{"interface", src.Interface, "source", s.LocalAddr(), "rules", b.rules, "self_test", probe.Result}
 	if probe.Detail != "" {
@@ -198,12 +202,12 @@ func (b *binding) pend(err error) {
 	b.close()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	was, is := b.reason, err.Error()
-	b.reason = is
-	if b.state == account.StatePending && constantPart(was) == constantPart(is) {
+	is := err.Error()
+	if b.state == account.StatePending && constantPart(b.reason) == constantPart(is) {
+		b.reason = is
 		return
 	}
-	b.state, b.since = account.StatePending, time.Now()
+	b.setState(account.StatePending, is)
 	b.warn(err)
 	b.onSourceLost()
 }
@@ -227,10 +231,10 @@ func constantPart(reason string) string {
 	}, reason)
 }
 
-func (b *binding) pending() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.state == account.StatePending
+// setState begins a state. Callers hold mu.
+func (b *binding) setState(s account.State, reason string) {
+	b.state, b.reason, b.since = s, reason, time.Now()
+	b.pending.Store(s == account.StatePending)
 }
 
 // busy reports whether datagrams wait for the socket, or are being sent.
@@ -276,7 +280,7 @@ func (b *binding) stalled(err error) {
 			b.restSource, b.rest = b.source, now.Add(reopenPause)
 		}
 		b.shut()
-		b.state, b.reason, b.since = account.StatePending, err.Error(), time.Now()
+		b.setState(account.StatePending, err.Error())
 		b.warn(err)
 		b.onSourceLost()
 		b.lookNow()

@@ -48,6 +48,7 @@ type Path struct {
 	noRule          atomic.Uint64 // messages that matched no rule
 	removed         account.Removed[sendTotals, *sendTotals]
 	finished        atomic.Uint64     // batches
+	refreshed       atomic.Uint64     // bindings held against the interfaces
 	needsRedelivery atomic.Bool       // the broker is to repeat messages: there was no room
 	unstored        atomic.Bool       // the disk has turned something away that is still to go there
 	latency         account.Histogram // from handed over by the session to taken by the kernel
@@ -193,13 +194,16 @@ func (p *Path) Unmatched() uint64 { return p.noRule.Load() }
 // Latencies are from handed over by the session to taken by the kernel.
 func (p *Path) Latencies() *account.Histogram { return &p.latency }
 
-// Progress is how many batches were carried, and whether none is under way.
-func (p *Path) Progress() (finished uint64, idle bool) {
-	if idle = p.mu.TryLock(); idle {
+// Progress is how many batches were carried, and whether one is under way.
+func (p *Path) Progress() (finished uint64, busy bool) {
+	if busy = !p.mu.TryLock(); !busy {
 		p.mu.Unlock()
 	}
-	return p.finished.Load(), idle
+	return p.finished.Load(), busy
 }
+
+// Refreshed is how often a binding was held against the interfaces.
+func (p *Path) Refreshed() uint64 { return p.refreshed.Load() }
 
 // Handle carries a batch as far as it goes now. When it returns, the batch's
 // memory is the session's again.
@@ -386,7 +390,7 @@ func (p *Path) flush(b *binding, batch []session.Message, began time.Time) {
 	b.flows = b.flows[:0]
 
 	n := 0
-	if b.socket != nil && b.queue.empty() && len(b.spooledRules) == 0 && !b.needsRedelivery {
+	if b.socket != nil && b.queue.empty() && len(b.spooledRules) == 0 && !b.needsRedelivery.Load() {
 		var err error
 		n, err = b.transmit(b.out, acknowledged(b.meta, batch), nil, b.refused)
 		p.latency.Observe(time.Since(began), uint64(countTaken(b.meta[:n], p.at)))

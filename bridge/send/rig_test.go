@@ -120,7 +120,7 @@ func (b *rig) swap(t testing.TB, send []mapping.SendRule, receive []mapping.Rece
 	before, next := b.working, b.send.Build(table, b.working, nil)
 	next.Attach(b.ctx, &b.drains)
 	if interfaces, err := b.network.Interfaces(); err == nil && len(before.Rules) > 0 {
-		next.OpenEarly(b.ctx, before, interfaces)
+		b.send.OpenEarly(b.ctx, next, before, interfaces)
 	}
 	b.budget.Divide(next.Sockets(), len(receive))
 	b.send.Activate(next, before)

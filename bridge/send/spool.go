@@ -312,7 +312,9 @@ func (p *Path) targetOf(r *Rule, topic []byte) *routeTarget {
 // expireOld drops what is too old: in memory, and while the source is away on disk; there
 // also of what a later message has superseded where only the latest is wanted.
 func (b *binding) expireOld() {
-	b.mu.Lock()
+	if !b.mu.TryLock() {
+		return // it is sending, and sees by itself what is too old
+	}
 	b.expireQueued(time.Now())
 	b.path.settled.Notify()
 	away := b.socket == nil

@@ -143,13 +143,13 @@ func (g *Generation) Sockets() int { return len(g.bindings) }
 
 // OpenEarly opens the sockets of new bindings, so that no message finds them shut.
 // One with a source port of its own has to wait if a binding that ends has that.
-func (g *Generation) OpenEarly(ctx context.Context, before *Generation, interfaces []multicast.Interface) {
+func (p *Path) OpenEarly(ctx context.Context, g, before *Generation, interfaces []multicast.Interface) {
 	taken := make(map[uint16]bool)
 	for _, b := range before.notIn(g) {
 		taken[b.want.SourcePort] = b.want.SourcePort != 0
 	}
 	fresh := slices.DeleteFunc(g.notIn(before), func(b *binding) bool { return taken[b.want.SourcePort] && b.blocked == "" })
-	rebind(ctx, fresh, interfaces)
+	p.rebind(ctx, fresh, interfaces)
 }
 
 // notIn are the bindings that another generation has not.

@@ -61,7 +61,7 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message,
 	if a != nil {
 		a.left.Add(1)
 	}
-	if b.needsRedelivery && a != nil {
+	if b.needsRedelivery.Load() && a != nil {
 		a.ack.Redeliver() // behind others that the broker is to repeat
 		rule.countLeft(since)
 		return
@@ -119,7 +119,7 @@ func (b *binding) leaveWithBroker(w *queuedDatagram) {
 	}
 	a.ack.Redeliver() // nobody takes off what it counts
 	w.target.rule.countLeft(w.since)
-	b.needsRedelivery = true
+	b.needsRedelivery.Store(true)
 	if !b.path.needsRedelivery.Swap(true) {
 		b.log.Warn("no room for messages (queue.size): they stay with the broker, unacknowledged, and with them what it has sent since; with a spool they would be on disk",
 			"rule", w.target.rule.Name, "waiting_bytes", b.budget.AllUsed())

@@ -13,43 +13,48 @@ import (
 
 // What is done now and then, by one goroutine.
 
-// findOnDisk has what a rule has in the spool sent, which may not have been there.
-func (r *Rule) findOnDisk() {
-	if r.spool == nil || r.spool.Len() == 0 {
-		return
-	}
-	r.binding.mu.Lock()
-	defer r.binding.mu.Unlock()
-	r.binding.listSpooled(r)
-	r.binding.spilling = true
-}
-
 // SpoolIsBack is called when the spool has come into use: what waits in memory goes
-// there, and it may hold what it did not hold before.
-func (p *Path) SpoolIsBack() {
-	g := p.working.Load()
+// there, and it may hold what it did not hold before. It reports false if it is to be called
+// once more, as a binding was sending.
+func (p *Path) SpoolIsBack() bool {
 	if p.spill != nil {
 		p.spill.FindAnew()
 	}
-	for _, r := range g.Rules {
-		r.findOnDisk()
+	found := make(map[*binding][]*Rule)
+	for _, r := range p.working.Load().Rules {
+		if r.spool != nil && r.spool.Len() > 0 {
+			found[r.binding] = append(found[r.binding], r)
+		}
 	}
-	for _, b := range g.bindings {
-		b.mu.Lock()
+	return p.eachIdle(func(b *binding) {
+		for _, r := range found[b] {
+			b.listSpooled(r)
+			b.spilling = true
+		}
 		b.spill()
 		b.wake()
-		b.mu.Unlock()
-	}
+	})
 }
 
 // WakeAll has sent what can be: what the spool could not write is to be had from it all
 // the same, but nobody is told when.
 func (p *Path) WakeAll() {
+	p.eachIdle((*binding).wake)
+}
+
+// eachIdle calls f for each binding, with its mu, but for those that are sending: what hangs
+// in the kernel must not stop who looks after all. It reports whether none was left out.
+func (p *Path) eachIdle(f func(*binding)) (all bool) {
+	all = true
 	for _, b := range p.working.Load().bindings {
-		b.mu.Lock()
-		b.wake()
+		if !b.mu.TryLock() {
+			all = false
+			continue
+		}
+		f(b)
 		b.mu.Unlock()
 	}
+	return all
 }
 
 // UsesSpool reports whether a rule has messages go to the spool when they cannot go
@@ -62,12 +67,7 @@ func (g *Generation) UsesSpool() bool {
 
 // FindStuck looks for bindings from which nothing leaves.
 func (p *Path) FindStuck(now time.Time) {
-	for _, b := range p.working.Load().bindings {
-		if b.mu.TryLock() { // else it is sending
-			b.checkStuck(now)
-			b.mu.Unlock()
-		}
-	}
+	p.eachIdle(func(b *binding) { b.checkStuck(now) })
 }
 
 // NoteDrops notes which rules have dropped something since it was last called.
@@ -79,7 +79,7 @@ func (p *Path) NoteDrops(at int64) {
 
 // Pending reports whether a binding waits for something.
 func (p *Path) Pending() bool {
-	return slices.ContainsFunc(p.working.Load().bindings, (*binding).pending)
+	return slices.ContainsFunc(p.working.Load().bindings, func(b *binding) bool { return b.pending.Load() })
 }
 
 // ExpireOld drops what is too old, in memory and on disk.
@@ -101,16 +101,17 @@ const probesAtOnce = 32
 
 // Refresh holds the bindings against the interfaces.
 func (p *Path) Refresh(ctx context.Context, interfaces []multicast.Interface) {
-	rebind(ctx, p.working.Load().bindings, interfaces)
+	p.rebind(ctx, p.working.Load().bindings, interfaces)
 }
 
 // rebind holds bindings against the interfaces.
-func rebind(ctx context.Context, bindings []*binding, interfaces []multicast.Interface) {
+func (p *Path) rebind(ctx context.Context, bindings []*binding, interfaces []multicast.Interface) {
 	var g errgroup.Group
 	g.SetLimit(max(1, min(probesAtOnce, multicast.KeptDescriptors()/4)))
 	for _, b := range bindings {
 		g.Go(func() error {
 			b.refresh(ctx, interfaces)
+			p.refreshed.Add(1)
 			return nil
 		})
 	}
@@ -142,12 +143,11 @@ func (p *Path) RequestRedelivery(now time.Time, repeat func()) {
 func (p *Path) roomForRedelivery() bool {
 	wanted := false
 	for _, b := range p.working.Load().bindings {
-		b.mu.Lock()
-		ready := b.needsRedelivery && b.budget.HasRoom()
-		wanted = wanted || b.needsRedelivery
-		b.mu.Unlock()
-		if ready {
-			return true
+		if b.needsRedelivery.Load() {
+			if b.budget.HasRoom() {
+				return true
+			}
+			wanted = true
 		}
 	}
 	return !wanted
@@ -159,10 +159,8 @@ func (p *Path) SpillAgain() {
 	if !p.unstored.Swap(false) {
 		return
 	}
-	for _, b := range p.working.Load().bindings {
-		b.mu.Lock()
-		b.spill()
-		b.mu.Unlock()
+	if !p.eachIdle((*binding).spill) {
+		p.unstored.Store(true)
 	}
 }
 
@@ -173,9 +171,7 @@ func (p *Path) ClearRedelivery() {
 		return
 	}
 	for _, b := range p.working.Load().bindings {
-		b.mu.Lock()
-		b.needsRedelivery = false
-		b.mu.Unlock()
+		b.needsRedelivery.Store(false)
 	}
 	for _, r := range p.working.Load().Rules {
 		r.left.Store(0)

@@ -20,6 +20,7 @@ type Network struct {
 	OnOpen        func(multicast.Source) error // called with the lock
 	Slow          time.Duration                // how long a call of Send takes
 	Probe         multicast.Probe
+	ProbeTakes    time.Duration
 	Lost          error // what Carrier says of a socket just opened
 	openErr       error
 	Sockets       []*Socket

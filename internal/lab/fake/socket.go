@@ -138,7 +138,13 @@ func (s *Socket) SharePort() error {
 	return nil
 }
 
-func (s *Socket) Probe(context.Context) multicast.Probe { return s.net.Probe }
+// Probe takes as long as the test says.
+func (s *Socket) Probe(context.Context) multicast.Probe {
+	if s.net.ProbeTakes > 0 {
+		time.Sleep(s.net.ProbeTakes)
+	}
+	return s.net.Probe
+}
 
 func (s *Socket) LocalAddr() netip.AddrPort { return netip.AddrPortFrom(s.Src.Addr, 40000) }
 
