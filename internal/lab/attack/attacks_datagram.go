@@ -115,6 +115,7 @@ func valuesAndFlaps(r *rig) {
 	r.pause(prompt / 2)
 	r.GW.PushCable(iso1)
 	r.awaitState(neighbourSend, "up", mostHeal)
+	r.awaitState(neighbourReceive, "up", mostHeal)
 	r.streams[neighbourReceive].rest(false)
 }
 

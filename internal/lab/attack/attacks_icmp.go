@@ -23,8 +23,10 @@ func overIPv6(r *rig) { r.setup.six = true }
 
 func fixedPort(r *rig) { r.setup.extra[victimSend] = "source_port: 5555" }
 
-// bigAndWhole has datagrams that fill the MTU, and may not be fragmented.
+// bigAndWhole has datagrams that fill the MTU, and may not be fragmented. Without a route
+// for groups Linux keeps no path MTU of one, so that there would be nothing to forge.
 func bigAndWhole(r *rig) {
+	r.must(r.GW.Command("ip", "route", "add", "224.0.0.0/4", "dev", iso0).Run())
 	r.setup.extra[victimSend] = "oversize: drop"
 	r.streams[victimSend].size = 1400
 }

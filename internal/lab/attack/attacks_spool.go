@@ -39,6 +39,7 @@ func fillSpool(r *rig) {
 	r.pause(prompt)
 	r.GW.PushCable(iso1)
 	r.awaitState(neighbourSend, "up", mostHeal)
+	r.awaitState(neighbourReceive, "up", mostHeal)
 	r.streams[neighbourReceive].rest(false)
 }
 
@@ -70,12 +71,17 @@ func damageSpool(r *rig) {
 	r.GW.PullCable(iso0)
 	r.streams[victimReceive].rest(true)
 	r.last()
+	// What devices say while there is no topicast is nobody's loss.
+	r.streams[neighbourReceive].rest(true)
+	r.pause(prompt)
 	r.stopBridge()
 	r.must(damage(r.spoolDir()))
 	r.startAgain()
 	r.GW.PushCable(iso0)
-	r.awaitState(victimReceive, "up", mostHeal)
-	r.streams[victimReceive].rest(false)
+	for _, rule := range []string{neighbourReceive, victimReceive} {
+		r.awaitState(rule, "up", mostHeal)
+		r.streams[rule].rest(false)
+	}
 }
 
 // damage overwrites each fifth page of each file, but not the first two: where a file

@@ -49,11 +49,12 @@ func webConnections(r *rig) {
 		all = append(all, c)
 		_, _ = io.WriteString(c, "GET /status HTTP/1.1\r\nHost: localhost\r\n")
 	}
-	began := time.Now()
 	r.meddler.cutAll()
 	r.pause(r.times.attack)
+	late := time.Now()
+	r.pause(prompt)
 	for name, s := range r.streams {
-		if !s.runsSince(began.Add(mostHeal-r.times.attack/2)) && !s.runsSince(began) {
+		if !s.runsSince(late) {
 			r.fail("%s did not come again while the connections were there", name)
 		}
 	}

@@ -96,7 +96,9 @@ func newRig(ctx context.Context, t netlab.T, dir string) *rig {
 		Iso:   l.Switch("iso"),
 		setup: defaultSetup(), streams: map[string]*stream{}, sources: map[string]netip.AddrPort{}, earlier: map[string]int{},
 	}
-	r.Plug(r.GW, iso0, r.Iso)
+	// By an index that is not that of its peer: where they are equal the kernel tells of the
+	// carrier up to a second late, and the switch does not forward until then.
+	r.PlugAs(r.GW, iso0, 101, r.Iso)
 	// No switch: one takes a second to forward again what a port has a carrier for anew.
 	r.Link(r.GW, iso1, r.Dev2, "eth0")
 	r.Plug(r.Dev, "eth0", r.Iso)
