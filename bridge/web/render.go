@@ -19,7 +19,8 @@ import (
 // An answer is what all who asked for it at the same time get: however slowly they read,
 // they hold no more than its compressed text.
 type answer struct {
-	packed []byte // by gzip
+	text   []byte
+	packed bool   // by gzip
 	tag    string // tells it from others
 	err    error
 	ready  chan struct{}
@@ -35,7 +36,7 @@ type answers struct {
 
 	// Of the one whose turn it is. They are kept, as a compressor alone takes a megabyte.
 	text   bytes.Buffer
-	packer *gzip.Writer
+	packer *gzip.Writer // nil: they are short
 	sum    hash.Hash64
 
 	mu   sync.Mutex
@@ -43,12 +44,18 @@ type answers struct {
 }
 
 func newAnswers() *answers {
-	packer, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // fails only for a level that is none
-	return &answers{turn: make(chan struct{}, mostAtOnce), packer: packer, sum: fnv.New64a(), next: make(map[string]*answer)}
+	a := newShortAnswers()
+	a.packer, _ = gzip.NewWriterLevel(nil, gzip.BestSpeed) // fails only for a level that is none
+	return a
 }
 
-// get returns an answer that was begun after it was asked for. write makes the text of
-// what is asked for by this key.
+// newShortAnswers are those that are not worth compressing.
+func newShortAnswers() *answers {
+	return &answers{turn: make(chan struct{}, mostAtOnce), sum: fnv.New64a(), next: make(map[string]*answer)}
+}
+
+// get returns an answer that was begun after it was asked for, and what write returned.
+// write makes the text of what is asked for by this key.
 func (a *answers) get(ctx context.Context, key string, write func(io.Writer) error) (*answer, error) {
 	mine := a.join(key)
 	select {
@@ -105,26 +112,38 @@ func (a *answers) make(mine *answer, key string, write func(io.Writer) error) {
 	}()
 	a.text.Reset()
 	a.sum.Reset()
-	a.packer.Reset(&a.text)
-	mine.err = errors.New("the answer could not be made; the log has the cause")
-	err := write(io.MultiWriter(a.packer, a.sum))
-	a.packer.Close() // to memory
-	mine.packed, mine.tag, mine.err = bytes.Clone(a.text.Bytes()), tagOf(a.sum), err
+	mine.err = errBroken
+	mine.packed = a.packer != nil
+	var err error
+	if mine.packed {
+		a.packer.Reset(&a.text)
+		err = write(io.MultiWriter(a.packer, a.sum))
+		a.packer.Close() // to memory
+	} else {
+		err = write(&a.text)
+	}
+	mine.text, mine.tag, mine.err = bytes.Clone(a.text.Bytes()), tagOf(a.sum), err
 }
+
+var errBroken = errors.New("the answer could not be made; the log has the cause")
 
 // tagOf is an ETag. It is weak, as an answer that is compressed has the same.
 func tagOf(sum hash.Hash64) string { return fmt.Sprintf(`W/"%x"`, sum.Sum64()) }
 
 // send writes the answer, compressed for whom asks for that, as browsers and Prometheus do.
 func (a *answer) send(w http.ResponseWriter, r *http.Request) {
+	if !a.packed {
+		w.Write(a.text)
+		return
+	}
 	w.Header().Add("Vary", "Accept-Encoding")
 	if takesGzip(r) {
 		w.Header().Set("Content-Encoding", "gzip")
-		w.Header().Set("Content-Length", strconv.Itoa(len(a.packed)))
-		w.Write(a.packed)
+		w.Header().Set("Content-Length", strconv.Itoa(len(a.text)))
+		w.Write(a.text)
 		return
 	}
-	if text, err := gzip.NewReader(bytes.NewReader(a.packed)); err == nil {
+	if text, err := gzip.NewReader(bytes.NewReader(a.text)); err == nil {
 		io.Copy(w, text) // until the reader has gone
 	}
 }

@@ -3,12 +3,16 @@ package web
 import (
 	"context"
 	"io"
+	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"topicast/bridge"
 )
 
 // One answer is made at a time, and all who asked while another was being made share one.
@@ -80,5 +84,40 @@ func TestAnswersOutliveWhoeverAsked(t *testing.T) {
 			t.Errorf("after one that broke: %+v, %v", got, err)
 		}
 		time.Sleep(time.Second)
+	})
+}
+
+// counted counts how often it is asked whether it is ready.
+type counted struct {
+	fake
+	asked *atomic.Int32
+}
+
+func (c counted) Readiness() bridge.Readiness {
+	c.asked.Add(1)
+	time.Sleep(time.Second)
+	return c.fake.Readiness()
+}
+
+// So are those of /readyz, which wait for no long one.
+func TestReadinessIsFoundOutOnceForAllWhoAsk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int32
+		handler := Handler(counted{newFake(busy), &asked})
+		var asking sync.WaitGroup
+		for range 50 {
+			asking.Go(func() {
+				w := httptest.NewRecorder()
+				handler.ServeHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
+				if w.Code != http.StatusServiceUnavailable || !strings.HasPrefix(w.Body.String(), "not ready\nbroker: ") {
+					t.Errorf("%d %q", w.Code, w.Body)
+				}
+			})
+		}
+		asking.Wait()
+		if asked.Load() > 2 {
+			t.Errorf("asked %d times", asked.Load())
+		}
+		time.Sleep(time.Minute) // gives the last turn back
 	})
 }

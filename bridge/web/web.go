@@ -43,13 +43,13 @@ type Bridge interface {
 func Handler(b Bridge) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(b, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	h := &handler{b, registry, newAnswers()}
+	h := &handler{b, registry, newAnswers(), newShortAnswers()}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", page)
 	mux.HandleFunc("GET /status", h.status)
 	mux.HandleFunc("GET /metrics", h.metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, b.Readiness()) })
+	mux.HandleFunc("GET /readyz", h.ready)
 	return mux
 }
 
@@ -58,6 +58,7 @@ type handler struct {
 	bridge   Bridge
 	registry *prometheus.Registry
 	answers  *answers
+	short    *answers // of /readyz, which waits for no long one
 }
 
 // Options says where to serve.
@@ -171,16 +172,30 @@ func (h *handler) metrics(w http.ResponseWriter, r *http.Request) {
 	a.send(w, r)
 }
 
+var errNotReady = errors.New("not ready")
+
 // ready answers with a line for whether it is, and one for each thing that is not as it
 // should be: what is degraded does not keep it from being ready.
-func ready(w http.ResponseWriter, r bridge.Readiness) {
+func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
+	a, err := h.short.get(r.Context(), "", func(out io.Writer) error { return writeReadiness(out, h.bridge.Readiness()) })
+	if a == nil || err != nil && !errors.Is(err, errNotReady) {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
+	if err != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	a.send(w, r)
+}
+
+func writeReadiness(w io.Writer, r bridge.Readiness) (err error) {
 	if r.Ready {
 		fmt.Fprintln(w, "ready")
 	} else {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintln(w, "not ready")
+		err = errNotReady
+		fmt.Fprintln(w, err)
 	}
 	for _, c := range r.Conditions {
 		fmt.Fprintln(w, oneLine(c.String()))
@@ -188,6 +203,7 @@ func ready(w http.ResponseWriter, r bridge.Readiness) {
 	if r.More > 0 {
 		fmt.Fprintf(w, "and %d more; /status has the state of each rule\n", r.More)
 	}
+	return err
 }
 
 // oneLine keeps an error of several lines from looking like several conditions.
