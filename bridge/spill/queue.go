@@ -22,6 +22,7 @@ type Queue struct {
 	parts  []*part // in the order in which they are read
 	own    *part   // the last of them: what is appended goes there; nil: not found yet
 	beside *part   // Aside
+	same   bool    // the rule was the same before the last Assign
 	gone   bool    // no rule uses it any more; what it has in memory still may be appended
 	twice  int64   // bytes of it that are just there twice
 	latest latest

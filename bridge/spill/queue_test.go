@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -119,6 +120,7 @@ func TestARuleBecomesWhatItIsAndElseWhatHasItsName(t *testing.T) {
 		"names swapped":              {[]spill.Rule{rule("a", 1), rule("b", 2)}, []spill.Rule{rule("b", 1), rule("a", 2)}, []int{0, 1}},
 		"renamed, and the name used": {[]spill.Rule{rule("a", 1)}, []spill.Rule{rule("a", 2), rule("b", 1)}, []int{1}},
 		"two alike keep their names": {[]spill.Rule{rule("a", 1), rule("b", 1)}, []spill.Rule{rule("b", 1), rule("a", 1)}, []int{1, 0}},
+		"gone, and the name taken":   {[]spill.Rule{rule("a", 1), rule("b", 2)}, []spill.Rule{rule("a", 2)}, []int{-1, 0}},
 		"gone":                       {[]spill.Rule{rule("a", 1)}, []spill.Rule{rule("b", 2)}, []int{-1}},
 		"of an earlier version":      {[]spill.Rule{rule("a", 0), rule("b", 0)}, []spill.Rule{rule("a", 1), rule("c", 2)}, []int{0, -1}},
 	} {
@@ -407,5 +409,99 @@ func TestTidyingNeedsNoRoom(t *testing.T) {
 	fake.WaitFor(t, "the disk", func() bool { return r.disk.Undecided() == 0 })
 	if q.Len() != kept || len(lost) > 0 || r.disk.Copies(0) != 0 {
 		t.Errorf("%d of %d left, %d refused, %d bytes do not count", q.Len(), kept, len(lost), r.disk.Copies(0))
+	}
+}
+
+// However often rules get other names, swap them, go and come back, and processes end: what is
+// appended for a rule comes back once, in its order, from the queue of that rule and no other.
+func TestRulesKeepWhatWaitsWhateverTheirNames(t *testing.T) {
+	for seed := range uint64(4) {
+		random := rand.New(rand.NewPCG(seed, 2))
+		dir := t.TempDir()
+		r := open(t, dir, 0)
+		var appended, passed [5]int // by identity, less 1
+		names := map[int]int{}      // of each identity, of those that are away too
+		reload := func(away int) {
+			var rules []spill.Rule
+			var free []int
+			for name := range 8 {
+				if !slices.ContainsFunc(slices.Collect(maps.Keys(names)), func(is int) bool { return names[is] == name }) {
+					free = append(free, name)
+				}
+			}
+			for is := range appended {
+				if random.IntN(6) < away {
+					continue
+				}
+				if was, ok := names[is]; ok {
+					free = append(free, was)
+				}
+				names[is] = -1
+			}
+			random.Shuffle(len(free), func(i, j int) { free[i], free[j] = free[j], free[i] })
+			for is, name := range names {
+				if name < 0 {
+					names[is], free = free[0], free[1:]
+					rules = append(rules, rule(fmt.Sprint("n", names[is]), uint64(is+1)))
+				}
+			}
+			random.Shuffle(len(rules), func(i, j int) { rules[i], rules[j] = rules[j], rules[i] })
+			r.assign(rules...)
+		}
+		pass := func(most int) {
+			for i, q := range r.queues {
+				is := r.rules[i].Is - 1
+				into := make([]spool.Record, most)
+				front := q.Front(into)
+				n := 0
+				for _, record := range front.Records {
+					if want := fmt.Sprint(is, " ", passed[is]); string(record.Payload) != want {
+						t.Fatalf("seed %d: %q from the queue of %s, want %q", seed, record.Payload, want, r.rules[i].Name)
+					}
+					passed[is]++
+					n++
+				}
+				front.Remove(n)
+			}
+		}
+		reload(0)
+		for range 120 {
+			switch random.IntN(8) {
+			case 0, 1:
+				reload(1)
+			case 2:
+				if err := r.disk.Close(); err != nil {
+					t.Fatal(err)
+				}
+				r = open(t, dir, 0)
+				reload(0)
+			case 3:
+				if len(r.queues) > 0 {
+					pass(1 + random.IntN(4))
+				}
+			default:
+				for i, q := range r.queues {
+					is := r.rules[i].Is - 1
+					for range random.IntN(3) {
+						put(t, q, "t", fmt.Sprint(is, " ", appended[is]))
+						appended[is]++
+					}
+				}
+			}
+		}
+		for left := 1; left > 0; left = r.disk.Len() { // with all rules
+			var rules []spill.Rule
+			for is := range appended {
+				rules = append(rules, rule(fmt.Sprint("last ", is), uint64(is+1)))
+			}
+			r.assign(rules...)
+			pass(7)
+		}
+		if passed != appended || r.disk.Len() != 0 {
+			t.Errorf("seed %d: passed on %v of %v, %d left", seed, passed, appended, r.disk.Len())
+		}
+		if err := r.disk.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -73,6 +73,7 @@ func (s *Queues) Assign(rules []Rule, queues []*Queue) {
 		if q.rule.Latest != rules[i].Latest {
 			q.forgetLatest()
 		}
+		q.same = q.rule.Is == rules[i].Is
 		q.rule, q.own, q.gone = rules[i], nil, false
 	}
 	s.find()
@@ -100,7 +101,7 @@ func (s *Queues) FindAnew() {
 func (s *Queues) find() (any bool) {
 	lone, labels := s.lone()
 	changed := map[*Queue]bool{}
-	for i, heir := range Heirs(labels, s.rules) {
+	for i, heir := range heirs(labels, s.rules, func(i int) bool { return s.queues[i].same }) {
 		if heir < 0 {
 			continue
 		}

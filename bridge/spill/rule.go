@@ -30,9 +30,14 @@ func Identity(parts ...string) uint64 {
 
 // Heirs finds for each rule of before which one of next it has become, by its place; -1: it
 // is gone. That is the one of its name if it is the same; else one that is the same under
-// another name; else the one of its name, whatever that does now. So a rule keeps what waits
-// when it is renamed, when it is changed, and when two swap their names.
-func Heirs(before, next []Rule) []int {
+// another name; else the one of its name, whatever that does now, unless that was another one
+// of before. So a rule keeps what waits when it is renamed, when it is changed, and when two
+// swap their names.
+func Heirs(before, next []Rule) []int { return heirs(before, next, func(int) bool { return false }) }
+
+// heirs does the work of Heirs. was reports of a rule of next, by its place, that it was there
+// before though it is not in before.
+func heirs(before, next []Rule, was func(int) bool) []int {
 	if len(before) == 0 {
 		return nil
 	}
@@ -45,19 +50,20 @@ func Heirs(before, next []Rule) []int {
 		same[label{r.Name, r.Is}], alike[r.Is], named[r.Name] = i, i, i
 	}
 	delete(alike, 0)
-	heirs := make([]int, len(before))
+	found, known := make([]int, len(before)), make(map[int]bool, len(before))
 	for i, r := range before {
 		heir, ok := same[label{r.Name, r.Is}]
 		if !ok {
 			heir, ok = alike[r.Is]
 		}
-		if !ok {
-			heir, ok = named[r.Name]
+		if found[i] = -1; ok {
+			found[i], known[heir] = heir, true
 		}
-		if !ok {
-			heir = -1
-		}
-		heirs[i] = heir
 	}
-	return heirs
+	for i, r := range before {
+		if heir, ok := named[r.Name]; ok && found[i] < 0 && !known[heir] && !was(heir) {
+			found[i] = heir
+		}
+	}
+	return found
 }
