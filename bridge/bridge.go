@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"topicast/bridge/account"
+	"topicast/bridge/deadletter"
 	"topicast/bridge/lastsent"
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
@@ -33,6 +34,10 @@ type Options struct {
 	Loops     loopguard.Options
 	Logger    *slog.Logger
 	Settings  func(rule any) []string // what the status has of a rule, a *mapping.SendRule or *mapping.ReceiveRule, by its keys; nil: nothing
+
+	// DeadLetters keeps what is published and the broker does not take; nil: nothing does. The
+	// caller closes it after Run.
+	DeadLetters *deadletter.File
 
 	network network  // zero: this host
 	end     endTimes // zero: theEnd
@@ -112,7 +117,7 @@ func New(o Options) (*Bridge, error) {
 	on := spill.Share(o.Spool.On)
 	b.receive = receive.New(receive.Options{
 		Log: b.log, Budget: b.budget, Own: &b.own, Loops: o.Loops, Spool: on, MaxAge: o.Spool.MaxAge,
-		Listen: o.network.listen, LookNow: b.requestLook, Settled: &b.settled,
+		Listen: o.network.listen, LookNow: b.requestLook, Settled: &b.settled, Refused: b.refused,
 	})
 	b.send = send.New(send.Options{
 		Log: b.log, LastSent: o.LastSent, Budget: b.budget, Own: &b.own, Guard: b.receive.Guard(), Spool: on, MaxAge: o.Spool.MaxAge,
@@ -249,4 +254,18 @@ func (b *Bridge) counts() (now [account.NumReasons]uint64) {
 	}
 	now[account.DropNoRule] += b.send.Unmatched()
 	return now
+}
+
+// refused keeps a message of a receive rule that the broker does not take.
+func (b *Bridge) refused(rule string, m *session.Publication) {
+	f := b.options.DeadLetters
+	if f == nil {
+		return
+	}
+	kept := f.Add(deadletter.Letter{Time: time.Now(), Rule: rule, Topic: string(m.Topic), QoS: m.QoS, Retain: m.Retain, Payload: m.Payload, Reason: session.ErrRefused.Error()})
+	if kept {
+		b.log.Warn("a message that the broker does not take is kept in the file of dead letters", "rule", rule, "topic", string(m.Topic), "bytes", len(m.Payload), "file", f.Path())
+	} else {
+		b.log.Error("a message that the broker does not take is lost: the file of dead letters takes no more now", "rule", rule, "topic", string(m.Topic), "bytes", len(m.Payload), "file", f.Path())
+	}
 }

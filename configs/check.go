@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -56,6 +57,15 @@ func stateDirectory() string {
 // Who writes there makes it if need be, and gives each of its files a name of its
 // own; the spool's begin with spool.
 func (c *Config) StateDir() string { return cmp.Or(stateDirectory(), c.Spool.Dir) }
+
+// DeadLetters returns the file for messages that were given up, or "" for nowhere.
+func (c *Config) DeadLetters() string {
+	dir := c.StateDir()
+	if c.Broker.DeadLetters == "" && dir != "" {
+		return filepath.Join(dir, "dead-letters.jsonl")
+	}
+	return c.Broker.DeadLetters
+}
 
 func (s *scalars) checkStatusTopic(b *Broker) {
 	const placeholder = "{client_id}"

@@ -93,6 +93,8 @@ type Broker struct {
 	KeepAlive    time.Duration `key:"keep_alive" default:"30s" range:"5s..18h" usage:"how long the line may be silent before the broker is asked whether it is still there"`
 	Session      Session       `key:"session" default:"persistent" oneof:"persistent|clean" usage:"persistent: the broker keeps messages while we are away; clean: it forgets us"`
 	StatusTopic  string        `key:"status_topic" default:"topicast/{client_id}/status" usage:"where the retained word online or offline is published; empty: nowhere"`
+	GiveUpAfter  int           `key:"give_up_after" default:"3" range:"0..1000" usage:"how many connections the broker may end over one message, while it takes others, until that message is given up; 0: never"`
+	DeadLetters  string        `key:"dead_letters" usage:"the file for messages that were given up; empty: dead-letters.jsonl in the state folder, and without one there is none" path:"true"`
 	MaxInFlight  int           `key:"max_in_flight" default:"1000" range:"1..32767" usage:"how many messages of QoS 1 and 2 that we publish may await the broker's acknowledgement"`
 }
 

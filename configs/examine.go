@@ -55,6 +55,7 @@ func (c *Config) ExamineFiles(now time.Time) (faults, warnings Errors) {
 		x.secret("broker.tls.key_file", b.TLS.KeyFile)
 	}
 	x.spool(c.Spool.Dir, writable)
+	x.deadLetters(b.DeadLetters, writable)
 	return x.faults, x.warnings
 }
 
@@ -236,6 +237,20 @@ func soon(c *x509.Certificate) time.Duration {
 }
 
 func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+// deadLetters looks where the file is to be.
+func (x *examination) deadLetters(file string, can func(dir string) error) {
+	const path = "broker.dead_letters"
+	if file == "" {
+		return
+	}
+	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
+		x.fault(path, file, "name a file, or a name that is free", errors.New("is not a file"))
+	} else if err := can(filepath.Dir(file)); err != nil && !errors.Is(err, fs.ErrNotExist) { // it is made
+		x.warn(path, file, "let the user that topicast runs as write in its folder (with systemd: ReadWritePaths=); else what is given up is lost",
+			fmt.Errorf("cannot be written: %w", reason(err)))
+	}
+}
 
 // spool looks at the folder of the spool. can returns why a folder cannot be written.
 func (x *examination) spool(dir string, can func(dir string) error) {

@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -288,5 +289,47 @@ func TestTheFolderOfTheSpoolIsLookedAt(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "a")); err == nil {
 		t.Error("the folder was made")
+	}
+}
+
+func TestThePlaceOfTheDeadLettersIsLookedAt(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		file string
+		can  error
+		want string
+	}{
+		{"", syscall.EROFS, ""},
+		{"letters", nil, ""},
+		{"new/letters", fs.ErrNotExist, ""}, // it is made
+		{"letters", syscall.EROFS, "warning broker.dead_letters: letters: cannot be written: " + syscall.EROFS.Error() + " (let the user that topicast runs as write"},
+		{".", nil, "fault broker.dead_letters: .: is not a file (name a file"},
+	} {
+		x := &examination{config: &Config{}}
+		file := c.file
+		if file != "" {
+			file = dir + string(filepath.Separator) + c.file
+		}
+		x.deadLetters(file, func(string) error { return c.can })
+		var got string
+		for _, f := range x.faults {
+			got += fmt.Sprintf("fault %v (%s)", f, f.Hint)
+		}
+		for _, w := range x.warnings {
+			got += fmt.Sprintf("warning %v (%s)", w, w.Hint)
+		}
+		if got = strings.ReplaceAll(got, dir+string(filepath.Separator), ""); !strings.HasPrefix(got, c.want) || c.want == "" && got != "" {
+			t.Errorf("%s: %s, want %s", c.file, got, c.want)
+		}
+	}
+}
+
+func TestTheDeadLettersAreInTheStateFolderWhereThereIsOne(t *testing.T) {
+	t.Setenv("STATE_DIRECTORY", "")
+	for _, c := range []struct{ given, spool, want string }{{"", "", ""}, {"", "/s", filepath.Join("/s", "dead-letters.jsonl")}, {"/d", "/s", "/d"}, {"/d", "", "/d"}} {
+		cfg := &Config{Broker: Broker{DeadLetters: c.given}, Spool: Spool{Dir: c.spool}}
+		if got := cfg.DeadLetters(); got != c.want {
+			t.Errorf("%+v: got %s", c, got)
+		}
 	}
 }

@@ -25,6 +25,7 @@ const (
 	DropSuperseded                  // every, and a later datagram came in time
 	DropBreaker                     // what the rule publishes comes back through other programs
 	DropOffline                     // QoS 0, and there is no connection to the broker
+	DropBrokerRefused               // QoS 1 or 2, and the broker ends each connection over it (broker.give_up_after)
 	DropLoop                        // it came back: the loop guard knows it
 	DropQueueFull                   // the queue has no room left (queue.size)
 	DropSpoolFull                   // the spool has no room left (spool.max_size)
@@ -59,8 +60,9 @@ var reasons = [NumReasons]struct {
 	DropUnchanged:     {name: "unchanged", filtered: true},
 	DropSuperseded:    {name: "superseded", filtered: true},
 	// A guard too, but nobody asked for what it stops.
-	DropBreaker: {name: "breaker"},
-	DropOffline: {name: "offline"},
+	DropBreaker:       {name: "breaker"},
+	DropOffline:       {name: "offline"},
+	DropBrokerRefused: {name: "broker_refused"},
 	// It was carried once already.
 	DropLoop:        {name: "loop", filtered: true},
 	DropQueueFull:   {name: "queue_full"},

@@ -144,6 +144,9 @@ func (o *copyOrigin) Published(n, bytes int) {
 	s.path.settled.Notify()
 }
 
+// Refused implements session.Refuser.
+func (o *copyOrigin) Refused(m *session.Publication) { o.spool.rule.Load().Refused(m) }
+
 // finish lets the next n be trimmed.
 func (o *copyOrigin) finish(n int) {
 	o.mu.Lock()

@@ -50,6 +50,7 @@ type Path struct {
 	listen     func(multicast.ReceiverOptions, multicast.Interface) (Receiver, error)
 	lookNow    func() // asks for a look at the interfaces
 	settled    *account.Signal
+	refused    func(rule string, m *session.Publication) // nil: nobody keeps it
 
 	// Read and written by anybody.
 	table     atomic.Pointer[mapping.Table]
@@ -79,14 +80,15 @@ type Options struct {
 	Spool   *spill.Spool  // nil: there is none
 	MaxAge  time.Duration // how long a message may wait there; 0: no limit
 	Listen  func(multicast.ReceiverOptions, multicast.Interface) (Receiver, error)
-	LookNow func()          // asks for a look at the interfaces
-	Settled *account.Signal // told when the broker has something, or the disk
+	LookNow func()                                    // asks for a look at the interfaces
+	Settled *account.Signal                           // told when the broker has something, or the disk
+	Refused func(rule string, m *session.Publication) // is given what the broker does not take, before that is lost; nil: nobody is. It must not block
 }
 
 // New makes a receive side without rules; Build and Activate give it those of a table.
 func New(o Options) *Path {
 	p := &Path{
-		log: o.Log, loops: o.Loops, budget: o.Budget, own: o.Own, lookNow: o.LookNow, settled: o.Settled, spool: o.Spool, maxAge: o.MaxAge, listen: o.Listen,
+		log: o.Log, loops: o.Loops, budget: o.Budget, own: o.Own, lookNow: o.LookNow, settled: o.Settled, refused: o.Refused, spool: o.Spool, maxAge: o.MaxAge, listen: o.Listen,
 		batches: make(chan *batch, idleBatches), pumpWake: make(chan struct{}, 1),
 	}
 	if p.loops.Guard {
@@ -365,15 +367,24 @@ func (r *Rule) Rescue(m *session.Publication) (session.Origin, bool) {
 	return r.spool.rescue(m, r)
 }
 
+// Refused implements session.Refuser.
+func (r *Rule) Refused(m *session.Publication) {
+	if r.path.refused != nil {
+		r.path.refused(r.Name, m)
+	}
+}
+
 // unpublished counts messages that the session has given up.
 func (r *Rule) unpublished(n int, err error) {
 	r.failures.Add(1)
 	why := account.DropOffline
-	if errors.Is(err, session.ErrStopped) {
+	switch {
+	case errors.Is(err, session.ErrRefused):
+		why = account.DropBrokerRefused
+	case errors.Is(err, session.ErrStopped) && r.spool != nil && r.spool.full.Load(): // it was to go there
+		why, err = account.DropSpoolFull, spool.ErrFull
+	case errors.Is(err, session.ErrStopped):
 		why = account.DropStopped
-		if r.spool != nil && r.spool.full.Load() { // it was to go there
-			why, err = account.DropSpoolFull, spool.ErrFull
-		}
 	}
 	if r.Count(why, uint64(n)) {
 		r.LogFirst(r.Name, why, "topic", r.Topic.String(), err)

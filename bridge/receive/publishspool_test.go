@@ -133,10 +133,14 @@ func TestWhatTheSessionLosesForGoodFromTheSpoolIsCounted(t *testing.T) {
 	b.spooled(t, 1)
 	b.connect(true)
 	fake.WaitFor(t, "the message", func() bool { return len(p.Published()) == 1 })
+	p.Origins[0].(session.Refuser).Refused(&session.Publication{Topic: []byte("t"), Payload: []byte("1")})
 	p.Origins[0].Lost(1, 1, session.ErrRefused)
 	b.spooled(t, 0)
-	if got := b.Status().Receive[0].Drops["offline"]; got != 1 {
+	if got := b.Status().Receive[0].Drops["broker_refused"]; got != 1 {
 		t.Errorf("drops %v", b.Status().Receive[0].Drops)
+	}
+	if diff := cmp.Diff([]string{"r t 1"}, b.refused); diff != "" {
+		t.Errorf("given to be kept: %s", diff)
 	}
 }
 

@@ -160,6 +160,9 @@ func (f *inflightBatch) Lost(n, bytes int, err error) {
 	f.finish(n)
 }
 
+// Refused implements session.Refuser.
+func (f *inflightBatch) Refused(m *session.Publication) { f.spool.rule.Load().Refused(m) }
+
 func (f *inflightBatch) finish(n int) {
 	if f.left.Add(-int64(n)) == 0 {
 		close(f.done)

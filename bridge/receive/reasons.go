@@ -14,6 +14,7 @@ var receiveReasons = [account.NumReasons]func(*Rule) bool{
 	account.DropSuperseded:    func(r *Rule) bool { return r.Every > 0 },
 	account.DropBreaker:       func(r *Rule) bool { return r.breaker.Limit > 0 },
 	account.DropOffline:       anyReceive,
+	account.DropBrokerRefused: func(r *Rule) bool { return r.QoS > 0 },
 	account.DropLoop:          func(r *Rule) bool { return r.delay != nil },
 	account.DropQueueFull:     (*Rule).waits,
 	account.DropSpoolFull:     (*Rule).spools,
@@ -23,7 +24,7 @@ var receiveReasons = [account.NumReasons]func(*Rule) bool{
 }
 
 // RemovedReasons can happen to what is left of a rule that a reload has removed.
-var RemovedReasons = [account.NumReasons]bool{account.DropOffline: true, account.DropSpoolFull: true, account.DropSpoolFailed: true, account.DropExpired: true, account.DropStopped: true}
+var RemovedReasons = [account.NumReasons]bool{account.DropOffline: true, account.DropBrokerRefused: true, account.DropSpoolFull: true, account.DropSpoolFailed: true, account.DropExpired: true, account.DropStopped: true}
 
 // CanCount reports whether a reason can happen to the rule as it is configured.
 func (r *Rule) CanCount(why account.Reason) bool {

@@ -14,6 +14,7 @@ import (
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
 	"topicast/bridge/receive"
+	"topicast/bridge/session"
 	"topicast/bridge/spill"
 	"topicast/bridge/spool"
 	"topicast/internal/lab/fake"
@@ -33,6 +34,7 @@ type rig struct {
 	to      fake.Publisher
 	changed chan struct{}    // a look at the interfaces was asked for
 	changes multicast.Change // since the last look
+	refused []string         // what the broker did not take: rule, topic, payload
 }
 
 type rigOptions struct {
@@ -67,6 +69,9 @@ func newRig(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRule
 			return r, nil
 		},
 		Settled: new(account.Signal),
+		Refused: func(rule string, m *session.Publication) {
+			b.refused = append(b.refused, fmt.Sprintf("%s %s %s", rule, m.Topic, m.Payload))
+		},
 		LookNow: func() {
 			select {
 			case b.changed <- struct{}{}:

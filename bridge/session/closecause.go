@@ -84,7 +84,7 @@ func (s *Session) connectionLost(conn *connection, life time.Duration) error {
 	switch {
 	case life >= usefulLife:
 		s.backoff.reset()
-	case s.inbox.received.Load() > conn.before:
+	case s.inbox.received.Load() > conn.before, s.outbox.tookOther():
 		s.backoff.away()
 	}
 	if s.subscriber.probe != nil && (errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset)) {
@@ -156,8 +156,16 @@ func (s *Session) attribute(conn *connection, err error) error {
 	case conn.statusPending:
 		return fmt.Errorf("%w when told the status; check whether it allows publishing to %q", err, s.o.Status.Topic)
 	}
-	if topic := s.outbox.dropPoisonMessage(); topic != "" {
-		return fmt.Errorf("%w when given a message on topic %q, time and again; the message is dropped: check what the broker allows this user to publish, and how much at a time", err, topic)
+	const ask = "check what the broker allows this user to publish, and how much at a time"
+	switch found := s.outbox.narrow(s.o.GiveUpAfter); {
+	case found.givenUp:
+		return fmt.Errorf("%w when given a message on topic %q, time and again, while it takes others; the message is given up: "+ask, err, found.topic)
+	case found.losses > 0 && s.o.GiveUpAfter > 0:
+		return fmt.Errorf("%w when given a message on topic %q, while it takes others; after %d more such ends that is given up: "+ask, err, found.topic, s.o.GiveUpAfter-found.losses)
+	case found.losses > 0:
+		return fmt.Errorf("%w when given a message on topic %q, while it takes others: "+ask, err, found.topic)
+	case found.topic != "":
+		return fmt.Errorf("%w when given a message, such as one on topic %q; as it takes no other it may be ill: its log says why", err, found.topic)
 	}
 	return nil
 }

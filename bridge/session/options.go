@@ -53,6 +53,10 @@ type Options struct {
 	// acknowledgement, 1 to 32767; 0: 1000.
 	MaxInFlight int
 
+	// GiveUpAfter is how many connections the broker must end over one publication of QoS
+	// 1 or 2, given to it alone, while it takes others, until that is given up; 0: it never is.
+	GiveUpAfter int
+
 	// Status, where not nil, keeps a retained message at the broker that says
 	// whether this session is there.
 	Status *Status

@@ -236,8 +236,11 @@ func (o *outbox) acknowledge(answers []pubAck, release func(id uint16) error) (o
 		if !ok && a.kind == typePubcomp {
 			f.leftover.released(a.id)
 		}
-		if !ok || !f.answered(f.at(n), a.kind) {
+		switch other := o.beside(f); {
+		case !ok || !f.answered(n, a.kind):
 			stray++
+		case other.poison.suspect:
+			other.poison.took++
 		}
 	}
 	for i := range o.flows {
@@ -253,8 +256,8 @@ func (o *outbox) acknowledge(answers []pubAck, release func(id uint16) error) (o
 }
 
 // answered enters an answer to a message. It is false if that does not fit its state.
-func (f *flow) answered(p *queuedMessage, kind byte) bool {
-	switch {
+func (f *flow) answered(n uint64, kind byte) bool {
+	switch p := f.at(n); {
 	case kind == typePubrec && p.qos == 2 && p.state == unanswered:
 		p.state = released
 		f.provenWindow = max(f.provenWindow, uint64(p.awaiting))
@@ -263,7 +266,7 @@ func (f *flow) answered(p *queuedMessage, kind byte) bool {
 	default:
 		return false
 	}
-	f.poison.clear()
+	f.acknowledged(n)
 	return true
 }
 
@@ -283,20 +286,20 @@ func (o *outbox) attach(c *mqttConn, present bool) {
 	defer o.notifyMu.Unlock()
 	o.mu.Lock()
 	if f := &o.flows[1]; !present {
-		// Of a QoS 2 message between PUBREC and PUBCOMP the broker has become the
-		// owner (section 4.3.3), and it must not be published again
-		// [MQTT-4.3.3-1]. There is no more to be done for it.
+		// A QoS 2 message between PUBREC and PUBCOMP must not be published again in its
+		// session [MQTT-4.3.3-1]. But that is gone, and if it went before the PUBREL came, so
+		// is the message: brokers may hand it on only then (figure 4.3, method A), as
+		// mosquitto does. Twice is better than not at all.
 		for n := f.head; n < f.written; n++ {
 			if p := f.at(n); p.state == released {
-				p.state = delivered
+				p.state = unanswered
 			}
 		}
-		o.popDelivered(f)
 	}
 	for i := range o.flows {
 		o.flows[i].rewriteEnd = o.flows[i].written
 		o.flows[i].rewind()
-		o.flows[i].poison.on = true
+		o.flows[i].attached()
 	}
 	o.flows[1].leftover.begin(present)
 	o.first = 0
@@ -352,6 +355,10 @@ func (o *outbox) giveUp(f *flow, why error) {
 		why = nil // the broker has it, if not in its turn
 	case why == ErrStopped:
 		p.rescue()
+	case why == ErrRefused:
+		if r, ok := p.origin.(Refuser); ok {
+			r.Refused(p.publication())
+		}
 	}
 	o.completions.add(run{p.origin, 1, p.payload}, why)
 }

@@ -4,13 +4,34 @@ package session
 // not take: its topic is not allowed to us, or it is too large. MQTT 3.1.1 knows
 // no other way to say so. As what is not acknowledged is published again on the
 // next connection, one such message (a poison message) would end them all, and no
-// other would ever be delivered. So when connections end one after the other with none of ours
-// acknowledged, the oldest message is given to the broker alone, and when that
-// ends the connection again, it is lost with ErrRefused.
+// other would ever be delivered.
+//
+// But a broker that is ill ends its connections too, whatever message it is given, and
+// then no message is to blame. So a message is judged by what becomes of others:
+//
+//  1. When connections end one after the other with none of ours acknowledged, the oldest
+//     message is given to the broker alone.
+//  2. If that ends connections too, it is the suspect. From then on another message is
+//     given first, and the suspect when that is acknowledged. A message of another topic
+//     is preferred: it is the topic that most such brokers dislike, and within one the
+//     order is to be kept.
+//  3. A connection that ends over the suspect after the broker took another message
+//     counts. Each second time it has to take two: a broker that ends each connection over
+//     the second message, whichever that is, is ill. When so many have ended
+//     (Options.GiveUpAfter), the suspect is lost with ErrRefused, and its Origin is given it
+//     before, to keep it elsewhere (Refuser).
+//
+// A broker that takes no other is ill, and so may be one that is given no other. All
+// messages stay where they are, and it is asked again.
 
-// maxFailures is how often in a row a connection must end before something is
-// concluded from it; once may be chance.
-const maxFailures = 2
+const (
+	// maxFailures is how often in a row a connection must end before something is
+	// concluded from it; once may be chance.
+	maxFailures = 2
+
+	// maxOthers is among how many messages behind the suspect another one is looked for.
+	maxOthers = 100
+)
 
 type poisonSearch struct {
 	window   uint64 // how many publications may await an acknowledgement now
@@ -19,12 +40,80 @@ type poisonSearch struct {
 	on       bool   // publications may be written on this connection, and none was acknowledged
 	possible bool   // the last connection ended with some of them written, and none acknowledged
 	failures int    // of so many connections in a row
+
+	suspect bool   // the oldest message ended connections when it was alone
+	other   uint64 // the number of the one that is given before it; 0: none is, or all are acknowledged
+	others  int    // how many others ended connections
+	took    int    // how many others the broker has acknowledged on this connection
+	losses  int    // connections that ended over the suspect all the same
 }
 
 func newPoisonSearch(window uint64) poisonSearch { return poisonSearch{window: window, full: window} }
 
-// clear says that the broker has acknowledged something.
-func (s *poisonSearch) clear() { s.failures, s.window, s.alone, s.on = 0, s.full, false, false }
+// clear says that the broker has acknowledged the oldest message, or any while none is a
+// suspect.
+func (s *poisonSearch) clear() { *s = poisonSearch{window: s.full, full: s.full} }
+
+// attached is the begin of a connection.
+func (f *flow) attached() {
+	s := &f.poison
+	s.on, s.took, s.other = true, 0, 0
+	if s.suspect {
+		f.giveOther()
+	}
+}
+
+// giveOther lets another message be given before the suspect, or, where there is none,
+// the suspect.
+func (f *flow) giveOther() {
+	n, ok := f.another()
+	if !ok {
+		f.poison.other, f.next = 0, f.head
+		return
+	}
+	f.poison.other, f.next = n, n
+}
+
+// another finds a message to be given before the suspect, one of another topic if there
+// is one: the first of them, the second when that has ended a connection, and so on.
+func (f *flow) another() (n uint64, ok bool) {
+	topic := f.at(f.head).topic()
+	var same, others []uint64
+	for n := f.head + 1; n < min(f.tail, f.head+maxOthers); n++ {
+		switch p := f.at(n); {
+		case p.state != unanswered:
+		case p.topic() == topic:
+			same = append(same, n)
+		default:
+			others = append(others, n)
+		}
+	}
+	if len(others) == 0 {
+		others = same
+	}
+	if len(others) == 0 {
+		return 0, false
+	}
+	return others[f.poison.others%len(others)], true
+}
+
+// acknowledged says that the broker has acknowledged the message with a number, for good
+// or for now.
+func (f *flow) acknowledged(n uint64) {
+	s := &f.poison
+	if !s.suspect || n == f.head {
+		s.clear()
+		return
+	}
+	if s.took++; n != s.other {
+		return
+	}
+	if s.took <= s.losses%2 {
+		f.giveOther()
+	} else {
+		s.other, f.next = 0, f.head // the suspect's turn
+	}
+}
 
 // maybePoison reports whether the connection that ended just now may have ended
 // because of a message of ours: the broker had some, and has acknowledged none.
@@ -35,40 +124,65 @@ func (o *outbox) maybePoison() bool {
 	for i := range o.flows {
 		f := &o.flows[i]
 		s := &f.poison
-		s.possible, s.on = s.on && f.head < f.next && f.at(f.head).state == unanswered, false
+		tried := f.head
+		if s.other > 0 {
+			tried = s.other
+		}
+		s.possible, s.on = s.on && tried < f.next && f.at(tried).state == unanswered, false
 		any = any || s.possible
 	}
 	return any
 }
 
-// dropPoisonMessage narrows the search after a connection that the broker closed, perhaps
-// because of a message, and gives that up where only it is left. It returns its topic; "":
-// none is given up.
-func (o *outbox) dropPoisonMessage() (topic string) {
+// tookOther reports whether the broker acknowledged a message, beside a suspect, on the
+// connection that ended just now.
+func (o *outbox) tookOther() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.flows[0].poison.took+o.flows[1].poison.took > 0
+}
+
+// A suspicion is what is known of a message that the broker may not take.
+type suspicion struct {
+	topic   string
+	losses  int  // connections that ended over it, while others were acknowledged
+	givenUp bool // it is lost
+}
+
+// narrow goes on with the search after a connection that the broker closed, perhaps
+// because of a message, and gives up one that is found out, after so many losses; 0: never.
+func (o *outbox) narrow(giveUpAfter int) (found suspicion) {
 	o.notifyMu.Lock()
 	defer o.notifyMu.Unlock()
 	o.mu.Lock()
 	for i := range o.flows {
 		f := &o.flows[i]
 		s := &f.poison
-		if !s.possible {
-			continue
-		}
-		if s.failures++; s.failures < maxFailures {
-			continue
-		}
-		s.failures = 0
-		if s.window > 1 || !s.alone {
-			s.window, s.alone = 1, true
-		} else { // the next one is alone as well, until one is acknowledged
-			topic = f.at(f.head).topic()
-			o.giveUp(f, ErrRefused)
-			o.popDelivered(f)
+		switch {
+		case !s.possible:
+		case s.other > 0:
+			s.others++
+		case s.suspect:
+			if s.took > 0 {
+				s.losses++
+			}
+			found = suspicion{topic: f.at(f.head).topic(), losses: s.losses, givenUp: giveUpAfter > 0 && s.losses >= giveUpAfter}
+			if found.givenUp {
+				o.giveUp(f, ErrRefused)
+				o.popDelivered(f)
+				s.suspect, s.losses, s.others, s.failures = false, 0, 0, 0 // the next one is alone as well
+			}
+		default:
+			if s.failures++; s.failures >= maxFailures {
+				s.failures = 0
+				s.suspect = s.alone
+				s.window, s.alone = 1, true
+			}
 		}
 	}
 	o.mu.Unlock()
 	o.notify()
-	return topic
+	return found
 }
 
 // topic reads the topic out of a message's frame; "" where that is gone.

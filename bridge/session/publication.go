@@ -49,12 +49,22 @@ type Rescuer interface {
 	Rescue(*Publication) (Origin, bool)
 }
 
+// A Refuser is an Origin that can keep what the broker does not take. It is given such a
+// message before it is told that it is lost, with ErrRefused.
+type Refuser interface {
+	Origin
+
+	// Refused keeps a copy of a message. Topic and Payload are the session's memory. It
+	// must not block, nor publish.
+	Refused(*Publication)
+}
+
 // What Publish says, and Origin.Lost.
 var (
 	ErrNotConnected = errors.New("not connected to the broker")
 	ErrStopped      = errors.New("the session with the broker has ended")
 	ErrInvalid      = errors.New("not a message of MQTT: want a topic name of UTF-8 without wildcards, QoS 0, 1 or 2, and less than 256 MiB in all")
-	ErrRefused      = errors.New("the broker closes the connection whenever it is given this message")
+	ErrRefused      = errors.New("the broker closes the connection whenever it is given this message, and takes others")
 )
 
 // valid reports whether a frame can be made of p that the broker will not close the

@@ -57,27 +57,46 @@ func (o *outbox) flow(id uint16) *flow {
 	return &o.flows[0]
 }
 
+// beside is the other flow.
+func (o *outbox) beside(f *flow) *flow {
+	if f == &o.flows[0] {
+		return &o.flows[1]
+	}
+	return &o.flows[0]
+}
+
 // inFlight is how many publications were written, on this connection or before, and are
 // not done.
 func (o *outbox) inFlight() (n uint64) {
 	for i := range o.flows {
-		n += o.flows[i].written - o.flows[i].head
+		n += o.flows[i].inFlight()
 	}
 	return n
+}
+
+// inFlight is how many of them are of this flow. Beside a suspect it is one at a time.
+func (f *flow) inFlight() uint64 {
+	if f.poison.suspect {
+		return 1
+	}
+	return f.written - f.head
 }
 
 // writableEnd is the number up to which publications of a flow may be written: as far as its
 // window reaches, and the other flow leaves room. Where both are under suspicion, one
 // message is given to the broker alone, not one of each. What was written of QoS 2 on
 // earlier connections goes before all of QoS 1: the broker's count may still be full
-// of it.
+// of it, unless one is given to it alone.
 func (o *outbox) writableEnd(i int) uint64 {
 	f, other := &o.flows[i], &o.flows[1-i]
-	again := o.flows[1].head < o.flows[1].rewriteEnd
+	again := o.flows[1].head < o.flows[1].rewriteEnd && !o.flows[1].poison.alone
 	if i == 0 && again || i == 1 && !again && f.poison.alone && other.poison.alone && other.head < other.tail {
 		return f.next
 	}
-	room := o.maxInFlight - min(other.written-other.head, o.maxInFlight)
+	if f.poison.other > 0 {
+		return f.poison.other + 1
+	}
+	room := o.maxInFlight - min(other.inFlight(), o.maxInFlight)
 	return min(f.tail, f.head+min(f.poison.window, room))
 }
 
@@ -95,7 +114,10 @@ func (f *flow) appendWritable(b []byte, from, limit int, end uint64) []byte {
 		}
 		switch p.state {
 		case unanswered:
-			if p.qos == 2 {
+			switch {
+			case p.qos == 2 && f.poison.alone:
+				p.awaiting = 1
+			case p.qos == 2:
 				p.awaiting = f.unanswered() + 1
 			}
 			b = append(b, p.frame...)
@@ -125,6 +147,9 @@ func (o *outbox) shrink() (were, window int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	f := &o.flows[1]
+	if f.poison.alone {
+		return 0, 0
+	}
 	n := uint64(f.mostAwaiting())
 	beside := o.flows[0].head < o.flows[0].next
 	switch {

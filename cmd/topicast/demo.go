@@ -95,7 +95,7 @@ func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
 	defer parts.Wait()
 	defer stop()
 	log := slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelError}))
-	bridged, err := newBridge(cfg, bridge.Spool{}, nil, log)
+	bridged, err := newBridge(cfg, bridge.Spool{}, nil, nil, log)
 	if err != nil {
 		return err
 	}

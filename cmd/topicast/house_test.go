@@ -19,14 +19,14 @@ var packages = map[string]struct {
 	sentence string
 	imports  []string
 }{
-	"cmd/topicast":         {"Command topicast carries MQTT messages to IP multicast groups and back.", []string{"mapping", "configs", "bridge", "bridge/multicast", "bridge/session", "bridge/spool", "bridge/lastsent", "bridge/web", "bridge/account", "bridge/loopguard", "bridge/receive", "bridge/send", "internal/demobroker"}},
+	"cmd/topicast":         {"Command topicast carries MQTT messages to IP multicast groups and back.", []string{"mapping", "configs", "bridge", "bridge/deadletter", "bridge/multicast", "bridge/session", "bridge/spool", "bridge/lastsent", "bridge/web", "bridge/account", "bridge/loopguard", "bridge/receive", "bridge/send", "internal/demobroker"}},
 	"internal/lab/bench":   {"Command bench measures topicast beside its peers.", []string{"internal/lab/harness", "internal/lab/netlab"}},
 	"internal/lab/faults":  {"Command faults shows what topicast does when things fail.", []string{"internal/lab/harness", "internal/lab/netlab"}},
 	"internal/lab/attack":  {"Command attack shows what topicast does under attack.", []string{"internal/lab/harness", "internal/lab/netlab"}},
 	"mapping":              {"Package mapping decides which messages go to which groups and which datagrams become which topics; it does no I/O.", nil},
 	"configs":              {"Package configs defines the configuration file, loads it, and holds its commented reference.", []string{"mapping", "configs/syntax", "internal/brokerurl"}},
 	"configs/syntax":       {"Package syntax reads YAML, TOML and JSON into one tree that knows lines and columns.", nil},
-	"bridge":               {"Package bridge runs a compiled table between one broker and the network.", []string{"mapping", "bridge/account", "bridge/loopguard", "bridge/receive", "bridge/send", "bridge/session", "bridge/multicast", "bridge/spill", "bridge/spool", "bridge/lastsent"}},
+	"bridge":               {"Package bridge runs a compiled table between one broker and the network.", []string{"mapping", "bridge/account", "bridge/deadletter", "bridge/loopguard", "bridge/receive", "bridge/send", "bridge/session", "bridge/multicast", "bridge/spill", "bridge/spool", "bridge/lastsent"}},
 	"bridge/account":       {"Package account counts what was carried, filtered and dropped, and bounds what waits.", nil},
 	"bridge/loopguard":     {"Package loopguard keeps the two directions from feeding each other.", nil},
 	"bridge/receive":       {"Package receive carries datagrams to the broker.", []string{"mapping", "bridge/account", "bridge/loopguard", "bridge/session", "bridge/multicast", "bridge/spill", "bridge/spool"}},
@@ -38,6 +38,7 @@ var packages = map[string]struct {
 	"bridge/lastsent":      {"Package lastsent remembers across restarts what was last sent for each topic of a rule.", []string{"bridge/filelock"}},
 	"bridge/web":           {"Package web serves the status page, metrics and health checks.", []string{"bridge", "bridge/account", "bridge/receive", "bridge/send"}},
 	"internal/lab/fake":    {"Package fake is a network and a broker session that tests write the script of.", []string{"bridge/multicast", "bridge/session", "bridge/spool", "mapping"}},
+	"bridge/deadletter":    {"Package deadletter keeps in a file the messages that were given up.", nil},
 	"bridge/filelock":      {"Package filelock locks a file against other processes.", nil},
 	"internal/demobroker":  {"Package demobroker is the MQTT broker of the demo command, in the process.", []string{"mapping"}},
 	"internal/brokerurl":   {"Package brokerurl reads the address of a broker, and shows it without what may be secret.", nil},

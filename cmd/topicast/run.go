@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"topicast/bridge"
+	"topicast/bridge/deadletter"
 	"topicast/bridge/lastsent"
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
@@ -141,9 +142,11 @@ func runBridge(ctx context.Context, r *reloading, refused *refusedAtStart) error
 	closeSpool := sync.OnceFunc(func() { closeSpool(kept, late, log) })
 	known := lastsent.Open(lastsent.Options{Dir: cfg.StateDir(), Logger: log})
 	closeLastSent := sync.OnceFunc(func() { closeLastSent(known, late, log) })
+	letters, closeLetters := openDeadLetters(cfg, log)
+	defer closeLetters()
 	defer closeLastSent()
 	defer closeSpool()
-	b, err := newBridge(cfg, kept, known, log)
+	b, err := newBridge(cfg, kept, known, letters, log)
 	if err != nil {
 		return err
 	}
@@ -159,6 +162,7 @@ func runBridge(ctx context.Context, r *reloading, refused *refusedAtStart) error
 		g.Go(func() error { return server.Serve(ctx) })
 	}
 	g.Go(func() error {
+		defer closeLetters()
 		defer closeLastSent()
 		defer closeSpool() // whatever else takes its time
 		return b.Run(ctx)
@@ -249,18 +253,31 @@ func nameInterfaces(cfg *configs.Config) {
 	}
 }
 
-// newBridge makes the bridge that cfg asks for, with a spool and what was last sent.
-func newBridge(cfg *configs.Config, kept bridge.Spool, known *lastsent.Store, log *slog.Logger) (*bridge.Bridge, error) {
+// openDeadLetters takes the file for messages that were given up into use, if there is to be
+// one.
+func openDeadLetters(cfg *configs.Config, log *slog.Logger) (f *deadletter.File, closeIt func()) {
+	path := cfg.DeadLetters()
+	if path == "" {
+		return nil, func() {}
+	}
+	f = deadletter.Open(path, log)
+	return f, f.Close
+}
+
+// newBridge makes the bridge that cfg asks for, with a spool, what was last sent and where
+// messages go that are given up.
+func newBridge(cfg *configs.Config, kept bridge.Spool, known *lastsent.Store, letters *deadletter.File, log *slog.Logger) (*bridge.Bridge, error) {
 	return bridge.New(bridge.Options{
-		Version:   buildVersion(),
-		Table:     cfg.Table,
-		QueueSize: int64(cfg.Queue.Size),
-		Spool:     kept,
-		LastSent:  known,
-		Loops:     loopguard.Options(cfg.Loops),
-		Session:   sessionOptions(cfg.Broker, log),
-		Logger:    log,
-		Settings:  configs.Settings,
+		Version:     buildVersion(),
+		Table:       cfg.Table,
+		QueueSize:   int64(cfg.Queue.Size),
+		Spool:       kept,
+		LastSent:    known,
+		DeadLetters: letters,
+		Loops:       loopguard.Options(cfg.Loops),
+		Session:     sessionOptions(cfg.Broker, log),
+		Logger:      log,
+		Settings:    configs.Settings,
 	})
 }
 
@@ -275,6 +292,7 @@ func sessionOptions(b configs.Broker, log *slog.Logger) session.Options {
 		KeepAlive:   b.KeepAlive,
 		Clean:       b.Session == configs.SessionClean,
 		MaxInFlight: b.MaxInFlight,
+		GiveUpAfter: b.GiveUpAfter,
 		Logger:      log,
 	}
 	if b.StatusTopic != "" {

@@ -1,0 +1,176 @@
+// Package deadletter keeps in a file the messages that were given up.
+package deadletter
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+const (
+	// MaxFile is the size in bytes from which on a new file is begun. The one before it
+	// is kept, with .1 behind its name, and those before that are gone.
+	MaxFile = 16 << 20
+
+	// maxWaiting bounds the bytes of the messages that wait to be written.
+	maxWaiting = 4 << 20
+
+	closeTimeout = time.Second
+)
+
+// A Letter is a message that was given up: a line of the file, in JSON, with the payload in
+// base64.
+type Letter struct {
+	Time    time.Time `json:"time"`
+	Rule    string    `json:"rule"`
+	Topic   string    `json:"topic"`
+	QoS     byte      `json:"qos"`
+	Retain  bool      `json:"retain,omitempty"`
+	Payload []byte    `json:"payload"`
+	Reason  string    `json:"reason"`
+}
+
+// A File is where letters end. It has a goroutine that writes, so that whoever gives a message
+// up does not wait for the disk.
+type File struct {
+	path string
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	waiting []Letter
+	bytes   int // of them
+	closed  bool
+
+	wake  chan struct{}
+	ended chan struct{}
+
+	failing bool // of the goroutine: the last write failed
+}
+
+// Open takes the file at path into use, which is made with the first letter.
+func Open(path string, log *slog.Logger) *File {
+	f := &File{path: path, log: log, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	go f.run()
+	return f
+}
+
+// Path is where the file is.
+func (f *File) Path() string { return f.path }
+
+// Add keeps a copy of a letter. It does not block; it is false where there is no room, since
+// the disk is slower than messages are given up.
+func (f *File) Add(l Letter) bool {
+	l.Payload = append([]byte{}, l.Payload...) // never null
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	size := len(l.Topic) + len(l.Payload)
+	if f.closed || f.bytes+size > maxWaiting {
+		return false
+	}
+	f.waiting, f.bytes = append(f.waiting, l), f.bytes+size
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// Close writes what waits, and returns when that is done, or after a second.
+func (f *File) Close() {
+	f.mu.Lock()
+	if !f.closed {
+		f.closed = true
+		close(f.wake)
+	}
+	f.mu.Unlock()
+	select {
+	case <-f.ended:
+	case <-time.After(closeTimeout):
+	}
+}
+
+func (f *File) run() {
+	defer close(f.ended)
+	for range f.wake {
+		f.writeWaiting()
+	}
+	f.writeWaiting()
+}
+
+// writeWaiting writes what waits.
+func (f *File) writeWaiting() {
+	f.mu.Lock()
+	letters := f.waiting
+	f.waiting = nil
+	f.mu.Unlock()
+	if len(letters) == 0 {
+		return
+	}
+	err := f.write(letters)
+	f.mu.Lock()
+	for _, l := range letters {
+		f.bytes -= len(l.Topic) + len(l.Payload)
+	}
+	f.mu.Unlock()
+	if err != nil && !f.failing {
+		f.log.Error("messages that were given up cannot be kept, and are lost", "file", f.path, "count", len(letters), "topic", letters[0].Topic, "err", err)
+	}
+	f.failing = err != nil
+}
+
+// write appends letters, each whole or not at all.
+func (f *File) write(letters []Letter) error {
+	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
+		return err
+	}
+	for len(letters) > 0 {
+		file, err := os.OpenFile(f.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		n, full, err := appendTo(file, letters)
+		if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+			return err
+		}
+		letters = letters[n:]
+		if full {
+			if err := os.Rename(f.path, f.path+".1"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// appendTo writes letters until the file is full; n is how many.
+func appendTo(file *os.File, letters []Letter) (n int, full bool, err error) {
+	info, err := file.Stat()
+	if err != nil {
+		return 0, false, err
+	}
+	if !info.Mode().IsRegular() {
+		return 0, false, errors.New("is not a file")
+	}
+	size := info.Size()
+	for _, l := range letters {
+		if size >= MaxFile {
+			return n, true, nil
+		}
+		line, err := json.Marshal(l)
+		if err != nil {
+			return n, false, err
+		}
+		line = append(line, '\n')
+		if _, err := file.Write(line); err != nil {
+			return n, false, errors.Join(err, file.Truncate(size))
+		}
+		size += int64(len(line))
+		n++
+	}
+	return n, false, nil
+}

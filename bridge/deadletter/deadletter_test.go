@@ -1,0 +1,123 @@
+package deadletter
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func read(t *testing.T, path string) (letters []Letter) {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	s := bufio.NewScanner(file)
+	s.Buffer(nil, 4<<20)
+	for s.Scan() {
+		var l Letter
+		if err := json.Unmarshal(s.Bytes(), &l); err != nil {
+			t.Fatal(err)
+		}
+		letters = append(letters, l)
+	}
+	return letters
+}
+
+func TestLettersAreLinesOfJSONThatOnlyTheOwnerReads(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sub", "dead-letters.jsonl")
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	want := []Letter{
+		{at, "r", "a/\"ü\"", 1, true, []byte{0, 255, '\n'}, "why"},
+		{at, "r", "empty", 2, false, []byte{}, "why"},
+	}
+	for _, l := range want { // and over a restart
+		f := Open(path, slog.Default())
+		payload := bytes.Clone(l.Payload)
+		l.Payload = payload
+		if !f.Add(l) {
+			t.Error("refused")
+		}
+		clear(payload) // the caller's memory
+		f.Close()
+		if f.Add(l) {
+			t.Error("taken after the end")
+		}
+	}
+	if diff := cmp.Diff(want, read(t, path)); diff != "" {
+		t.Error(diff)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if text, _ := os.ReadFile(path); !strings.Contains(string(text), `"payload":"AP8K"`) {
+		t.Errorf("%s", text)
+	}
+}
+
+func TestTheFileIsBoundedAndTheLatestIsInIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "d")
+	f := Open(path, slog.Default())
+	payload := make([]byte, 256<<10)
+	const n = 110 // of 350 KB: more than two files hold
+	for i := range n {
+		for !f.Add(Letter{Rule: "r", Topic: strings.Repeat("t", i), Payload: payload}) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	f.Close()
+	for _, p := range []string{path, path + ".1"} {
+		if info, err := os.Stat(p); err != nil || info.Size() > MaxFile+1<<20 {
+			t.Errorf("%v, %v", info, err)
+		}
+	}
+	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 2 {
+		t.Errorf("%d files", len(entries))
+	}
+	letters := append(read(t, path+".1"), read(t, path)...)
+	for i, l := range letters {
+		if len(l.Topic) != n-len(letters)+i {
+			t.Fatalf("letter %d of %d is number %d", i, len(letters), len(l.Topic))
+		}
+	}
+}
+
+func TestWhatWaitsForTheDiskIsBounded(t *testing.T) {
+	f := &File{wake: make(chan struct{}, 1)} // nobody writes
+	payload := make([]byte, 1<<20)
+	n := 0
+	for f.Add(Letter{Payload: payload}) {
+		if n++; n > 100 {
+			t.Fatal("it takes all")
+		}
+	}
+	if f.bytes > maxWaiting || n == 0 {
+		t.Errorf("%d letters, %d bytes", n, f.bytes)
+	}
+}
+
+func TestAFileThatCannotBeWrittenIsSaidOnce(t *testing.T) {
+	var log bytes.Buffer
+	f := Open(filepath.Join(os.DevNull, "d"), slog.New(slog.NewTextHandler(&log, nil)))
+	for range 3 {
+		f.Add(Letter{Topic: "a/b"})
+		for waiting := true; waiting; {
+			f.mu.Lock()
+			waiting = f.bytes > 0
+			f.mu.Unlock()
+		}
+	}
+	f.Close()
+	if n := strings.Count(log.String(), "cannot be kept, and are lost"); n != 1 || !strings.Contains(log.String(), "topic=a/b") {
+		t.Errorf("%d lines: %s", n, log.String())
+	}
+}
