@@ -74,6 +74,7 @@ type Bridge struct {
 	reloads       atomic.Pointer[ReloadStatus]
 	heartbeat     atomic.Int64  // when watch and the send path were last seen at work, in nanoseconds since started
 	lookRequested chan struct{} // asks for a look at the interfaces
+	unlisted      atomic.Bool   // they could not be listed at the last look
 	linkChanges   linkChanges   // of the interfaces since the last look
 
 	// Of watch.

@@ -108,7 +108,7 @@ func (b *Bridge) alive(now time.Time) bool {
 }
 
 func (b *Bridge) nextLook() time.Duration {
-	if b.send.Pending() || b.receive.Pending() {
+	if b.unlisted.Load() || b.send.Pending() || b.receive.Pending() {
 		return lookPending
 	}
 	return lookSettled
@@ -122,16 +122,20 @@ type linkChanges struct {
 
 // onLinkChange takes a change in, and asks for a look.
 func (b *Bridge) onLinkChange(c multicast.Change) {
-	b.linkChanges.mu.Lock()
-	b.linkChanges.changes.Deleted = append(b.linkChanges.changes.Deleted, c.Deleted...)
-	b.linkChanges.changes.Returned = append(b.linkChanges.changes.Returned, c.Returned...)
-	b.linkChanges.changes.Overflow = b.linkChanges.changes.Overflow || c.Overflow
-	b.linkChanges.mu.Unlock()
+	b.linkChanges.add(c)
 	if c.Routes || c.Overflow {
 		b.routesChanged.Store(true)
 	}
 	b.routesDue.Store(true)
 	b.requestLook()
+}
+
+func (n *linkChanges) add(c multicast.Change) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.changes.Deleted = append(n.changes.Deleted, c.Deleted...)
+	n.changes.Returned = append(n.changes.Returned, c.Returned...)
+	n.changes.Overflow = n.changes.Overflow || c.Overflow
 }
 
 // take hands the changes over.
@@ -150,11 +154,14 @@ func (b *Bridge) refresh(ctx context.Context) {
 	defer b.lookMu.Unlock()
 	changes := b.linkChanges.take() // before the look, so that none is missed
 	interfaces, err := b.options.network.interfaces()
-	if err != nil {
-		b.log.Error("cannot list the interfaces; everything stays as it is", "err", err)
-		b.onLinkChange(changes)
+	if err != nil { // for want of file descriptors or memory, which may last
+		if !b.unlisted.Swap(true) {
+			b.log.Error("cannot list the interfaces; everything stays as it is, until that is tried again with success", "err", err)
+		}
+		b.linkChanges.add(changes)
 		return
 	}
+	b.unlisted.Store(false)
 	if names := multicast.KernelNames(interfaces); b.names.Load() == nil || !maps.Equal(*b.names.Load(), names) {
 		b.names.Store(&names)
 	}

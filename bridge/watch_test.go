@@ -1,0 +1,47 @@
+package bridge
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"topicast/bridge/account"
+	"topicast/bridge/multicast"
+	"topicast/internal/lab/fake"
+	"topicast/mapping"
+)
+
+// Where the interfaces cannot be listed, for want of file descriptors, that is tried once a
+// second and said once; what has changed meanwhile counts at the first look that succeeds.
+func TestInterfacesThatCannotBeListedAreAskedForOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		var log bytes.Buffer
+		b := newTestBridgeOf(t, n, Options{QueueSize: fake.Plenty, Logger: slog.New(slog.NewTextHandler(&log, nil))},
+			[]mapping.SendRule{fake.SendRule(t, "r", "a", "239.1.1.1:5000")}, nil)
+		asked, broken := 0, true
+		list := b.options.network.interfaces
+		b.options.network.interfaces = func() ([]multicast.Interface, error) {
+			if asked++; broken {
+				return nil, errors.New("too many open files")
+			}
+			return list()
+		}
+		go b.followInterfaces(t.Context())
+		n.Set()
+		b.onLinkChange(multicast.Change{Deleted: []int{fake.Iso0.Index}})
+		time.Sleep(10 * time.Second)
+		if asked > 12 || strings.Count(log.String(), "cannot list the interfaces") != 1 {
+			t.Errorf("asked %d times in 10 s:\n%s", asked, &log)
+		}
+		broken = false
+		time.Sleep(2 * time.Second)
+		if r := b.Status().Rules[0]; r.State != account.StatePending {
+			t.Errorf("what has changed is not known: %+v", r)
+		}
+	})
+}
