@@ -29,19 +29,15 @@ type binding struct {
 	lookNow func()                  // asks for a refresh now
 	own     *loopguard.OwnAddresses // learns which address and port we send from
 	blocked string                  // why it is never opened (diversion.go); "": it is
-	// refused is b.refuse, and failed is b.countFailure, made once: a method value made
-	// per call would be an allocation per call.
-	refused, failed func(i int, err error)
+	failed  func(i int, err error)  // countFailure, made once: a method value made per call would be an allocation per call
 
 	ifIndex atomic.Int32 // index of the interface, the last one while pending
 	pending atomic.Bool  // what state says, without the lock: the watch waits for none
 
 	needsRedelivery atomic.Bool // there was no room for a message, which the broker is to repeat
 
-	// Guarded by the path's mu: what is gathered of a batch.
-	flows []*flow
-	out   []multicast.Datagram
-	meta  []datagram
+	// Guarded by the path's mu: the flows that have something gathered.
+	firstFlow, lastFlow *flow
 
 	mu      sync.Mutex      // guards the rest
 	ctx     context.Context // ends run; set before it is refreshed
@@ -96,7 +92,7 @@ func newBinding(want multicast.Binding, p *Path) *binding {
 		spilling: true,
 	}
 	b.setState(account.StatePending, "not opened yet")
-	b.refused, b.failed = b.refuse, b.countFailure
+	b.failed = b.countFailure
 	return b
 }
 
@@ -260,12 +256,6 @@ func (b *binding) shut() {
 		b.socket, b.source, b.probe = nil, multicast.Source{}, multicast.Probe{}
 		b.path.settled.Notify()
 	}
-}
-
-// refuse is called by Send for a datagram that can never leave.
-func (b *binding) refuse(i int, err error) {
-	b.meta[i].dropped = true
-	b.meta[i].target.drop(reasonOf(err), err)
 }
 
 // reopenPause is how long a socket that cannot send is left closed.

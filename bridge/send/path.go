@@ -4,7 +4,6 @@ import (
 	"context"
 	"iter"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,8 +23,8 @@ import (
 //	session ──batch──▶ 1 handle
 //	                     2 route    the topic's targets, one a rule: remembered, or asked of the table
 //	                     3 gather   retained policy, loop guard, payload, size; the datagram joins its flow
-//	                   4 flush    a binding's datagrams, flow after flow, in one call to the kernel;
-//	                     │  │       then: was there a carrier to carry them? (transmit.go)
+//	                   4 flush    each binding's datagrams, flow after flow, in one call to the
+//	                     │  │       kernel; then: was there a carrier to carry them? (transmit.go)
 //	                     │  └─ what the kernel cannot take now has to wait (wait.go)
 //	                   5 the session acknowledges every message of which nothing waits
 //
@@ -43,6 +42,7 @@ type Path struct {
 	open     func(multicast.Source) (Sender, error)
 	lookNow  func() // asks for a look at the interfaces
 	settled  *account.Signal
+	refused  func(i int, err error) // refuse, made once: a method value made per call would be an allocation per call
 
 	// Read and written by anybody.
 	noRule          atomic.Uint64 // messages that matched no rule
@@ -63,87 +63,19 @@ type Path struct {
 	logsEach     bool       // log.level is debug: each datagram is logged; a reload may change it
 	table        *mapping.Table
 	rules        []*Rule
-	batches      uint64    // how many there were, this one included
+	flushes      uint64    // counts them, and the batches
 	began        time.Time // of this batch
 	at           int64     // the same, as a moment
 	routes       map[string]*route
 	flows        map[flowKey]*flow
 	targets      []mapping.Target      // scratch of route
-	decoded      []byte                // decoded payloads of the current batch
-	dirty        []*binding            // bindings with gathered datagrams
 	pendingAcks  map[int32]*pendingAck // messages of the current batch with a datagram in a queue
-	staleEntries []*lastsent.Entry     // what is no longer so in lastSent's file, once the current batch leaves
-}
-
-// maxRoutes bounds the topics remembered: beyond it all are forgotten, and the next
-// message of each topic asks the table again.
-const maxRoutes = 1 << 17
-
-// route is what is known of one topic.
-type route struct {
-	topic   string
-	targets []routeTarget
-}
-
-// routeTarget is one rule's part in a route.
-type routeTarget struct {
-	rule  *Rule
-	route *route
-	flow  *flow // nil where the template yields no group
-	err   error // why there is no group
-	// For "retained: once". Only what the kernel took counts as sent: what waits
-	// may yet be lost with this process, and then its repetition must not have
-	// been acknowledged.
-	sent     *lastsent.Entry // nil: the rule does not ask, or there is no group
-	prepared uint64          // print of the last payload prepared, in
-	batch    uint64          // this batch
-	// For "on_down: latest", under the binding's mu.
-	place uint64 // number, from 1, of its last datagram in the binding's queue
-}
-
-// drop counts what was to be sent as lost.
-func (t *routeTarget) drop(why account.Reason, err error) { t.rule.drop(why, t.route.topic, err) }
-
-// took notes what the kernel took.
-func (t *routeTarget) took(print uint64) {
-	if t.sent != nil {
-		t.rule.binding.path.lastSent.Sent(t.sent, print)
-	}
-}
-
-// delayed notes that a datagram of the target has to wait. Callers hold the path's mu.
-func (t *routeTarget) delayed() {
-	if t.sent == nil {
-		return
-	}
-	if t.rule.waitsFunc == nil {
-		t.rule.waitsFunc = t.rule.waits
-	}
-	t.sent.Delay(&t.rule.waitsFunc)
-}
-
-// knows reports whether a payload is that which was sent last, or lies ready in this
-// batch.
-func (t *routeTarget) knows(print, batch uint64) bool {
-	switch {
-	case t.sent == nil || print == 0:
-		return false
-	case t.batch == batch:
-		return t.prepared == print
-	}
-	return t.sent.Was(print)
-}
-
-// flow is what goes to one group through one binding: its datagrams keep their order.
-type flow struct {
-	group   netip.AddrPort
-	binding *binding
-	batch   []datagram
-}
-
-type flowKey struct {
-	group   netip.AddrPort
-	binding *binding
+	gathered     []datagram            // not flushed yet
+	dirty        []*binding            // bindings that these leave through
+	decoded      []byte                // decoded payloads of these
+	staleEntries []*lastsent.Entry     // what is no longer so in lastSent's file, once these leave
+	out          []multicast.Datagram  // scratch of flush: what leaves through one binding,
+	meta         []datagram            // and what is known of each
 }
 
 // datagram is one that a message of the current batch asks for.
@@ -152,8 +84,16 @@ type datagram struct {
 	target  *routeTarget
 	print   uint64 // its fingerprint, where the rule asks for it
 	message int32  // index in the batch
+	next    int32  // number, from 1, in gathered of the next one of its flow; 0: there is none
 	dropped bool
 }
+
+// One message may go to thousands of groups, and there are thousands of messages in a batch:
+// what was gathered is flushed when it is as much, and what follows is gathered anew.
+const (
+	maxGathered = 8192    // datagrams
+	maxDecoded  = 1 << 20 // bytes of decoded payloads
+)
 
 // Options say what the send side works with.
 type Options struct {
@@ -180,6 +120,7 @@ func New(o Options) *Path {
 	if o.Spool != nil {
 		p.spill = spill.New(spill.Options{Spool: o.Spool, Log: o.Log, MaxAge: o.MaxAge, Kinds: []string{spill.Sent}, Losses: p.removed.Losses})
 	}
+	p.refused = p.refuse
 	p.working.Store(new(Generation))
 	return p
 }
@@ -211,20 +152,19 @@ func (p *Path) Handle(batch []session.Message) {
 	began := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.batches++
+	p.flushes++ // what was restored from the disk since is of another
 	p.began, p.at = began, account.MomentOf(began)
 	p.logsEach = p.log.Enabled(context.Background(), slog.LevelDebug)
 	for i := range batch {
 		r := p.route(batch[i].Topic)
 		for j := range r.targets {
 			p.gather(&batch[i], int32(i), &r.targets[j])
+			if len(p.gathered) >= maxGathered || len(p.decoded) >= maxDecoded {
+				p.flush(batch)
+			}
 		}
 	}
-	p.forgetStale()
-	for _, b := range p.dirty {
-		p.flush(b, batch, began)
-	}
-	p.dirty, p.decoded = p.dirty[:0], p.decoded[:0]
+	p.flush(batch)
 	for i, a := range p.pendingAcks {
 		// The batch itself was counted as one reason to wait, so that a queue
 		// that empties meanwhile cannot release a message still being flushed.
@@ -244,43 +184,6 @@ func (p *Path) route(topic []byte) *route {
 	return r
 }
 
-// lookup finds what is known of a topic. Callers hold mu.
-func (p *Path) lookup(topic []byte) *route {
-	if r := p.routes[string(topic)]; r != nil { // no allocation: the compiler looks the bytes up in place
-		return r
-	}
-	if len(p.routes) >= maxRoutes {
-		clear(p.routes)
-		clear(p.flows)
-	}
-	r := &route{topic: string(topic)}
-	p.targets = p.table.Lookup(r.topic, p.targets[:0])
-	r.targets = make([]routeTarget, len(p.targets))
-	for i, found := range p.targets {
-		rule := p.rules[found.Rule]
-		t := &r.targets[i]
-		t.rule, t.route, t.err = rule, r, found.Err
-		if found.Err == nil {
-			t.flow = p.flow(found.Group, rule.bindingFor(found.Group))
-			if rule.Retained == mapping.RetainedOnce {
-				t.sent = p.lastSent.Entry(rule.sentKey(r.topic, found.Group))
-			}
-		}
-	}
-	p.routes[r.topic] = r
-	return r
-}
-
-func (p *Path) flow(group netip.AddrPort, b *binding) *flow {
-	k := flowKey{group, b}
-	f := p.flows[k]
-	if f == nil {
-		f = &flow{group: group, binding: b}
-		p.flows[k] = f
-	}
-	return f
-}
-
 // gather decides whether a message goes to a target, and prepares its datagram.
 func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 	rule := t.rule
@@ -291,7 +194,7 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 		print = lastsent.Print(payload)
 	}
 	switch {
-	case m.Retain && (rule.Retained == mapping.RetainedNever || t.knows(print, p.batches)):
+	case m.Retain && (rule.Retained == mapping.RetainedNever || t.knows(print, p.flushes)):
 		t.drop(account.DropRetained, nil)
 		return
 	case t.flow == nil:
@@ -324,22 +227,33 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 		}
 	}
 	p.prepare(t, print)
-	f := t.flow
 	if rule.guard != nil {
-		f.remember(rule.guard, payload, p.began)
+		t.flow.remember(rule.guard, payload, p.began)
 	}
-	if len(f.batch) == 0 {
-		if len(f.binding.flows) == 0 {
-			p.dirty = append(p.dirty, f.binding)
-		}
-		f.binding.flows = append(f.binding.flows, f)
+	p.gathered = append(p.gathered, datagram{payload: payload, target: t, print: print, message: i})
+	p.join(t.flow, int32(len(p.gathered)))
+}
+
+// join puts the last one gathered, which has that number, behind those of its flow.
+func (p *Path) join(f *flow, number int32) {
+	if f.first != 0 {
+		p.gathered[f.last-1].next, f.last = number, number
+		return
 	}
-	f.batch = append(f.batch, datagram{payload: payload, target: t, print: print, message: i})
+	f.first, f.last, f.next = number, number, nil
+	b := f.binding
+	if b.firstFlow == nil {
+		p.dirty = append(p.dirty, b)
+		b.firstFlow = f
+	} else {
+		b.lastFlow.next = f
+	}
+	b.lastFlow = f
 }
 
 // prepare notes that a payload goes to a target.
 func (p *Path) prepare(t *routeTarget, print uint64) {
-	t.prepared, t.batch = print, p.batches
+	t.prepared, t.flush = print, p.flushes
 	if t.sent != nil && p.lastSent.Lay(t.sent, print) {
 		p.staleEntries = append(p.staleEntries, t.sent)
 	}
@@ -362,38 +276,45 @@ func (p *Path) leaveOut(t *routeTarget, print uint64) {
 	t.took(print)
 }
 
-// made reports whether a message is one that a receive rule has made of a datagram of
-// this very flow's group, and that the broker hands back to us.
-func (f *flow) made(guard *loopguard.DedupCache, m *session.Message, now time.Time) bool {
-	return guard.TakeBack(loopguard.PublishedDigest(f.binding.ifIndex.Load(), f.group, m.Topic, m.Payload), now)
+// flush sends what was gathered, one binding after the other.
+func (p *Path) flush(batch []session.Message) {
+	p.forgetStale()
+	for _, b := range p.dirty {
+		p.arrange(b)
+		p.send(b, batch)
+		clear(p.meta) // keeps no message alive
+		clear(p.out)
+		p.meta, p.out = p.meta[:0], p.out[:0]
+	}
+	clear(p.gathered)
+	p.gathered, p.dirty, p.decoded = p.gathered[:0], p.dirty[:0], p.decoded[:0]
+	p.flushes++
 }
 
-// remember has the receive direction know a datagram that another bridge sends
-// too, because the broker gave it the same message.
-func (f *flow) remember(guard *loopguard.DedupCache, payload []byte, now time.Time) {
-	guard.Add(loopguard.SentDigest(f.binding.ifIndex.Load(), f.group, payload), now)
+// arrange puts what was gathered for a binding into out and meta, flow after flow, so that
+// equal datagrams to one group follow each other.
+func (p *Path) arrange(b *binding) {
+	for f := b.firstFlow; f != nil; f = f.next {
+		for n := f.first; n != 0; {
+			d := &p.gathered[n-1]
+			p.out = append(p.out, multicast.Datagram{Group: f.group, Payload: d.payload})
+			p.meta = append(p.meta, *d)
+			n = d.next
+		}
+		f.first, f.last = 0, 0
+	}
+	b.firstFlow, b.lastFlow = nil, nil
 }
 
-// flush sends what was gathered for a binding, flow after flow, so that equal
-// datagrams to one group follow each other, and queues what cannot leave now.
-func (p *Path) flush(b *binding, batch []session.Message, began time.Time) {
+// send sends what leaves through a binding, and queues what cannot leave now.
+func (p *Path) send(b *binding, batch []session.Message) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, f := range b.flows {
-		for i := range f.batch {
-			b.out = append(b.out, multicast.Datagram{Group: f.group, Payload: f.batch[i].payload})
-		}
-		b.meta = append(b.meta, f.batch...)
-		clear(f.batch)
-		f.batch = f.batch[:0]
-	}
-	b.flows = b.flows[:0]
-
 	n := 0
 	if b.socket != nil && b.queue.empty() && len(b.spooledRules) == 0 && !b.needsRedelivery.Load() {
 		var err error
-		n, err = b.transmit(b.out, acknowledged(b.meta, batch), nil, b.refused)
-		p.latency.Observe(time.Since(began), uint64(countTaken(b.meta[:n], p.at)))
+		n, err = b.transmit(p.out, acknowledged(p.meta, batch), nil, p.refused)
+		p.latency.Observe(time.Since(p.began), uint64(countTaken(p.meta[:n], p.at)))
 		if p.logsEach {
 			p.logSent(b, n)
 		}
@@ -401,18 +322,21 @@ func (p *Path) flush(b *binding, batch []session.Message, began time.Time) {
 			b.stalled(err)
 		}
 	}
-	for i := range b.meta[n:] {
-		d := &b.meta[n+i]
+	for i := range p.meta[n:] {
+		d := &p.meta[n+i]
 		if d.dropped {
 			continue // counted, though what was beside it is to be sent again
 		}
 		m := &batch[d.message]
-		b.enqueue(b.out[n+i].Group, d, m, began, p.ackOf(d.message, m))
+		b.enqueue(p.out[n+i].Group, d, m, p.began, p.ackOf(d.message, m))
 	}
 	b.wake()
-	clear(b.meta) // keeps no message alive
-	clear(b.out)
-	b.meta, b.out = b.meta[:0], b.out[:0]
+}
+
+// refuse is called by Send for a datagram that can never leave.
+func (p *Path) refuse(i int, err error) {
+	p.meta[i].dropped = true
+	p.meta[i].target.drop(reasonOf(err), err)
 }
 
 // acknowledged reports whether any of the datagrams is of a message that is.
@@ -427,9 +351,9 @@ func acknowledged(ds []datagram, batch []session.Message) bool {
 
 // logSent logs each of the first n datagrams of a binding, for log.level debug.
 func (p *Path) logSent(b *binding, n int) {
-	for i := range b.meta[:n] {
-		if d := &b.meta[i]; !d.dropped {
-			p.log.Debug("sent", "rule", d.target.rule.Name, "topic", d.target.route.topic, "group", b.out[i].Group,
+	for i := range p.meta[:n] {
+		if d := &p.meta[i]; !d.dropped {
+			p.log.Debug("sent", "rule", d.target.rule.Name, "topic", d.target.route.topic, "group", p.out[i].Group,
 				"source", b.socket.LocalAddr(), "interface", b.source.Interface, "bytes", len(d.payload))
 		}
 	}
