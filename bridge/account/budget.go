@@ -11,10 +11,10 @@ import (
 // away takes the room of an interface, or of a rule, that is well.
 type MemBudget struct {
 	max      int64
-	received atomic.Int64 // bytes of what came from the network
+	received atomic.Int64 // of what came from the network the bytes, shifted by countBits, and how many messages: one operation counts both
 	sent     atomic.Int64 // bytes of what waits in the bindings
 	shared   atomic.Int64 // of these, what is beyond the part that is kept for each
-	messages atomic.Int64
+	messages atomic.Int64 // of what waits in the bindings
 	parts    atomic.Pointer[parts]
 
 	borrowing sync.Mutex // held while a rule takes or gives back what is beyond its part
@@ -56,13 +56,17 @@ const Overhead = 128
 func (b *MemBudget) Size() int64 { return b.max }
 
 // OfReceived is how many bytes wait that came from the network.
-func (b *MemBudget) OfReceived() int64 { return b.received.Load() }
+func (b *MemBudget) OfReceived() int64 { return b.received.Load() >> countBits }
+
+// countBits are enough for as many messages as wait in 2 GiB. Where there are more they count as
+// bytes, 32 at the most.
+const countBits = 24
 
 // Count is how many messages wait.
-func (b *MemBudget) Count() int64 { return b.messages.Load() }
+func (b *MemBudget) Count() int64 { return b.messages.Load() + b.received.Load()&(1<<countBits-1) }
 
 // Bytes is all that waits.
-func (b *MemBudget) Bytes() int64 { return b.received.Load() + b.sent.Load() }
+func (b *MemBudget) Bytes() int64 { return b.OfReceived() + b.sent.Load() }
 
 // Kept is how many bytes are kept for each receive rule, and for each binding.
 func (b *MemBudget) Kept() (rule, binding int64) {

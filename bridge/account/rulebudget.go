@@ -29,8 +29,7 @@ func (r *RuleBudget) Acquire(payload int) bool {
 	if !r.move(n) {
 		return false
 	}
-	r.of.received.Add(n)
-	r.of.messages.Add(1)
+	r.of.received.Add(n<<countBits + 1)
 	return true
 }
 
@@ -38,8 +37,7 @@ func (r *RuleBudget) Acquire(payload int) bool {
 func (r *RuleBudget) Release(n, payload int) {
 	bytes := int64(payload + n*Overhead)
 	r.move(-bytes)
-	r.of.received.Add(-bytes)
-	r.of.messages.Add(-int64(n))
+	r.of.received.Add(-(bytes<<countBits + int64(n)))
 }
 
 // move changes what the rule has; more only if there is room for it.
