@@ -23,6 +23,12 @@ func (b *MemBudget) ForRule() *RuleBudget {
 // Used is how many bytes wait for the rule.
 func (r *RuleBudget) Used() int64 { return int64(r.state.Load()) >> numberBits }
 
+// Left is how many bytes more the rule may have, as far as it is known.
+func (r *RuleBudget) Left() int64 {
+	p := r.of.parts.Load()
+	return max(p.rule-r.Used(), 0) + max(p.common-r.of.shared.Load(), 0)
+}
+
 // Acquire takes room for a message.
 func (r *RuleBudget) Acquire(payload int) bool {
 	n := int64(payload + Overhead)

@@ -308,7 +308,7 @@ func (t *ruleTopic) encode(payload []byte, a *arrival, b *batch) {
 	if r.spool != nil && r.spool.offer(t, payload, a, b) {
 		return
 	}
-	if r.QoS > 0 && !r.budget.Acquire(len(payload)) {
+	if r.QoS > 0 && !r.acquire(len(payload), a.source) {
 		r.failures.Add(1)
 		r.dropFull(a)
 		return

@@ -23,6 +23,7 @@ type Rule struct {
 	path        *Path
 	memberships []*membership
 	breaker     loopguard.Breaker
+	crowd       crowd
 	delay       *delayQueue         // nil: the rule is on no cycle
 	spool       *publishSpool       // nil: there is no spool, or the rule publishes with QoS 0
 	budget      *account.RuleBudget // of what waits in memory, for the broker or for its time

@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"topicast/bridge/account"
+	"topicast/bridge/session"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
 )
@@ -34,6 +36,78 @@ func TestAChattyGroupTakesNoOtherRulesRoom(t *testing.T) {
 		}
 		if s[0].WaitingBytes < 7*s[1].WaitingBytes || s[1].WaitingBytes == 0 {
 			t.Errorf("%d and %d bytes are said to wait", s[0].WaitingBytes, s[1].WaitingBytes)
+		}
+	})
+}
+
+// Nor does one sender take all that a rule may have, where it hears others.
+func TestANoisySenderLeavesRoomForTheOthersOfARule(t *testing.T) {
+	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t")}
+	receiving(t, rigOptions{QueueSize: 1 << 20}, nil, rules, func(b *rig, n *fake.Network) {
+		hear := func(source string, times int, payload string) {
+			for range times {
+				n.LastReceiver().Hear(source, payload)
+			}
+			synctest.Wait()
+		}
+		lost := func() uint64 { return b.Status().Receive[0].Drops["queue_full"] }
+		hear("172.17.0.8:1", 1, "reading")
+		hear(fake.Device, 20_000, "noise")
+		noise := lost()
+		if noise == 0 {
+			t.Error("the noisy sender finds room for all: this test is none")
+		}
+		if hear("172.17.0.8:1", 500, "reading"); lost() != noise {
+			t.Errorf("%d of 500 datagrams of another sender find no room", lost()-noise)
+		}
+		published := b.publisher().Acknowledge()
+		if hear(fake.Device, 5000, "noise"); lost() != noise {
+			t.Errorf("when the broker has taken %d messages, %d more find no room", published, lost()-noise)
+		}
+	})
+}
+
+// A sender that is the only one may have all.
+func TestASenderThatIsAloneHasAllTheRoom(t *testing.T) {
+	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t")}
+	receiving(t, rigOptions{QueueSize: 1 << 20}, nil, rules, func(b *rig, n *fake.Network) {
+		const room = (1 << 20) / (1 + account.Overhead)
+		for range room + 100 {
+			n.LastReceiver().Hear(fake.Device, "x")
+		}
+		synctest.Wait()
+		if got := len(b.publisher().Published()); got != room {
+			t.Errorf("%d messages find room, want %d", got, room)
+		}
+	})
+}
+
+// A rule of QoS 0 that a slow broker holds up holds up no other group.
+func TestARuleThatASlowBrokerHoldsUpHoldsUpNoOtherGroup(t *testing.T) {
+	rules := []mapping.ReceiveRule{
+		fake.ReceiveRule(t, "held", "239.1.1.1:5000", "held", func(r *mapping.ReceiveRule) { r.QoS = 0 }),
+		fake.ReceiveRule(t, "other", "239.1.1.2:5000", "other"),
+	}
+	receiving(t, rigOptions{}, nil, rules, func(b *rig, n *fake.Network) {
+		slow, release := new(fake.Publisher), make(chan struct{})
+		b.receive.PublishTo(publisherFunc(func(batch []session.Publication) {
+			if batch[0].QoS == 0 {
+				<-release
+			}
+			slow.PublishBatch(batch)
+		}))
+		n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "1")
+		for range 10 {
+			n.At("239.1.1.2:5000", "iso0").Hear(fake.Device, "2")
+		}
+		synctest.Wait()
+		if got := len(slow.Published()); got != 10 {
+			t.Errorf("%d of 10 messages of another rule are published meanwhile", got)
+		}
+		close(release)
+		synctest.Wait()
+		if got := len(slow.Published()); got != 11 {
+			t.Errorf("%d messages are published in the end", got)
 		}
 	})
 }

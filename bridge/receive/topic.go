@@ -10,7 +10,7 @@ type heldDatagram struct {
 
 // keep copies a datagram that has to wait. nil: there is no room, and it is counted.
 func (t *ruleTopic) keep(payload []byte, a *arrival) *heldDatagram {
-	if !t.rule.budget.Acquire(len(payload)) {
+	if !t.rule.acquire(len(payload), a.source) {
 		t.rule.dropFull(a)
 		return nil
 	}
