@@ -76,13 +76,16 @@ func newPublishSpool(p *Path) *publishSpool {
 	return &publishSpool{path: p, budget: p.budget.ForRule(), queue: p.spill.New(p.WakePump)}
 }
 
-// kept says what a rule is to package spill.
+// kept says what a rule is to package spill. It is asked for by who builds a generation alone.
 func (r *Rule) kept() spill.Rule {
-	is := []string{r.Topic.String(), r.Interface}
-	for _, g := range r.Groups {
-		is = append(is, g.String())
+	if r.is == 0 {
+		is := []string{r.Topic.String(), r.Interface}
+		for _, g := range r.Groups {
+			is = append(is, g.String())
+		}
+		r.is = spill.Identity(is...)
 	}
-	return spill.Rule{Name: r.Name, Is: spill.Identity(is...), MaxAge: r.path.maxAge, Losses: &r.Counters}
+	return spill.Rule{Name: r.Name, Is: r.is, MaxAge: r.path.maxAge, Losses: &r.Counters}
 }
 
 // findOnDisk has what is on disk published, which may not have been there.

@@ -25,6 +25,7 @@ type Rule struct {
 	breaker     loopguard.Breaker
 	crowd       crowd
 	delay       *delayQueue         // nil: the rule is on no cycle
+	is          uint64              // what it is to package spill; 0: nobody has asked
 	spool       *publishSpool       // nil: there is no spool, or the rule publishes with QoS 0
 	budget      *account.RuleBudget // of what waits in memory, for the broker or for its time
 

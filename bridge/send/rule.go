@@ -20,6 +20,7 @@ type Rule struct {
 	diverted  *diverted             // nil: all its groups leave through it
 	guard     *loopguard.DedupCache // of the loop guard, for a rule that can feed a receive rule; else nil
 	spool     *spoolQueue           // what of it is in the spool; nil: there is none
+	is        uint64                // what it is to package spill; 0: nobody has asked
 	stale     bool                  // another table is in force; under the path's mu
 	waitsFunc func() bool           // waits, once somebody has asked for it; under the path's mu
 }

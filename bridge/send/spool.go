@@ -24,11 +24,13 @@ type spoolQueue struct {
 	refusal refusal                 // of what is in front; likewise
 }
 
-// kept says what a rule is to package spill.
+// kept says what a rule is to package spill. It is asked for by who builds a generation alone.
 func (r *Rule) kept() spill.Rule {
+	if r.is == 0 {
+		r.is = spill.Identity(r.Filter.String(), r.Group.String(), r.Binding.Interface, r.Binding.Source.String())
+	}
 	return spill.Rule{
-		Name: r.Name, Is: spill.Identity(r.Filter.String(), r.Group.String(), r.Binding.Interface, r.Binding.Source.String()),
-		MaxAge: r.MaxAge, Latest: r.OnDown == mapping.OnDownLatest, Losses: &r.Counters,
+		Name: r.Name, Is: r.is, MaxAge: r.MaxAge, Latest: r.OnDown == mapping.OnDownLatest, Losses: &r.Counters,
 	}
 }
 
