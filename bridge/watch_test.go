@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,10 +24,11 @@ func TestInterfacesThatCannotBeListedAreAskedForOnceASecond(t *testing.T) {
 		var log bytes.Buffer
 		b := newTestBridgeOf(t, n, Options{QueueSize: fake.Plenty, Logger: slog.New(slog.NewTextHandler(&log, nil))},
 			[]mapping.SendRule{fake.SendRule(t, "r", "a", "239.1.1.1:5000")}, nil)
-		asked, broken := 0, true
+		var asked atomic.Int32
+		var mended atomic.Bool
 		list := b.options.network.interfaces
 		b.options.network.interfaces = func() ([]multicast.Interface, error) {
-			if asked++; broken {
+			if asked.Add(1); !mended.Load() {
 				return nil, errors.New("too many open files")
 			}
 			return list()
@@ -35,11 +37,13 @@ func TestInterfacesThatCannotBeListedAreAskedForOnceASecond(t *testing.T) {
 		n.Set()
 		b.onLinkChange(multicast.Change{Deleted: []int{fake.Iso0.Index}})
 		time.Sleep(10 * time.Second)
-		if asked > 12 || strings.Count(log.String(), "cannot list the interfaces") != 1 {
-			t.Errorf("asked %d times in 10 s:\n%s", asked, &log)
+		synctest.Wait()
+		if n := asked.Load(); n > 12 || strings.Count(log.String(), "cannot list the interfaces") != 1 {
+			t.Errorf("asked %d times in 10 s:\n%s", n, &log)
 		}
-		broken = false
+		mended.Store(true)
 		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		if r := b.Status().Rules[0]; r.State != account.StatePending {
 			t.Errorf("what has changed is not known: %+v", r)
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -13,8 +12,8 @@ import (
 )
 
 // limitedLog is a log as topicast run has it, and what was logged.
-func limitedLog() (*slog.Logger, *bytes.Buffer) {
-	var out bytes.Buffer
+func limitedLog() (*slog.Logger, *recorder) {
+	var out recorder
 	return newLogger(&out, configs.Log{Level: slog.LevelDebug, Format: configs.FormatText}, new(slog.LevelVar)), &out
 }
 
