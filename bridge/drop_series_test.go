@@ -108,11 +108,11 @@ func TestTheSeriesOfARuleAreThereFromItsStart(t *testing.T) {
 		{"send", "latest", always + "queue_full 0, refused 0, removed 0, spool_failed 0, spool_full 0, stopped 0; superseded 0"},
 		{"send", "cycle", always + "pending 0, queue_full 0, refused 0, removed 0, spool_failed 0, spool_full 0, stopped 0; loop 0, retained 0"},
 		{"receive", "qos 0", "breaker 0, offline 0, receive_buffer 0, stopped 0; own 0"},
-		{"receive", "qos 1", "bad_topic 0, breaker 0, expired 0, offline 0, queue_full 0, receive_buffer 0, spool_failed 0, spool_full 0, stopped 0; own 0, source 0"},
+		{"receive", "qos 1", "bad_topic 0, breaker 0, broker_refused 0, expired 0, offline 0, queue_full 0, receive_buffer 0, spool_failed 0, spool_full 0, stopped 0; own 0, source 0"},
 		{"receive", "paced", "breaker 0, offline 0, queue_full 0, receive_buffer 0, stopped 0; empty 0, own 0, superseded 0, unchanged 0"},
-		{"receive", "back", "breaker 0, expired 0, offline 0, queue_full 0, receive_buffer 0, spool_failed 0, spool_full 0, stopped 0; loop 0, own 0"},
+		{"receive", "back", "breaker 0, broker_refused 0, expired 0, offline 0, queue_full 0, receive_buffer 0, spool_failed 0, spool_full 0, stopped 0; loop 0, own 0"},
 		{"send", "", "expired 0, no_rule 0, removed 0, spool_failed 0, spool_full 0, stopped 0; "},
-		{"receive", "", "expired 0, offline 0, spool_failed 0, spool_full 0, stopped 0; "},
+		{"receive", "", "broker_refused 0, expired 0, offline 0, spool_failed 0, spool_full 0, stopped 0; "},
 	} {
 		if got := sortedDrops(b.seriesOf(t, c.direction, c.rule)); got != sortedDrops(c.want) {
 			t.Errorf("%s %q:\n%s, want\n%s", c.direction, c.rule, got, sortedDrops(c.want))

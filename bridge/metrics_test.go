@@ -249,7 +249,7 @@ func TestTheRulesMetricsAreInTheFormatOfPrometheus(t *testing.T) {
 		t.Error(problems, err)
 	}
 	want := map[string]int{"topicast_messages_received_total": 2, "topicast_datagrams_sent_total": 2, "topicast_sent_bytes_total": 2,
-		"topicast_drops_total": 28, "topicast_filtered_total": 2, "topicast_rule_last_message_timestamp_seconds": 2, "topicast_unclaimed_datagrams_total": 2,
+		"topicast_drops_total": 29, "topicast_filtered_total": 2, "topicast_rule_last_message_timestamp_seconds": 2, "topicast_unclaimed_datagrams_total": 2,
 		"topicast_rule_state": 6, "topicast_rule_source_verified": 2}
 	if diff := cmp.Diff(want, families); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -286,7 +286,7 @@ func TestMetricsOfManyRulesAreWrittenPageByPage(t *testing.T) {
 	for _, line := range strings.Split(strings.TrimSuffix(strings.Join(whole.written, ""), "\n"), "\n") {
 		lines[line]++
 	}
-	const headings, ofNoRule, reasons = 2 * 9, 11, 9 // retained and 8 drops
+	const headings, ofNoRule, reasons = 2 * 9, 12, 9 // retained and 8 drops
 	if want := headings + ofNoRule + 500*(3+1+1+3+1+reasons); len(lines) != want || len(whole.written) < 3 {
 		t.Errorf("%d different lines on %d pages, want %d", len(lines), len(whole.written), want)
 	}
