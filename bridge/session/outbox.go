@@ -255,13 +255,15 @@ func (o *outbox) acknowledge(answers []pubAck, release func(id uint16) error) (o
 	return opened, stray, err
 }
 
-// answered enters an answer to a message. It is false if that does not fit its state.
+// answered enters an answer to a message. It is false if that does not fit its state. A
+// broker that knows no QoS 2 may take such a message for one of QoS 1, and answer PUBACK
+// (RabbitMQ 3.10): it has it.
 func (f *flow) answered(n uint64, kind byte) bool {
 	switch p := f.at(n); {
 	case kind == typePubrec && p.qos == 2 && p.state == unanswered:
 		p.state = released
 		f.provenWindow = max(f.provenWindow, uint64(p.awaiting))
-	case kind == typePuback && p.qos == 1 && p.state == unanswered, kind == typePubcomp && p.state == released:
+	case kind == typePuback && p.state == unanswered, kind == typePubcomp && p.state == released:
 		p.state, p.frame = delivered, nil
 	default:
 		return false

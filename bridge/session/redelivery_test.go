@@ -26,6 +26,8 @@ func TestAfterAReconnectEachPublicationGoesOnWhereItWas(t *testing.T) {
 		{"QoS 1, no PUBACK, no session", 1, nil, false, []string{"t=x 1 dup"}, typePuback},
 		{"QoS 1, PUBACK", 1, []byte{typePuback}, true, nil, 0},
 		{"QoS 1, PUBACK twice", 1, []byte{typePuback, typePuback}, true, nil, 0},
+		{"QoS 2, PUBACK", 2, []byte{typePuback}, true, nil, 0},
+		{"QoS 2, PUBREC and PUBACK", 2, []byte{typePubrec, typePuback}, true, []string{"Pubrel"}, typePubcomp},
 		{"QoS 2, no PUBREC", 2, nil, true, []string{"t=x 2 dup"}, typePubrec},
 		{"QoS 2, no PUBREC, no session", 2, nil, false, []string{"t=x 2 dup"}, typePubrec},
 		{"QoS 2, PUBREC", 2, []byte{typePubrec}, true, []string{"Pubrel"}, typePubcomp},
