@@ -31,7 +31,7 @@ func TestABrowserIsServedUnderOurNamesAlone(t *testing.T) {
 		return w.Code, string(body)
 	}
 	for _, path := range []string{"/", "/status", "/metrics", "/healthz"} {
-		for _, host := range []string{"127.0.0.1:9479", "[::1]:9479", "192.0.2.7", "localhost:9479", "topicast:9479", own, strings.ToUpper(own) + ":80",
+		for _, host := range []string{"127.0.0.1:9479", "[::1]:9479", "[fe80::1%25eth0]:9479", "[fe80::1]", "192.0.2.7", "localhost:9479", "topicast:9479", own, strings.ToUpper(own) + ":80",
 			"gateway.local", "gateway.lan:9479", "gw.home.arpa", "topicast.monitoring.svc", "topicast.monitoring.svc.cluster.local.", "Topicast.Example.com", "topicast.example.com.:443", ""} {
 			if code, body := ask(path, host, "Accept-Language", "de"); code != http.StatusOK {
 				t.Errorf("%s of %s: %d %s", path, host, code, body)
