@@ -101,7 +101,7 @@ func (w *world) stream(source string, n int, length time.Duration, payload func(
 
 func same(text string) func(int) string { return func(int) string { return text } }
 
-func around(t *testing.T, o rigOptions, topic string, script func(w *world)) {
+func around(t *testing.T, o rigOptions, topic string, script func(w *world), change ...func(*mapping.ReceiveRule)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
@@ -109,7 +109,7 @@ func around(t *testing.T, o rigOptions, topic string, script func(w *world)) {
 			o.QueueSize = 64 << 20
 		}
 		o.Loops.Breaker = 100
-		b := newRig(t, n, o, nil, []mapping.ReceiveRule{fake.ReceiveRule(t, "in", "239.1.1.1:5000", topic)})
+		b := newRig(t, n, o, nil, []mapping.ReceiveRule{fake.ReceiveRule(t, "in", "239.1.1.1:5000", topic, change...)})
 		w := &world{T: t, bridge: b, to: n.LastReceiver(), published: make(map[string]int)}
 		b.receive.PublishTo(w)
 		script(w)
@@ -293,10 +293,12 @@ func TestALoopThroughOtherProgramsEnds(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		programs map[string]time.Duration
+		change   []func(*mapping.ReceiveRule)
 	}{
-		{"one program", map[string]time.Duration{"172.17.0.7:5": 2 * time.Millisecond}},
-		{"a program behind a slow broker", map[string]time.Duration{"172.17.0.7:5": 8 * time.Millisecond}},
-		{"two programs, each message doubled", map[string]time.Duration{"172.17.0.7:5": 300 * time.Millisecond, "172.17.0.8:5": 301 * time.Millisecond}},
+		{"one program", map[string]time.Duration{"172.17.0.7:5": 2 * time.Millisecond}, nil},
+		{"a program behind a slow broker", map[string]time.Duration{"172.17.0.7:5": 8 * time.Millisecond}, nil},
+		{"two programs, each message doubled", map[string]time.Duration{"172.17.0.7:5": 300 * time.Millisecond, "172.17.0.8:5": 301 * time.Millisecond}, nil},
+		{"two programs, each known as a sender", map[string]time.Duration{"172.17.0.7:5": 300 * time.Millisecond, "172.17.0.8:5": 301 * time.Millisecond}, ofNamedSources},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			around(t, rigOptions{}, "t", func(w *world) {
@@ -315,7 +317,7 @@ func TestALoopThroughOtherProgramsEnds(t *testing.T) {
 				if n := strings.Count(log.String(), "comes back through other programs"); n != 1 {
 					t.Errorf("%d lines tell of it:\n%s", n, log.String())
 				}
-			})
+			}, c.change...)
 		})
 	}
 }
@@ -323,6 +325,16 @@ func TestALoopThroughOtherProgramsEnds(t *testing.T) {
 // While a loop goes round on its topic, others are heard, and so is the program that
 // hands it round, with whatever else it says.
 func TestALoopTakesNobodyElseWithIt(t *testing.T) {
+	t.Run("nothing known of senders", func(t *testing.T) { loopAmongOthers(t) })
+	t.Run("each known", func(t *testing.T) { loopAmongOthers(t, ofNamedSources...) })
+}
+
+// ofNamedSources has a rule know each sender by itself.
+var ofNamedSources = []func(*mapping.ReceiveRule){func(r *mapping.ReceiveRule) {
+	r.Sources = []netip.Prefix{netip.MustParsePrefix("172.17.0.0/16")}
+}}
+
+func loopAmongOthers(t *testing.T, change ...func(*mapping.ReceiveRule)) {
 	around(t, rigOptions{}, "t", func(w *world) {
 		const looping = "172.17.0.7:5"
 		w.loops = append(w.loops, func(p session.Publication) {
@@ -361,7 +373,7 @@ func TestALoopTakesNobodyElseWithIt(t *testing.T) {
 		if w.dropped() == 0 || round > 2500 {
 			t.Errorf("it went round %d times, and %d were dropped", round, w.dropped())
 		}
-	})
+	}, change...)
 }
 
 // A loop that is cut is forgotten soon, and one that is set going again is cut

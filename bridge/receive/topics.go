@@ -8,11 +8,12 @@ import (
 	"topicast/bridge/loopguard"
 )
 
-// What is remembered of topics, where every, on_change or the loop guard needs it. Each rule has the same part of the memory for them, and the
-// rest is for whoever comes first. Where topics are made of addresses, whoever forges senders
-// makes up topics; so one that was used for a while is known, and stays, and new ones
-// take the place of new ones. For what finds no place every and on_change do not
-// hold: its datagrams are published as they come, in order, and counted.
+// What is remembered of topics, where every, on_change or the loop guard needs it. Each rule
+// has the same part of the memory for them, and the rest is for whoever comes first. Where
+// topics are made of addresses, whoever forges senders makes up topics; so one that was used
+// for a while is known, and stays, and new ones take the place of new ones. For what finds no
+// place every and on_change do not hold: its datagrams are published as they come, in order,
+// and counted.
 
 // ruleTopic is one topic of a receive rule.
 type ruleTopic struct {
