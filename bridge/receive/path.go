@@ -1,7 +1,6 @@
 package receive
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -26,9 +25,10 @@ import (
 //	kernel ──batch──▶ 1 run              of a groupReader (reader.go): all that its socket has
 //	                    2 handleBatch    our own datagrams go no further
 //	                    3 sender         what is known of the sender: which rules take it, to which topics
+//	                                     (senders.go, topics.go)
 //	                    4 carry          loop guard, on_change and every, breaker, payload
 //	                    │  └─ what has to wait for its time (ratelimit.go, delay.go) comes back to step 4
-//	                  5 publish          the batch, in one call to the session
+//	                  5 publish          the batch, in one call to the session (batch.go)
 //	                  6 Published, Lost  the session reports what became of it
 //
 // A membership is one group on one interface, so the order of each group and
@@ -157,32 +157,6 @@ type arrival struct {
 
 func (a *arrival) String() string {
 	return fmt.Sprintf("from %s to %s on %s", a.Source, a.Group, a.Interface)
-}
-
-// batch is the memory of one step 2 to 5.
-type batch struct {
-	logsEach     bool // log.level is debug: each message is logged
-	now          time.Time
-	publications []session.Publication
-	encoded      []byte
-}
-
-// idleBatches is how many are kept for the next to come, since thousands of
-// sockets that are quiet share a few, and maxEncoded how many bytes each keeps.
-const (
-	idleBatches = 16
-	maxEncoded  = 256 << 10
-)
-
-func (p *Path) newBatch() *batch {
-	var b *batch
-	select {
-	case b = <-p.batches:
-	default:
-		b = new(batch)
-	}
-	b.now, b.logsEach = time.Now(), p.log.Enabled(context.Background(), slog.LevelDebug)
-	return b
 }
 
 // handleBatch carries what a socket had.
@@ -320,28 +294,6 @@ func (t *ruleTopic) encode(payload []byte, a *arrival, b *batch) {
 	if b.logsEach {
 		r.Log.Debug("published", "rule", r.Name, "topic", string(t.name), "group", a.Group, "source", a.Source,
 			"interface", a.Interface, "bytes", len(payload))
-	}
-}
-
-// publish hands a batch to the session, which copies what it keeps.
-func (p *Path) publish(b *batch) {
-	p.flush(b)
-	b.encoded = b.encoded[:0]
-	if cap(b.encoded) > maxEncoded {
-		b.encoded = nil
-	}
-	select {
-	case p.batches <- b:
-	default:
-	}
-}
-
-// flush hands over what a batch has so far.
-func (p *Path) flush(b *batch) {
-	if len(b.publications) > 0 {
-		p.publisher.PublishBatch(b.publications)
-		clear(b.publications)
-		b.publications = b.publications[:0]
 	}
 }
 

@@ -1,0 +1,57 @@
+package receive
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"topicast/bridge/session"
+)
+
+// batch is the memory of one step 2 to 5.
+type batch struct {
+	logsEach     bool // log.level is debug: each message is logged
+	now          time.Time
+	publications []session.Publication
+	encoded      []byte
+}
+
+// idleBatches is how many are kept for the next to come, since thousands of
+// sockets that are quiet share a few, and maxEncoded how many bytes each keeps.
+const (
+	idleBatches = 16
+	maxEncoded  = 256 << 10
+)
+
+func (p *Path) newBatch() *batch {
+	var b *batch
+	select {
+	case b = <-p.batches:
+	default:
+		b = new(batch)
+	}
+	b.now, b.logsEach = time.Now(), p.log.Enabled(context.Background(), slog.LevelDebug)
+	return b
+}
+
+// publish hands a batch to the session, which copies what it keeps.
+func (p *Path) publish(b *batch) {
+	p.flush(b)
+	b.encoded = b.encoded[:0]
+	if cap(b.encoded) > maxEncoded {
+		b.encoded = nil
+	}
+	select {
+	case p.batches <- b:
+	default:
+	}
+}
+
+// flush hands over what a batch has so far.
+func (p *Path) flush(b *batch) {
+	if len(b.publications) > 0 {
+		p.publisher.PublishBatch(b.publications)
+		clear(b.publications)
+		b.publications = b.publications[:0]
+	}
+}
