@@ -18,9 +18,11 @@ type batch struct {
 
 // idleBatches is how many are kept for the next to come, since thousands of
 // sockets that are quiet share a few, and maxEncoded how many bytes each keeps.
+// maxPublications is how many are handed over at once: many rules may listen to a group.
 const (
-	idleBatches = 16
-	maxEncoded  = 256 << 10
+	idleBatches     = 16
+	maxEncoded      = 256 << 10
+	maxPublications = 1024
 )
 
 func (p *Path) newBatch() *batch {
@@ -32,6 +34,15 @@ func (p *Path) newBatch() *batch {
 	}
 	b.now, b.logsEach = time.Now(), p.log.Enabled(context.Background(), slog.LevelDebug)
 	return b
+}
+
+// add takes a message in.
+func (b *batch) add(p *Path, m session.Publication) {
+	b.publications = append(b.publications, m)
+	if len(b.publications) == maxPublications {
+		p.flush(b)
+		b.encoded = b.encoded[:0] // the session has copied what it keeps
+	}
 }
 
 // publish hands a batch to the session, which copies what it keeps.

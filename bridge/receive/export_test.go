@@ -15,8 +15,9 @@ import (
 // What the tests of this package, which stand outside of it, look at or do, and nobody else.
 
 const (
-	InflightSize   = inflightSize
-	MaxSenderBytes = maxSenderBytes
+	InflightSize    = inflightSize
+	MaxSenderBytes  = maxSenderBytes
+	MaxPublications = maxPublications
 )
 
 // Driven reports whether a reason can happen to a receive rule at all.

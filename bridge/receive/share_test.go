@@ -2,11 +2,14 @@ package receive_test
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"topicast/bridge/account"
+	"topicast/bridge/multicast"
+	"topicast/bridge/receive"
 	"topicast/bridge/session"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
@@ -78,6 +81,35 @@ func TestASenderThatIsAloneHasAllTheRoom(t *testing.T) {
 		synctest.Wait()
 		if got := len(b.publisher().Published()); got != room {
 			t.Errorf("%d messages find room, want %d", got, room)
+		}
+	})
+}
+
+// However many rules listen to a group, a bounded number of messages is handed over at once,
+// whole and in order.
+func TestAGroupOfManyRulesIsHandedOverInPieces(t *testing.T) {
+	var rules []mapping.ReceiveRule
+	for i := range 300 {
+		rules = append(rules, fake.ReceiveRule(t, fmt.Sprint(i), "239.1.1.1:5000", fmt.Sprintf("t/%d", i), func(r *mapping.ReceiveRule) { r.Encoding = fake.Encoding(t, "hex") }))
+	}
+	receiving(t, rigOptions{QueueSize: 64 << 20}, nil, rules, func(b *rig, n *fake.Network) {
+		most, next := 0, make(map[string]int)
+		b.receive.PublishTo(publisherFunc(func(batch []session.Publication) {
+			most = max(most, len(batch))
+			for _, m := range batch {
+				if want := fmt.Sprintf("%x", fmt.Sprint(next[string(m.Topic)])); string(m.Payload) != want {
+					t.Fatalf("%s %s, want %s", m.Topic, m.Payload, want)
+				}
+				next[string(m.Topic)]++
+			}
+		}))
+		var batch []multicast.Datagram
+		for i := range multicast.MaxReceive {
+			batch = append(batch, multicast.Datagram{Source: netip.MustParseAddrPort(fake.Device), Payload: []byte(fmt.Sprint(i))})
+		}
+		b.working.Reader(0).Handle(batch)
+		if most > receive.MaxPublications || len(next) != len(rules) || next["t/299"] != len(batch) {
+			t.Errorf("%d messages at once, %d topics, of the last one %d messages", most, len(next), next["t/299"])
 		}
 	})
 }
