@@ -46,7 +46,7 @@ topicast_broker_connected 0
 topicast_broker_connects_total 0
 # HELP topicast_queue_bytes Memory that waiting datagrams take; queue.size is the limit.
 # TYPE topicast_queue_bytes gauge
-topicast_queue_bytes 133
+topicast_queue_bytes 200
 # HELP topicast_queue_messages Datagrams that wait in memory.
 # TYPE topicast_queue_messages gauge
 topicast_queue_messages 1

@@ -310,7 +310,7 @@ func (b *binding) stop() {
 		}
 		b.budget.Release(w.size())
 		if w.ack == nil {
-			w.target.drop(account.DropStopped, nil)
+			w.drop(account.DropStopped, nil)
 		}
 	}
 }

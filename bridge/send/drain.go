@@ -172,7 +172,7 @@ func (b *binding) sendable(now time.Time) []queuedDatagram {
 	}
 	front := b.queue.front()
 	n := 0
-	for n < min(len(front), drainBatch) && !front[n].gone && !front[n].expired(now) && !front[n].target.rule.onDisk() {
+	for n < min(len(front), drainBatch) && !front[n].gone && !front[n].expired(now) && !front[n].rule.onDisk() {
 		n++
 	}
 	return front[:n]
@@ -184,7 +184,7 @@ func (b *binding) expireQueued(now time.Time) {
 	for i := range b.queue.front() {
 		if w := &b.queue.front()[i]; !w.gone && w.expired(now) {
 			b.giveUp(w, account.DropExpired, nil)
-			w.void()
+			b.queue.void(w)
 		}
 	}
 	for !b.queue.empty() && b.queue.front()[0].gone {
@@ -194,7 +194,7 @@ func (b *binding) expireQueued(now time.Time) {
 
 // expired reports whether a datagram has waited longer than max_age.
 func (w *queuedDatagram) expired(now time.Time) bool {
-	age := w.target.rule.MaxAge
+	age := w.rule.MaxAge
 	return age > 0 && now.Sub(w.since) > age
 }
 
@@ -205,7 +205,7 @@ func (work *drainWork) settle(b *binding, w queuedDatagram, failed error) {
 	if failed == nil {
 		b.sent(&w)
 	} else {
-		w.target.drop(reasonOf(failed), failed)
+		w.drop(reasonOf(failed), failed)
 	}
 	if w.ack != nil && w.ack.settle() {
 		work.done = append(work.done, w.ack)
@@ -214,8 +214,10 @@ func (work *drainWork) settle(b *binding, w queuedDatagram, failed error) {
 
 // sent enters a datagram that has waited and that the kernel took.
 func (b *binding) sent(w *queuedDatagram) {
-	w.target.rule.took(1, len(w.payload), account.MomentOf(time.Now()))
-	w.target.took(w.print)
+	w.rule.took(1, len(w.payload), account.MomentOf(time.Now()))
+	if w.sent != nil {
+		b.path.lastSent.Sent(w.sent, w.print)
+	}
 	b.latency.Observe(time.Since(w.since), 1)
 }
 

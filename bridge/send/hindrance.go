@@ -24,7 +24,7 @@ func (b *binding) hindrance() (h Hindrance, none bool) {
 		if w.gone || w.ack == nil {
 			continue
 		}
-		h = Hindrance{Rule: w.target.rule.Name, Since: w.since, Bytes: b.budget.Used()}
+		h = Hindrance{Rule: w.rule.Name, Since: w.since, Bytes: b.budget.Used()}
 		switch {
 		case b.socket == nil:
 			h.Why = b.reason

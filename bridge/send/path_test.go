@@ -15,7 +15,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"topicast/bridge/account"
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
@@ -232,7 +231,7 @@ func TestADatagramThatWouldBlockWaitsInOrderAndHoldsItsAcknowledgement(t *testin
 	second := []session.Message{fake.Message("slow", "5", 1)}
 	b.send.Handle(second)
 	a.watch(b.working.Rules[0].binding)
-	if got := b.Status().Queue; got.Messages != 3 || got.Bytes != 3*(account.Overhead+1) {
+	if got := b.Status().Queue; got.Messages != 3 || got.Bytes != 3*sizeOf("slow", 1) {
 		t.Fatalf("queue is %+v, want three datagrams", got)
 	}
 	slow.Allow(10, nil)
@@ -273,7 +272,7 @@ func TestAMessageToSeveralBindingsIsAcknowledgedAfterTheLast(t *testing.T) {
 
 func TestAFullQueueDropsTheOldestQoS0AndKeepsWhatIsToBeAcknowledged(t *testing.T) {
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
-	b := newRig(t, n, 3*(account.Overhead+1), fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	b := newRig(t, n, 3*sizeOf("t", 1), fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
 	n.LastSocket().Allow(0, nil)
 	<-n.LastSocket().Free
 	batch := []session.Message{fake.Message("t", "1", 0), fake.Message("t", "2", 0), fake.Message("t", "3", 1), fake.Message("t", "4", 0), fake.Message("t", "5", 0), fake.Message("t", "6", 0), fake.Message("t", "7", 1)}
@@ -291,19 +290,6 @@ func TestAFullQueueDropsTheOldestQoS0AndKeepsWhatIsToBeAcknowledged(t *testing.T
 	}
 	if !batch[2].Hold || !batch[6].Hold {
 		t.Error("3 and 7 are to be held")
-	}
-}
-
-func TestTopicsBeyondTheMemoryAreStillRouted(t *testing.T) {
-	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
-	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t/{n}", "239.1.1.1:{n}"))
-	for i := range maxRoutes {
-		b.send.routes[fmt.Sprint("other/", i)] = &route{}
-	}
-	b.send.flows[flowKey{}] = &flow{}
-	b.send.Handle([]session.Message{fake.Message("t/5", "x", 1)})
-	if got := n.LastSocket().Took(); len(got) != 1 || len(b.send.routes) != 1 || len(b.send.flows) != 1 {
-		t.Errorf("sent %q, %d topics and %d flows remembered", got, len(b.send.routes), len(b.send.flows))
 	}
 }
 
@@ -380,15 +366,15 @@ func TestWhatIsRefusedAfterItWaitedIsNotCountedAsSent(t *testing.T) {
 
 func TestAQueueThatNeverEmptiesKeepsNoMemoryOfWhatLeft(t *testing.T) {
 	var q queue
-	of := &routeTarget{rule: &Rule{sendTotals: new(sendTotals)}}
+	rule := &Rule{SendRule: new(mapping.SendRule), sendTotals: new(sendTotals)}
 	for i := range 100_000 {
-		q.push(queuedDatagram{target: of, payload: []byte{byte(i)}})
+		q.push(queuedDatagram{rule: rule, payload: []byte{byte(i)}})
 		if i >= 10 {
 			q.pop()
 		}
 	}
-	if q.len() != 10 || cap(q.items) > 10_000 || of.rule.InMemory() != 10 {
-		t.Errorf("%d wait in room for %d, and %d count as waiting", q.len(), cap(q.items), of.rule.InMemory())
+	if q.len() != 10 || cap(q.items) > 10_000 || rule.InMemory() != 10 {
+		t.Errorf("%d wait in room for %d, and %d count as waiting", q.len(), cap(q.items), rule.InMemory())
 	}
 }
 

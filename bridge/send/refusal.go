@@ -202,17 +202,17 @@ func (b *binding) sweep() {
 			}
 			return
 		case w.gone:
-		case w.target.rule.OnDown == mapping.OnDownLatest && w.target.place != n+1:
+		case b.queue.superseded(w):
 			b.giveUp(w, account.DropSuperseded, nil)
-			w.void()
-		case w.ack == nil && b.tooLate(w.target.rule):
+			b.queue.void(w)
+		case w.ack == nil && b.tooLate(w.rule):
 			b.giveUp(w, account.DropNoBuffer, errors.New(b.stuck))
-			w.void()
-		case w.ack == nil, w.target.rule.spool == nil:
+			b.queue.void(w)
+		case w.ack == nil, w.rule.spool == nil:
 		case !b.spillOne(w):
 			return
 		default:
-			w.void()
+			b.queue.void(w)
 		}
 	}
 }
@@ -226,5 +226,5 @@ func (b *binding) tooLate(r *Rule) bool {
 // bypasses reports whether a message goes to the disk at once, because nothing leaves and
 // all that came before it has gone there. Callers hold mu.
 func (b *binding) bypasses(w *queuedDatagram) bool {
-	return b.stuck != "" && w.ack != nil && w.target.rule.spool != nil && b.swept >= b.queue.gone+uint64(b.queue.len()) && b.appendToSpool(w)
+	return b.stuck != "" && w.ack != nil && w.rule.spool != nil && b.swept >= b.queue.gone+uint64(b.queue.len()) && b.appendToSpool(w)
 }

@@ -223,3 +223,9 @@ func allSendDriven(code int) {
 	}
 	os.Exit(code)
 }
+
+// sizeOf is what a datagram takes of queue.size.
+func sizeOf(topic string, payload int) int64 {
+	w := queuedDatagram{topic: topic, payload: make([]byte, payload)}
+	return int64(w.size() + account.Overhead)
+}

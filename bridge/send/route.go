@@ -13,9 +13,20 @@ import (
 
 // What is remembered of topics.
 
-// maxRoutes bounds the topics remembered: beyond it all are forgotten, and the next
-// message of each topic asks the table again.
-const maxRoutes = 1 << 17
+// maxRouteBytes bounds what is remembered of topics: beyond it all are forgotten, and the
+// next message of each topic asks the table again. Nothing else is lost: what waits has all
+// that it needs.
+const maxRouteBytes = 36 << 20
+
+// What a topic takes beside its name, each of its targets, and a flow, with their places in
+// maps and what the allocator rounds up to. Names count twice: those that are forgotten are
+// in memory until the garbage collector comes by.
+const (
+	routeBytes  = 96
+	targetBytes = 64
+	flowBytes   = 128
+	errBytes    = 192 // why there is no group, beside the name once more
+)
 
 // route is what is known of one topic.
 type route struct {
@@ -35,8 +46,6 @@ type routeTarget struct {
 	sent     *lastsent.Entry // nil: the rule does not ask, or there is no group
 	prepared uint64          // print of the last payload prepared, for
 	flush    uint64          // this flush
-	// For "on_down: latest", under the binding's mu.
-	place uint64 // number, from 1, of its last datagram in the binding's queue
 }
 
 // drop counts what was to be sent as lost.
@@ -92,18 +101,20 @@ func (p *Path) lookup(topic []byte) *route {
 	if r := p.routes[string(topic)]; r != nil { // no allocation: the compiler looks the bytes up in place
 		return r
 	}
-	if len(p.routes) >= maxRoutes {
-		clear(p.routes)
-		clear(p.flows)
+	if p.routeBytes >= maxRouteBytes {
+		p.forgetRoutes()
 	}
 	r := &route{topic: string(topic)}
 	p.targets = p.table.Lookup(r.topic, p.targets[:0])
 	r.targets = make([]routeTarget, len(p.targets))
+	p.routeBytes += routeBytes + 2*len(topic) + targetBytes*len(p.targets)
 	for i, found := range p.targets {
 		rule := p.rules[found.Rule]
 		t := &r.targets[i]
 		t.rule, t.route, t.err = rule, r, found.Err
-		if found.Err == nil {
+		if found.Err != nil {
+			p.routeBytes += errBytes + len(topic)
+		} else {
 			t.flow = p.flow(found.Group, rule.bindingFor(found.Group))
 			if rule.Retained == mapping.RetainedOnce {
 				t.sent = p.lastSent.Entry(rule.sentKey(r.topic, found.Group))
@@ -114,12 +125,18 @@ func (p *Path) lookup(topic []byte) *route {
 	return r
 }
 
+// forgetRoutes forgets what is remembered of topics.
+func (p *Path) forgetRoutes() {
+	p.routes, p.flows, p.routeBytes = make(map[string]*route), make(map[flowKey]*flow), 0
+}
+
 func (p *Path) flow(group netip.AddrPort, b *binding) *flow {
 	k := flowKey{group, b}
 	f := p.flows[k]
 	if f == nil {
 		f = &flow{group: group, binding: b}
 		p.flows[k] = f
+		p.routeBytes += flowBytes
 	}
 	return f
 }

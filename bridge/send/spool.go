@@ -70,7 +70,7 @@ func (b *binding) spillOne(w *queuedDatagram) bool {
 // appendToSpool hands a datagram's message to the disk, which copies it. It is false if
 // that takes no more just now, or there is none. Callers hold mu.
 func (b *binding) appendToSpool(w *queuedDatagram) bool {
-	r, topic, a := w.target.rule, w.target.route.topic, w.ack
+	r, topic, a := w.rule, w.topic, w.ack
 	if r.spool == nil {
 		return false
 	}
@@ -276,19 +276,19 @@ func (p *Path) restore(r *Rule, records []spool.Record, into []restored) []resto
 
 // restoreOne fills w in, or says why it is gone.
 func (p *Path) restoreOne(r *Rule, record *spool.Record, w *restored) {
-	w.target = p.targetOf(r, record.Topic)
+	t := p.targetOf(r, record.Topic)
 	switch {
-	case w.target == nil:
+	case t == nil:
 		w.giveUp(account.DropRemoved, errNotTaken)
 		return
-	case w.target.flow == nil:
-		w.giveUp(account.DropBadGroup, w.target.err)
+	case t.flow == nil:
+		w.giveUp(account.DropBadGroup, t.err)
 		return
 	}
 	if r.Retained == mapping.RetainedOnce {
 		w.print = lastsent.Print(record.Payload)
 	}
-	w.group = w.target.flow.group
+	w.leavesBy(t)
 	if !r.Payload.Raw() {
 		var err error
 		if w.payload, err = r.Payload.Decode(nil, record.Payload); err != nil {
@@ -296,8 +296,8 @@ func (p *Path) restoreOne(r *Rule, record *spool.Record, w *restored) {
 			return
 		}
 	}
-	p.prepare(w.target, w.print)
-	w.target.delayed()
+	p.prepare(t, w.print)
+	t.delayed()
 }
 
 // targetOf is a rule's part in the route of a topic; nil: it has none. Callers hold mu.

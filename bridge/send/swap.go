@@ -181,7 +181,7 @@ func (p *Path) Activate(next, before *Generation) {
 		r.stale = true
 	}
 	p.table, p.rules = next.table, next.Rules
-	p.routes, p.flows = make(map[string]*route), make(map[flowKey]*flow)
+	p.forgetRoutes()
 	waits := before.takeQueued()
 	p.assignSpool(next)
 	next.relistSpooled()
@@ -193,11 +193,11 @@ func (p *Path) Activate(next, before *Generation) {
 		}
 	}
 	for i := range waits {
-		p.noteDelayed(&waits[i], heirs[waits[i].target.rule])
+		p.noteDelayed(&waits[i], heirs[waits[i].rule])
 	}
 	p.forgetStale()
 	for i := range waits {
-		p.requeue(&waits[i], heirs[waits[i].target.rule])
+		p.requeue(&waits[i], heirs[waits[i].rule])
 	}
 	for _, b := range next.bindings {
 		b.mu.Lock()
@@ -287,7 +287,7 @@ func (p *Path) noteDelayed(w *queuedDatagram, r *Rule) {
 	if r == nil {
 		return
 	}
-	if to := p.targetOf(r, []byte(w.target.route.topic)); to != nil {
+	if to := p.targetOf(r, []byte(w.topic)); to != nil {
 		p.prepare(to, w.print)
 		to.delayed()
 	}
@@ -296,10 +296,10 @@ func (p *Path) noteDelayed(w *queuedDatagram, r *Rule) {
 // requeue has what waits go where its rule, as it is now, sends it; r is nil if it is gone.
 // Callers hold the path's mu.
 func (p *Path) requeue(w *queuedDatagram, r *Rule) {
-	b := w.target.rule.binding
+	b := w.rule.binding
 	var to *routeTarget
 	if r != nil {
-		to = p.targetOf(r, []byte(w.target.route.topic))
+		to = p.targetOf(r, []byte(w.topic))
 	}
 	if to != nil && to.flow != nil {
 		b = to.flow.binding
@@ -316,10 +316,10 @@ func (p *Path) requeue(w *queuedDatagram, r *Rule) {
 		b.giveUp(w, account.DropPending, errors.New(b.reason))
 	default:
 		if b.socket == nil {
-			b.supersede(to)
+			b.supersede(r, w.topic)
 		}
-		w.target, w.group = to, to.flow.group
-		to.place = b.queue.push(*w) + 1
+		w.leavesBy(to)
+		b.queue.push(*w)
 	}
 }
 

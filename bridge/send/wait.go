@@ -49,13 +49,13 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message,
 			d.target.drop(account.DropPending, errors.New(b.reason))
 			return
 		}
-		b.supersede(d.target)
+		b.supersede(rule, d.target.route.topic)
 	} else if b.stuck != "" {
 		if a == nil && b.tooLate(rule) {
 			d.target.drop(account.DropNoBuffer, errors.New(b.stuck))
 			return
 		}
-		b.supersede(d.target)
+		b.supersede(rule, d.target.route.topic)
 	}
 	d.target.delayed()
 	if a != nil {
@@ -66,7 +66,8 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message,
 		rule.countLeft(since)
 		return
 	}
-	w := queuedDatagram{group: group, payload: d.payload, target: d.target, print: d.print, ack: a, since: since}
+	w := queuedDatagram{payload: d.payload, print: d.print, ack: a, since: since}
+	w.leavesBy(d.target)
 	if b.spools && !rule.Payload.Raw() {
 		w.message = m.Payload
 	}
@@ -74,7 +75,7 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message,
 	case b.bypasses(&w):
 	case b.makeRoom(w.size(), a != nil):
 		w.payload, w.message = bytes.Clone(w.payload), bytes.Clone(w.message)
-		d.target.place = b.queue.push(w) + 1
+		b.queue.push(w)
 		b.spill()
 	case a != nil && b.queue.empty() && b.appendToSpool(&w):
 		b.spilling = true // the memory is others'; the disk takes it from the batch
@@ -111,37 +112,34 @@ func (b *binding) makeRoom(size int, acknowledged bool) bool {
 func (b *binding) leaveWithBroker(w *queuedDatagram) {
 	a := w.ack
 	if a == nil || !b.path.repeats || !b.budget.Fits(w.size()) {
-		w.target.drop(account.DropQueueFull, fmt.Errorf("queue.size: %d bytes are waiting in all", b.budget.AllUsed()))
+		w.drop(account.DropQueueFull, fmt.Errorf("queue.size: %d bytes are waiting in all", b.budget.AllUsed()))
 		if a != nil {
 			a.settle() // its batch still counts
 		}
 		return
 	}
 	a.ack.Redeliver() // nobody takes off what it counts
-	w.target.rule.countLeft(w.since)
+	w.rule.countLeft(w.since)
 	b.needsRedelivery.Store(true)
 	if !b.path.needsRedelivery.Swap(true) {
 		b.log.Warn("no room for messages (queue.size): they stay with the broker, unacknowledged, and with them what it has sent since; with a spool they would be on disk",
-			"rule", w.target.rule.Name, "waiting_bytes", b.budget.AllUsed())
+			"rule", w.rule.Name, "waiting_bytes", b.budget.AllUsed())
 	}
 }
 
-// supersede drops the datagram of a target that waits in memory for a source
-// that is away, where only the latest is wanted. Callers hold mu.
-func (b *binding) supersede(t *routeTarget) {
-	if t.rule.OnDown != mapping.OnDownLatest || t.place == 0 {
-		return
-	}
-	if w := b.queue.at(t.place - 1); w != nil && w.target == t && !w.gone {
+// supersede drops the datagram of a topic that waits in memory for a source that is
+// away, where only the latest is wanted. Callers hold mu.
+func (b *binding) supersede(r *Rule, topic string) {
+	if w := b.queue.last(r, topic); w != nil {
 		b.giveUp(w, account.DropSuperseded, nil)
-		w.void()
+		b.queue.void(w)
 	}
 }
 
 // giveUp settles what waits in memory and is not to be sent. Callers hold mu.
 func (b *binding) giveUp(w *queuedDatagram, why account.Reason, err error) {
 	b.budget.Release(w.size())
-	w.target.drop(why, err)
+	w.drop(why, err)
 	if w.ack != nil && w.ack.settle() {
 		w.ack.ack.Done()
 	}
@@ -155,12 +153,12 @@ func (b *binding) onSourceLost() {
 		w := &b.queue.front()[i]
 		switch {
 		case w.gone:
-		case !w.target.rule.waitsWhileDown(w.ack != nil):
+		case !w.rule.waitsWhileDown(w.ack != nil):
 			b.giveUp(w, account.DropPending, errors.New(b.reason))
-			w.void()
-		case w.target.place != b.queue.gone+uint64(i)+1 && w.target.rule.OnDown == mapping.OnDownLatest:
+			b.queue.void(w)
+		case b.queue.superseded(w):
 			b.giveUp(w, account.DropSuperseded, nil)
-			w.void()
+			b.queue.void(w)
 		}
 	}
 	b.spill()
@@ -178,7 +176,7 @@ func (b *binding) spill() {
 		switch {
 		case w.gone:
 			b.queue.pop()
-		case b.socket != nil && !w.target.rule.onDisk():
+		case b.socket != nil && !w.rule.onDisk():
 			return // run sends it
 		case !b.spillOne(w):
 			return
