@@ -12,7 +12,10 @@ const (
 	neighbourReceive = "neighbour-receive" // on iso1
 )
 
-var allStreams = []string{victimSend, neighbourSend, victimReceive, neighbourReceive}
+var (
+	allStreams = []string{victimSend, neighbourSend, victimReceive, neighbourReceive}
+	bySession  = []string{victimSend, neighbourSend} // come from the broker
+)
 
 // An attack is what is done to a bridge that carries honest traffic.
 type attack struct {
@@ -23,6 +26,7 @@ type attack struct {
 	leastVictims float64 // the part of the victims' messages that is to arrive in time all the same
 	lossless     bool    // nothing of the victims may be lost, counted or not
 	hostile      bool    // it is there from the start on: nothing need run before it
+	stops        bool    // nothing runs meanwhile, so that there is nothing to say of neighbours
 	pends        bool    // a rule is pending on purpose, so that topicast is not ready
 
 	prepare func(*rig) // what is different from the start; nil: nothing

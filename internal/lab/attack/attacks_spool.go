@@ -15,7 +15,7 @@ import (
 var spoolAttacks = []attack{
 	{name: "spool-fill", about: "one rule away fills the spool, another is away for one second", victims: []string{neighbourSend}, lossless: true, pends: true, prepare: smallSpool, run: fillSpool},
 	{name: "queue-fill", about: "one rule away with QoS 2 fills the queue, without a spool", pends: true, prepare: noSpool, run: fillQueue},
-	{name: "offline-chatty", about: "a chatty group while the broker is away", victims: []string{neighbourReceive}, lossless: true, prepare: chatty, run: chattyOffline},
+	{name: "offline-chatty", about: "a chatty group while the broker is away", victims: []string{neighbourReceive}, lossless: true, stops: true, prepare: chatty, run: chattyOffline},
 	{name: "spool-damaged", about: "each fifth page of the spool overwritten while topicast is away", victims: toSend, run: damageSpool},
 	{name: "spool-removed", about: "the spool's folder removed while messages wait", victims: toSend, run: removeSpool},
 	{name: "spool-read-only", about: "a file in place of the spool's folder while messages wait", victims: toSend, run: replaceSpool},

@@ -186,6 +186,8 @@ func (r *rig) judge(start, end time.Time) {
 		}
 		if victim {
 			r.row.Victims = min(r.row.Victims, during)
+		}
+		if victim || r.attack.stops {
 			continue
 		}
 		part := during / max(before, leastCarried)
