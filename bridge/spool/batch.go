@@ -25,7 +25,7 @@ type entry struct {
 
 func (b *batch) add(q *Queue, number uint64, r *Record, at time.Duration, bytes int64, done func(error)) {
 	start := len(b.memory)
-	b.memory = appendRecord(b.memory, r, at)
+	b.memory = appendFrame(b.memory, q.name, r, at)
 	b.bytes += bytes
 	b.entries = append(b.entries, entry{queue: q, number: number, start: start, end: len(b.memory), bytes: bytes, done: done})
 }
@@ -65,7 +65,7 @@ func (b *batch) first(q *Queue) uint64 {
 	return math.MaxUint64
 }
 
-// renumber gives the records of q larger numbers.
+// renumber adds to the numbers of the records of q.
 func (b *batch) renumber(q *Queue, larger uint64) {
 	for i := range b.entries {
 		if e := &b.entries[i]; e.queue == q {
@@ -89,7 +89,7 @@ func (b *batch) before(others *batch) {
 func (e *entry) waits() bool { return e.err == nil && !e.gone }
 
 // letGo takes note of the records that were removed before they were written.
-// Callers hold their queues' mutexes.
+// Callers hold the spool's mutex.
 func (b *batch) letGo() {
 	for i := range b.entries {
 		if e := &b.entries[i]; e.waits() && e.number < e.queue.head {
@@ -115,7 +115,8 @@ func (b *batch) split() (decided batch) {
 	return decided
 }
 
-// refuseAll decides the entries that are not yet: they are refused.
+// refuseAll decides the entries that are not yet: they are refused. Callers hold the
+// spool's mutex.
 func (b *batch) refuseAll(why error) {
 	for i := range b.entries {
 		if e := &b.entries[i]; e.waits() {

@@ -1,31 +1,24 @@
 package spool
 
 import (
-	"encoding/binary"
+	"cmp"
 	"errors"
 	"fmt"
-	"math"
+	"syscall"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// removalsAtOnce bounds the records that one transaction removes, for bbolt
-// keeps every page it touches in memory until the end of it.
-const removalsAtOnce = 4096
-
-// markEvery is how old the mark of the spool's time may become while there are
-// records in the file: what passes between the last one and a power cut does not
-// count. lookEvery is how often the time of day is looked at.
+// markEvery is how old the mark of the spool's time may become while there are records:
+// what passes between the last one and a power cut does not count. lookEvery is how often
+// the folder is looked at, and the time of day.
 const (
 	markEvery = time.Minute
-	lookEvery = 10 * time.Second
+	lookEvery = 2 * time.Second
 )
 
-// run is the committing goroutine: it takes all that waits, writes it in one
-// transaction, and tells those who asked. It never waits for more to come:
-// while one transaction is on its way to the disk, the next one gathers.
+// run is the committing goroutine: it takes all that waits, writes it, waits once for the
+// disk, and tells those who asked. It never waits for more to come: while one commit is on
+// its way to the disk, the next one gathers.
 func (s *Spool) run() {
 	defer close(s.stopped)
 	for {
@@ -42,10 +35,15 @@ func (s *Spool) run() {
 		s.spare = b.emptied()
 		s.mu.Unlock()
 	}
-	if s.Len() > 0 && s.Err() == nil {
-		_ = s.store(new(batch), nil) // the time from here on counts from this mark
+	if s.store != nil {
+		if s.Len() > 0 && s.Err() == nil {
+			_ = s.commit(new(batch), nil) // the time from here on counts from this mark
+		}
+		s.swap.Lock()
+		s.store.close()
+		s.store = nil
+		s.swap.Unlock()
 	}
-	s.closeErr = s.file.close()
 }
 
 // take waits until there is something to commit. There is no more when the
@@ -78,8 +76,7 @@ func (s *Spool) work(retry bool) bool {
 	s.trying = true
 	switch {
 	case s.Err() == nil:
-		return len(s.pending.entries) > 0 || len(s.removing) > 0 || retry && len(s.later) > 0 ||
-			s.file.broken.Load() != nil || s.markDue(retry)
+		return len(s.pending.entries) > 0 || len(s.removing) > 0 || retry && len(s.later) > 0 || s.due
 	case s.last:
 		return len(s.pending.entries) > 0 // refused, and not told yet
 	}
@@ -88,16 +85,12 @@ func (s *Spool) work(retry bool) bool {
 	return s.trying || s.gone
 }
 
-// rest waits for something to do. True means that it is time for what failed, or to
-// look at the time of day.
+// rest waits for something to do. True means that it is time for what failed; then it has
+// looked at the folder, too, and at the time of day.
 func (s *Spool) rest() bool {
 	pause := lookEvery
-	switch {
-	case s.Err() != nil:
+	if s.Err() != nil {
 		pause = s.pause
-	case s.Len() == 0 && len(s.later) == 0:
-		<-s.wake
-		return false
 	}
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -105,8 +98,30 @@ func (s *Spool) rest() bool {
 	case <-s.wake:
 		return false
 	case <-timer.C:
+		s.due = s.due || s.markDue(time.Now()) || s.ailing() != nil
 		return true
 	}
+}
+
+// markDue reports whether the store is to be told what time it is.
+func (s *Spool) markDue(now time.Time) bool {
+	return s.Len() > 0 && (now.Sub(s.marked) >= markEvery || s.time.see())
+}
+
+// ailing looks at the folder, also while nothing is written.
+func (s *Spool) ailing() error {
+	if s.store == nil {
+		return nil
+	}
+	return cmp.Or(s.store.inPlace(), s.store.complete(), s.diskTrouble())
+}
+
+// diskTrouble is what can be told without writing.
+func (s *Spool) diskTrouble() error {
+	if s.store == nil {
+		return nil
+	}
+	return diskTrouble(s.dir)
 }
 
 // write commits a batch and calls what is to be called. What cannot be written now
@@ -116,24 +131,33 @@ func (s *Spool) write(b *batch, removing []*Queue) {
 		s.told(b)
 		return
 	}
-	err := s.Err()
-	if err != nil {
+	troubled, looked := s.Err() != nil, s.due
+	if troubled {
 		s.letGo(b)
 	}
-	if err != nil || b.bytes > 0 || len(removing) > 0 || s.file.broken.Load() != nil || s.due {
-		err = s.store(b, removing)
-		s.tell(err)
+	var err error
+	if troubled || b.bytes > 0 || len(removing) > 0 || s.due {
+		err = s.keep(b, removing)
 	}
 	if err != nil && !s.last {
+		s.tell(err)
 		s.putBack(b, nil)
 		return
 	}
 	if err != nil {
+		s.mu.Lock()
 		b.refuseAll(fmt.Errorf("%w: %w", ErrClosed, err)) // that was the last try
+		s.mu.Unlock()
 	}
+	if err == nil && (troubled || looked) {
+		err = s.diskTrouble() // what there was to write may have had room by chance
+	}
+	s.tell(err)
 	s.told(b)
-	if err := s.shrink(); err != nil {
-		s.tell(err)
+	if err == nil {
+		if err := s.tidy(); err != nil {
+			s.tell(err)
+		}
 	}
 }
 
@@ -153,10 +177,8 @@ func (s *Spool) putBack(b *batch, removing []*Queue) {
 
 // letGo takes note of the records of b that were removed before they were written.
 func (s *Spool) letGo(b *batch) {
-	for _, q := range s.all() {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	b.letGo()
 }
 
@@ -170,176 +192,121 @@ func (s *Spool) told(b *batch) {
 	}
 }
 
-// markDue reports whether the file is to be told what time it is, or to be looked at.
-func (s *Spool) markDue(look bool) bool {
-	if s.Len() > 0 && (time.Since(s.marked) >= markEvery || s.time.see() || look && s.file.inPlace(s.path) != nil) {
-		s.due = true
-	}
-	return s.due
-}
-
-// store commits a batch, or what of it can be.
-func (s *Spool) store(b *batch, removing []*Queue) error {
+// keep commits a batch, or what of it can be.
+func (s *Spool) keep(b *batch, removing []*Queue) error {
+	look := s.due || s.Err() != nil
 	s.marked, s.due, s.removes = time.Now(), false, false
-	err := s.commit(b, removing)
+	err := s.ensureStore(b, look)
 	if err == nil {
-		return nil
+		err = s.commit(b, removing)
 	}
-	if full := errors.Is(err, bolterrors.ErrMaxSizeReached); full || len(removing) > 0 && b.bytes > 0 {
-		// To remove some makes room. If that works, the records were within the
-		// limit, but so scattered that the file has no room for more; or the disk
-		// has none.
-		failed := s.tryCommit(new(batch), removing)
-		if s.removes = failed == nil; s.removes {
-			removing = nil
+	if err == nil || s.store == nil || len(removing) == 0 {
+		s.later = append(s.later, removing...)
+		if err == nil {
+			s.later = nil
 		}
-		if full {
-			b.refuseAll(ErrFull)
-			err = failed
-		}
-	}
-	s.later = append(s.later, removing...)
-	return err
-}
-
-// commit writes the records of b and removes those before the heads of the
-// queues, in one transaction. A file that turns out to be damaged, or is not
-// there, is replaced first.
-func (s *Spool) commit(b *batch, removing []*Queue) error {
-	if err := s.ensureFile(b); err != nil {
 		return err
 	}
-	err := s.tryCommit(b, removing)
-	if broken := (*brokenError)(nil); errors.As(err, &broken) {
-		if err := s.replace(b, broken); err != nil {
-			return err
-		}
-		return s.tryCommit(b, removing)
+	if b.bytes > 0 { // where there is no room for more, there may be some for that
+		s.removes = s.commit(new(batch), removing) == nil
+	}
+	if full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT); s.removes || full {
+		_ = s.tidy() // what is deleted makes room, for the next try too
+	}
+	if !s.removes {
+		s.later = append(s.later, removing...)
 	}
 	return err
 }
 
-// ensureFile sees to it that a file is open, and that it is the one at the path.
-func (s *Spool) ensureFile(b *batch) error {
-	if s.file.db == nil {
-		return s.openFile(b)
-	}
-	if err := s.file.inPlace(s.path); err != nil {
-		if failed := s.moveTo(b); failed != nil {
-			return fmt.Errorf("%w; what it holds is still read, and cannot be put there: %w", err, failed)
+// commit writes the records of b, and what is removed.
+func (s *Spool) commit(b *batch, removing []*Queue) error {
+	w := s.store.writer()
+	err := error(nil)
+	for i := 0; i < len(b.entries) && err == nil; i++ {
+		if e := &b.entries[i]; e.waits() {
+			err = w.put(e.queue, e.number, b.memory[e.start:e.end])
 		}
-		s.log.Warn("the spool's file was removed or renamed, or something was mounted over its folder: what it held is in a new one now",
-			"file", s.path, "messages", s.Len())
 	}
+	if err == nil {
+		err = w.sync()
+	}
+	if err == nil {
+		err = s.note(w, removing)
+	}
+	if err != nil {
+		w.abort()
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.enter()
 	return nil
 }
 
-func (s *Spool) tryCommit(b *batch, removing []*Queue) error {
+// note writes a state: of what w has written, and of the queues with records removed.
+func (s *Spool) note(w *writer, removing []*Queue) error {
+	st := s.store
+	s.time.see()
+	mark := s.time.mark()
+	concerned := make(map[*Queue]span, len(removing)+1)
+	s.mu.Lock()
+	var all []byte
+	if st.states.old() {
+		all = st.allQueues(mark)
+	}
 	for _, q := range removing {
-		q.mu.Lock()
-		q.goal = q.head
-		q.mu.Unlock()
+		if d := st.queues[q]; d != nil {
+			concerned[q] = span{d.head, d.next}
+		}
 	}
-	limit := s.sizeLimit()
-	if b.bytes == 0 {
-		limit += removeSlack
-	}
-	return s.update(limit, func(tx *bolt.Tx) error {
-		for _, q := range removing {
-			if err := s.removeFrom(tx, q); err != nil {
-				return err
+	for i := range w.placed {
+		p := &w.placed[i]
+		is, known := concerned[p.queue]
+		if !known {
+			if is.head = max(p.number, p.queue.head); st.queues[p.queue] != nil {
+				is.head = st.queues[p.queue].head
 			}
 		}
-		if err := s.putAll(tx, b); err != nil {
-			return err
-		}
-		s.time.see()
-		return putMark(tx, s.time.mark())
-	})
-}
-
-// removeFrom removes the records of q before its goal.
-func (s *Spool) removeFrom(tx *bolt.Tx, q *Queue) error {
-	bucket := tx.Bucket(q.bucket)
-	if bucket == nil {
-		return nil
+		is.next = p.number + 1
+		concerned[p.queue] = is
 	}
-	var keys [][8]byte
-	c := bucket.Cursor()
-	for k, v := c.First(); k != nil && number(k) < q.goal; k, v = c.Next() {
-		if len(keys) == removalsAtOnce {
-			s.removeMore(q)
-			break
-		}
-		s.file.touched.Add(int64(len(v)))
-		s.file.release()
-		keys = append(keys, [8]byte(k))
-	}
-	for _, key := range keys {
-		if err := bucket.Delete(key[:]); err != nil {
+	state := stateOf(mark, st.first)
+	s.mu.Unlock()
+	if all != nil {
+		if err := st.states.begin(all); err != nil {
 			return err
 		}
 	}
-	if k, _ := bucket.Cursor().First(); k == nil {
-		return tx.DeleteBucket(q.bucket)
+	for q, is := range concerned {
+		state = appendQueue(state, q.name, is)
 	}
-	return nil
-}
-
-// putAll adds the records of b to their queues.
-func (s *Spool) putAll(tx *bolt.Tx, b *batch) error {
-	key := make([]byte, 8) // bbolt copies it
-	for i := range b.entries {
-		e := &b.entries[i]
-		if !e.waits() {
-			continue
-		}
-		bucket, err := tx.CreateBucketIfNotExists(e.queue.bucket)
-		if err != nil {
-			return fmt.Errorf("queue %s: %w", e.queue.name, err)
-		}
-		// Records only come at the end, so pages can be filled to the brim.
-		bucket.FillPercent = 1
-		binary.BigEndian.PutUint64(key, e.number)
-		if err := bucket.Put(key, b.memory[e.start:e.end]); err != nil {
-			return fmt.Errorf("queue %s: %w", e.queue.name, err)
-		}
-		// The pages written are read at the next commit, with their neighbours.
-		s.file.touched.Add(int64(e.end - e.start))
-	}
-	return nil
-}
-
-// The file has a bucket of its own for what concerns all queues.
-var (
-	aboutBucket = []byte("about") // the queues' begin with q
-	versionKey  = []byte("version")
-	markKey     = []byte("mark")
-)
-
-// fileVersion is that of the file as a whole: a byte, and all its bits turned over,
-// to tell it from a damaged one. Files of version 1 have none. A file holds records
-// of its version and of those before it.
-const fileVersion = recordVersion
-
-// putMark has the file know what time it is.
-func putMark(tx *bolt.Tx, m mark) error {
-	about, err := tx.CreateBucketIfNotExists(aboutBucket)
-	if err != nil {
+	if err := st.states.write(state, len(removing) > 0); err != nil {
+		st.states.close() // what is in them is not known: they are begun anew
 		return err
 	}
-	return errors.Join(about.Put(versionKey, []byte{fileVersion, ^byte(fileVersion)}), about.Put(markKey, m.encode()))
-}
-
-// Keys are the records' numbers, big-endian, so that bbolt's order is theirs.
-func number(key []byte) uint64 {
-	if len(key) != 8 {
-		return math.MaxUint64
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for q, is := range concerned {
+		if d := st.queues[q]; d != nil {
+			d.noted = is.head
+		}
 	}
-	return binary.BigEndian.Uint64(key)
+	return nil
 }
 
-// The names of queues have a letter before them, for bbolt has no empty names.
-func bucketName(queue string) []byte { return []byte("q" + queue) }
-
-const maxName = bolt.MaxKeySize
+// noteRemoved has what is removed by now be so after a power cut, too.
+func (s *Spool) noteRemoved() error {
+	var removed []*Queue
+	s.mu.Lock()
+	for q, d := range s.store.queues {
+		if d.noted != d.head {
+			removed = append(removed, q)
+		}
+	}
+	s.mu.Unlock()
+	if len(removed) == 0 {
+		return nil
+	}
+	return s.note(new(writer), removed)
+}

@@ -2,237 +2,202 @@ package spool
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
-	"time"
 )
 
-// filled makes a spool's file with queues large and small.
-func filled(t testing.TB) []byte {
+// A sample is a folder with a spool of several queues, which are drained more and less, as a
+// kill leaves it.
+type sample struct {
+	files map[string][]byte
+	left  map[string][]string          // the payloads of each queue that are not removed
+	where map[string]map[string][2]int // of each: from where to where in which file
+}
+
+func newSample(t *testing.T) *sample {
 	t.Helper()
+	random := rand.New(rand.NewPCG(1, 2))
 	dir := t.TempDir()
-	s := open(t, Options{Dir: dir, MaxSize: 16 << 20})
-	for i := range 3000 {
-		s.Queue("large").Append(record(fmt.Sprint("large ", i)), nil)
-		if i%300 == 0 {
-			s.Queue(fmt.Sprint("small ", i%900)).Append(record(strings.Repeat("s", 10*i)), nil)
-			appendNow(t, s.Queue("large"), record("one by itself"))
+	s := open(t, Options{Dir: dir, MaxSize: 8 << 20})
+	p := &sample{files: map[string][]byte{}, left: map[string][]string{}, where: map[string]map[string][2]int{}}
+	for i := range 1200 {
+		name := fmt.Sprint("rule ", random.IntN(5))
+		size := random.IntN(2000)
+		if i%200 == 0 {
+			size = 100_000 + random.IntN(200_000)
 		}
+		payload := fmt.Sprintf("%d %s", i, strings.Repeat("x", size))
+		appendNow(t, s.Queue(name), record(payload))
+		p.left[name] = append(p.left[name], payload)
 	}
-	oldest(t, s.Queue("large"), 200)
-	s.Queue("large").Remove(200)
-	closeNow(t, s)
-	content, err := os.ReadFile(filepath.Join(dir, "spool.db"))
+	for i, name := range s.Names() {
+		n := len(oldest(t, s.Queue(name), 20*i))
+		s.Queue(name).Remove(n)
+		p.left[name] = p.left[name][n:]
+	}
+	waitFor(t, "the removals", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, d := range s.store.queues {
+			if d.noted != d.head {
+				return false
+			}
+		}
+		return len(s.removing) == 0
+	})
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return content
-}
-
-func TestADamagedFileIsMovedAsideOrReadAsFarAsItIsWhole(t *testing.T) {
-	whole := filled(t)
-	used := bytes.TrimRight(whole, "\x00")
-	replaced := 0
-	const tries = 300
-	for i := range tries {
-		content := bytes.Clone(whole)
-		at := rand.IntN(len(used))
-		switch i % 4 {
-		case 0:
-			content = content[:at]
-		case 1:
-			content[at] ^= 1 << rand.IntN(8)
-		case 2: // a page that was not written: zeros, or what was there before
-			page := at / pageSize * pageSize
-			other := rand.IntN(len(used)) / pageSize * pageSize
-			copy(content[page:page+pageSize], content[other:])
-		case 3:
-			for j := at; j < min(at+rand.IntN(20000), len(used)); j++ {
-				content[j] = byte(rand.Uint32())
-			}
-		}
-		if useDamaged(t, content) {
-			replaced++
-		}
-	}
-	if replaced < tries/8 || replaced == tries {
-		t.Errorf("%d of %d files were replaced", replaced, tries)
-	}
-}
-
-// useDamaged opens a file, appends, and reads all, which has to work whatever
-// is in it. It reports whether the file was replaced.
-func useDamaged(t *testing.T, content []byte) bool {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "spool.db"), content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	log := &logs{}
-	s, err := Open(Options{Dir: dir, MaxSize: 16 << 20, Logger: log.logger()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	appendNow(t, s.Queue("large"), record("new"))
-	last := ""
-	for _, name := range s.Names() {
-		q := s.Queue(name)
-		for tries := 0; q.Len() > 0; tries++ {
-			dst := make([]Record, 100)
-			n, _ := q.Front(dst, 0)
-			for _, r := range dst[:n] {
-				if p := string(r.Payload); p != "new" && p != "one by itself" &&
-					!strings.HasPrefix(p, "large ") && strings.Trim(p, "s") != "" {
-					t.Fatalf("a record that never was: %q", p)
-				}
-			}
-			if n > 0 && name == "large" {
-				last = string(dst[n-1].Payload)
-			}
-			q.Remove(n)
-			if tries > 10000 {
-				t.Fatalf("queue %q never ends: %d records\n%s", name, q.Len(), log)
-			}
-		}
-	}
-	if last != "new" {
-		t.Fatalf("the last record is %q\n%s", last, log)
-	}
-	if s.Len() != 0 || s.Bytes() != 0 {
-		t.Fatalf("%d records of %d bytes left\n%s", s.Len(), s.Bytes(), log)
-	}
-	asides, _ := filepath.Glob(filepath.Join(dir, "spool.db.corrupt-*"))
-	if len(asides) != strings.Count(log.String(), "is moved aside") && len(asides) != 1 {
-		t.Fatalf("%d files aside\n%s", len(asides), log)
-	}
-	return len(asides) > 0
-}
-
-func TestADamagedFileIsKeptAsItWasButOnlyTheLastOne(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "spool.db")
-	for _, garbage := range []string{"first", strings.Repeat("second", 5000)} {
-		if err := os.WriteFile(path, []byte(garbage), 0o600); err != nil {
+	for _, e := range entries {
+		content, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
 			t.Fatal(err)
 		}
-		log := &logs{}
-		s := open(t, Options{Dir: dir, MaxSize: 1 << 20, Logger: log.logger()})
-		appendNow(t, s.Queue("rule"), record("x"))
-		closeNow(t, s)
-		asides, err := filepath.Glob(path + ".corrupt-*")
-		if err != nil || len(asides) != 1 {
-			t.Fatalf("aside: %v, %v", asides, err)
+		p.files[e.Name()] = content
+		_, salt, _, ok := parseSegment(e.Name())
+		if !ok {
+			continue
 		}
-		if kept, err := os.ReadFile(asides[0]); err != nil || string(kept) != garbage {
-			t.Errorf("the file aside is not what was there: %v", err)
-		}
-		if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), asides[0]) {
-			t.Errorf("log: %s", log)
-		}
-		time.Sleep(2 * time.Millisecond) // the name of the next has the time in it
+		p.where[e.Name()] = map[string][2]int{}
+		r := &reader{size: int64(len(content)), salt: salt, buffer: content}
+		r.each(func(at int64, f *frame) { p.where[e.Name()][string(f.payload)] = [2]int{int(at), int(at) + f.length} })
 	}
+	return p
 }
 
-func TestAFileThatIsCutWhileItIsOpenIsReplaced(t *testing.T) {
-	for _, size := range []int64{0, 5000, 40000} {
-		for _, first := range []string{"append", "front"} {
-			t.Run(fmt.Sprint(first, " at ", size), func(t *testing.T) {
-				log := &logs{}
-				s := open(t, Options{Dir: t.TempDir(), MaxSize: 16 << 20, Logger: log.logger()})
-				q := s.Queue("rule")
-				for i := range 1000 {
-					q.Append(record(strings.Repeat("x", i)), nil)
-				}
-				appendNow(t, q, record("x"))
-				if err := os.Truncate(s.path, size); err != nil {
-					t.Fatal(err)
-				}
-				if first == "front" {
-					if n, _ := q.Front(make([]Record, 1000), 0); n > 0 {
-						t.Errorf("%d records of a file that is cut", n)
+// with is the folder with one file that has other content.
+func (p *sample) with(t *testing.T, file string, content []byte) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, c := range p.files {
+		if name == file {
+			c = content
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), c, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// A damage is what a disk does to a block, and how far it reaches.
+var damages = map[string]func(content []byte, at, end int, random *rand.Rand) (damaged []byte, to int){
+	"a bit": func(c []byte, at, end int, random *rand.Rand) ([]byte, int) {
+		c[at+random.IntN(end-at)] ^= 1 << random.IntN(8)
+		return c, end
+	},
+	"zeros": func(c []byte, at, end int, _ *rand.Rand) ([]byte, int) {
+		clear(c[at:end])
+		return c, end
+	},
+	"torn": func(c []byte, at, end int, random *rand.Rand) ([]byte, int) { // what another block has, or had
+		from := random.IntN(max(len(c)/4096, 1)) * 4096
+		copy(c[at+(end-at)/2:end], bytes.Clone(c[from:]))
+		return c, end
+	},
+	"cut": func(c []byte, at, _ int, _ *rand.Rand) ([]byte, int) { return c[:at], len(c) },
+}
+
+// eachDamage has the test below try each damage for each block, about 3,000, and not one of
+// them in turn.
+var eachDamage = os.Getenv("SPOOL_EACH_DAMAGE") != ""
+
+// Each block of each file of a spool is damaged, in four ways: what is not in it is all
+// there, in order, nothing else is, and what is lost is counted. The log says it once.
+func TestWhatIsOutsideADamageIsThereAndTheRestIsCounted(t *testing.T) {
+	const atOnce = 8 // most of the time goes into waiting for the disk
+	p := newSample(t)
+	ways := slices.Sorted(maps.Keys(damages))
+	var tries, lossy atomic.Int64
+	t.Run("all", func(t *testing.T) {
+		for part := range atOnce {
+			t.Run(fmt.Sprint(part), func(t *testing.T) {
+				t.Parallel()
+				random := rand.New(rand.NewPCG(3, uint64(part)))
+				i := 0
+				for _, file := range slices.Sorted(maps.Keys(p.files)) {
+					for at := 0; at < len(p.files[file]); at += 4096 {
+						for j, how := range ways {
+							if i++; i%atOnce != part || !eachDamage && (at/4096)%len(ways) != j {
+								continue
+							}
+							end := min(at+4096, len(p.files[file]))
+							content, to := damages[how](bytes.Clone(p.files[file]), at, end, random)
+							tries.Add(1)
+							if p.use(t, fmt.Sprint(file, " at ", at, ": ", how), p.with(t, file, content), file, at, to) {
+								lossy.Add(1)
+							}
+						}
 					}
-				}
-				appendNow(t, q, record("new"))
-				check(t, drain(t, q, 10), "new")
-				if !strings.Contains(log.String(), "somebody cut it") || !strings.Contains(log.String(), "messages=1001") {
-					t.Errorf("log: %s", log)
 				}
 			})
 		}
+	})
+	if lossy.Load() < tries.Load()/2 {
+		t.Errorf("%d of %d damages cost anything", lossy.Load(), tries.Load())
 	}
+	t.Logf("%d damaged files, %d with losses", tries.Load(), lossy.Load())
 }
 
-// A page that cannot be read is a fault where it is mapped. What a guard makes
-// of it is shown with a cut file, past the check for that.
-func TestAFaultInTheMappingIsAnError(t *testing.T) {
-	s := open(t, Options{Dir: t.TempDir(), MaxSize: 16 << 20})
-	q := s.Queue("rule")
-	for range 1000 {
-		q.Append(record(strings.Repeat("x", 1000)), nil)
-	}
-	appendNow(t, q, record("x"))
-	size := s.file.size.Load()
-	if err := os.Truncate(s.path, 2*pageSize); err != nil {
-		t.Fatal(err)
-	}
-	s.file.size.Store(0)
-	if n, _ := q.Front(make([]Record, 1000), 0); n > 0 {
-		t.Errorf("%d records of %d bytes of file that are gone", n, size)
-	}
-	appendNow(t, q, record("new"))
-	check(t, drain(t, q, 10), "new")
-}
-
-// The same when the committing goroutine meets it first.
-func TestAFaultInACommitIsAnError(t *testing.T) {
-	s := open(t, Options{Dir: t.TempDir(), MaxSize: 16 << 20})
-	q := s.Queue("rule")
-	for range 1000 {
-		q.Append(record(strings.Repeat("x", 1000)), nil)
-	}
-	appendNow(t, q, record("x"))
-	if err := os.Truncate(s.path, 2*pageSize); err != nil {
-		t.Fatal(err)
-	}
-	s.file.size.Store(0)
-	appendNow(t, q, record("new"))
-	check(t, drain(t, q, 10), "new")
-}
-
-func TestVerifyCountsWhatIsThere(t *testing.T) {
-	content := filled(t)
-	contents, err := verify(bytes.NewReader(content), int64(len(content)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	records := map[string]int{}
-	for _, c := range contents.queues {
-		records[c.name] = c.records
-	}
-	want := map[string]int{"large": 3000 + 10 - 200, "small 0": 4, "small 300": 3, "small 600": 3}
-	if fmt.Sprint(records) != fmt.Sprint(want) {
-		t.Errorf("got %v, want %v", records, want)
-	}
-}
-
-func TestAPageThatPointsUpIsFound(t *testing.T) {
-	content := filled(t)
-	for page := 2; page < len(content)/pageSize; page++ {
-		p := content[page*pageSize:]
-		if native.Uint16(p[8:]) != kindBranch || native.Uint64(p) != uint64(page) {
-			continue
+// use takes all that is in a damaged folder. It reports whether anything was lost.
+func (p *sample) use(t *testing.T, what, dir, file string, at, to int) bool {
+	t.Helper()
+	log := &logs{}
+	s := open(t, Options{Dir: dir, MaxSize: 8 << 20, Logger: log.logger()})
+	defer s.Close()
+	any := false
+	for name, left := range p.left {
+		q := s.Queue(name)
+		appendNow(t, q, record("new"))
+		got, lost := takeDamaged(t, what, q)
+		for _, payload := range append(slices.Clone(left), "new") {
+			if len(got) > 0 && got[0] == payload {
+				got = got[1:]
+				continue
+			}
+			lost, any = lost-1, true
+			if is, here := p.where[file][payload]; !here || is[0] >= to || is[1] <= at {
+				t.Fatalf("%s: %s: %.20q is lost, which is outside", what, name, payload)
+			}
 		}
-		looped := bytes.Clone(content)
-		native.PutUint64(looped[page*pageSize+pageHeader+8:], uint64(page))
-		if _, err := verify(bytes.NewReader(looped), int64(len(looped))); err != nil {
-			return // pages that are free are not looked at
+		if len(got) > 0 {
+			t.Fatalf("%s: %s: garbage, or not in order: %.20q", what, name, got[0])
+		}
+		if lost != 0 {
+			t.Fatalf("%s: %s: counted %d more than lost\n%s", what, name, lost, log)
 		}
 	}
-	t.Error(errors.New("no loop was found"))
+	if s.Len() != 0 || s.Bytes() != 0 {
+		t.Fatalf("%s: %d records of %d bytes left", what, s.Len(), s.Bytes())
+	}
+	if n := strings.Count(log.String(), "level=ERROR"); n > 1 || any && n != 1 {
+		t.Fatalf("%s: log: %s", what, log)
+	}
+	return any
+}
+
+// takeDamaged takes all of a queue, and returns the payloads, and how many count as lost.
+func takeDamaged(t *testing.T, what string, q *Queue) (got []string, lost int) {
+	t.Helper()
+	dst := make([]Record, 100)
+	for q.Len() > 0 {
+		n, l := q.Front(dst, 0)
+		if n == 0 && l == (Lost{}) {
+			t.Fatalf("%s: %d records are there and none comes", what, q.Len())
+		}
+		for _, r := range dst[:n] {
+			got = append(got, string(r.Payload))
+		}
+		lost += l.Damaged
+		q.Remove(n)
+	}
+	return got, lost
 }

@@ -16,6 +16,7 @@ import (
 
 func init() {
 	children["full"] = fullDisk
+	children["full, drained"] = fullDiskDrained
 	children["read-only"] = readOnlyFolder
 	children["other user"] = otherUser
 	children["nothing"] = func(string) error { return nil }
@@ -120,6 +121,33 @@ func fullDisk(dir string) error {
 	return inSequence(s.Queue("rule"), n, taken-1)
 }
 
+// A full disk becomes free again by what is removed, without anybody's help.
+func TestAFullDiskBecomesFreeByWhatIsRemoved(t *testing.T) { inMountNamespace(t, "full, drained") }
+
+func fullDiskDrained(dir string) error {
+	if err := mountSmall(dir, "4m"); err != nil {
+		return err
+	}
+	s, err := Open(Options{Dir: dir, MaxSize: 64 << 20, retry: time.Millisecond})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	q := s.Queue("rule")
+	for i := 0; s.Err() == nil && i < 100_000; i++ {
+		q.Append(record(strings.Repeat("x", 20000)), nil)
+	}
+	if s.Err() == nil {
+		return errors.New("the disk is not full")
+	}
+	dst := make([]Record, 100)
+	return await("room", func() bool {
+		n, _ := q.Front(dst, 0)
+		q.Remove(n)
+		return q.Len() == 0 && s.Err() == nil
+	})
+}
+
 // inSequence wants the records of a queue to be those that begin with the numbers
 // from first to last.
 func inSequence(q *Queue, first, last int) error {
@@ -195,7 +223,16 @@ func TestAFileInPlaceOfTheFolderIsNamed(t *testing.T) {
 func TestTheFolderAndTheFileAreForThisUserOnly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state", "topicast")
 	s := open(t, Options{Dir: dir, MaxSize: 1 << 20})
-	for path, want := range map[string]os.FileMode{dir: 0o700, s.path: 0o600} {
+	appendNow(t, s.Queue("rule"), record("x"))
+	wants := map[string]os.FileMode{dir: 0o700}
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(files) != 4 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		wants[f] = 0o600
+	}
+	for path, want := range wants {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
 			t.Errorf("%s: %v, %v, want %v", path, info.Mode(), err, want)
 		}

@@ -1,11 +1,8 @@
 package spool
 
 import (
-	"encoding/binary"
-	"fmt"
+	"sync"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // frontBytes bounds what one Front returns, unless a single record is larger.
@@ -14,7 +11,7 @@ const frontBytes = 1 << 20
 // Lost counts the records that Front left out and removed.
 type Lost struct {
 	Expired int // older than the age allowed
-	Damaged int // not as they were written: a bad disk
+	Damaged int // not there, or not as they were written: a bad disk
 }
 
 // Front fills dst with the oldest records that are on disk and not removed, and
@@ -27,22 +24,27 @@ type Lost struct {
 // removed, and counted in lost. No change of the time of day makes a record older or
 // younger.
 func (q *Queue) Front(dst []Record, maxAge time.Duration) (n int, lost Lost) {
-	q.mu.Lock()
-	f := front{queue: q, dst: dst, now: q.spool.time.now(), maxAge: maxAge}
-	q.taken = nil
-	if len(dst) > 0 {
-		q.spool.view(f.read)
-		q.spool.readPending(&f)
+	s := q.spool
+	s.swap.RLock()
+	defer s.swap.RUnlock()
+	f := front{queue: q, dst: dst, now: s.time.now(), maxAge: maxAge}
+	s.mu.Lock()
+	q.taken, f.next = nil, q.head
+	s.mu.Unlock()
+	if len(dst) > 0 && q.Len() > 0 {
+		f.readDisk()
+		f.readPending()
 	}
-	removed := f.lost.Expired + f.lost.Damaged
-	if removed > 0 {
-		q.head = f.head
-		q.count(-removed, -f.lostBytes)
+	s.mu.Lock()
+	missing := f.lost.Expired + f.lost.Damaged - len(f.left)
+	if missing+len(f.left) > 0 {
+		q.count(-missing, 0)
+		s.remove(q, f.left, f.head)
 	}
 	q.taken = f.taken
-	q.mu.Unlock()
-	if removed > 0 {
-		q.spool.removeMore(q)
+	s.mu.Unlock()
+	if missing+len(f.left) > 0 {
+		s.signal()
 	}
 	return len(f.taken), f.lost
 }
@@ -54,74 +56,121 @@ type front struct {
 	now    time.Duration // on the timeline
 	maxAge time.Duration
 
-	next      uint64 // the number after the last that was looked at
-	full      bool   // no more is to be taken
-	taken     []place
-	bytes     int64
-	memory    []byte // where the records are copied to
-	head      uint64 // after those that are lost
-	lost      Lost
-	lostBytes int64
+	next   uint64 // the number after the last that was looked at
+	full   bool   // no more is to be taken
+	taken  []place
+	bytes  int64
+	memory []byte  // where the records are copied to
+	left   []place // what is lost of those that are in the index
+	head   uint64  // after those that are lost
+	lost   Lost
 }
 
-func (f *front) read(tx *bolt.Tx) {
-	bucket := tx.Bucket(f.queue.bucket)
-	if bucket == nil {
+// readers are those that nobody uses.
+var readers = sync.Pool{New: func() any { return new(reader) }}
+
+// readDisk reads what is on disk, some at a time.
+func (f *front) readDisk() {
+	s, q := f.queue.spool, f.queue
+	if s.store == nil {
 		return
 	}
-	c := bucket.Cursor()
-	start := binary.BigEndian.AppendUint64(nil, f.queue.head)
-	for k, v := c.Seek(start); k != nil && !f.full; k, v = c.Next() {
-		if number(k) >= numberLast {
-			panic(fmt.Sprintf("queue %s: % x is not the number of a record", f.queue.name, k))
+	r := readers.Get().(*reader)
+	defer readers.Put(r)
+	for from := (cursor{}); !f.full; {
+		s.mu.Lock()
+		g, places, next := s.store.some(q, &from, len(f.dst)-len(f.taken))
+		size := int64(0)
+		if g != nil {
+			size = g.size
 		}
-		f.queue.spool.file.touched.Add(int64(len(v)))
-		f.take(number(k), v)
+		s.mu.Unlock()
+		if g == nil {
+			f.missing(next)
+			return
+		}
+		r.open(g, size, places)
+		for _, at := range places {
+			if frame, _, ok := r.frame(int64(at)); ok {
+				f.take(&frame)
+			} else {
+				f.damaged()
+			}
+			if f.full {
+				return
+			}
+		}
 	}
 }
 
 // readPending goes on with what waits in memory while the spool cannot be used.
-func (s *Spool) readPending(f *front) {
+func (f *front) readPending() {
+	s := f.queue.spool
 	if s.Err() == nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := 0; i < len(s.pending.entries) && !f.full; i++ {
-		e := &s.pending.entries[i]
-		if e.queue == f.queue && e.err == nil && e.number >= max(f.next, f.queue.head) {
-			f.take(e.number, s.pending.memory[e.start:e.end])
+		// Those in front of it may be under way to the disk just now.
+		if e := &s.pending.entries[i]; e.queue == f.queue && e.err == nil && e.number == f.next {
+			frame, _ := decodeFrame(s.pending.memory[e.start:e.end])
+			frame.number = e.number
+			f.take(&frame)
 		}
 	}
 }
 
-// take takes one record, which lies in memory of others. It stops at a record that
-// is to be left out if there are others before it: so what is left out is always at
-// the head, and counted once.
-func (f *front) take(number uint64, value []byte) {
-	last := ""
-	if n := len(f.taken); n > 0 {
-		last = f.dst[n-1].Key
+// first reports whether nothing is in front of what is left out now. If there is, it is
+// left for the next call: so what is left out is always at the head, and counted once.
+func (f *front) first() bool {
+	f.full = f.full || len(f.taken) > 0
+	return !f.full
+}
+
+// missing leaves out what is not there, up to a number.
+func (f *front) missing(next uint64) {
+	if next > f.next && f.first() {
+		f.lost.Damaged += int(next - f.next)
+		f.next, f.head = next, next
 	}
-	size := recordSize(value)
-	r, at, err := decodeRecord(value, last)
-	r.Came, r.Age = at-f.queue.spool.shifted(), max(f.now-at, 0)
-	if expired := err == nil && f.maxAge > 0 && r.Age > f.maxAge; expired || err != nil {
-		if f.full = len(f.taken) > 0; f.full {
-			return
-		}
-		if expired {
-			f.lost.Expired++
-		} else {
-			f.lost.Damaged++
-		}
-		f.next, f.head, f.lostBytes = number+1, number+1, f.lostBytes+size
+}
+
+// damaged leaves out the next one, which is there and cannot be read.
+func (f *front) damaged() {
+	if f.first() {
+		f.lost.Damaged++
+		f.left = append(f.left, place{number: f.next})
+		f.next++
+		f.head = f.next
+	}
+}
+
+// take takes one record, which lies in memory of others.
+func (f *front) take(r *frame) {
+	if f.missing(r.number); f.full {
 		return
 	}
-	r.Topic, r.Payload = f.copy(r.Topic), f.copy(r.Payload)
-	f.dst[len(f.taken)] = r
-	f.taken = append(f.taken, place{number, size})
-	f.next, f.bytes = number+1, f.bytes+size
+	at := place{r.number, r.size(), r.length}
+	age := max(f.now-r.at, 0)
+	if f.maxAge > 0 && age > f.maxAge {
+		if f.first() {
+			f.lost.Expired++
+			f.left = append(f.left, at)
+			f.next, f.head = r.number+1, r.number+1
+		}
+		return
+	}
+	to := &f.dst[len(f.taken)]
+	*to = Record{Came: r.at - f.queue.spool.shifted(), Age: age, Flags: r.flags}
+	if n := len(f.taken); n > 0 && f.dst[n-1].Key == string(r.key) {
+		to.Key = f.dst[n-1].Key
+	} else {
+		to.Key = string(r.key)
+	}
+	to.Topic, to.Payload = f.copy(r.topic), f.copy(r.payload)
+	f.taken = append(f.taken, at)
+	f.next, f.bytes = r.number+1, f.bytes+at.bytes
 	f.full = len(f.taken) == len(f.dst) || f.bytes >= frontBytes
 }
 

@@ -54,9 +54,9 @@ func TestASpoolThatCannotBeUsedAtItsStartIsUsedAsSoonAsItCan(t *testing.T) {
 			func(dir string) error { return os.WriteFile(dir, nil, 0o600) },
 			os.Remove,
 		},
-		"a folder in place of the file": {
-			func(dir string) error { return os.MkdirAll(filepath.Join(dir, "spool.db", "x"), 0o700) },
-			func(dir string) error { return os.RemoveAll(filepath.Join(dir, "spool.db")) },
+		"a folder in place of a file": {
+			func(dir string) error { return os.MkdirAll(filepath.Join(dir, "spool-lock", "x"), 0o700) },
+			func(dir string) error { return os.RemoveAll(filepath.Join(dir, "spool-lock")) },
 		},
 		"a link to nowhere": {
 			func(dir string) error { return os.Symlink("nowhere/nothing", dir) },
@@ -102,11 +102,11 @@ func TestEachCauseIsToldOnce(t *testing.T) {
 	log := &logs{}
 	s := open(t, Options{Dir: dir, MaxSize: 1 << 20, Logger: log.logger(), retry: time.Millisecond})
 	folder := filepath.Join(base, "folder")
-	if err := errors.Join(os.MkdirAll(filepath.Join(folder, "spool.db"), 0o700), os.Symlink(folder, next), os.Rename(next, dir)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Join(folder, "spool-lock"), 0o700), os.Symlink(folder, next), os.Rename(next, dir)); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, "the other cause", func() bool { return errors.Is(s.Err(), syscall.EISDIR) })
-	if err := os.Remove(filepath.Join(dir, "spool.db")); err != nil {
+	if err := os.Remove(filepath.Join(dir, "spool-lock")); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, "the end of it", func() bool { return s.Err() == nil && strings.Contains(log.String(), "can be used again") })
@@ -116,17 +116,41 @@ func TestEachCauseIsToldOnce(t *testing.T) {
 	}
 }
 
-// The folder or the file goes while it is open: what it held is there again, at the
-// same place, and after a restart too.
-func TestAFileThatIsTakenAwayIsMadeAnewWithWhatItHeld(t *testing.T) {
+// all is the names of files of a spool that match.
+func all(dir, pattern string) []string {
+	files, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil || len(files) == 0 {
+		panic(fmt.Sprint("no ", pattern))
+	}
+	return files
+}
+
+// The folder or a file goes while it is open: what it held is there again, at the
+// same place, and after a restart too. It is noticed while nothing else happens.
+func TestWhatIsTakenAwayIsMadeAnewWithWhatItHeld(t *testing.T) {
+	each := func(pattern string, do func(string) error) func(string) error {
+		return func(dir string) (err error) {
+			for _, f := range all(dir, pattern) {
+				err = errors.Join(err, do(f))
+			}
+			return err
+		}
+	}
+	rename := func(f string) error { return os.Rename(f, filepath.Join(filepath.Dir(f), "x")) }
 	for name, spoil := range map[string]func(dir string) error{
-		"the file removed":   func(dir string) error { return os.Remove(filepath.Join(dir, "spool.db")) },
-		"the file renamed":   func(dir string) error { return os.Rename(filepath.Join(dir, "spool.db"), filepath.Join(dir, "x")) },
-		"the folder removed": os.RemoveAll,
-		"the folder renamed": func(dir string) error { return os.Rename(dir, dir+"-old") },
+		"a segment removed":    each("spool-0*", os.Remove),
+		"a segment renamed":    each("spool-0*", rename),
+		"a state removed":      each("spool-state-a*", os.Remove),
+		"both states removed":  each("spool-state-*", os.Remove),
+		"the lock removed":     each("spool-lock", os.Remove),
+		"all files removed":    each("spool-*", os.Remove),
+		"the folder removed":   os.RemoveAll,
+		"the folder renamed":   func(dir string) error { return os.Rename(dir, dir+"-old") },
+		"replaced by an empty": func(dir string) error { return errors.Join(os.Rename(dir, dir+"-old"), os.Mkdir(dir, 0o700)) },
 	} {
 		for _, notices := range []string{"append", "remove", "look"} {
 			t.Run(name+", "+notices, func(t *testing.T) {
+				t.Parallel()
 				dir := filepath.Join(t.TempDir(), "spool")
 				log := &logs{}
 				m := &machine{}
@@ -140,22 +164,25 @@ func TestAFileThatIsTakenAwayIsMadeAnewWithWhatItHeld(t *testing.T) {
 					t.Fatal(err)
 				}
 				m.pass(time.Minute)
-				last := 99
+				first, last := 0, 99
 				switch notices {
 				case "append":
 					if err := numbered(q, 100, 109); err != nil {
 						t.Fatal(err)
 					}
 					last = 109
-				case "look":
-					if !s.look() {
-						t.Fatal("it does not see that")
-					}
-					return
+				case "remove":
+					q.Remove(10) // what was read before is known
+					first = 10
 				}
-				q.Remove(10) // what was read before is known by its number
-				waitFor(t, "a new file", func() bool { return strings.Contains(log.String(), "what it held is in a new one") })
-				waitFor(t, "the removal", func() bool { n, _ := q.Front(make([]Record, 1), 0); return n == 1 })
+				waitFor(t, "new files", func() bool {
+					if name == "the lock removed" {
+						_, err := os.Stat(lockPath(dir))
+						return err == nil
+					}
+					return strings.Contains(log.String(), "what it held") || strings.Contains(log.String(), "what they held")
+				})
+				waitFor(t, "the end of it", func() bool { n, _ := q.Front(make([]Record, 1), 0); return n == 1 && s.Err() == nil })
 				if age := oldest(t, q, 1)[0].Age.Round(time.Second); age != time.Minute {
 					t.Errorf("what was moved is %v old", age)
 				}
@@ -164,11 +191,34 @@ func TestAFileThatIsTakenAwayIsMadeAnewWithWhatItHeld(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer s.Close()
-				if err := inSequence(s.Queue("rule"), 10, last); err != nil {
-					t.Error(err)
+				if err := inSequence(s.Queue("rule"), first, last); err != nil {
+					t.Error(err, log)
 				}
 			})
 		}
+	}
+}
+
+// A folder that was away and comes back does not bring again what was moved from it.
+func TestAFolderThatComesBackBringsNothingTwice(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	log := &logs{}
+	s := open(t, Options{Dir: dir, MaxSize: 1 << 20, Logger: log.logger(), retry: time.Millisecond})
+	q := s.Queue("rule")
+	err := errors.Join(numbered(q, 0, 99), os.Rename(dir, dir+"-away"), numbered(q, 100, 109),
+		os.Rename(dir, dir+"-new"), os.Rename(dir+"-away", dir), numbered(q, 110, 119))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err = reopened(s, dir); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := inSequence(s.Queue("rule"), 0, 119); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(log.String(), "\n"); n != 2 {
+		t.Errorf("log: %s", log)
 	}
 }
 
@@ -232,14 +282,6 @@ func TestWhatCannotBeWrittenCanBeReadAndRemoved(t *testing.T) {
 	if s.Bytes() != 0 {
 		t.Errorf("%d bytes left", s.Bytes())
 	}
-}
-
-// look is what the committing goroutine does now and then.
-func (s *Spool) look() bool {
-	p := &Spool{time: s.time, marked: time.Now(), path: s.path}
-	p.file.is = s.file.is
-	p.records.Store(1)
-	return p.markDue(true)
 }
 
 func TestAFolderThatSomethingIsMountedOver(t *testing.T) {

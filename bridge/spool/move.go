@@ -2,215 +2,247 @@ package spool
 
 import (
 	"bytes"
-	"encoding/binary"
-	"errors"
-	"math"
-	"os"
+	"fmt"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
-// copyBytes is about how much one transaction copies.
-const copyBytes = 1 << 20
-
-// A move is the way of what a file holds, which is open and no longer at its path,
-// to the one that is there now. Others read from it meanwhile, and let go of what
-// they have read.
-type move struct {
-	spool *Spool
-	to    *file
-	holds contents      // what is there already, which is older
-	time  *timeline     // there
-	by    time.Duration // by how much it is ahead
-	moved map[*Queue]span
+// ensureStore sees to it that a store is open, that it is the one at the path, and that
+// what is written to is there; all: and the rest too.
+func (s *Spool) ensureStore(b *batch, all bool) error {
+	if s.store == nil {
+		return s.openStore(b)
+	}
+	err := s.store.inPlace()
+	if err == nil {
+		return s.heal(all)
+	}
+	lost, failed := s.moveTo(b)
+	if failed != nil {
+		return fmt.Errorf("%w; what it holds is still read, and cannot be put there: %w", err, failed)
+	}
+	s.log.Warn("the spool's folder was removed or renamed, or something was mounted over it: what it held is in a new one now",
+		"dir", s.dir, "messages", s.Len(), "lost", lost)
+	return nil
 }
 
-// A span is what was copied of a queue: the records from a number on, whose numbers
-// are larger now.
-type span struct{ from, larger uint64 }
-
-// moveTo opens the file at the path, or makes one, and takes over there what the one
-// that is open holds. Should that not work, both are as before.
-func (s *Spool) moveTo(b *batch) error {
-	db, disk, holds, err := s.openWhole()
+// openStore opens what is in the folder. b is the batch that is to be written to it.
+func (s *Spool) openStore(b *batch) error {
+	st, err := openStore(s.dir, s.maxSize, s.Queue)
 	if err != nil {
 		return err
 	}
-	m := &move{spool: s, to: new(file), holds: holds, time: s.timeOf(&holds), moved: map[*Queue]span{}}
-	m.by = s.time.copy().become(m.time)
-	err = m.to.use(db, disk, s.sizeLimit()+removeSlack)
-	if err == nil {
-		err = m.copyAll()
+	s.found(st)
+	time := s.timeOf(st)
+	s.swap.Lock()
+	s.mu.Lock()
+	s.adopt(st, b, time, nil)
+	s.mu.Unlock()
+	s.swap.Unlock()
+	return s.commit(new(batch), nil)
+}
+
+// found logs what is not as it should be.
+func (s *Spool) found(st *store) {
+	f := &st.found
+	if f.lost > 0 || f.bad > 0 || f.failed != nil {
+		s.log.Error("the spool is damaged: what is damaged of it is lost, and the rest is there; look at the disk's health",
+			"dir", s.dir, "lost", f.lost, "bytes", f.bad, "files", f.files, "err", f.failed)
 	}
+	if len(f.newer) > 0 {
+		s.log.Error("a newer version of topicast has left messages in the spool's folder, which this one cannot read; they stay there until that version runs again",
+			"dir", s.dir, "files", f.newer)
+	}
+	if f.imported {
+		s.log.Info("the spool's file of an earlier version was taken over", "dir", s.dir, "messages", f.taken, "aside", f.aside)
+	}
+}
+
+// timeOf is the time that goes on in a store.
+func (s *Spool) timeOf(st *store) *timeline {
+	t := s.time.copy()
+	switch f := &st.found; {
+	case f.mark != nil:
+		t.resume(*f.mark)
+		return t
+	case len(st.queues) == 0:
+		return t // a new one: the time goes on
+	case !f.imported:
+		s.log.Error("the spool's time is damaged; what is in it counts as if it had come just now; look at the disk's health", "dir", s.dir)
+	}
+	t.resume(mark{at: st.found.latest})
+	return t
+}
+
+// adopt uses a store from here on. It counts what was in it, behind which comes what was
+// moved there of other queues, with so much more as their numbers, and what waits in
+// memory; and it goes by its time. Callers hold both mutexes.
+func (s *Spool) adopt(st *store, b *batch, time *timeline, moved map[*Queue]uint64) {
+	batches := []*batch{b, &s.pending}
+	if by := s.time.become(time); by != 0 {
+		s.shift.Add(int64(by))
+		for _, b := range batches {
+			b.shift(by)
+		}
+	}
+	s.store = nil // what is counted here was there before
+	for _, q := range s.queues {
+		d := st.queues[q]
+		if more, ours := moved[q]; ours {
+			s.renumber(q, batches, more)
+		} else {
+			next, first := st.first, q.next // of those on disk, of those in memory
+			if d != nil {
+				next = d.next
+			}
+			for _, b := range batches {
+				first = min(first, b.first(q))
+			}
+			if d != nil || first < next {
+				s.renumber(q, batches, next-first)
+			}
+			q.head, q.taken = max(q.head, next), nil
+		}
+		if d != nil && d.head != q.head {
+			q.count(int(q.head-d.head), d.bytes)
+			q.head, q.taken = d.head, nil
+		}
+	}
+	s.store = st
+	s.uses.Add(1)
+}
+
+// renumber adds to the numbers of what waits in memory of a queue. Callers hold mu.
+func (s *Spool) renumber(q *Queue, batches []*batch, more uint64) {
+	for _, b := range batches {
+		b.renumber(q, more)
+	}
+	q.next, q.head = q.next+more, q.head+more
+	for i := range q.taken {
+		q.taken[i].number += more
+	}
+}
+
+// moveTo opens the folder at the path, or makes one, and puts there what the one that is
+// open holds: its files can be read still. Should that not work, both are as before. It
+// returns how many records are lost, for they cannot be read.
+func (s *Spool) moveTo(b *batch) (lost int, err error) {
+	to, err := openStore(s.dir, s.maxSize, s.Queue)
+	if err != nil {
+		return 0, err
+	}
+	time := s.timeOf(to)
+	s.swap.Lock()
+	defer s.swap.Unlock() // nobody reads or removes meanwhile
+	m := &move{spool: s, to: to, by: s.time.copy().become(time), more: map[*Queue]uint64{}}
+	m.number()
+	if len(to.segments) > 0 {
+		m.after = to.segments[len(to.segments)-1].id
+	}
+	err = m.copyAll()
 	if err == nil {
-		err = m.finish(b)
+		s.mu.Lock()
+		all := to.allQueues(time.mark())
+		s.mu.Unlock()
+		err = to.states.begin(all)
 	}
 	if err != nil {
 		m.undo()
-		return errors.Join(err, m.to.close())
+		return 0, err
 	}
-	return nil
+	s.found(to)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.store
+	for q, d := range old.queues { // what is lost at the end counts
+		there := to.queues[q]
+		there.next = d.next + m.more[q]
+		to.first = max(to.first, there.next)
+	}
+	// Should it come back, what it holds is not to come twice.
+	done := stateOf(s.time.mark(), to.first)
+	for q, d := range old.queues {
+		done = appendQueue(done, q.name, span{d.next, d.next})
+	}
+	s.adopt(to, b, time, m.more)
+	_ = old.states.write(done, true) // it may be gone for good
+	old.close()
+	return m.lost, nil
 }
 
-// copyAll copies all queues.
+// A move is the way of what a store holds to another one.
+type move struct {
+	spool *Spool
+	to    *store
+	by    time.Duration     // by how much the time there is ahead
+	more  map[*Queue]uint64 // what is added to the numbers of a queue's records
+	after uint64            // the id of the last segment that was there before
+	lost  int
+}
+
+// number finds out which numbers the records get: behind those that are there.
+func (m *move) number() {
+	s := m.spool
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for q, d := range s.store.queues {
+		if there := m.to.queues[q]; there != nil {
+			m.more[q] = there.next - d.head
+			continue
+		}
+		m.more[q] = max(d.head, m.to.first) - d.head
+		m.to.queues[q] = newDiskQueue(d.head + m.more[q])
+	}
+}
+
+// copyAll copies all records.
 func (m *move) copyAll() error {
-	s := m.spool
-	next := map[string]uint64{}
-	for _, c := range m.holds.queues {
-		next[c.name] = c.next
-	}
-	for _, q := range s.all() {
-		q.mu.Lock()
-		at := span{from: q.head, larger: next[q.name]}
-		q.mu.Unlock()
-		m.moved[q] = at
-		for from := at.from; ; {
-			records, err := s.file.some(q, from)
-			if err != nil {
-				return err
-			}
-			if len(records) == 0 {
-				break
-			}
-			if err := m.put(q, at.larger, records); err != nil {
-				return err
-			}
-			from = records[len(records)-1].number + 1
-		}
-	}
-	return nil
-}
-
-// A copied record has memory of its own.
-type copied struct {
-	number uint64
-	value  []byte
-}
-
-// some reads records of a queue from a number on.
-func (f *file) some(q *Queue, from uint64) (records []copied, err error) {
-	err = f.transact(false, func(tx *bolt.Tx) error {
-		bucket := tx.Bucket(q.bucket)
-		if bucket == nil {
-			return nil
-		}
-		size := 0
-		c := bucket.Cursor()
-		for k, v := c.Seek(binary.BigEndian.AppendUint64(nil, from)); k != nil && size < copyBytes && len(records) < removalsAtOnce; k, v = c.Next() {
-			records = append(records, copied{number(k), bytes.Clone(v)})
-			size += len(v) + Overhead
-			f.touched.Add(int64(len(v)))
-		}
-		return nil
-	})
-	return records, err
-}
-
-// put adds records to the file that is moved to.
-func (m *move) put(q *Queue, larger uint64, records []copied) error {
-	m.to.db.MaxSize = math.MaxInt // what was within the limit there is so here
-	err := m.to.transact(true, func(tx *bolt.Tx) error {
-		bucket, err := tx.CreateBucketIfNotExists(q.bucket)
-		if err != nil {
-			return err
-		}
-		bucket.FillPercent = 1
-		for _, r := range records {
-			if m.by != 0 && whole(r.value) {
-				r.value = stampedLater(r.value, m.by)
-			}
-			if err := bucket.Put(binary.BigEndian.AppendUint64(nil, r.number+larger), r.value); err != nil {
-				return err
-			}
-			m.to.touched.Add(int64(len(r.value)))
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return m.to.measure()
-}
-
-// stampedLater is a record that came later, in the version of today.
-func stampedLater(value []byte, by time.Duration) []byte {
-	if len(value) < recordHeader {
-		return value
-	}
-	at := recordAt(value)
-	value[4] = recordVersion
-	binary.BigEndian.PutUint64(value[6:], uint64(at))
-	shift(value, by)
-	return value
-}
-
-// finish puts the file that was moved to in place of the other. What was let go of
-// meanwhile is let go of there too.
-func (m *move) finish(b *batch) error {
-	s := m.spool
-	for q := range m.moved {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-	}
-	err := m.to.transact(true, func(tx *bolt.Tx) error {
-		for q, at := range m.moved {
-			bucket := tx.Bucket(q.bucket)
-			for n := at.from; bucket != nil && n < q.head; n++ {
-				if err := bucket.Delete(binary.BigEndian.AppendUint64(nil, n+at.larger)); err != nil {
-					return err
-				}
-			}
-		}
-		return putMark(tx, m.time.mark())
-	})
-	if err != nil {
-		return err
-	}
-	s.adopt(b, &m.holds, m.time, true)
-	for q, at := range m.moved {
-		if at.larger > 0 {
-			q.head, q.taken = 0, nil // what is there already comes first
-		}
-	}
-	return s.file.become(m.to)
-}
-
-// undo takes out again what was copied, as far as that can be.
-func (m *move) undo() {
-	if len(m.holds.queues) == 0 {
-		os.Remove(m.spool.path)
-		return
-	}
-	_ = m.to.transact(true, func(tx *bolt.Tx) error {
-		for q, at := range m.moved {
-			bucket := tx.Bucket(q.bucket)
-			if bucket == nil {
+	const atOnce = 1 << 14
+	m.to.active = false
+	w := m.to.writer()
+	w.moving = true
+	r := &reader{}
+	for _, g := range m.spool.store.segments {
+		m.spool.mu.Lock()
+		left := g.left()
+		m.spool.mu.Unlock()
+		*r = reader{file: g, size: g.size, salt: g.salt, buffer: r.buffer[:0], ahead: window}
+		for _, is := range left {
+			f, _, ok := r.frame(int64(is.at))
+			if !ok {
+				m.lost++
 				continue
 			}
-			c := bucket.Cursor()
-			for k, _ := c.Seek(binary.BigEndian.AppendUint64(nil, at.from+at.larger)); k != nil; k, _ = c.Next() {
-				if err := c.Delete(); err != nil {
+			b := bytes.Clone(r.bytes(int64(is.at), f.length))
+			shift(b, m.by)
+			if err := w.put(is.queue, f.number+m.more[is.queue], b); err != nil {
+				return err
+			}
+			if len(w.placed) >= atOnce {
+				if err := w.done(); err != nil {
 					return err
 				}
 			}
 		}
-		return nil
-	})
+	}
+	return w.done()
 }
 
-// become has what other has, and closes what it had.
-func (f *file) become(other *file) error {
-	f.swap.Lock()
-	db, disk, stuck := f.db, f.disk, f.stuck.Load()
-	f.db, f.disk, f.is, f.mapped = other.db, other.disk, other.is, other.mapped
-	f.size.Store(other.size.Load())
-	f.touched.Store(0)
-	f.stuck.Store(false)
-	f.broken.Store(nil)
-	f.swap.Unlock()
-	if stuck {
-		return disk.Close()
+// done enters what was put, and goes on.
+func (w *writer) done() error {
+	if err := w.sync(); err != nil {
+		return err
 	}
-	return guard(db.Close)
+	w.enter()
+	w.touched, w.placed = w.touched[:0], w.placed[:0]
+	return nil
+}
+
+// undo removes what was copied.
+func (m *move) undo() {
+	for _, g := range m.to.segments {
+		if g.id > m.after {
+			_ = g.remove()
+		}
+	}
+	m.to.close()
 }

@@ -2,7 +2,7 @@ package spool
 
 import (
 	"fmt"
-	"sync"
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -10,29 +10,29 @@ import (
 // A Queue holds the records of one rule. Append may be called from any
 // goroutine; Front and Remove from one at a time.
 type Queue struct {
-	spool  *Spool
-	name   string
-	bucket []byte
+	spool *Spool
+	name  string
 
-	records, bytes atomic.Int64 // pending records included
-
-	goal uint64 // records before this one are to be removed from disk; of the committing goroutine
+	// Pending records included, and those that are lost, until Front has told of them.
+	// Written under the spool's mutex.
+	records, bytes atomic.Int64
 
 	// Under the spool's mutex.
 	next     uint64        // number of the next record; of those that are not kept it stays unused
+	head     uint64        // the first record that is not removed
 	last     time.Duration // when the last record came
 	removing bool          // is in the spool's removing
-
-	mu    sync.Mutex
-	head  uint64  // the first record that is not removed
-	taken []place // what Front returned and Remove has not removed
+	taken    []place       // what Front returned and Remove has not removed
 }
 
-// A place is where a record lies and what it counts.
+// A place is a record that was read, what it counts, and how long it is on disk.
 type place struct {
 	number uint64
 	bytes  int64
+	length int
 }
+
+const maxName = math.MaxInt16
 
 // Append adds a copy of r to the queue. It never waits for the disk: done is
 // called, from another goroutine, with nil when the record is safely on disk, or
@@ -46,7 +46,7 @@ type place struct {
 // came is when the record came, as it will say; 0: it is refused, as done is told.
 func (q *Queue) Append(r Record, done func(error)) (came time.Duration, ok bool) {
 	s := q.spool
-	size := int64(r.encodedLen() - recordHeader + Overhead)
+	size := r.size()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
@@ -59,7 +59,7 @@ func (q *Queue) Append(r Record, done func(error)) (came time.Duration, ok bool)
 	switch {
 	case s.closing:
 		err = ErrClosed
-	case !r.fits() || size > maxRecord || size > s.maxSize || len(q.bucket) > maxName:
+	case !r.fits() || size > maxRecord || size > s.maxSize || len(q.name) > maxName:
 		err = fmt.Errorf("%w: %d bytes", ErrTooLong, size)
 	case s.Err() != nil || s.pending.bytes+size > pendingMax:
 		return 0, false
@@ -68,6 +68,7 @@ func (q *Queue) Append(r Record, done func(error)) (came time.Duration, ok bool)
 	}
 	if err == nil {
 		came = q.came(&r)
+		s.number(q)
 		s.pending.add(q, q.next, &r, came+s.shifted(), size, done)
 		s.undecided.Add(1)
 		q.next++
@@ -98,6 +99,14 @@ func (q *Queue) Refuse(err error, done func(error)) {
 	s.signal()
 }
 
+// number has the next record of a queue of which nothing is known have a number that none
+// had before. Callers hold mu.
+func (s *Spool) number(q *Queue) {
+	if q.Len() == 0 && s.store != nil && s.store.queues[q] == nil && q.next < s.store.first {
+		q.next, q.head = s.store.first, s.store.first
+	}
+}
+
 // atOnce is how far apart records may have come that a caller appends in the order
 // in which they came, and that seem not to have: their ages are not taken at the
 // same moment.
@@ -123,9 +132,11 @@ func (q *Queue) Len() int { return int(q.records.Load()) }
 // Bytes is what they hold: keys, topics, payloads, and [Overhead] for each.
 func (q *Queue) Bytes() int64 { return q.bytes.Load() }
 
-// count adds to the numbers of the queue and the spool.
+// count adds to the numbers of the queue and the spool. Callers hold the spool's mutex.
 func (q *Queue) count(records int, bytes int64) {
-	q.records.Add(int64(records))
+	if q.records.Add(int64(records)) == 0 {
+		bytes = -q.bytes.Load() // nobody knows what a record counts that cannot be read
+	}
 	q.bytes.Add(bytes)
 	q.spool.records.Add(int64(records))
 	q.spool.bytes.Add(bytes)
@@ -134,31 +145,34 @@ func (q *Queue) count(records int, bytes int64) {
 // Remove removes the first n of the records that Front returned last. The disk
 // follows later: after a crash they may be there again.
 func (q *Queue) Remove(n int) {
-	q.mu.Lock()
-	n = min(max(n, 0), len(q.taken))
-	if n == 0 {
-		q.mu.Unlock()
-		return
+	s := q.spool
+	s.mu.Lock()
+	if n = min(max(n, 0), len(q.taken)); n > 0 {
+		s.remove(q, q.taken[:n], q.taken[n-1].number+1)
+		q.taken = q.taken[n:]
 	}
-	var bytes int64
-	for _, p := range q.taken[:n] {
-		bytes += p.bytes
+	s.mu.Unlock()
+	if n > 0 {
+		s.signal()
 	}
-	q.head = q.taken[n-1].number + 1
-	q.taken = q.taken[n:]
-	q.count(-n, -bytes)
-	q.mu.Unlock()
-	q.spool.removeMore(q)
 }
 
-// removeMore tells the committing goroutine that q has records to remove.
-func (s *Spool) removeMore(q *Queue) {
-	s.mu.Lock()
+// remove removes records in front of a queue, up to the one that is its head now, and has
+// the committing goroutine know. Callers hold mu.
+func (s *Spool) remove(q *Queue, places []place, head uint64) {
+	for _, p := range places {
+		if s.store != nil {
+			s.store.remove(q, p)
+		}
+		q.count(-1, -p.bytes)
+	}
+	q.head = head
+	if s.store != nil && s.store.queues[q] != nil {
+		s.store.queues[q].head = head
+	}
 	if !q.removing {
 		q.removing = true
 		s.removing = append(s.removing, q)
 	}
 	s.gone = s.gone || s.Err() != nil
-	s.mu.Unlock()
-	s.signal()
 }

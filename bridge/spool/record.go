@@ -2,7 +2,6 @@ package spool
 
 import (
 	"encoding/binary"
-	"errors"
 	"hash/crc32"
 	"math"
 	"time"
@@ -17,25 +16,44 @@ type Record struct {
 	Flags          byte          // for the caller
 }
 
-// A record on disk:
+// A frame is what a file holds one after the other: a record, or a state. It says all
+// that is to be known of it, so that it can be read whatever has happened to others:
 //
-//	0   CRC-32C of all that follows
-//	4   version, 2
-//	5   flags
-//	6   when it came, in nanoseconds on the spool's timeline
-//	14  length of the key
-//	16  length of the topic
-//	18  key, topic, payload
+//	0   CRC-32C of the file's salt, the frame's place in the file, and bytes 4 to 35
+//	4   CRC-32C of what follows the header
+//	8   length of what follows the header
+//	12  kind
+//	13  flags
+//	14  length of the queue's name
+//	16  length of the key
+//	18  length of the topic
+//	20  number
+//	28  when it came, in nanoseconds on the spool's timeline
+//	36  name, key, topic, payload
 //
-// Numbers are big-endian. The checksum is there because the file's own cover
-// only its first pages: a bad sector elsewhere would be taken for a message. It and
-// the version stay where they are in any version.
-//
-// Version 1 had the time of day at 6, which is no measure of an age: such a record
-// counts from when its file was first opened by a program that knows version 2.
+// Numbers are big-endian. The salt is in the file's name. It and the place are under the
+// checksum so that nothing is taken for a frame that was not written there as one: not
+// what a block held before, in another file, nor a payload that looks like a frame.
+type frame struct {
+	kind                      byte
+	number                    uint64
+	at                        time.Duration
+	flags                     byte
+	name, key, topic, payload []byte
+	length                    int // of all of it
+}
+
+const frameHeader = 36
+
 const (
-	recordVersion = 2
-	recordHeader  = 18
+	recordKind byte = 1 + iota
+	stateKind
+)
+
+// Bounds of what follows a header: what is longer was not written by us.
+const (
+	maxFrame = maxRecord + 3*math.MaxUint16
+	maxState = 1 << 28
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -45,69 +63,100 @@ func (r *Record) fits() bool {
 	return len(r.Key) <= math.MaxUint16 && len(r.Topic) <= math.MaxUint16
 }
 
-// encodedLen is how many bytes appendRecord adds.
-func (r *Record) encodedLen() int {
-	return recordHeader + len(r.Key) + len(r.Topic) + len(r.Payload)
+// size is what a record counts.
+func (r *Record) size() int64 {
+	return int64(len(r.Key) + len(r.Topic) + len(r.Payload) + Overhead)
 }
 
-// recordSize is what a record on disk counts.
-func recordSize(b []byte) int64 { return int64(max(len(b)-recordHeader, 0) + Overhead) }
+// size is what the record in a frame counts.
+func (f *frame) size() int64 { return int64(len(f.key) + len(f.topic) + len(f.payload) + Overhead) }
 
-// appendRecord encodes r. at is when it came, on the timeline.
-func appendRecord(b []byte, r *Record, at time.Duration) []byte {
+// appendFrame encodes a record, but for its number and the first checksum.
+func appendFrame(b []byte, name string, r *Record, at time.Duration) []byte {
 	start := len(b)
-	b = append(b, 0, 0, 0, 0, recordVersion, r.Flags)
-	b = binary.BigEndian.AppendUint64(b, uint64(at))
+	b = append(b, make([]byte, 12)...)
+	b = append(b, recordKind, r.Flags)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(name)))
 	b = binary.BigEndian.AppendUint16(b, uint16(len(r.Key)))
 	b = binary.BigEndian.AppendUint16(b, uint16(len(r.Topic)))
+	b = binary.BigEndian.AppendUint64(b, 0)
+	b = binary.BigEndian.AppendUint64(b, uint64(at))
+	b = append(b, name...)
 	b = append(b, r.Key...)
 	b = append(b, r.Topic...)
 	b = append(b, r.Payload...)
-	binary.BigEndian.PutUint32(b[start:], crc32.Checksum(b[start+4:], castagnoli))
+	return sumBody(b, start)
+}
+
+// appendState encodes a state.
+func appendState(b []byte, number uint64, flags byte, body []byte) []byte {
+	start := len(b)
+	b = append(b, make([]byte, frameHeader)...)
+	b[start+12], b[start+13] = stateKind, flags
+	b = append(b, body...)
+	setNumber(b[start:], number)
+	return sumBody(b, start)
+}
+
+// sumBody enters the length and the checksum of what follows a frame's header.
+func sumBody(b []byte, start int) []byte {
+	body := b[start+frameHeader:]
+	binary.BigEndian.PutUint32(b[start+4:], crc32.Checksum(body, castagnoli))
+	binary.BigEndian.PutUint32(b[start+8:], uint32(len(body)))
 	return b
 }
 
-// whole reports whether a record of any version is as it was written.
-func whole(b []byte) bool {
-	return len(b) > 4 && binary.BigEndian.Uint32(b) == crc32.Checksum(b[4:], castagnoli)
-}
+// setNumber gives a frame its number.
+func setNumber(b []byte, number uint64) { binary.BigEndian.PutUint64(b[20:], number) }
 
-// recordAt is when a record that is whole came, on the timeline.
-func recordAt(b []byte) time.Duration {
-	if b[4] == 1 || len(b) < recordHeader {
-		return 0
-	}
-	return time.Duration(binary.BigEndian.Uint64(b[6:]))
-}
-
-// shift moves an encoded record on the timeline.
+// shift moves a frame on the timeline.
 func shift(b []byte, by time.Duration) {
-	binary.BigEndian.PutUint64(b[6:], uint64(recordAt(b)+by))
-	binary.BigEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
+	binary.BigEndian.PutUint64(b[28:], binary.BigEndian.Uint64(b[28:])+uint64(by))
 }
 
-var errRecord = errors.New("the record is damaged")
+// seal makes a frame one of a file: at a place in the one with that salt.
+func seal(b []byte, salt uint64, at int64) {
+	binary.BigEndian.PutUint32(b, headerSum(b, salt, at))
+}
 
-// decodeRecord reads what appendRecord wrote. The topic and the payload lie in b.
-// The key is taken from last if it is the same, for in a row of records it mostly
-// is.
-func decodeRecord(b []byte, last string) (r Record, at time.Duration, err error) {
-	if len(b) < recordHeader || b[4] == 0 || b[4] > recordVersion || !whole(b) {
-		return Record{}, 0, errRecord
+func headerSum(header []byte, salt uint64, at int64) uint32 {
+	var in [16 + frameHeader - 4]byte
+	binary.BigEndian.PutUint64(in[:], salt)
+	binary.BigEndian.PutUint64(in[8:], uint64(at))
+	copy(in[16:], header[4:frameHeader])
+	return crc32.Checksum(in[:], castagnoli)
+}
+
+// frameLength reads a header: how long its frame is. It is not ok if that is no header.
+func frameLength(header []byte, salt uint64, at int64) (length int, ok bool) {
+	most := maxFrame
+	switch header[12] {
+	case recordKind:
+	case stateKind:
+		most = maxState
+	default:
+		return 0, false
 	}
-	keyLen, topicLen := int(binary.BigEndian.Uint16(b[14:])), int(binary.BigEndian.Uint16(b[16:]))
-	rest := b[recordHeader:]
-	if keyLen+topicLen > len(rest) {
-		return Record{}, 0, errRecord
+	body := binary.BigEndian.Uint32(header[8:])
+	if uint64(body) > uint64(most) || binary.BigEndian.Uint32(header) != headerSum(header, salt, at) {
+		return 0, false
 	}
-	key, rest := rest[:keyLen], rest[keyLen:]
-	if string(key) != last {
-		last = string(key)
+	return frameHeader + int(body), true
+}
+
+// decodeFrame reads a frame whose header is in order. What it has lies in b.
+func decodeFrame(b []byte) (f frame, ok bool) {
+	body := b[frameHeader:]
+	if binary.BigEndian.Uint32(b[4:]) != crc32.Checksum(body, castagnoli) {
+		return frame{}, false
 	}
-	return Record{
-		Key:     last,
-		Topic:   rest[:topicLen:topicLen],
-		Payload: rest[topicLen:len(rest):len(rest)],
-		Flags:   b[5],
-	}, recordAt(b), nil
+	n, k, t := int(binary.BigEndian.Uint16(b[14:])), int(binary.BigEndian.Uint16(b[16:])), int(binary.BigEndian.Uint16(b[18:]))
+	if n+k+t > len(body) {
+		return frame{}, false
+	}
+	return frame{
+		kind: b[12], flags: b[13], length: len(b),
+		number: binary.BigEndian.Uint64(b[20:]), at: time.Duration(binary.BigEndian.Uint64(b[28:])),
+		name: body[:n], key: body[n : n+k], topic: body[n+k : n+k+t], payload: body[n+k+t:],
+	}, true
 }

@@ -1,11 +1,10 @@
 package spool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -13,7 +12,7 @@ import (
 )
 
 // Overhead is what a record counts beside its key, topic and payload, in bytes:
-// about what the file needs to keep it.
+// about what the disk needs to keep it.
 const Overhead = 64
 
 // pendingMax bounds the bytes, [Overhead] included, that were appended and are
@@ -22,14 +21,6 @@ const pendingMax = 8 << 20
 
 // maxRecord bounds one record. It leaves room for others in what is pending.
 const maxRecord = 1 << 20
-
-// Largest is the most that MaxSize may be, in bytes. The whole file is mapped into
-// memory: what 32 bits can address has room for 1 GiB in one piece, and more only by
-// luck.
-const Largest = (addressable - slack - removeSlack) / 2
-
-// addressable is 1 GiB with 32 bits, and without bounds with 64.
-const addressable = 1<<30 + math.MaxInt - math.MaxInt32
 
 // Errors of [Queue.Append] and [Open].
 var (
@@ -51,7 +42,7 @@ type Options struct {
 
 // A Spool holds the queues. Its methods may be called from any goroutine.
 type Spool struct {
-	path    string
+	dir     string
 	maxSize int64
 	retry   time.Duration
 	log     *slog.Logger
@@ -60,9 +51,12 @@ type Spool struct {
 	undecided      atomic.Int64 // appended, and not told of yet
 	copies         atomic.Int64 // bytes of these that do not count against maxSize
 
-	file file // the door to bbolt
-	time *timeline
-	// Another file may have another timeline. So that what callers were told of goes
+	// What lies in the folder; nil while nothing could be opened. Written by the committing
+	// goroutine, which holds both mutexes for it; read with one of them.
+	store *store
+	swap  sync.RWMutex // held to read from files; comes before mu
+	time  *timeline
+	// Another folder may have another timeline. So that what callers were told of goes
 	// on to be true, they are told of times less this.
 	shift atomic.Int64
 
@@ -84,13 +78,12 @@ type Spool struct {
 	pause   time.Duration // until the next try, while it cannot be used
 	last    bool          // that was the last try: the spool is closed
 	removes bool          // to remove works all the same
-	trying  bool          // what is to be done now needs the file
+	trying  bool          // what is to be done now needs the folder
 	later   []*Queue      // removing from them failed
-	marked  time.Time     // when the file was last told what time it is
-	due     bool          // it is to be told
+	marked  time.Time     // when the store was last told what time it is
+	due     bool          // it is to be told, or to be looked at
 
-	stopped  chan struct{} // closed when the committing goroutine is done
-	closeErr error         // set before stopped is closed
+	stopped chan struct{} // closed when the committing goroutine is done
 }
 
 // Open opens the spool in a folder, or makes one. The caller closes it. Where the
@@ -99,9 +92,6 @@ type Spool struct {
 func Open(options Options) (*Spool, error) {
 	if options.MaxSize < 1 {
 		return nil, fmt.Errorf("open the spool in %s: its size limit is %d bytes; set at least 1", options.Dir, options.MaxSize)
-	}
-	if options.MaxSize > Largest {
-		return nil, fmt.Errorf("open the spool in %s: this program cannot address the file for %d bytes; set at most %d", options.Dir, options.MaxSize, int64(Largest))
 	}
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
@@ -113,7 +103,7 @@ func Open(options Options) (*Spool, error) {
 		options.Clock = newClock()
 	}
 	s := &Spool{
-		path:    filepath.Join(options.Dir, "spool.db"),
+		dir:     options.Dir,
 		maxSize: options.MaxSize,
 		log:     options.Logger,
 		time:    newTimeline(options.Clock),
@@ -122,12 +112,9 @@ func Open(options Options) (*Spool, error) {
 		wake:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),
 	}
-	err := s.openFile(nil)
-	if err != nil {
-		_ = s.file.close()
-	}
+	err := s.openStore(new(batch))
 	s.shift.Store(0) // nobody was told of anything yet
-	s.tell(err)
+	s.tell(cmp.Or(err, s.diskTrouble()))
 	go s.run()
 	return s, nil
 }
@@ -143,13 +130,13 @@ func (s *Spool) Queue(name string) *Queue {
 func (s *Spool) queue(name string) *Queue {
 	q := s.queues[name]
 	if q == nil {
-		q = &Queue{spool: s, name: name, bucket: bucketName(name)}
+		q = &Queue{spool: s, name: name}
 		s.queues[name] = q
 	}
 	return q
 }
 
-// shifted is by how much the timeline of the file is ahead of what callers know.
+// shifted is by how much the timeline of the store is ahead of what callers know.
 func (s *Spool) shifted() time.Duration { return time.Duration(s.shift.Load()) }
 
 // Names are those of the queues that hold records, sorted. Rules that no longer
@@ -176,14 +163,14 @@ func (s *Spool) Bytes() int64 { return s.bytes.Load() }
 // Undecided is how many records were appended that are neither on disk nor refused yet.
 func (s *Spool) Undecided() int { return int(s.undecided.Load()) }
 
-// MaxSize is the limit of Bytes. The file itself becomes at most twice as large
-// and 16 MiB: pages are not always full. Empty, it becomes small again.
+// MaxSize is the limit of Bytes. What is on disk takes twice as much at most, and a tenth
+// and 16 MiB: room is given back when all in a file is removed, or most of it.
 func (s *Spool) MaxSize() int64 { return s.maxSize }
 
 // Copies adds to the bytes in the spool that do not count against MaxSize, and returns
 // how many those are. It is for records of messages that the caller has elsewhere too:
 // they are not to take the room of those that nobody else has. They should be no more
-// than half of MaxSize, for the file's size is bounded.
+// than half of MaxSize, for what is on disk is bounded.
 func (s *Spool) Copies(more int64) int64 { return s.copies.Add(more) }
 
 // Uses is how often the spool has come into use: at Open, and when what kept it from
@@ -199,7 +186,7 @@ func (s *Spool) Err() error {
 	return nil
 }
 
-// Close writes what was appended to disk and closes the file. Afterwards
+// Close writes what was appended to disk and closes it. Afterwards
 // nothing can be appended or read.
 func (s *Spool) Close() error {
 	s.mu.Lock()
@@ -211,7 +198,7 @@ func (s *Spool) Close() error {
 	if again {
 		return ErrClosed
 	}
-	return s.closeErr
+	return nil
 }
 
 // signal wakes the committing goroutine.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	bolt "go.etcd.io/bbolt"
 )
 
 func TestRecordsComeBackInOrderAfterARestart(t *testing.T) {
@@ -140,40 +139,6 @@ func TestOldRecordsAreLeftOutAndCountedOnce(t *testing.T) {
 	check(t, got, "2", "4")
 	if total != (Lost{Expired: 3}) || s.Bytes() != 0 {
 		t.Errorf("lost %+v, %d bytes left", total, s.Bytes())
-	}
-}
-
-func TestADamagedRecordIsLeftOutAndCounted(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, Options{Dir: dir, MaxSize: 1 << 20})
-	q := s.Queue("rule")
-	appendNow(t, q, record("0"), record("1"), record("2"))
-	closeNow(t, s)
-	db, err := bolt.Open(s.path, 0o600, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = db.Update(func(tx *bolt.Tx) error {
-		b := tx.Bucket(bucketName("rule"))
-		key, value := b.Cursor().First()
-		value = slices.Clone(value)
-		value[len(value)-1] ^= 1
-		return errors.Join(b.Put(slices.Clone(key), value), b.Put([]byte{0, 0, 0, 0, 0, 0, 0, 1}, nil))
-	})
-	if err := errors.Join(err, db.Close()); err != nil {
-		t.Fatal(err)
-	}
-	s = open(t, Options{Dir: dir, MaxSize: 1 << 20})
-	q = s.Queue("rule")
-	dst := make([]Record, 10)
-	n, lost := q.Front(dst, 0)
-	if lost != (Lost{Damaged: 2}) {
-		t.Errorf("lost %+v", lost)
-	}
-	check(t, dst[:n], "2")
-	q.Remove(n)
-	if s.Len() != 0 || s.Bytes() != 0 {
-		t.Errorf("%d records of %d bytes left", s.Len(), s.Bytes())
 	}
 }
 

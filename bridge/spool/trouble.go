@@ -1,7 +1,10 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"syscall"
 	"time"
 )
 
@@ -12,7 +15,7 @@ const (
 	retryMost  = time.Minute
 )
 
-// tell takes note of how a try to use the file has ended. It logs each cause once,
+// tell takes note of how a try to use the folder has ended. It logs each cause once,
 // and the end of it.
 func (s *Spool) tell(err error) {
 	was := s.Err()
@@ -20,7 +23,7 @@ func (s *Spool) tell(err error) {
 		s.trouble.Store(nil)
 		if s.pause = 0; was != nil {
 			s.uses.Add(1)
-			s.log.Info("the spool can be used again; what waits in memory goes there", "file", s.path, "messages", s.Len())
+			s.log.Info("the spool can be used again; what waits in memory goes there", "dir", s.dir, "messages", s.Len())
 		}
 		return
 	}
@@ -28,7 +31,22 @@ func (s *Spool) tell(err error) {
 	err = fmt.Errorf("%w; %s", err, openHint(err))
 	if was == nil || was.Error() != err.Error() {
 		s.log.Error("the spool cannot be used, and is tried again until it can; what cannot go on waits in memory, unacknowledged",
-			"file", s.path, "err", err)
+			"dir", s.dir, "err", err)
 	}
 	s.trouble.Store(&err)
+}
+
+// openHint says what to do about an error.
+func openHint(err error) string {
+	switch {
+	case errors.Is(err, ErrInUse):
+		return "stop it, or give this one another folder"
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return "let this user write there, or name another folder"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
+		return "make room on its disk, or name a folder on another one"
+	case errors.Is(err, syscall.ENOTDIR):
+		return "name a folder"
+	}
+	return "look at the disk's health, or name another folder"
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"topicast/bridge/multicast"
-	"topicast/bridge/spool"
 	"topicast/configs"
 	"topicast/mapping"
 )
@@ -28,7 +27,7 @@ type finding struct {
 // examineAll holds a configuration against this host. Faults do not mend themselves;
 // what a warning is about may.
 func (h *host) examineAll(cfg *configs.Config) (faults, warnings configs.Errors) {
-	fileFaults, fileWarnings := examineFiles(cfg)
+	fileFaults, fileWarnings := cfg.ExamineFiles(time.Now())
 	netFaults, netWarnings := h.examineNetwork(cfg)
 	webFaults := located(cfg, h.examineWeb(cfg.Web))
 	return slices.Concat(fileFaults, webFaults, netFaults), slices.Concat(fileWarnings, netWarnings)
@@ -49,12 +48,6 @@ func (h *host) examineWeb(c configs.Web) []finding {
 		err:  fmt.Errorf("%w, and topicast run does not start without its status page", err),
 		hint: fmt.Sprintf("write :%d for every address of this host, 127.0.0.1:%[1]d for programs on it, \"\" for off", on.Port()),
 	}}
-}
-
-// examineFiles looks at what the configuration names on the disks of this host.
-func examineFiles(cfg *configs.Config) (faults, warnings configs.Errors) {
-	faults, warnings = cfg.ExamineFiles(time.Now())
-	return faults, append(warnings, located(cfg, examineSpool(cfg.Spool, spool.Largest))...)
 }
 
 // examineNetwork looks at what the rules name of this host.
@@ -79,7 +72,7 @@ func located(cfg *configs.Config, findings []finding) (list configs.Errors) {
 
 // sayFiles logs what check says of the files and folders.
 func sayFiles(cfg *configs.Config, log *slog.Logger) {
-	faults, warnings := examineFiles(cfg)
+	faults, warnings := cfg.ExamineFiles(time.Now())
 	sayFindings(faults, warnings, log)
 }
 

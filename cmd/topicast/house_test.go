@@ -58,8 +58,7 @@ var allowedModules = map[string][]string{
 	"github.com/coreos/go-systemd/v22":            {"cmd/topicast"},
 	"github.com/eclipse/paho.mqtt.golang":         {"internal/lab/bench"}, // its client is one of the peers
 	"github.com/eclipse/paho.mqtt.golang/packets": {"bridge/session", "internal/demobroker", "internal/lab/harness", "internal/lab/bench", "internal/lab/faults", "internal/lab/attack"},
-	"github.com/gorilla/websocket":                {"bridge/session"}, // it says what a server answers that opens none
-	"go.etcd.io/bbolt":                            {"bridge/spool"},
+	"github.com/gorilla/websocket":                {"bridge/session"},  // it says what a server answers that opens none
 	"github.com/cespare/xxhash/v2":                {"bridge/lastsent"}, // the standard library has no fast hash that is the same in the next process
 	"golang.org/x/net":                            {"bridge/multicast"},
 	"golang.org/x/sys":                            {"bridge/multicast", "bridge/session", "internal/lab/netlab", "internal/lab/harness", "internal/lab/bench"}, // the session for TCP_INFO; those of the lab are independent witnesses

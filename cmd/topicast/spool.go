@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
 
 	"topicast/bridge"
@@ -9,24 +8,10 @@ import (
 	"topicast/configs"
 )
 
-// examineSpool holds the size of the spool against the largest that this program can
-// use.
-func examineSpool(c configs.Spool, largest int64) (warnings []finding) {
-	if c.Dir == "" || int64(c.MaxSize) <= largest {
-		return nil
-	}
-	at := configs.Size(largest)
-	return []finding{{
-		path: "spool.max_size",
-		err:  fmt.Errorf("a program of 32 bits cannot address a spool of %s; it gets %s", c.MaxSize, at),
-		hint: fmt.Sprintf("write %s, or run the program of 64 bits", at),
-	}}
-}
-
-// openSpool opens the spool that c asks for, or the largest there can be. Where that
-// cannot be now, what cannot go on waits in memory until it can.
+// openSpool opens the spool that c asks for. Where that cannot be now, what cannot go on
+// waits in memory until it can.
 func openSpool(c configs.Spool, log *slog.Logger) bridge.Spool {
-	s := bridge.Spool{Dir: c.Dir, Size: min(int64(c.MaxSize), spool.Largest), MaxAge: c.MaxAge}
+	s := bridge.Spool{Dir: c.Dir, Size: int64(c.MaxSize), MaxAge: c.MaxAge}
 	if c.Dir == "" {
 		return s
 	}

@@ -3,42 +3,12 @@ package main
 import (
 	"bytes"
 	"log/slog"
-	"strconv"
 	"strings"
 	"testing"
 
 	"topicast/bridge"
 	"topicast/bridge/spool"
-	"topicast/configs"
 )
-
-// A program of 32 bits says how large its spool can be, and one of 64 has no limit
-// that a configuration could reach.
-func TestTheLargestSpoolOfAProgramIsSaid(t *testing.T) {
-	const largest = 504 << 20
-	if is := strconv.IntSize == 32; is != (spool.Largest == largest) || spool.Largest < largest {
-		t.Errorf("with %d bits the largest is %d", strconv.IntSize, int64(spool.Largest))
-	}
-	for size, want := range map[configs.Size]string{
-		largest:         "",
-		largest + 1<<20: "a program of 32 bits cannot address a spool of 505MiB; it gets 504MiB",
-		1 << 30:         "a program of 32 bits cannot address a spool of 1GiB; it gets 504MiB",
-	} {
-		got := ""
-		for _, w := range examineSpool(configs.Spool{Dir: "/x", MaxSize: size}, largest) {
-			got = w.err.Error()
-			if w.path != "spool.max_size" || w.hint != "write 504MiB, or run the program of 64 bits" {
-				t.Errorf("%s: %+v", size, w)
-			}
-		}
-		if got != want {
-			t.Errorf("%s: %q, want %q", size, got, want)
-		}
-	}
-	if got := examineSpool(configs.Spool{MaxSize: 1 << 40}, largest); got != nil {
-		t.Errorf("without a spool: %v", got)
-	}
-}
 
 func TestADiskThatHangsKeepsNobodyFromTheEnd(t *testing.T) {
 	s, err := spool.Open(spool.Options{Dir: t.TempDir(), MaxSize: 1 << 20})

@@ -1,0 +1,141 @@
+package spool
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// A segment is a file of frames. It is only ever appended to; when all records in it are
+// removed it is deleted, and when most of them are, the rest may be written anew.
+type segment struct {
+	id   uint64 // the larger, the later
+	salt uint64
+	path string
+	file *os.File // nil: it is opened to read it, for there are many
+	size int64    // bytes that are safe
+
+	// Under the spool's mutex.
+	index map[*Queue][]uint32 // where the records of each queue are that are not removed, in order
+	live  int                 // how many that are
+	used  int64               // bytes that they take
+
+	keep bool // it cannot be read wholly: what is left is not written anew
+}
+
+// A file's name is this, an id, a salt and the version of all that is in it.
+const (
+	segmentPrefix = "spool-"
+	fileVersion   = 3
+)
+
+// maxOpen is how many segments are open at a time. Those can be read even when their
+// folder is gone.
+const maxOpen = 128
+
+func segmentName(id, salt uint64) string {
+	return fmt.Sprintf("%s%016x-%016x.v%d", segmentPrefix, id, salt, fileVersion)
+}
+
+// parseSegment reads a segment's name, of any version.
+func parseSegment(name string) (id, salt uint64, version int, ok bool) {
+	rest, ok := strings.CutPrefix(name, segmentPrefix)
+	if !ok || len(rest) < 35 || rest[16] != '-' || rest[33:35] != ".v" {
+		return 0, 0, 0, false
+	}
+	id, err1 := strconv.ParseUint(rest[:16], 16, 64)
+	salt, err2 := strconv.ParseUint(rest[17:33], 16, 64)
+	version, err3 := strconv.Atoi(rest[35:])
+	return id, salt, version, err1 == nil && err2 == nil && err3 == nil
+}
+
+// newSegment describes the one of that name in a folder.
+func newSegment(dir string, id, salt uint64) *segment {
+	return &segment{id: id, salt: salt, path: filepath.Join(dir, segmentName(id, salt)), index: map[*Queue][]uint32{}}
+}
+
+// ReadAt reads from the file.
+func (g *segment) ReadAt(b []byte, at int64) (int, error) {
+	if g.file != nil {
+		return g.file.ReadAt(b, at)
+	}
+	f, err := os.Open(g.path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return f.ReadAt(b, at)
+}
+
+// left are the records in it that are not removed, as they lie there. Callers hold the
+// spool's mutex.
+func (g *segment) left() []spot {
+	all := make([]spot, 0, g.live)
+	for q, index := range g.index {
+		for _, at := range index {
+			all = append(all, spot{q, at})
+		}
+	}
+	slices.SortFunc(all, func(a, b spot) int { return cmp.Compare(a.at, b.at) })
+	return all
+}
+
+// A spot is where a record of a queue is.
+type spot struct {
+	queue *Queue
+	at    uint32
+}
+
+// add enters a record of q. Callers hold the spool's mutex.
+func (g *segment) add(q *Queue, at uint32, length int) {
+	g.index[q] = append(g.index[q], at)
+	g.live++
+	g.used += int64(length)
+}
+
+// inPlace reports whether the file is the one at its path.
+func (g *segment) inPlace() bool {
+	if g.file != nil {
+		return samePath(g.file, g.path)
+	}
+	_, err := os.Stat(g.path)
+	return err == nil || !gone(err)
+}
+
+func (g *segment) close() {
+	if g.file != nil {
+		g.file.Close()
+		g.file = nil
+	}
+}
+
+// samePath reports whether an open file is the one at a path; true, too, if nobody can tell.
+func samePath(f *os.File, path string) bool {
+	there, err := os.Stat(path)
+	if err != nil {
+		return !gone(err)
+	}
+	is, err := f.Stat()
+	return err != nil || os.SameFile(there, is)
+}
+
+// syncDir has the names in a folder be safe.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if e := d.Close(); err == nil {
+		err = e
+	}
+	if pe, ok := err.(*os.PathError); ok && (pe.Err == syscall.EINVAL || pe.Err == syscall.ENOTSUP) {
+		return nil // there are file systems that know no such thing
+	}
+	return err
+}

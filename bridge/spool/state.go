@@ -1,0 +1,220 @@
+package spool
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// What is done with the records, how many there have been, and the time are in two files
+// of states, which hold the same, so that one damage leaves one of them. With each commit
+// comes a state at the end of both that says it of the queues concerned; each file begins
+// with one that says it of all.
+//
+// That a record was removed is safe when it is in the first file. How many were written
+// has only to outlive a kill: it is what tells that some are lost at the very end.
+type states struct {
+	dir   string
+	files [2]*os.File
+	sizes [2]int64
+	begun int64  // the size of the first when it was begun
+	last  uint64 // number of the last state
+
+	// What was read.
+	found bool  // one of the files
+	mark  *mark // nil: there is none
+	first uint64
+	known map[string]span
+}
+
+// A span of numbers: records of a queue that are not removed, as far as they are not lost.
+type span struct{ head, next uint64 }
+
+// stateSalt is that of both files: nobody else writes frames of their kind.
+const stateSalt = 0x73706f6f6c
+
+// rewriteFrom is how much a file of states may grow before it is begun anew.
+const rewriteFrom = 1 << 20
+
+// fullState flags a state that says all.
+const fullState = 1
+
+func statePath(dir string, i int) string {
+	return filepath.Join(dir, fmt.Sprintf("%sstate-%c.v%d", segmentPrefix, 'a'+rune(i), fileVersion))
+}
+
+// readStates reads both files, as far as they are whole. What came before a state that
+// says all does not count: it may be of queues that are forgotten.
+func readStates(dir string) (*states, error) {
+	s := &states{dir: dir, known: map[string]span{}}
+	var all []frame
+	full := uint64(0)
+	for i := range s.files {
+		content, err := os.ReadFile(statePath(dir, i))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if pe := (*fs.PathError)(nil); errors.As(err, &pe) && pe.Op == "open" {
+			return nil, err
+		} // else a part that cannot be read is damage
+		s.found = true
+		r := &reader{size: int64(len(content)), salt: stateSalt, buffer: content}
+		r.each(func(_ int64, f *frame) {
+			if f.kind == stateKind {
+				all = append(all, *f)
+				s.last = max(s.last, f.number)
+				if f.flags == fullState {
+					full = max(full, f.number)
+				}
+			}
+		})
+	}
+	marked := uint64(0)
+	for _, f := range all {
+		if f.number < full {
+			continue
+		}
+		if m := s.merge(f.payload); m != nil && f.number >= marked {
+			s.mark, marked = m, f.number
+		}
+	}
+	return s, nil
+}
+
+// A state is:
+//
+//	0   length of the mark of the time (2), and the mark
+//	    the least number for a record of a new queue (8)
+//	    of each queue: the length of its name (2), the name, its head (8) and next (8)
+func (s *states) merge(b []byte) *mark {
+	n := int(binary.BigEndian.Uint16(b))
+	m, err := decodeMark(b[2 : 2+n])
+	b = b[2+n:]
+	s.first, b = max(s.first, binary.BigEndian.Uint64(b)), b[8:]
+	for len(b) > 0 {
+		n := int(binary.BigEndian.Uint16(b))
+		name := b[2 : 2+n]
+		k := s.known[string(name)]
+		b = b[2+n:]
+		s.known[string(name)] = span{max(k.head, binary.BigEndian.Uint64(b)), max(k.next, binary.BigEndian.Uint64(b[8:]))}
+		b = b[16:]
+	}
+	if err != nil {
+		return nil
+	}
+	return &m
+}
+
+// stateOf begins a state.
+func stateOf(m mark, first uint64) []byte {
+	encoded := m.encode()
+	b := binary.BigEndian.AppendUint16(nil, uint16(len(encoded)))
+	b = append(b, encoded...)
+	return binary.BigEndian.AppendUint64(b, first)
+}
+
+// appendQueue says of a queue where it is.
+func appendQueue(b []byte, name string, is span) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(len(name)))
+	b = append(b, name...)
+	b = binary.BigEndian.AppendUint64(b, is.head)
+	return binary.BigEndian.AppendUint64(b, is.next)
+}
+
+// write adds a state to both files.
+func (s *states) write(state []byte, safe bool) error {
+	s.last++
+	frame := appendState(nil, s.last, 0, state)
+	for i, f := range s.files {
+		if f == nil {
+			return os.ErrClosed
+		}
+		seal(frame, stateSalt, s.sizes[i])
+		if _, err := f.WriteAt(frame, s.sizes[i]); err != nil {
+			return err
+		}
+		s.sizes[i] += int64(len(frame))
+	}
+	if safe {
+		return s.files[0].Sync()
+	}
+	return nil
+}
+
+// old reports whether the files are to be begun anew: they are long, or not there.
+func (s *states) old() bool {
+	return s.files[0] == nil || s.files[1] == nil || s.sizes[0] > 4*s.begun+rewriteFrom
+}
+
+// begin begins both files anew, one after the other, with a state that says all.
+func (s *states) begin(state []byte) error {
+	s.last++
+	frame := appendState(nil, s.last, fullState, state)
+	seal(frame, stateSalt, 0)
+	for i := range s.files {
+		if s.files[i] != nil { // there are systems that replace no file that is open
+			s.files[i].Close()
+		}
+		var err error
+		s.files[i], err = replaceFile(statePath(s.dir, i), func(f *os.File) error {
+			_, err := f.Write(frame)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		s.sizes[i] = int64(len(frame))
+	}
+	s.begun = int64(len(frame))
+	return nil
+}
+
+// inPlace reports whether both files are those at their paths.
+func (s *states) inPlace() bool {
+	for i, f := range s.files {
+		if f != nil && !samePath(f, statePath(s.dir, i)) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *states) close() {
+	for i, f := range s.files {
+		if f != nil {
+			f.Close()
+		}
+		s.files[i] = nil
+	}
+}
+
+// partSuffix is that of a file that is not yet what it will be.
+const partSuffix = ".part"
+
+// replaceFile makes a file, has fill write it, and puts it at a path when it is safe.
+func replaceFile(path string, fill func(*os.File) error) (*os.File, error) {
+	part := path + partSuffix
+	f, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = fill(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close()) // there are systems that rename no file that is open
+	if err == nil {
+		err = os.Rename(part, path)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		os.Remove(part)
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_RDWR, 0)
+}
