@@ -32,7 +32,7 @@
 //  8. session.Run connects, and judges the ends of connections; the goroutines of a
 //     connection, of which 1 is one: package session.
 //  9. The spool's run writes to the disk, and calls stored of send and receive with no lock
-//     held; lastsent's run writes what was sent last.
+//     held; lastsent's run writes what was sent last, and deadletter's what was given up.
 //  10. The end has one for each step, and for each binding or spool in it (end.go, also
 //     of send and receive).
 //

@@ -357,10 +357,6 @@ func (o *outbox) giveUp(f *flow, why error) {
 		why = nil // the broker has it, if not in its turn
 	case why == ErrStopped:
 		p.rescue()
-	case why == ErrRefused:
-		if r, ok := p.origin.(Refuser); ok {
-			r.Refused(p.publication())
-		}
 	}
 	o.completions.add(run{p.origin, 1, p.payload}, why)
 }

@@ -1,5 +1,7 @@
 package session
 
+import "bytes"
+
 // Some brokers close the connection when they are given a message that they do
 // not take: its topic is not allowed to us, or it is too large. MQTT 3.1.1 knows
 // no other way to say so. As what is not acknowledged is published again on the
@@ -154,6 +156,7 @@ type suspicion struct {
 func (o *outbox) narrow(giveUpAfter int) (found suspicion) {
 	o.notifyMu.Lock()
 	defer o.notifyMu.Unlock()
+	var refused []Publication
 	o.mu.Lock()
 	for i := range o.flows {
 		f := &o.flows[i]
@@ -168,6 +171,9 @@ func (o *outbox) narrow(giveUpAfter int) (found suspicion) {
 			}
 			found = suspicion{topic: f.at(f.head).topic(), losses: s.losses, givenUp: giveUpAfter > 0 && s.losses >= giveUpAfter}
 			if found.givenUp {
+				p := *f.at(f.head).publication()
+				p.Topic, p.Payload = bytes.Clone(p.Topic), bytes.Clone(p.Payload)
+				refused = append(refused, p)
 				o.giveUp(f, ErrRefused)
 				o.popDelivered(f)
 				s.suspect, s.losses, s.others, s.failures = false, 0, 0, 0 // the next one is alone as well
@@ -181,6 +187,11 @@ func (o *outbox) narrow(giveUpAfter int) (found suspicion) {
 		}
 	}
 	o.mu.Unlock()
+	for i := range refused {
+		if r, ok := refused[i].Origin.(Refuser); ok {
+			r.Refused(&refused[i])
+		}
+	}
 	o.notify()
 	return found
 }

@@ -54,8 +54,7 @@ type Rescuer interface {
 type Refuser interface {
 	Origin
 
-	// Refused keeps a copy of a message. Topic and Payload are the session's memory. It
-	// must not block, nor publish.
+	// Refused keeps a message. It must not block, nor publish.
 	Refused(*Publication)
 }
 
