@@ -24,7 +24,9 @@ import "bytes"
 //     before, to keep it elsewhere (Refuser).
 //
 // A broker that takes no other is ill, and so may be one that is given no other. All
-// messages stay where they are, and it is asked again.
+// messages stay where they are, and it is asked again. But once a connection has counted,
+// and there is no other left, as those that would come wait on disk for the suspect, each
+// second connection that ends counts too.
 
 const (
 	// maxFailures is how often in a row a connection must end before something is
@@ -48,6 +50,7 @@ type poisonSearch struct {
 	others  int    // how many others ended connections
 	took    int    // how many others the broker has acknowledged on this connection
 	losses  int    // connections that ended over the suspect all the same
+	ends    int    // and those that did with no other left, since one counted
 }
 
 func newPoisonSearch(window uint64) poisonSearch { return poisonSearch{window: window, full: window} }
@@ -136,12 +139,27 @@ func (o *outbox) maybePoison() bool {
 	return any
 }
 
-// tookOther reports whether the broker acknowledged a message, beside a suspect, on the
-// connection that ended just now.
+// count counts a connection that ended over the suspect.
+func (s *poisonSearch) count() {
+	if s.took == 0 && s.losses > 0 {
+		s.ends++
+	}
+	if s.took > 0 || s.ends == 2 {
+		s.losses++
+		s.ends = 0
+	}
+}
+
+// tookOther reports whether the broker has acknowledged a message beside a suspect.
 func (o *outbox) tookOther() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.flows[0].poison.took+o.flows[1].poison.took > 0
+	for i := range o.flows {
+		if s := &o.flows[i].poison; s.took > 0 || s.losses > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // A suspicion is what is known of a message that the broker may not take.
@@ -166,9 +184,7 @@ func (o *outbox) narrow(giveUpAfter int) (found suspicion) {
 		case s.other > 0:
 			s.others++
 		case s.suspect:
-			if s.took > 0 {
-				s.losses++
-			}
+			s.count()
 			found = suspicion{topic: f.at(f.head).topic(), losses: s.losses, givenUp: giveUpAfter > 0 && s.losses >= giveUpAfter}
 			if found.givenUp {
 				p := *f.at(f.head).publication()
@@ -176,7 +192,7 @@ func (o *outbox) narrow(giveUpAfter int) (found suspicion) {
 				refused = append(refused, p)
 				o.giveUp(f, ErrRefused)
 				o.popDelivered(f)
-				s.suspect, s.losses, s.others, s.failures = false, 0, 0, 0 // the next one is alone as well
+				s.suspect, s.losses, s.ends, s.others, s.failures = false, 0, 0, 0, 0 // the next one is alone as well
 			}
 		default:
 			if s.failures++; s.failures >= maxFailures {

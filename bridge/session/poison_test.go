@@ -232,3 +232,17 @@ func TestMessagesOfTheOtherQoSAreOthersToo(t *testing.T) {
 		}
 	})
 }
+
+// Where there is a spool, what would come next waits there for what is on its way.
+func TestOneOtherMessageIsEnoughInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c := sick(t, Options{GiveUpAfter: 3})
+		b.set(func(_ int, m *packets.PublishPacket) bool { return m.TopicName == "a/0" })
+		k := &refuser{}
+		c.PublishBatch(on(1, k, 2, 2))
+		time.Sleep(2 * time.Minute)
+		if k.count() != 2 || !slices.Equal(k.kept, []string{"a/0 0"}) {
+			t.Errorf("told of %d, kept %v: %s", k.count(), k.kept, c.log)
+		}
+	})
+}
