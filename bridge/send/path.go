@@ -66,9 +66,7 @@ type Path struct {
 	flushes      uint64    // counts them, and the batches
 	began        time.Time // of this batch
 	at           int64     // the same, as a moment
-	routes       map[string]*route
-	flows        map[flowKey]*flow
-	routeBytes   int                   // what these two take
+	topics       topics
 	targets      []mapping.Target      // scratch of route
 	pendingAcks  map[int32]*pendingAck // messages of the current batch with a datagram in a queue
 	gathered     []datagram            // not flushed yet
@@ -116,13 +114,12 @@ func New(o Options) *Path {
 	p := &Path{
 		log: o.Log, lastSent: o.LastSent, budget: o.Budget, own: o.Own, guard: o.Guard, repeats: o.Repeats,
 		open: o.Open, lookNow: o.LookNow, settled: o.Settled,
-		pendingAcks: make(map[int32]*pendingAck), roomAgain: make(chan struct{}, 1),
+		topics: newTopics(), pendingAcks: make(map[int32]*pendingAck), roomAgain: make(chan struct{}, 1),
 	}
 	if o.Spool != nil {
 		p.spill = spill.New(spill.Options{Spool: o.Spool, Log: o.Log, MaxAge: o.MaxAge, Kinds: []string{spill.Sent}, Losses: p.removed.Losses})
 	}
 	p.refused = p.refuse
-	p.forgetRoutes()
 	p.working.Store(new(Generation))
 	return p
 }

@@ -104,7 +104,7 @@ func TestOtherPoliciesRememberNothing(t *testing.T) {
 		if got := n.Payloads(); got != "a,a,n" {
 			t.Errorf("sent %q", got)
 		}
-		for _, r := range b.send.routes {
+		for _, r := range b.send.topics.routes {
 			for i := range r.targets {
 				if r.targets[i].sent != nil {
 					t.Errorf("%s remembers what was sent", r.topic)

@@ -13,25 +13,14 @@ import (
 
 // What is remembered of topics.
 
-// maxRouteBytes bounds what is remembered of topics: beyond it all are forgotten, and the
-// next message of each topic asks the table again. Nothing else is lost: what waits has all
-// that it needs.
-const maxRouteBytes = 36 << 20
-
-// What a topic takes beside its name, each of its targets, and a flow, with their places in
-// maps and what the allocator rounds up to. Names count twice: those that are forgotten are
-// in memory until the garbage collector comes by.
-const (
-	routeBytes  = 96
-	targetBytes = 64
-	flowBytes   = 128
-	errBytes    = 192 // why there is no group, beside the name once more
-)
-
 // route is what is known of one topic.
 type route struct {
 	topic   string
 	targets []routeTarget
+
+	// While it is remembered; see topics.go.
+	next *route // the next younger one of its share
+	seen uint64 // when it had been used, as it was put there
 }
 
 // routeTarget is one rule's part in a route.
@@ -85,6 +74,7 @@ func (t *routeTarget) knows(print, flush uint64) bool {
 type flow struct {
 	group   netip.AddrPort
 	binding *binding
+	topics  int // how many of those that are remembered lead into it
 
 	// Of what is gathered, under the path's mu.
 	first, last int32 // numbers, from 1, of its datagrams in gathered; 0: there are none
@@ -98,47 +88,26 @@ type flowKey struct {
 
 // lookup finds what is known of a topic. Callers hold mu.
 func (p *Path) lookup(topic []byte) *route {
-	if r := p.routes[string(topic)]; r != nil { // no allocation: the compiler looks the bytes up in place
+	if r := p.topics.routes[string(topic)]; r != nil { // no allocation: the compiler looks the bytes up in place
 		return r
 	}
-	if p.routeBytes >= maxRouteBytes {
-		p.forgetRoutes()
-	}
-	r := &route{topic: string(topic)}
+	p.topics.forgetUnused()
+	r := &route{topic: string(topic), seen: p.flushes}
 	p.targets = p.table.Lookup(r.topic, p.targets[:0])
 	r.targets = make([]routeTarget, len(p.targets))
-	p.routeBytes += routeBytes + 2*len(topic) + targetBytes*len(p.targets)
 	for i, found := range p.targets {
 		rule := p.rules[found.Rule]
 		t := &r.targets[i]
 		t.rule, t.route, t.err = rule, r, found.Err
-		if found.Err != nil {
-			p.routeBytes += errBytes + len(topic)
-		} else {
-			t.flow = p.flow(found.Group, rule.bindingFor(found.Group))
+		if found.Err == nil {
+			t.flow = p.topics.flow(flowKey{found.Group, rule.bindingFor(found.Group)})
 			if rule.Retained == mapping.RetainedOnce {
 				t.sent = p.lastSent.Entry(rule.sentKey(r.topic, found.Group))
 			}
 		}
 	}
-	p.routes[r.topic] = r
+	p.topics.remember(r)
 	return r
-}
-
-// forgetRoutes forgets what is remembered of topics.
-func (p *Path) forgetRoutes() {
-	p.routes, p.flows, p.routeBytes = make(map[string]*route), make(map[flowKey]*flow), 0
-}
-
-func (p *Path) flow(group netip.AddrPort, b *binding) *flow {
-	k := flowKey{group, b}
-	f := p.flows[k]
-	if f == nil {
-		f = &flow{group: group, binding: b}
-		p.flows[k] = f
-		p.routeBytes += flowBytes
-	}
-	return f
 }
 
 // made reports whether a message is one that a receive rule has made of a datagram of

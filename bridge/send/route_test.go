@@ -2,56 +2,12 @@ package send
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 
-	"topicast/bridge/multicast"
 	"topicast/bridge/session"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
 )
-
-// remembered are the bytes of the topics and groups remembered, counted by hand.
-func (p *Path) remembered() (bytes int) {
-	for topic := range p.routes {
-		bytes += len(topic)
-	}
-	return bytes
-}
-
-func TestTopicsBeyondTheMemoryAreStillRouted(t *testing.T) {
-	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
-	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t/{n}/#", "239.1.1.1:{n}"))
-	b.working.bindings[0].socket = fake.BlackHole{Socket: n.LastSocket()}
-	filler := strings.Repeat("x", 60_000)
-	for i := range 2 * maxRouteBytes / len(filler) {
-		topic := fmt.Sprintf("t/%d/%s", 1+i, filler)
-		if i%2 == 1 {
-			topic = fmt.Sprintf("t/%d/", 100_000+i) + filler // gives no group
-		}
-		b.send.Handle([]session.Message{fake.Message(topic, "x", 1)})
-		if got := b.send.remembered(); got > maxRouteBytes {
-			t.Fatalf("the names of topics take %d bytes", got)
-		}
-	}
-	if got := b.Status().Rules[0]; got.Sent != got.Received-got.Drops["bad_group"] {
-		t.Errorf("%d received, %d sent, drops %v", got.Received, got.Sent, got.Drops)
-	}
-}
-
-func TestManyShortTopicsTakeBoundedMemory(t *testing.T) {
-	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
-	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "+/{n}", "239.1.1.1:{n}"))
-	b.working.bindings[0].socket = fake.BlackHole{Socket: n.LastSocket()}
-	most := 0
-	for i := range 200_000 {
-		b.send.lookup(fmt.Appendf(nil, "%d/%d", i, 1+i%60_000))
-		most = max(most, len(b.send.routes))
-	}
-	if most > maxRouteBytes/(routeBytes+targetBytes) || most < 100_000 {
-		t.Errorf("%d topics are remembered", most)
-	}
-}
 
 // What waits needs nothing of what is remembered, and does not keep it.
 func TestTheLatestOfATopicIsKnownThoughTheTopicIsForgotten(t *testing.T) {
@@ -60,7 +16,7 @@ func TestTheLatestOfATopicIsKnownThoughTheTopicIsForgotten(t *testing.T) {
 	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "+", "239.1.1.1:5000", latest))
 	for i := range 5 {
 		b.send.Handle([]session.Message{fake.Message("a", fmt.Sprint("a", i), 0), fake.Message("b", fmt.Sprint("b", i), 1)})
-		b.send.forgetRoutes()
+		b.send.topics = newTopics()
 	}
 	if got := b.Status().Rules[0]; got.WaitingMemory != 2 || got.Drops["superseded"]+got.Filtered["superseded"] != 8 {
 		t.Errorf("%d wait, drops %v, filtered %v", got.WaitingMemory, got.Drops, got.Filtered)

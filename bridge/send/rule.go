@@ -23,6 +23,9 @@ type Rule struct {
 	is        uint64                // what it is to package spill; 0: nobody has asked
 	stale     bool                  // another table is in force; under the path's mu
 	waitsFunc func() bool           // waits, once somebody has asked for it; under the path's mu
+	topics    topicShare            // what is remembered of its topics; under the path's mu
+
+	makesGroups bool // of topics
 }
 
 // waits reports whether anything of the rule waits.

@@ -54,6 +54,8 @@ func (p *Path) Build(table *mapping.Table, before *Generation, diversions []Dive
 			r.sendTotals = new(sendTotals)
 		}
 		r.Log = p.log
+		_, fixed := spec.Group.Fixed()
+		r.makesGroups = !fixed
 		if p.guard != nil && table.SendLoops(i) {
 			r.guard = p.guard
 		}
@@ -181,7 +183,7 @@ func (p *Path) Activate(next, before *Generation) {
 		r.stale = true
 	}
 	p.table, p.rules = next.table, next.Rules
-	p.forgetRoutes()
+	p.topics = newTopics()
 	waits := before.takeQueued()
 	p.assignSpool(next)
 	next.relistSpooled()

@@ -1,0 +1,128 @@
+package send
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+
+	"topicast/bridge/multicast"
+	"topicast/bridge/session"
+	"topicast/internal/lab/fake"
+	"topicast/mapping"
+)
+
+// unlike carries a message on each of n topics, in batches.
+func (b *rig) unlike(n int, topic func(i int) string) {
+	batch := make([]session.Message, 0, 64)
+	for i := range n {
+		batch = append(batch, fake.Message(topic(i), "x", 1))
+		if len(batch) == cap(batch) || i == n-1 {
+			b.send.Handle(batch)
+			batch = batch[:0]
+		}
+	}
+}
+
+// long is a topic of so many bytes.
+func long(head string, i, bytes int) string {
+	head = fmt.Sprintf("%s/%d/", head, i)
+	return head + strings.Repeat("x", bytes-len(head))
+}
+
+// heap is what is in use.
+func heap() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+func (b *rig) blackHole() {
+	for _, of := range b.working.bindings {
+		of.socket = fake.BlackHole{Socket: b.network.LastSocket()}
+	}
+}
+
+func TestTopicsBeyondTheMemoryAreStillRouted(t *testing.T) {
+	const n = 50_000
+	always := func(r *mapping.SendRule) { r.Retained = mapping.RetainedAlways }
+	once := func(r *mapping.SendRule) { r.Retained = mapping.RetainedOnce }
+	topics := map[string]struct {
+		rule  mapping.SendRule
+		topic func(i int) string
+	}{
+		"to one group": {fake.SendRule(t, "r", "t/#", "239.1.1.1:5000", always), func(i int) string { return long("t", i, 200) }},
+		"long":         {fake.SendRule(t, "r", "t/#", "239.1.1.1:5000", always), func(i int) string { return long("t", i, maxTopicName) }},
+		"to many groups": {fake.SendRule(t, "r", "t/{a}/{b}", "239.{a}.1.1:{b}", once), func(i int) string {
+			return fmt.Sprintf("t/%d/%d", i/1000, 1+i%1000)
+		}},
+		"to no group": {fake.SendRule(t, "r", "t/{n}/#", "239.1.1.1:{n}", always), func(i int) string { return long("t", 100_000+i, 40) }},
+		"of no rule":  {fake.SendRule(t, "r", "t/#", "239.1.1.1:5000", always), func(i int) string { return long("other", i, 300) }},
+	}
+	for name, of := range topics {
+		t.Run(name, func(t *testing.T) {
+			b := newRig(t, &fake.Network{Present: []multicast.Interface{fake.Iso0}}, fake.Plenty, of.rule)
+			b.blackHole()
+			before := heap()
+			b.unlike(n, of.topic)
+			taken, m := heap()-before, &b.send.topics
+			if _, sent, _ := b.working.Rules[0].Totals(); sent+b.working.Rules[0].Dropped()+b.send.Unmatched() != n {
+				t.Errorf("%d of %d are sent", sent, n)
+			}
+			known := len(m.routes)
+			if known == 0 || known == n || m.bytes > maxTopicBytes || len(m.flows) > known+maxUnused {
+				t.Errorf("%d topics with %d groups are remembered, of %d bytes", known, len(m.flows), m.bytes)
+			}
+			if name == "to many groups" {
+				taken -= n * 100 // package lastsent's
+			}
+			if taken > maxTopicBytes*5/4 {
+				t.Errorf("%d topics take %d bytes, which count as %d", known, taken, m.bytes)
+			}
+			runtime.KeepAlive(b)
+		})
+	}
+}
+
+func TestTopicsWithLongNamesAreNotRemembered(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t/{n}/#", "239.1.1.1:{n}"))
+	b.unlike(100, func(i int) string { return long("t", 1+i, maxTopicName+1) })
+	if got := len(n.LastSocket().Took()); got != 100 || len(b.send.topics.routes) != 0 {
+		t.Errorf("%d of 100 sent; %d topics are remembered", got, len(b.send.topics.routes))
+	}
+}
+
+func TestAFloodOfTopicsLeavesThoseThatOthersUse(t *testing.T) {
+	b := newRig(t, &fake.Network{Present: []multicast.Interface{fake.Iso0}}, fake.Plenty,
+		fake.SendRule(t, "flooded", "f/#", "239.1.1.1:5000"), fake.SendRule(t, "quiet", "q/#", "239.1.1.2:5000"),
+		fake.SendRule(t, "both", "+/both/#", "239.1.1.3:5000"))
+	b.blackHole()
+	quiet := func(i int) string { return fmt.Sprint("q/", i) }
+	b.unlike(1000, quiet) // and not again: what nobody takes the room of is not forgotten
+	busy := func(i int) string { return fmt.Sprint("f/busy/", i) }
+	b.unlike(100, busy)
+	known := func(topic func(i int) string, n int) (known int) {
+		for i := range n {
+			if b.send.topics.routes[topic(i)] != nil {
+				known++
+			}
+		}
+		return known
+	}
+	for from := 0; from < 50_000; from += 1000 {
+		b.unlike(1000, func(i int) string { return long("f/both", from+i, 500) })
+		if q, u := known(quiet, 1000), known(busy, 100); q != 1000 || u != 100 {
+			t.Fatalf("of 1000 topics of another rule %d are remembered, of 100 that are used all the time %d", q, u)
+		}
+		b.unlike(100, busy)
+	}
+	// Whoever has less than others gets room of theirs.
+	b.unlike(20_000, func(i int) string { return long("q", i, 500) })
+	m, rules := &b.send.topics, b.working.Rules
+	if a, c := rules[0].topics.bytes, rules[1].topics.bytes; a+c+m.unmatched.bytes != m.bytes || a > maxTopicBytes*6/10 || c > maxTopicBytes*6/10 || m.bytes < maxTopicBytes*9/10 {
+		t.Errorf("the rules have %d and %d bytes", a, c)
+	}
+}
