@@ -19,7 +19,7 @@ type crowd struct {
 func (r *Rule) acquire(payload int, source uint64) bool {
 	c := &r.crowd
 	if !c.many.Load() {
-		if c.first.CompareAndSwap(0, source) || c.first.Load() == source {
+		if c.first.Load() == source || c.first.CompareAndSwap(0, source) {
 			return r.budget.Acquire(payload)
 		}
 		c.many.Store(true)
