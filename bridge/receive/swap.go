@@ -95,8 +95,9 @@ func (g *Generation) spoolWith(p *Path, before *Generation) {
 
 // kept says what rules are to package spill.
 func kept(rules []*Rule) (all []spill.Rule) {
-	for _, r := range rules {
-		all = append(all, r.kept())
+	all = make([]spill.Rule, len(rules))
+	for i, r := range rules {
+		all[i] = r.kept()
 	}
 	return all
 }
@@ -214,6 +215,9 @@ func (p *Path) Activate(table *mapping.Table, next, before *Generation) {
 
 // updateRemoved keeps the accounts of rules that are gone.
 func (p *Path) updateRemoved(next, before *Generation) {
+	if slices.EqualFunc(next.Rules, before.Rules, func(a, b *Rule) bool { return a.Name == b.Name }) {
+		return
+	}
 	is := make(map[string]bool, len(next.Rules))
 	for _, r := range next.Rules {
 		is[r.Name] = true

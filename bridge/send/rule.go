@@ -22,6 +22,7 @@ type Rule struct {
 	spool     *spoolQueue           // what of it is in the spool; nil: there is none
 	is        uint64                // what it is to package spill; 0: nobody has asked
 	stale     bool                  // another table is in force; under the path's mu
+	heir      *Rule                 // which rule of that it has become; nil: none; likewise
 	waitsFunc func() bool           // waits, once somebody has asked for it; under the path's mu
 	topics    topicShare            // what is remembered of its topics; under the path's mu
 

@@ -73,8 +73,9 @@ func (p *Path) Build(table *mapping.Table, before *Generation, diversions []Dive
 
 // kept says what rules are to package spill.
 func kept(rules []*Rule) (all []spill.Rule) {
-	for _, r := range rules {
-		all = append(all, r.kept())
+	all = make([]spill.Rule, len(rules))
+	for i, r := range rules {
+		all[i] = r.kept()
 	}
 	return all
 }
@@ -188,19 +189,7 @@ func (p *Path) Activate(next, before *Generation) {
 	p.assignSpool(next)
 	next.relistSpooled()
 	p.updateRemoved(next, before)
-	heirs := make(map[*Rule]*Rule, len(before.Rules))
-	for i, r := range before.Rules {
-		if heir := next.heirs[i]; heir >= 0 {
-			heirs[r] = next.Rules[heir]
-		}
-	}
-	for i := range waits {
-		p.noteDelayed(&waits[i], heirs[waits[i].rule])
-	}
-	p.forgetStale()
-	for i := range waits {
-		p.requeue(&waits[i], heirs[waits[i].rule])
-	}
+	p.handOver(waits, next, before)
 	for _, b := range next.bindings {
 		b.mu.Lock()
 		b.spill()
@@ -208,6 +197,26 @@ func (p *Path) Activate(next, before *Generation) {
 		b.mu.Unlock()
 	}
 	p.working.Store(next)
+}
+
+// handOver has what waits in memory go with the rules that those of before have become.
+// Callers hold the path's mu.
+func (p *Path) handOver(waits []queuedDatagram, next, before *Generation) {
+	for i, r := range before.Rules {
+		if heir := next.heirs[i]; heir >= 0 {
+			r.heir = next.Rules[heir]
+		}
+	}
+	for i := range waits {
+		p.noteDelayed(&waits[i], waits[i].rule.heir)
+	}
+	p.forgetStale()
+	for i := range waits {
+		p.requeue(&waits[i], waits[i].rule.heir)
+	}
+	for _, r := range before.Rules {
+		r.heir = nil // who keeps one keeps not all that came after it
+	}
 }
 
 // assignSpool gives the rules what those of before had on disk.
@@ -227,6 +236,9 @@ func (p *Path) assignSpool(next *Generation) {
 
 // updateRemoved keeps the accounts of rules that are gone.
 func (p *Path) updateRemoved(next, before *Generation) {
+	if slices.EqualFunc(next.Rules, before.Rules, func(a, b *Rule) bool { return a.Name == b.Name }) {
+		return
+	}
 	is := make(map[string]bool, len(next.Rules))
 	for _, r := range next.Rules {
 		is[r.Name] = true

@@ -183,13 +183,13 @@ func (q *Queue) Aside() *spool.Queue {
 	return q.beside.Queue
 }
 
-// release lets go of what the queue reads. Callers hold the Queues' mu.
+// release lets go of what the queue reads, as its rule is gone. Callers hold the Queues' mu.
 func (q *Queue) release() {
 	for _, p := range q.parts {
 		p.of.Store(nil)
 		p.owner = Rule{Name: q.rule.Name, Is: q.rule.Is}
 	}
-	q.parts, q.gone = nil, true
+	q.parts = nil
 	q.forgetLatest()
 }
 

@@ -58,12 +58,14 @@ func (s *Queues) New(wake func()) *Queue { return &Queue{of: s, wake: wake} }
 func (s *Queues) Assign(rules []Rule, queues []*Queue) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := make(map[*Queue]bool, len(queues))
+	for _, q := range s.queues {
+		q.gone = true
+	}
 	for _, q := range queues {
-		at[q] = true
+		q.gone = false
 	}
 	for _, q := range s.queues {
-		if !at[q] {
+		if q.gone {
 			q.release()
 		}
 	}
@@ -74,7 +76,7 @@ func (s *Queues) Assign(rules []Rule, queues []*Queue) {
 			q.forgetLatest()
 		}
 		q.same = q.rule.Is == rules[i].Is
-		q.rule, q.own, q.gone = rules[i], nil, false
+		q.rule, q.own = rules[i], nil
 	}
 	s.find()
 }

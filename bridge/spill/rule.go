@@ -1,8 +1,6 @@
 package spill
 
 import (
-	"hash/fnv"
-	"io"
 	"slices"
 	"time"
 
@@ -20,12 +18,15 @@ type Rule struct {
 
 // Identity is short for what a rule is: the same in each process.
 func Identity(parts ...string) uint64 {
-	h := fnv.New64a()
+	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a
+	h := uint64(offset)
 	for _, part := range parts {
-		io.WriteString(h, part)
-		h.Write([]byte{0})
+		for i := range len(part) {
+			h = (h ^ uint64(part[i])) * prime
+		}
+		h *= prime // no part has a NUL
 	}
-	return max(h.Sum64(), 1)
+	return max(h, 1)
 }
 
 // Heirs finds for each rule of before which one of next it has become, by its place; -1: it
@@ -41,6 +42,13 @@ func heirs(before, next []Rule, was func(int) bool) []int {
 	if len(before) == 0 {
 		return nil
 	}
+	found := make([]int, len(before))
+	if slices.EqualFunc(before, next, func(a, b Rule) bool { return a.Name == b.Name && a.Is == b.Is }) {
+		for i := range found {
+			found[i] = i
+		}
+		return found
+	}
 	type label struct {
 		name string
 		is   uint64
@@ -50,7 +58,7 @@ func heirs(before, next []Rule, was func(int) bool) []int {
 		same[label{r.Name, r.Is}], alike[r.Is], named[r.Name] = i, i, i
 	}
 	delete(alike, 0)
-	found, known := make([]int, len(before)), make(map[int]bool, len(before))
+	known := make(map[int]bool, len(before))
 	for i, r := range before {
 		heir, ok := same[label{r.Name, r.Is}]
 		if !ok {
