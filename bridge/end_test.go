@@ -155,7 +155,8 @@ func TestASendThatHangsDelaysTheEndOfNoOtherBinding(t *testing.T) {
 	o := newTestBridge(t, n, fake.Plenty, fake.SendRule(t, "hangs", "a", "239.1.1.1:5000"), fake.SendRule(t, "well", "b", "239.1.1.2:5000", fake.OnPriv)).options
 	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	o.Spool = Spool{On: fake.OpenSpool(t, t.TempDir(), 16<<20), Dir: "dir"}
-	o.end = endTimes{300 * time.Millisecond, 400 * time.Millisecond, 500 * time.Millisecond, 600 * time.Millisecond, 100 * time.Millisecond}
+	// Each step has long enough for a loaded machine.
+	o.end = endTimes{900 * time.Millisecond, 1200 * time.Millisecond, 1500 * time.Millisecond, 1800 * time.Millisecond, 600 * time.Millisecond}
 	b, err := New(o)
 	if err != nil {
 		t.Fatal(err)
