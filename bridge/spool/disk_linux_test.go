@@ -140,7 +140,7 @@ func fullDiskDrained(dir string) error {
 	if s.Err() == nil {
 		return errors.New("the disk is not full")
 	}
-	dst := make([]Record, 100)
+	dst := make([]Record, 1)
 	return await("room", func() bool {
 		n, _ := q.Front(dst, 0)
 		q.Remove(n)

@@ -83,9 +83,10 @@ func (r *reader) frame(at int64) (f frame, skip int, ok bool) {
 // each calls do for each frame from a place on, and returns where the last one ends; and
 // how many bytes before that are none.
 func (r *reader) each(do func(at int64, f *frame)) (end, bad int64) {
+	var f frame // one, for do has it on the heap
 	for at := int64(0); at < r.size; {
-		f, skip, ok := r.frame(at)
-		if !ok {
+		is, skip, ok := r.frame(at)
+		if f = is; !ok {
 			at += int64(skip)
 			continue
 		}

@@ -19,7 +19,7 @@ type Record struct {
 // A frame is what a file holds one after the other: a record, or a state. It says all
 // that is to be known of it, so that it can be read whatever has happened to others:
 //
-//	0   CRC-32C of the file's salt, the frame's place in the file, and bytes 4 to 35
+//	0   CRC-32C of bytes 4 to 35, the file's salt and the frame's place in the file
 //	4   CRC-32C of what follows the header
 //	8   length of what follows the header
 //	12  kind
@@ -119,12 +119,17 @@ func seal(b []byte, salt uint64, at int64) {
 	binary.BigEndian.PutUint32(b, headerSum(b, salt, at))
 }
 
+// headerSum goes on byte by byte with what is on the stack, which the library would move to
+// the heap.
 func headerSum(header []byte, salt uint64, at int64) uint32 {
-	var in [16 + frameHeader - 4]byte
-	binary.BigEndian.PutUint64(in[:], salt)
-	binary.BigEndian.PutUint64(in[8:], uint64(at))
-	copy(in[16:], header[4:frameHeader])
-	return crc32.Checksum(in[:], castagnoli)
+	sum := ^crc32.Checksum(header[4:frameHeader], castagnoli)
+	for _, n := range [...]uint64{salt, uint64(at)} {
+		for range 8 {
+			sum = castagnoli[byte(sum)^byte(n>>56)] ^ sum>>8
+			n <<= 8
+		}
+	}
+	return ^sum
 }
 
 // frameLength reads a header: how long its frame is. It is not ok if that is no header.
