@@ -90,7 +90,7 @@ func sizeOf(text string) (constant.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	units := map[string]int64{"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "bytes": 1,
+	units := map[string]int64{"": 1, "%": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "bytes": 1,
 		"ms": int64(time.Millisecond), "s": int64(time.Second), "min": int64(time.Minute), "h": int64(time.Hour)}
 	if units[unit] == 0 {
 		return nil, fmt.Errorf("%q is no unit", unit)

@@ -56,6 +56,7 @@ var allowedModules = map[string][]string{
 	"github.com/pelletier/go-toml/v2":             {"configs/syntax"},
 	"github.com/fsnotify/fsnotify":                {"configs"},
 	"github.com/coreos/go-systemd/v22":            {"cmd/topicast"},
+	"github.com/KimMachineGun/automemlimit":       {"cmd/topicast"},       // it knows control groups of both versions, nested and namespaced
 	"github.com/eclipse/paho.mqtt.golang":         {"internal/lab/bench"}, // its client is one of the peers
 	"github.com/eclipse/paho.mqtt.golang/packets": {"bridge/session", "internal/demobroker", "internal/lab/harness", "internal/lab/bench", "internal/lab/faults", "internal/lab/attack"},
 	"github.com/gorilla/websocket":                {"bridge/session"},  // it says what a server answers that opens none

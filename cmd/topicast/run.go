@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
@@ -74,6 +75,7 @@ variable that begins with TOPICAST_ and is of no key is refused: topicast config
 			}
 			level := new(slog.LevelVar)
 			log := newLogger(c.ErrOrStderr(), cfg.Log, level)
+			limitMemory(memlimit.FromCgroup, log)
 			var looking sync.WaitGroup
 			defer looking.Wait()
 			return runBridge(c.Context(), &reloading{
