@@ -68,21 +68,9 @@ type binding struct {
 	failures  int // datagrams that can never leave
 	onFailure func(i int, err error)
 
-	// What the kernel does not take (refusal.go).
-	refusal     refusal   // of the datagram in front of queue
-	departures  uint64    // how often something has left
-	tooLong     int       // length of the shortest payload that was found never to leave; 0: none is known
-	stillSince  time.Time // nothing has left since, though there was something; zero: it has
-	refuser     error     // why
-	stuck       string    // why nothing leaves, once that has lasted; "": something does
-	stuckSince  time.Time
-	stuckLogged time.Time // the stuckSince that was logged last
-	swept       uint64    // what is before this number in queue has gone to the disk, if its rule uses one
-
-	// What the socket reports only when it is asked (inspect.go).
-	answered    uint64 // what has come to the socket's port, as far as it is counted in
-	unclaimed   uint64 // what has come to the port of any socket
-	unsegmented string // why datagrams are given to the kernel one by one; "" is in runs where they can be
+	refused refusals   // what the kernel does not take (refusal.go)
+	still   standstill // that nothing leaves (refusal.go)
+	told    inspection // what the socket reports only when it is asked (inspect.go)
 }
 
 func newBinding(want multicast.Binding, p *Path) *binding {
@@ -115,7 +103,7 @@ func (b *binding) refresh(ctx context.Context, interfaces []multicast.Interface)
 	b.mu.Lock()
 	same := b.socket != nil && err == nil && src.Same(b.source)
 	if same && src.Queue != b.source.Queue {
-		b.source.Queue, b.tooLong = src.Queue, 0
+		b.source.Queue, b.refused.tooLong = src.Queue, 0
 		b.socket.SetQueue(src.Queue)
 		b.noteSegments()
 	}
@@ -158,7 +146,7 @@ func (b *binding) up(s Sender, src multicast.Source, probe multicast.Probe) {
 		return
 	}
 	b.socket, b.source, b.probe = s, src, probe
-	b.answered = 0
+	b.told.answered = 0
 	b.own.Add(s.LocalAddr())
 	b.ifIndex.Store(int32(src.Index))
 	if probe.Result == multicast.ProbeRefused {
@@ -248,7 +236,7 @@ func (b *binding) close() {
 
 // shut closes the socket, if there is one. Callers hold mu.
 func (b *binding) shut() {
-	b.refusal, b.tooLong, b.stillSince, b.stuck = refusal{}, 0, time.Time{}, ""
+	b.refused.front, b.refused.tooLong, b.still.since, b.still.stuck = refusal{}, 0, time.Time{}, ""
 	if b.socket != nil {
 		b.countUnclaimed()
 		b.own.Remove(b.socket.LocalAddr())

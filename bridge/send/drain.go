@@ -138,13 +138,13 @@ func (b *binding) drain(work *drainWork) (s Sender, progress bool, err error) {
 		acknowledged = acknowledged || waits[i].ack != nil
 	}
 	var failed [drainBatch]error
-	n, err := b.transmit(out, acknowledged, &b.refusal, func(i int, err error) { failed[i] = err })
+	n, err := b.transmit(out, acknowledged, &b.refused.front, func(i int, err error) { failed[i] = err })
 	for i := range n {
 		work.settle(b, b.queue.pop(), failed[i])
 	}
 	work.sent(n)
 	if errors.Is(err, multicast.ErrNoBuffer) {
-		done, why := b.noRoom(front{out[n:], b.queue.gone, b.queue.front()[0].ack != nil, &b.refusal}, work, err)
+		done, why := b.noRoom(front{out[n:], b.queue.gone, b.queue.front()[0].ack != nil, &b.refused.front}, work, err)
 		for range done {
 			work.settle(b, b.queue.pop(), why)
 			why = nil // the next one has left

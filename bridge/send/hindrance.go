@@ -28,8 +28,8 @@ func (b *binding) hindrance() (h Hindrance, none bool) {
 		switch {
 		case b.socket == nil:
 			h.Why = b.reason
-		case b.stuck != "":
-			h.Why = b.stuck
+		case b.still.stuck != "":
+			h.Why = b.still.stuck
 		default:
 			h.Why = "its socket is busy"
 		}

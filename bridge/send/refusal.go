@@ -55,10 +55,28 @@ type refusal struct {
 	idle  int       // how often in a row it was refused by a queue that was seen idle
 }
 
+// refusals are what is known of the datagrams that the socket has had no room for. The
+// binding's mu guards them.
+type refusals struct {
+	front      refusal // of the datagram in front of the queue in memory
+	departures uint64  // how often something has left
+	tooLong    int     // length of the shortest payload that was found never to leave; 0: none is known
+}
+
+// standstill is that nothing leaves. The binding's mu guards it.
+type standstill struct {
+	since      time.Time // nothing has left since, though there was something; zero: it has
+	refuser    error     // why
+	stuck      string    // why nothing leaves, once that has lasted; "": something does
+	stuckSince time.Time
+	logged     time.Time // the stuckSince that was logged last
+	swept      uint64    // what is before this number in the queue has gone to the disk, if its rule uses one
+}
+
 // suspects reports whether it is to be found out if a datagram can leave at all. Callers
 // hold mu.
 func (b *binding) suspects(r *refusal, length int, now time.Time) bool {
-	return now.Sub(r.since) >= bufferPatience || b.tooLong > 0 && length >= b.tooLong
+	return now.Sub(r.since) >= bufferPatience || b.refused.tooLong > 0 && length >= b.refused.tooLong
 }
 
 // front is what waits in a queue, in memory or on disk.
@@ -69,13 +87,24 @@ type front struct {
 	refusal      *refusal             // what is known of it
 }
 
+// verdict is what is decided of a datagram that the socket has had no room for.
+type verdict int
+
+const (
+	waits     verdict = iota
+	late              // of QoS 0: it has waited long enough
+	notByIdle         // never leaves: the queue was idle, and has refused it all the same
+	notByBusy         // never leaves: others have, meanwhile
+	overtaken         // never leaves: the next one has, tried alone
+)
+
 // noRoom is called when the socket had no room (err) for what is in front of a queue. It returns
 // how many are done with: none; the first, which is dropped because of why; or the first,
 // and the second, which has left. Callers hold mu.
 func (b *binding) noRoom(f front, work *drainWork, err error) (done int, why error) {
 	now, r, to, length := time.Now(), f.refusal, f.waits[0].Group, len(f.waits[0].Payload)
 	if r.since.IsZero() || r.of != f.number {
-		*r = refusal{of: f.number, since: now, left: b.departures}
+		*r = refusal{of: f.number, since: now, left: b.refused.departures}
 	}
 	switch work.seen() {
 	case seenIdle:
@@ -83,42 +112,54 @@ func (b *binding) noRoom(f front, work *drainWork, err error) (done int, why err
 	case seenBusy:
 		r.idle = 0
 	}
-	suspected := b.suspects(r, length, now)
-	known := b.tooLong > 0 && length >= b.tooLong
-	patient := now.Sub(r.since) >= otherPatience
-	next := -1 // the length of the next one
-	if len(f.waits) > 1 {
-		next = len(f.waits[1].Payload)
-	}
-	switch {
-	case !suspected:
+	done = 1
+	switch b.judge(f, work, now) {
+	case waits:
 		return 0, nil
-	case !f.acknowledged:
-		if now.Sub(r.since) < bufferPatience {
-			return 0, nil
-		}
+	case late:
 		*r = refusal{}
 		return 1, err
-	case r.idle > 1:
-		done, why = 1, fmt.Errorf("%w; it is idle, and refuses %d bytes to %s all the same: is the burst or the queue of a shaper too small for them, or does a filter of tc drop them?",
+	case notByIdle:
+		why = fmt.Errorf("%w; it is idle, and refuses %d bytes to %s all the same: is the burst or the queue of a shaper too small for them, or does a filter of tc drop them?",
 			err, length, to)
-	case patient && r.left != b.departures:
-		done = 1
-	case next >= 0 && (patient || known && next < length) && b.leaves(f.waits[1:2]):
+	case overtaken:
 		done = 2
-	default:
-		work.suspects = true
-		return 0, nil
 	}
 	if why == nil {
 		why = fmt.Errorf("%w; it takes others, and has refused %d bytes to %s for long: is the burst or the queue of a shaper too small for them?", err, length, to)
 	}
-	if (b.tooLong == 0 || length < b.tooLong) && (done == 1 || next < length) {
-		b.tooLong = length
+	if (b.refused.tooLong == 0 || length < b.refused.tooLong) && (done == 1 || len(f.waits[1].Payload) < length) {
+		b.refused.tooLong = length
 	}
 	*r = refusal{}
 	b.clearStuck("what was in front of the queue can never leave, and is dropped")
 	return done, why
+}
+
+// judge decides about what is in front of a queue; see the rules above. Callers hold mu.
+func (b *binding) judge(f front, work *drainWork, now time.Time) verdict {
+	r, length := f.refusal, len(f.waits[0].Payload)
+	patient := now.Sub(r.since) >= otherPatience
+	switch {
+	case !b.suspects(r, length, now):
+		return waits
+	case !f.acknowledged && now.Sub(r.since) < bufferPatience:
+		return waits
+	case !f.acknowledged:
+		return late
+	case r.idle > 1:
+		return notByIdle
+	case patient && r.left != b.refused.departures:
+		return notByBusy
+	}
+	if len(f.waits) > 1 {
+		known := b.refused.tooLong > 0 && length >= b.refused.tooLong
+		if next := f.waits[1:2]; (patient || known && len(next[0].Payload) < length) && b.leaves(next) {
+			return overtaken
+		}
+	}
+	work.suspects = true
+	return waits
 }
 
 // leaves reports whether a datagram that is sent alone leaves. Callers hold mu.
@@ -131,37 +172,37 @@ func (b *binding) leaves(one []multicast.Datagram) bool {
 // forgetLength forgets how long a datagram is that can never leave, if one as long has.
 // Callers hold mu.
 func (b *binding) forgetLength(sent []multicast.Datagram) {
-	for i := 0; i < len(sent) && b.tooLong > 0; i++ {
-		if len(sent[i].Payload) >= b.tooLong {
-			b.tooLong = 0
+	for i := 0; i < len(sent) && b.refused.tooLong > 0; i++ {
+		if len(sent[i].Payload) >= b.refused.tooLong {
+			b.refused.tooLong = 0
 		}
 	}
 }
 
 // departed notes that something has left. Callers hold mu.
 func (b *binding) departed() {
-	b.departures++
+	b.refused.departures++
 	b.clearStuck("datagrams leave again")
 }
 
 // clearStuck ends the state in which nothing leaves. Callers hold mu.
 func (b *binding) clearStuck(why string) {
-	b.stillSince = time.Time{}
-	if b.stuck == "" {
+	b.still.since = time.Time{}
+	if b.still.stuck == "" {
 		return
 	}
-	b.stuck = ""
-	if b.stuckLogged == b.stuckSince {
-		b.log.Info(why, "interface", b.source.Interface, "rules", b.rules, "after", time.Since(b.stuckSince).Round(time.Millisecond))
+	b.still.stuck = ""
+	if b.still.logged == b.still.stuckSince {
+		b.log.Info(why, "interface", b.source.Interface, "rules", b.rules, "after", time.Since(b.still.stuckSince).Round(time.Millisecond))
 	}
 }
 
 // notTaken notes that the socket has taken nothing. Callers hold mu.
 func (b *binding) notTaken(err error) {
-	if b.stillSince.IsZero() {
-		b.stillSince = time.Now()
+	if b.still.since.IsZero() {
+		b.still.since = time.Now()
 	}
-	b.refuser = err
+	b.still.refuser = err
 }
 
 // checkStuck finds out whether nothing has left for too long though the socket is there.
@@ -171,29 +212,29 @@ func (b *binding) checkStuck(now time.Time) {
 	case b.queue.empty() && len(b.spooledRules) == 0:
 		b.clearStuck("nothing waits any more") // the next one is tried
 		return
-	case b.stillSince.IsZero() || b.stuck != "" || b.socket == nil || now.Sub(b.stillSince) < stuckPatience:
+	case b.still.since.IsZero() || b.still.stuck != "" || b.socket == nil || now.Sub(b.still.since) < stuckPatience:
 		return
-	case errors.Is(b.refuser, multicast.ErrNoBuffer):
-		b.stuck = "the queue of interface " + b.source.Interface + " takes no datagrams (ENOBUFS); messages of QoS 1 and 2 wait until it does"
+	case errors.Is(b.still.refuser, multicast.ErrNoBuffer):
+		b.still.stuck = "the queue of interface " + b.source.Interface + " takes no datagrams (ENOBUFS); messages of QoS 1 and 2 wait until it does"
 	default:
-		b.stuck = "the send buffer for interface " + b.source.Interface + " is full, and nothing leaves it; messages of QoS 1 and 2 wait until something does"
+		b.still.stuck = "the send buffer for interface " + b.source.Interface + " is full, and nothing leaves it; messages of QoS 1 and 2 wait until something does"
 	}
-	b.stuckSince = b.stillSince
-	if b.stuckSince.Sub(b.stuckLogged) >= stuckQuiet { // a slow line is stuck again and again
-		b.stuckLogged = b.stuckSince
+	b.still.stuckSince = b.still.since
+	if b.still.stuckSince.Sub(b.still.logged) >= stuckQuiet { // a slow line is stuck again and again
+		b.still.logged = b.still.stuckSince
 		b.log.Warn("no datagrams leave, though the interface is up; messages of QoS 1 and 2 wait until they do",
-			"interface", b.source.Interface, "rules", b.rules, "waiting", b.queue.len(), "err", b.refuser)
+			"interface", b.source.Interface, "rules", b.rules, "waiting", b.queue.len(), "err", b.still.refuser)
 	}
 	b.spilling = true
-	b.swept = 0
+	b.still.swept = 0
 	b.spill()
 }
 
 // sweep hands to the disk what waits in memory while nothing leaves, of the rules that use
 // it, and drops what is of QoS 0. Callers hold mu.
 func (b *binding) sweep() {
-	for n := max(b.swept, b.queue.gone); ; n++ {
-		b.swept = n
+	for n := max(b.still.swept, b.queue.gone); ; n++ {
+		b.still.swept = n
 		w := b.queue.at(n)
 		switch {
 		case w == nil:
@@ -206,7 +247,7 @@ func (b *binding) sweep() {
 			b.giveUp(w, account.DropSuperseded, nil)
 			b.queue.void(w)
 		case w.ack == nil && b.tooLate(w.rule):
-			b.giveUp(w, account.DropNoBuffer, errors.New(b.stuck))
+			b.giveUp(w, account.DropNoBuffer, errors.New(b.still.stuck))
 			b.queue.void(w)
 		case w.ack == nil, w.rule.spool == nil:
 		case !b.spillOne(w):
@@ -220,11 +261,11 @@ func (b *binding) sweep() {
 // tooLate reports whether what is of QoS 0 is dropped while nothing leaves: not where it
 // waits for the send buffer, nor where the latest is wanted. Callers hold mu.
 func (b *binding) tooLate(r *Rule) bool {
-	return r.OnDown != mapping.OnDownLatest && errors.Is(b.refuser, multicast.ErrNoBuffer)
+	return r.OnDown != mapping.OnDownLatest && errors.Is(b.still.refuser, multicast.ErrNoBuffer)
 }
 
 // bypasses reports whether a message goes to the disk at once, because nothing leaves and
 // all that came before it has gone there. Callers hold mu.
 func (b *binding) bypasses(w *queuedDatagram) bool {
-	return b.stuck != "" && w.ack != nil && w.rule.spool != nil && b.swept >= b.queue.gone+uint64(b.queue.len()) && b.appendToSpool(w)
+	return b.still.stuck != "" && w.ack != nil && w.rule.spool != nil && b.still.swept >= b.queue.gone+uint64(b.queue.len()) && b.appendToSpool(w)
 }

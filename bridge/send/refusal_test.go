@@ -217,7 +217,7 @@ func TestWhatWaitsForAFullQueueGoesToTheDisk(t *testing.T) {
 	waitUntilStill := func() bool {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		return !o.stillSince.IsZero()
+		return !o.still.since.IsZero()
 	}
 	o.mu.Unlock()
 	fake.WaitFor(t, "a refusal", waitUntilStill)
@@ -420,7 +420,7 @@ func TestALineThatIsTriedAtEachLookIsFoundStuck(t *testing.T) {
 				b.send.FindStuck(time.Now())
 			}
 			if o.mu.TryLock() {
-				stuck = o.stuck
+				stuck = o.still.stuck
 				o.mu.Unlock()
 			}
 		}
@@ -438,14 +438,14 @@ func TestARefusedDatagramDoesNotCountAsOneOfItsLengthThatLeft(t *testing.T) {
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
 	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
 	o, long := b.working.bindings[0], strings.Repeat("x", 200)
-	o.tooLong = 100
+	o.refused.tooLong = 100
 	n.LastSocket().Reject = map[string]error{long: errors.New("refused")}
 	b.send.Handle([]session.Message{fake.Message("t", long, 1)})
-	if o.tooLong != 100 {
+	if o.refused.tooLong != 100 {
 		t.Error("forgotten after a datagram that was refused")
 	}
 	b.send.Handle([]session.Message{fake.Message("t", long[1:], 1)})
-	if o.tooLong != 0 {
+	if o.refused.tooLong != 0 {
 		t.Error("known still after a longer one has left")
 	}
 }

@@ -157,16 +157,16 @@ func (b *binding) describe(s *Status) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.State, s.Reason, s.Since = b.state, b.reason, b.since
-	if b.stuck != "" {
-		s.State, s.Reason, s.Since = account.StateDegraded, b.stuck, b.stuckSince
+	if b.still.stuck != "" {
+		s.State, s.Reason, s.Since = account.StateDegraded, b.still.stuck, b.still.stuckSince
 	}
-	s.Interface, s.Unclaimed = b.want.Interface, b.unclaimed
+	s.Interface, s.Unclaimed = b.want.Interface, b.told.unclaimed
 	if b.want.Source.IsValid() {
 		s.Source = mapping.PrefixText(b.want.Source)
 	}
 	if b.socket != nil {
 		s.Interface, s.Source = b.source.Interface, b.socket.LocalAddr().String()
-		s.OneByOne = b.unsegmented
+		s.OneByOne = b.told.unsegmented
 	}
 	if b.probe != (multicast.Probe{}) {
 		s.SelfTest = SelfTest{Result: b.probe.Result.String(), Detail: b.probe.Detail}

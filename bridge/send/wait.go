@@ -50,9 +50,9 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message,
 			return
 		}
 		b.supersede(rule, d.target.route.topic)
-	} else if b.stuck != "" {
+	} else if b.still.stuck != "" {
 		if a == nil && b.tooLate(rule) {
-			d.target.drop(account.DropNoBuffer, errors.New(b.stuck))
+			d.target.drop(account.DropNoBuffer, errors.New(b.still.stuck))
 			return
 		}
 		b.supersede(rule, d.target.route.topic)
@@ -167,7 +167,7 @@ func (b *binding) onSourceLost() {
 // spill moves what waits from memory to the disk, as long as it is to go there.
 // Callers hold mu.
 func (b *binding) spill() {
-	if b.stuck != "" {
+	if b.still.stuck != "" {
 		b.sweep()
 		return
 	}
