@@ -1,7 +1,9 @@
 package bridge
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -109,8 +111,13 @@ func TestWhatARouteKeepsOnThisHostIsWithheld(t *testing.T) {
 func TestARouteThatKeepsOneGroupDegradesTheRule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
-		b := newTestBridge(t, n, fake.Plenty, fake.SendRule(t, "all", "t/{n}", "239.10.0.{n}:5000"))
+		var log bytes.Buffer
+		b := newTestBridgeOf(t, n, Options{QueueSize: fake.Plenty, Logger: slog.New(slog.NewTextHandler(&log, nil))},
+			[]mapping.SendRule{fake.SendRule(t, "all", "t/{n}", "239.10.0.{n}:5000")}, nil)
 		setRoutes(t, n, b, localRoute("239.10.0.1/32"))
+		if text := log.String(); strings.Count(text, `level=WARN msg="groups withheld because of a route`) != 1 || strings.Contains(text, "binding pending") {
+			t.Errorf("logged %s", text)
+		}
 		b.send.Handle([]session.Message{fake.Message("t/1", "1", 1), fake.Message("t/2", "2", 1)})
 		if got := strings.Join(fake.Payloads(n.LastSocket().Took()), " "); got != "2" {
 			t.Errorf("sent %q", got)
@@ -123,6 +130,9 @@ func TestARouteThatKeepsOneGroupDegradesTheRule(t *testing.T) {
 		time.Sleep(time.Second)
 		if got := strings.Join(fake.Payloads(n.LastSocket().Took()), " "); got != "2 1" {
 			t.Errorf("sent %q", got)
+		}
+		if text := log.String(); strings.Count(text, `level=INFO msg="groups no longer withheld because of a route" interface=iso0 rules=1 after=`) != 1 {
+			t.Errorf("logged %s", text)
 		}
 	})
 }

@@ -169,8 +169,13 @@ func (b *binding) up(s Sender, src multicast.Source, probe multicast.Probe) {
 	b.wake()
 }
 
-// warn logs that the binding became pending.
+// warn logs that the binding became pending. One that a route keeps from being opened is
+// for the groups of that route alone; its rules may send to others all the same.
 func (b *binding) warn(err error) {
+	message := "binding pending; it goes on by itself when it can"
+	if b.blocked != "" {
+		message = "groups withheld because of a route; they go on by themselves when it is gone"
+	}
 	attrs := []any{"rules", b.rules, "err", err}
 	if b.want.Source.IsValid() {
 		attrs = append([]any{"source", mapping.PrefixText(b.want.Source)}, attrs...)
@@ -178,7 +183,17 @@ func (b *binding) warn(err error) {
 	if b.want.Interface != "" {
 		attrs = append([]any{"interface", b.want.Interface}, attrs...)
 	}
-	b.log.Warn("binding pending; it goes on by itself when it can", attrs...)
+	b.log.Warn(message, attrs...)
+}
+
+// sayFreed logs that a binding that a route kept from being opened is needed no more.
+func (b *binding) sayFreed() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.blocked != "" {
+		b.log.Info("groups no longer withheld because of a route", "interface", b.want.Interface, "rules", b.rules,
+			"after", time.Since(b.since).Round(time.Millisecond), "was", b.blocked)
+	}
 }
 
 // pend closes the socket and says why.

@@ -341,6 +341,7 @@ func (p *Path) requeue(w *queuedDatagram, r *Rule) {
 func (g *Generation) RetireOld(next *Generation) {
 	for _, b := range g.notIn(next) {
 		b.stop()
+		b.sayFreed()
 	}
 }
 
