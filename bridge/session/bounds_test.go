@@ -48,7 +48,8 @@ func TestAnswersToNothingEndTheConnection(t *testing.T) {
 
 // A broker that answers each message twice is known to happen, and may do so for ever.
 func TestAnswersThatFitMakeUpForSomeThatDoNot(t *testing.T) {
-	c := testConn(&memConn{}, &inbox{handle: func([]Message) {}}, newOutbox(100))
+	c := newMQTTConn(&memConn{}, &inbox{handle: func([]Message) {}}, newOutbox(100)) // without a writer: publish writes
+	c.accepted(false)
 	defer c.end()
 	out := c.outbox
 	out.attach(c, false)
