@@ -142,7 +142,7 @@ func (r *rig) runBridge() error {
 	_ = os.Remove(gate)
 	script := `while ! test -e "$0"; do sleep 0.01; done; ` + limit + `exec "$@"`
 	r.bridge = r.GW.Start("sh", "-c", script, gate, r.binary, "run", "--config", r.file("topicast.yaml"))
-	r.processes = append(r.processes, loggedProcess{fmt.Sprintf("topicast-%d", len(r.processes)), r.bridge})
+	r.processes = append(r.processes, harness.LoggedProcess{Name: fmt.Sprintf("topicast-%d", len(r.processes)), Process: r.bridge})
 	if r.group != nil {
 		if err := r.group.Add(r.bridge.Process.Pid); err != nil {
 			return err

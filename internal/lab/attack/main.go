@@ -25,14 +25,10 @@ func main() { program.Main(&options{}) }
 
 // options are what the flags say.
 type options struct {
-	only     string
-	attacks  []attack // that it chooses
-	quick    bool
-	times    times
-	parallel int
-	markdown bool
-	json     bool
-	logs     string
+	harness.RunFlags
+	attacks []attack // that they choose
+	times   times
+	json    bool
 }
 
 // times is how long everything takes, and how much of it there is.
@@ -48,27 +44,23 @@ var (
 	quickTimes = times{before: time.Second, attack: 3 * time.Second, heal: 8 * time.Second, share: 4}
 )
 
+var usage = harness.RunUsage{What: "attacks", Only: ", as in broker-*", Quick: ": about three minutes", AtOnce: 2, Most: 8}
+
 func (o *options) Flags(f *flag.FlagSet) {
-	f.StringVar(&o.only, "only", "", "the `names` of the attacks to run, parted by commas; * stands for anything, as in broker-*")
-	f.BoolVar(&o.quick, "quick", false, "everything shorter, and two attacks at a time: about three minutes")
-	f.BoolVar(&o.markdown, "markdown", false, "print the table in Markdown")
+	o.RunFlags.Flags(f, usage)
 	f.BoolVar(&o.json, "json", false, "print the rows as JSON")
-	f.IntVar(&o.parallel, "parallel", 0, "how many attacks at a time, 1 to 8; 0: 1, or 2 with --quick")
-	f.StringVar(&o.logs, "keep-logs", "", "the `folder` for what topicast and mosquitto printed, one file each")
 }
 
 func (o *options) Check() (err error) {
 	o.times = fullTimes
-	parallel := 1
-	if o.quick {
-		o.times, parallel = quickTimes, 2
+	if o.Quick {
+		o.times = quickTimes
 	}
-	o.parallel = cmp.Or(o.parallel, parallel)
-	o.attacks, err = harness.Choose(o.only, attacks, func(a attack) []string { return []string{a.name} })
-	if o.json && o.markdown {
+	o.attacks, err = harness.Choose(o.Only, attacks, func(a attack) []string { return []string{a.name} })
+	if o.json && o.Markdown {
 		err = cmp.Or(err, fmt.Errorf("--json and --markdown are one too many"))
 	}
-	return cmp.Or(harness.Range("parallel", o.parallel, 1, 8), err)
+	return cmp.Or(o.RunFlags.Check(usage), err)
 }
 
 // Build has nothing to do: topicast is all that is needed.
@@ -76,27 +68,13 @@ func (o *options) Build(context.Context, string) error { return nil }
 
 func (o *options) Run(ctx context.Context, dir string) error {
 	rows := runAll(ctx, dir, *o)
-	print := printTable
 	switch {
-	case o.markdown:
-		print = printMarkdown
+	case o.Markdown:
+		harness.PrintMarkdown(os.Stdout, heads, rows)
 	case o.json:
-		print = printJSON
+		printJSON(os.Stdout, rows)
+	default:
+		harness.PrintTable(os.Stdout, heads, rows)
 	}
-	print(os.Stdout, rows)
-	return cmp.Or(ctx.Err(), failed(rows))
-}
-
-// failed is an error if one of the rows shows a failure.
-func failed(rows []row) error {
-	n := 0
-	for _, r := range rows {
-		if len(r.faulty()) > 0 {
-			n++
-		}
-	}
-	if n > 0 {
-		return fmt.Errorf("%d of %d attacks did harm", n, len(rows))
-	}
-	return nil
+	return cmp.Or(ctx.Err(), harness.Failed(rows, "attacks did harm"))
 }

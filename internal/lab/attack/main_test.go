@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"topicast/internal/lab/harness"
 	"topicast/internal/lab/netlab"
 )
 
@@ -83,14 +84,14 @@ func TestARowIsOkOnlyIfNothingIsWrong(t *testing.T) {
 		{"killed", func(r *row) { r.Died = "signal: killed" }, "FAIL", []string{"topicast ended: signal: killed"}},
 		{"nothing went in", func(r *row) { r.In = 0 }, "FAIL", []string{"no message went in"}},
 		{"the run failed", func(r *row) { r.Failures = []string{"why"} }, "FAIL", []string{"why"}},
-		{"interrupted", func(r *row) { r.In, r.Absent = 0, interrupted }, interrupted, nil},
+		{"interrupted", func(r *row) { r.In, r.Absent = 0, harness.Interrupted }, harness.Interrupted, nil},
 	} {
 		r := good
 		tt.change(&r)
-		if got := r.verdict(); got != tt.want {
+		if got := harness.Verdict(r); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
-		if diff := cmp.Diff(tt.why, r.faulty()); diff != "" {
+		if diff := cmp.Diff(tt.why, harness.Faulty(r)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
 	}

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"path/filepath"
 	"sync"
@@ -64,7 +63,7 @@ type rig struct {
 	setup  setup
 
 	mosquitto, bridge *netlab.Process
-	processes         []loggedProcess
+	processes         []harness.LoggedProcess
 	group             *harness.MemoryGroup // of the bridge; nil: the machine has none
 	meddler           *meddler             // nil: the bridge is connected with mosquitto itself
 
@@ -79,12 +78,6 @@ type rig struct {
 	quiet        atomic.Bool               // the honest traffic has stopped
 
 	clients sync.WaitGroup // what carries traffic from and to the hosts
-}
-
-// A loggedProcess is a process with what it is called in the logs that are kept.
-type loggedProcess struct {
-	name string
-	*netlab.Process
 }
 
 // newRig makes the network.
@@ -135,7 +128,7 @@ func (r *rig) start() error {
 	p, err := harness.StartMosquitto(r.ctx, r.Lan, r.file("mosquitto.conf"), localAddress, lines...)
 	if p != nil {
 		r.mosquitto = p
-		r.processes = append(r.processes, loggedProcess{"mosquitto", p})
+		r.processes = append(r.processes, harness.LoggedProcess{Name: "mosquitto", Process: p})
 	}
 	if err != nil {
 		return err
@@ -154,9 +147,7 @@ func (r *rig) start() error {
 }
 
 // fail notes what else is not as it should be.
-func (r *rig) fail(format string, args ...any) {
-	r.row.Failures = append(r.row.Failures, fmt.Sprintf(format, args...))
-}
+func (r *rig) fail(format string, args ...any) { r.row.Fail(format, args...) }
 
 // failed fails the row if there is an error.
 func (r *rig) must(err error) {
@@ -166,9 +157,7 @@ func (r *rig) must(err error) {
 }
 
 // addNote notes what the attack showed beside the figures.
-func (r *rig) addNote(format string, args ...any) {
-	r.row.Notes = append(r.row.Notes, fmt.Sprintf(format, args...))
-}
+func (r *rig) addNote(format string, args ...any) { r.row.Note(format, args...) }
 
 // spend adds to what the attack costs.
 func (r *rig) spend(c cost) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"topicast/internal/lab/harness"
 )
 
 // The verdict; see the package's comment.
@@ -32,17 +34,12 @@ type row struct {
 	Lasted     time.Duration `json:"lasted_ns"` // the attack and the healing
 	Heal       time.Duration `json:"heal_ns"`   // -1: never
 	Died       string        `json:"died,omitempty"`
-	Failures   []string      `json:"failures,omitempty"` // what else is not as it should be
-	Notes      []string      `json:"notes,omitempty"`
-	Absent     string        `json:"absent,omitempty"` // why the row shows nothing; empty: it does
+	harness.Outcome
 
 	lossless     bool
 	restarts     int
 	leastVictims float64
 }
-
-// interrupted is why a row shows nothing.
-const interrupted = "interrupted"
 
 // A cost is what an attacker spends.
 type cost struct {
@@ -78,11 +75,8 @@ func (c cost) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// faulty lists what makes the row a failure; none: it is ok.
-func (r row) faulty() (reasons []string) {
-	if r.Absent != "" {
-		return nil
-	}
+// Judge is the verdict's part of [harness.Row].
+func (r row) Judge() (reasons []string) {
 	add := func(bad bool, format string, args ...any) {
 		if bad {
 			reasons = append(reasons, fmt.Sprintf(format, args...))
@@ -98,17 +92,7 @@ func (r row) faulty() (reasons []string) {
 	add(r.Lines > r.mostLines(), "%d lines logged, more than %d", r.Lines, r.mostLines())
 	add(r.Heal < 0, "it did not heal")
 	add(r.Heal > mostHeal, "healed after %.1f s, more than %.0f", r.Heal.Seconds(), mostHeal.Seconds())
-	return append(reasons, r.Failures...)
+	return reasons
 }
 
 func (r row) mostLines() int { return fewLines*(1+r.restarts) + int(r.Lasted.Seconds()) }
-
-func (r row) verdict() string {
-	switch {
-	case r.Absent != "":
-		return r.Absent
-	case len(r.faulty()) > 0:
-		return "FAIL"
-	}
-	return "ok"
-}

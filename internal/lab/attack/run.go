@@ -5,9 +5,7 @@ package main
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"topicast/internal/lab/harness"
@@ -16,26 +14,15 @@ import (
 
 // runAll makes the attacks, some at a time, and returns their rows in order.
 func runAll(ctx context.Context, dir string, o options) []row {
-	rows := make([]row, len(o.attacks))
-	free := make(chan struct{}, o.parallel)
-	var all sync.WaitGroup
-	for i, a := range o.attacks {
-		free <- struct{}{}
-		all.Go(func() {
-			defer func() { <-free }()
-			rows[i] = runAttack(ctx, dir, o, a)
-			program.Say("%d of %d: %s: %s", i+1, len(o.attacks), a.name, rows[i].verdict())
-		})
-	}
-	all.Wait()
-	return rows
+	return harness.RunAll(&program, o.Parallel, o.attacks, func(a attack) string { return a.name },
+		func(a attack) row { return runAttack(ctx, dir, o, a) })
 }
 
 // runAttack makes one, on a rig of its own.
 func runAttack(ctx context.Context, dir string, o options, a attack) row {
 	result := row{Name: a.name, About: a.about, Neighbours: -1, Victims: 1, Heal: -1, lossless: a.lossless, leastVictims: a.leastVictims}
 	if ctx.Err() != nil {
-		result.Absent = interrupted
+		result.Absent = harness.Interrupted
 		return result
 	}
 	own, cancel := context.WithCancel(ctx)
@@ -47,7 +34,7 @@ func runAttack(ctx context.Context, dir string, o options, a attack) row {
 		}
 		r.row = result
 		defer func() { result = r.row }()
-		defer r.keepLogs(o.logs)
+		defer func() { program.KeepLogs(o.Logs, a.name, r.processes) }()
 		if a.prepare != nil {
 			a.prepare(r)
 		}
@@ -58,10 +45,10 @@ func runAttack(ctx context.Context, dir string, o options, a attack) row {
 		return nil
 	})
 	if err != nil {
-		result.Failures = append(result.Failures, err.Error())
+		result.Fail("%v", err)
 	}
 	if ctx.Err() != nil {
-		result.Absent = interrupted // what it shows is not the attack's doing
+		result.Absent = harness.Interrupted // what it shows is not the attack's doing
 	}
 	return result
 }
@@ -216,20 +203,4 @@ func (r *rig) feeding() (since time.Time) {
 		s.mu.Unlock()
 	}
 	return since
-}
-
-// keepLogs writes what the processes printed, where that was asked for.
-func (r *rig) keepLogs(dir string) {
-	if dir == "" {
-		return
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		program.Say("--keep-logs: %v", err)
-		return
-	}
-	for _, p := range r.processes {
-		if err := os.WriteFile(filepath.Join(dir, r.attack.name+"-"+p.name+".log"), []byte(p.Output()), 0o644); err != nil {
-			program.Say("--keep-logs: %v", err)
-		}
-	}
 }

@@ -33,12 +33,12 @@ func TestItRuns(t *testing.T) {
 	}})
 	rows := runAll(t.Context(), dir, o)
 	var table strings.Builder
-	printTable(&table, rows)
+	harness.PrintTable(&table, heads, rows)
 	t.Log(table.String())
-	if r := rows[0]; r.verdict() != "ok" || r.In == 0 || r.Cost.Requests == 0 || r.Heal < 0 {
-		t.Errorf("%s: %v, %+v", r.Name, r.faulty(), r)
+	if r := rows[0]; harness.Verdict(r) != "ok" || r.In == 0 || r.Cost.Requests == 0 || r.Heal < 0 {
+		t.Errorf("%s: %v, %+v", r.Name, harness.Faulty(r), r)
 	}
-	if r := rows[1]; r.verdict() != "FAIL" || r.Died == "" || r.Heal >= 0 {
-		t.Errorf("%s: %v, %+v", r.Name, r.faulty(), r)
+	if r := rows[1]; harness.Verdict(r) != "FAIL" || r.Died == "" || r.Heal >= 0 {
+		t.Errorf("%s: %v, %+v", r.Name, harness.Faulty(r), r)
 	}
 }

@@ -111,7 +111,7 @@ func (r *rig) runBridge() {
 		run = append(r.manager.environment(), run...)
 	}
 	r.bridge = r.GW.Start(run[0], run[1:]...)
-	r.processes = append(r.processes, loggedProcess{fmt.Sprintf("topicast-%d", len(r.processes)), r.bridge})
+	r.processes = append(r.processes, harness.LoggedProcess{Name: fmt.Sprintf("topicast-%d", len(r.processes)), Process: r.bridge})
 }
 
 // killBridge ends it with SIGKILL. What it counted goes with it but for what is
@@ -140,7 +140,7 @@ func (r *rig) stopBridge() time.Duration {
 // logged reports whether any bridge of the rig has logged the text.
 func (r *rig) logged(text string) bool {
 	for _, p := range r.processes {
-		if strings.HasPrefix(p.name, "topicast") && strings.Contains(p.Output(), text) {
+		if strings.HasPrefix(p.Name, "topicast") && strings.Contains(p.Output(), text) {
 			return true
 		}
 	}

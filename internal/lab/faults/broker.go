@@ -69,7 +69,7 @@ func (r *rig) startBroker() error {
 	p, err := harness.StartMosquitto(r.ctx, r.Lan, r.file("mosquitto.conf"), localAddress, r.brokerConfig()...)
 	if p != nil {
 		r.mosquitto = p
-		r.processes = append(r.processes, loggedProcess{fmt.Sprintf("mosquitto-%d", len(r.processes)), p})
+		r.processes = append(r.processes, harness.LoggedProcess{Name: fmt.Sprintf("mosquitto-%d", len(r.processes)), Process: p})
 	}
 	return err
 }

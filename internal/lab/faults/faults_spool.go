@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"topicast/internal/lab/harness"
 )
 
 // Where the build has a spool, all other faults run with it too. These are those of
@@ -118,7 +120,7 @@ func spoolShared(r *rig) {
 	second := strings.NewReplacer("client_id: "+gatewayID, "client_id: second", webAddress, "127.0.0.1:9480").Replace(r.config())
 	r.write("second.yaml", second)
 	p := r.GW.Start(r.build.binary, "run", "--config", r.file("second.yaml"))
-	r.processes = append(r.processes, loggedProcess{"second", p})
+	r.processes = append(r.processes, harness.LoggedProcess{Name: "second", Process: p})
 	if !r.until(r.times.heal, func() bool { return strings.Contains(p.Output(), "another process") }) {
 		r.fail("the second does not log that another process has the spool: %s", p.Output())
 	}

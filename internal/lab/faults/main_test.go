@@ -83,14 +83,14 @@ func TestWhatCannotBeDoneIsRefused(t *testing.T) {
 
 func TestQuickIsShorterInEverything(t *testing.T) {
 	long, err := readFlags()
-	if err != nil || long.times != fullTimes || long.parallel != 1 || long.rate != 1000 || len(long.scenarios) == 0 {
+	if err != nil || long.times != fullTimes || long.Parallel != 1 || long.rate != 1000 || len(long.scenarios) == 0 {
 		t.Errorf("without flags: %+v, %v", long.times, err)
 	}
 	short, err := readFlags("--quick", "--down", "7s")
 	want := quickTimes
 	want.down = 7 * time.Second
-	if err != nil || short.times != want || short.parallel != 4 {
-		t.Errorf("--quick: %+v %d, %v", short.times, short.parallel, err)
+	if err != nil || short.times != want || short.Parallel != 4 {
+		t.Errorf("--quick: %+v %d, %v", short.times, short.Parallel, err)
 	}
 	if q, l := quickTimes, fullTimes; q.hold >= l.hold || q.down >= l.down || q.before >= l.before || q.stall >= l.stall || q.heal >= l.heal || q.kills >= l.kills {
 		t.Error("quick is not quick")

@@ -55,7 +55,7 @@ type rig struct {
 	disk   string // options of a file system of its own for the spool; empty: none
 
 	mosquitto, bridge *netlab.Process
-	processes         []loggedProcess
+	processes         []harness.LoggedProcess
 	manager           *manager // that gets the watchdog beats of the bridge; nil: none
 	earlierDrops      int      // drops counted by bridges that are gone
 
@@ -73,12 +73,6 @@ type rig struct {
 	mu          sync.Mutex // faultEnded strange and wrong
 
 	clients sync.WaitGroup // what carries traffic from and to the hosts
-}
-
-// loggedProcess is a process with what it is called in the logs that are kept.
-type loggedProcess struct {
-	name string
-	*netlab.Process
 }
 
 // times is how long everything takes.
@@ -295,11 +289,7 @@ func (r *rig) until(limit time.Duration, done func() bool) bool {
 }
 
 // fail notes what else is not as it should be.
-func (r *rig) fail(format string, args ...any) {
-	r.row.failures = append(r.row.failures, fmt.Sprintf(format, args...))
-}
+func (r *rig) fail(format string, args ...any) { r.row.Fail(format, args...) }
 
 // addNote notes what the fault showed beside the counts.
-func (r *rig) addNote(format string, args ...any) {
-	r.row.notes = append(r.row.notes, fmt.Sprintf(format, args...))
-}
+func (r *rig) addNote(format string, args ...any) { r.row.Note(format, args...) }

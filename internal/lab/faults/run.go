@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 
 	"topicast/internal/lab/harness"
 	"topicast/internal/lab/netlab"
@@ -61,19 +59,8 @@ const kernelVRF = "VRF in the kernel"
 
 // runAll runs the scenarios, some at a time, and returns their rows in order.
 func runAll(ctx context.Context, b build, dir string, o options) []row {
-	rows := make([]row, len(o.scenarios))
-	free := make(chan struct{}, o.parallel)
-	var all sync.WaitGroup
-	for i, a := range o.scenarios {
-		free <- struct{}{}
-		all.Go(func() {
-			defer func() { <-free }()
-			rows[i] = runScenario(ctx, b, dir, o, a)
-			program.Say("%d of %d: %v: %s", i+1, len(o.scenarios), a, rows[i].verdict())
-		})
-	}
-	all.Wait()
-	return rows
+	return harness.RunAll(&program, o.Parallel, o.scenarios, scenario.String,
+		func(a scenario) row { return runScenario(ctx, b, dir, o, a) })
 }
 
 // runScenario runs one on a rig of its own.
@@ -81,12 +68,12 @@ func runScenario(ctx context.Context, b build, dir string, o options, a scenario
 	result := row{fault: a.name, about: a.about, way: a.way, limited: a.limited, once: a.once}
 	switch {
 	case ctx.Err() != nil:
-		result.absent = interrupted
+		result.Absent = harness.Interrupted
 		return result
 	case a.needs != "" && !b.has[a.needs]:
-		result.absent = notInBuild
+		result.Absent = notInBuild
 		if a.needs == steppedClock {
-			result.absent = notAsked
+			result.Absent = notAsked
 		}
 		return result
 	}
@@ -99,7 +86,7 @@ func runScenario(ctx context.Context, b build, dir string, o options, a scenario
 		}
 		r.row = result
 		defer func() { result = r.row }()
-		defer r.keepLogs(o.logs, a.String())
+		defer func() { program.KeepLogs(o.Logs, a.String(), r.processes) }()
 		if a.prepare != nil {
 			a.prepare(r)
 		}
@@ -113,10 +100,10 @@ func runScenario(ctx context.Context, b build, dir string, o options, a scenario
 		return nil
 	})
 	if err != nil {
-		result.failures = append(result.failures, err.Error())
+		result.Fail("%v", err)
 	}
 	if ctx.Err() != nil {
-		result.absent = interrupted // what it shows is not the fault's doing
+		result.Absent = harness.Interrupted // what it shows is not the fault's doing
 	}
 	return result
 }
@@ -133,21 +120,4 @@ func newScenarioRig(ctx context.Context, t netlab.T, b build, dir string, o opti
 	// What the subscriber does not take in time is not to be lost: it is not judged.
 	r.broker.deep = a.way == receiving
 	return r, os.Mkdir(r.spoolDir(), 0o700)
-}
-
-// keepLogs writes what the processes printed, where that was asked for.
-func (r *rig) keepLogs(dir, scenario string) {
-	if dir == "" {
-		return
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		program.Say("--keep-logs: %v", err)
-		return
-	}
-	for _, p := range r.processes {
-		name := strings.ReplaceAll(scenario, "/", "-") + "-" + p.name + ".log"
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(p.Output()), 0o644); err != nil {
-			program.Say("--keep-logs: %v", err)
-		}
-	}
 }

@@ -36,15 +36,15 @@ func TestItRuns(t *testing.T) {
 	}
 	rows := runAll(ctx, b, dir, o)
 	var table strings.Builder
-	printTable(&table, rows)
+	harness.PrintTable(&table, heads, rows)
 	t.Log(table.String())
 	for _, r := range rows {
 		switch {
-		case r.absent != "":
+		case r.Absent != "":
 			if r.fault == "bridge-restart" || b.has["spool"] {
-				t.Errorf("%s: %s", r.fault, r.absent)
+				t.Errorf("%s: %s", r.fault, r.Absent)
 			}
-		case r.verdict() != "ok" || r.in == 0 || r.heal <= 0:
+		case harness.Verdict(r) != "ok" || r.in == 0 || r.heal <= 0:
 			t.Errorf("%s: %+v", r.fault, r)
 		}
 	}

@@ -25,7 +25,7 @@ func soak(ctx context.Context, b build, dir string, o options, w io.Writer) erro
 		if err != nil {
 			return err
 		}
-		defer r.keepLogs(o.logs, "soak")
+		defer func() { program.KeepLogs(o.Logs, "soak", r.processes) }()
 		r.times.hold = 2 * time.Second
 		deepQueue(r)
 		if err := r.start(o.rate); err != nil {
@@ -35,9 +35,9 @@ func soak(ctx context.Context, b build, dir string, o options, w io.Writer) erro
 		r.randomFaults(o)
 		stop()
 		r.row.about, r.row.way = "soak", sending
-		result := r.finish()
-		printTable(w, []row{result})
-		return failed([]row{result})
+		rows := []row{r.finish()}
+		harness.PrintTable(w, heads, rows)
+		return harness.Failed(rows, "rows failed")
 	})
 }
 

@@ -4,10 +4,9 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"strings"
-	"text/tabwriter"
 	"time"
+
+	"topicast/internal/lab/harness"
 )
 
 // A row is what one fault did in one direction.
@@ -19,19 +18,16 @@ type row struct {
 	disorders      int
 	drops          int // counted by topicast
 	heal           time.Duration
-	neverRecovered bool     // nothing arrived after the fault
-	limited        bool     // a limit was set to be exceeded
-	once           bool     // nothing may come twice
-	failures       []string // what else is not as it should be
-	notes          []string
-	absent         string // why the row shows nothing; empty: it does
+	neverRecovered bool // nothing arrived after the fault
+	limited        bool // a limit was set to be exceeded
+	once           bool // nothing may come twice
+	harness.Outcome
 }
 
-// Why a row shows nothing.
+// Why a row shows nothing, if it was not interrupted.
 const (
-	notInBuild  = "not in this build, or not in this kernel"
-	notAsked    = "not asked for (--step-clock)"
-	interrupted = "interrupted"
+	notInBuild = "not in this build, or not in this kernel"
+	notAsked   = "not asked for (--step-clock)"
 )
 
 // inDoubt is how many messages may have left and still be counted as dropped: those
@@ -41,11 +37,9 @@ const inDoubt = 64
 
 func (r row) lost() int { return r.in - r.out }
 
-// faulty lists what makes the row a failure; none: it is ok.
-func (r row) faulty() (reasons []string) {
+// Judge is the verdict's part of [harness.Row].
+func (r row) Judge() (reasons []string) {
 	switch {
-	case r.absent != "":
-		return nil
 	case r.in == 0:
 		reasons = append(reasons, "no message went in")
 	case r.limited && (r.drops < r.lost() || r.drops > r.lost()+inDoubt):
@@ -62,81 +56,22 @@ func (r row) faulty() (reasons []string) {
 	if r.neverRecovered {
 		reasons = append(reasons, "nothing arrived after the fault")
 	}
-	return append(reasons, r.failures...)
-}
-
-func (r row) verdict() string {
-	switch {
-	case r.absent != "":
-		return r.absent
-	case len(r.faulty()) > 0:
-		return "FAIL"
-	}
-	return "ok"
+	return reasons
 }
 
 var heads = []string{"fault", "way", "in", "out", "lost", "duplicated", "disordered", "dropped", "heal, s", ""}
 
-// cells are the row as it is printed.
-func (r row) cells() []string {
-	if r.absent != "" {
-		return []string{r.about, string(r.way), "", "", "", "", "", "", "", r.verdict()}
-	}
+// Names is the row's part of [harness.Row], as the methods below are.
+func (r row) Names() []string { return []string{r.about, string(r.way)} }
+
+func (r row) Title() string { return fmt.Sprintf("%s (%s)", r.about, r.way) }
+
+func (r row) Figures() []string {
 	number := func(n int) string { return fmt.Sprint(n) }
 	heal := fmt.Sprintf("%.3f", r.heal.Seconds())
 	if r.neverRecovered {
 		heal = "never"
 	}
-	return []string{r.about, string(r.way), number(r.in), number(r.out), number(r.lost()), number(r.duplicates),
-		number(r.disorders), number(r.drops), heal, r.verdict()}
-}
-
-// remarks are the row's lines below the table: why it failed, and what else it showed.
-func (r row) remarks() (lines []string) {
-	if r.absent != "" {
-		return nil
-	}
-	for _, why := range r.faulty() {
-		lines = append(lines, "FAIL: "+why)
-	}
-	return append(lines, r.notes...)
-}
-
-// printTable prints the rows for a terminal.
-func printTable(w io.Writer, rows []row) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, strings.Join(heads, "\t"))
-	for _, r := range rows {
-		fmt.Fprintln(t, strings.Join(r.cells(), "\t"))
-	}
-	t.Flush()
-	printRemarks(w, rows, "  ")
-}
-
-// printMarkdown prints them for docs/reliability.md.
-func printMarkdown(w io.Writer, rows []row) {
-	line := func(cells []string) { fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | ")) }
-	line(heads)
-	line([]string{"---", "---", "--:", "--:", "--:", "--:", "--:", "--:", "--:", "---"})
-	for _, r := range rows {
-		cells := r.cells()
-		for i := range cells {
-			cells[i] = strings.ReplaceAll(cells[i], "|", `\|`)
-		}
-		line(cells)
-	}
-	printRemarks(w, rows, "- ")
-}
-
-func printRemarks(w io.Writer, rows []row, bullet string) {
-	first := true
-	for _, r := range rows {
-		for _, remark := range r.remarks() {
-			if first {
-				fmt.Fprintln(w)
-				first = false
-			}
-			fmt.Fprintf(w, "%s%s (%s): %s\n", bullet, r.about, r.way, remark)
-		}
-	}
+	return []string{number(r.in), number(r.out), number(r.lost()), number(r.duplicates),
+		number(r.disorders), number(r.drops), heal}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"topicast/internal/lab/harness"
 )
 
 func TestARowIsOkOnlyIfNothingIsWrong(t *testing.T) {
@@ -30,46 +32,28 @@ func TestARowIsOkOnlyIfNothingIsWrong(t *testing.T) {
 		{"out of order", func(r *row) { r.disorders = 2 }, "FAIL", []string{"2 out of order"}},
 		{"never healed", func(r *row) { r.neverRecovered = true }, "FAIL", []string{"nothing arrived after the fault"}},
 		{"nothing went in", func(r *row) { r.in, r.out = 0, 0 }, "FAIL", []string{"no message went in"}},
-		{"the run failed", func(r *row) { r.failures = []string{"why"} }, "FAIL", []string{"why"}},
-		{"not there", func(r *row) { r.absent = notInBuild; r.in = 0 }, "not in this build, or not in this kernel", nil},
+		{"the run failed", func(r *row) { r.Failures = []string{"why"} }, "FAIL", []string{"why"}},
+		{"not there", func(r *row) { r.Absent = notInBuild; r.in = 0 }, "not in this build, or not in this kernel", nil},
 	} {
 		r := good
 		tt.change(&r)
-		if got := r.verdict(); got != tt.want {
+		if got := harness.Verdict(r); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
-		if diff := cmp.Diff(tt.why, r.faulty()); diff != "" {
+		if diff := cmp.Diff(tt.why, harness.Faulty(r)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
 	}
 }
 
-func TestTablesShowEveryRow(t *testing.T) {
-	rows := []row{
-		{about: "link down | up", way: sending, in: 2000, out: 1500, duplicates: 1, disorders: 2, drops: 3, heal: 1234 * time.Millisecond, notes: []string{"and more"}},
-		{about: "gone", way: receiving, in: 10, out: 10, neverRecovered: true},
-		{about: "spool", way: sending, absent: interrupted, notes: []string{"not to be shown"}},
-	}
-	var text, markdown strings.Builder
-	printTable(&text, rows)
-	printMarkdown(&markdown, rows)
-	wantMarkdown := `| fault | way | in | out | lost | duplicated | disordered | dropped | heal, s |  |
-| --- | --- | --: | --: | --: | --: | --: | --: | --: | --- |
-| link down \| up | send | 2000 | 1500 | 500 | 1 | 2 | 3 | 1.234 | FAIL |
-| gone | receive | 10 | 10 | 0 | 0 | 0 | 0 | never | FAIL |
-| spool | send |  |  |  |  |  |  |  | interrupted |
-
-- link down | up (send): FAIL: 500 lost
-- link down | up (send): FAIL: 2 out of order
-- link down | up (send): and more
-- gone (receive): FAIL: nothing arrived after the fault
-`
-	if diff := cmp.Diff(wantMarkdown, markdown.String()); diff != "" {
-		t.Errorf("Markdown (-want +got):\n%s", diff)
-	}
-	for _, want := range []string{"link down | up  send     2000  1500  500   1           2           3        1.234    FAIL\n", "  gone (receive): FAIL: nothing arrived"} {
-		if !strings.Contains(text.String(), want) {
-			t.Errorf("the table lacks %q:\n%s", want, text.String())
+func TestARowShowsWhatBecameOfTheMessages(t *testing.T) {
+	r := row{about: "gone", way: sending, in: 2000, out: 1500, duplicates: 1, disorders: 2, drops: 3, heal: 1234 * time.Millisecond}
+	never := row{about: "gone", way: receiving, in: 10, out: 10, neverRecovered: true}
+	var table strings.Builder
+	harness.PrintMarkdown(&table, heads, []row{r, never})
+	for _, want := range []string{"| gone | send | 2000 | 1500 | 500 | 1 | 2 | 3 | 1.234 | FAIL |\n", "| gone | receive | 10 | 10 | 0 | 0 | 0 | 0 | never | FAIL |\n", "- gone (send): FAIL: 500 lost\n"} {
+		if !strings.Contains(table.String(), want) {
+			t.Errorf("the table lacks %q:\n%s", want, table.String())
 		}
 	}
 }
