@@ -70,8 +70,9 @@ func (s *Sender) sendProbe(d Datagram) (err error) {
 	e := entry{}
 	e.setAddr(&d)
 	m := []ipv4.Message{{Buffers: [][]byte{d.Payload}, Addr: &e.addr}}
+	doubts := 0
 	for range mostTries {
-		if _, err = s.flush(m); err == nil || !s.isStray(err, &d) {
+		if _, err = s.flush(m); err == nil || !s.isStray(err, &d, &doubts) {
 			break
 		}
 	}

@@ -49,11 +49,16 @@ func (s *Sender) Send(batch []Datagram, failed func(i int, err error)) (n int, e
 // was reported. Under a flood that is denser still it is for the caller to try once more.
 const mostTries = 64
 
+// mostDoubts is how often in a row a datagram is tried whose error an ICMP error reads like,
+// though the kernel holds none. It holds one before it reports it, and under a flood it may
+// have been taken out in between, together with those before it.
+const mostDoubts = 3
+
 // send sends batch from at on, in runs or singly, and returns how far it came.
 func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, error)) (int, error) {
 	c := chunks.Get().(*chunk)
 	defer c.release()
-	tries := 0
+	tries, doubts := 0, 0
 	for at < len(batch) {
 		if err := s.refuse(&batch[at]); err != nil {
 			failed(at, s.explain(&batch[at], err))
@@ -73,7 +78,7 @@ func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, erro
 		taken, err := s.flush(c.messages[:c.n])
 		at += c.datagrams(0, taken)
 		if taken > 0 {
-			tries = 0
+			tries, doubts = 0, 0
 		}
 		if err == nil {
 			continue
@@ -83,7 +88,7 @@ func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, erro
 			return at, ErrWouldBlock
 		case errors.Is(err, net.ErrClosed):
 			return at, err
-		case s.isStray(err, &batch[at]):
+		case s.isStray(err, &batch[at], &doubts):
 			if tries++; tries == mostTries {
 				return at, ErrWouldBlock
 			}
@@ -102,6 +107,7 @@ func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, erro
 		default:
 			failed(at, s.explain(&batch[at], err))
 			at++
+			doubts = 0
 		}
 	}
 	return at, nil
@@ -110,8 +116,16 @@ func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, erro
 // isStray reports whether an error is not about d: an ICMP error, which the kernel
 // reports in place of what became of a datagram that it has not tried. For that it is to
 // be tried again.
-func (s *Sender) isStray(err error, d *Datagram) bool {
-	return s.strays != nil && !(tooLong(err) && s.exceedsMTU(d)) && s.strays(err)
+func (s *Sender) isStray(err error, d *Datagram, doubts *int) bool {
+	if s.strays == nil || tooLong(err) && s.exceedsMTU(d) {
+		return false
+	}
+	may, is := s.strays(err)
+	if may && !is {
+		*doubts++
+		return *doubts < mostDoubts
+	}
+	return is
 }
 
 // exceedsMTU reports whether d is longer than the interface takes, as the kernel has it now.

@@ -20,6 +20,9 @@ import (
 // icmp is an error that the kernel reports, and has from the network.
 type icmp struct{ syscall.Errno }
 
+// lateICMP is one that the kernel no longer holds: it was taken out before it was reported.
+type lateICMP struct{ syscall.Errno }
+
 // kernel is a scripted sendmmsg: it takes messages in order until one is
 // refused, and reports as WriteBatch does, so that the error of any message but
 // the first is lost.
@@ -27,6 +30,7 @@ type kernel struct {
 	refuse func(payloads string) error // "b", or of a run "b+c"; nil takes all
 	most   int                         // messages to take in one call; 0: any number
 	strays int                         // ICMP errors that it holds
+	late   bool                        // it has just reported one that it does not hold
 	calls  []string                    // the messages taken in each call: "a b+c"
 	taken  []string                    // the datagrams taken
 }
@@ -46,6 +50,10 @@ func (k *kernel) write(ms []ipv4.Message) (int, error) {
 				k.strays++
 				err = stray.Errno
 			}
+			late, ok := errors.AsType[lateICMP](err)
+			if k.late = ok && i == 0; k.late {
+				err = late.Errno
+			}
 			if err != nil && i == 0 {
 				return -1, &net.OpError{Op: "write", Net: "udp", Err: os.NewSyscallError("sendmmsg", err)}
 			} else if err != nil {
@@ -64,9 +72,13 @@ func (k *kernel) write(ms []ipv4.Message) (int, error) {
 // sender returns a sender on top of k; segment as in Sender.
 func (k *kernel) sender(segment int) *Sender {
 	return &Sender{
-		source:  Source{Binding: Binding{TTL: 1}, Interface: "iso0", Index: 2, Addr: netip.MustParseAddr("172.17.0.1"), MTU: 1500},
-		write:   k.write,
-		strays:  func(error) bool { n := k.strays; k.strays = 0; return n > 0 },
+		source: Source{Binding: Binding{TTL: 1}, Interface: "iso0", Index: 2, Addr: netip.MustParseAddr("172.17.0.1"), MTU: 1500},
+		write:  k.write,
+		strays: func(error) (may, is bool) {
+			n := k.strays
+			k.strays = 0
+			return n > 0 || k.late, n > 0
+		},
 		whole:   MaxPayload,
 		segment: segment,
 	}
@@ -129,6 +141,8 @@ func TestAnUndeliverableDatagramCostsItselfOnly(t *testing.T) {
 		{"none: an ICMP error of somebody else", map[string][]error{"c": {icmp{syscall.ECONNREFUSED}, nil}}, 0, outcome{5, nil, "a b c d e"}},
 		{"none: two of them", map[string][]error{"a": {icmp{syscall.EHOSTUNREACH}, nil}, "c": {icmp{syscall.ENETUNREACH}, nil}}, 0, outcome{5, nil, "a b c d e"}},
 		{"none: many in a row", map[string][]error{"c": append(slices.Repeat([]error{icmp{syscall.EHOSTUNREACH}}, mostTries-1), nil)}, 0, outcome{5, nil, "a b c d e"}},
+		{"none: an ICMP error that is held no more", map[string][]error{"a": {lateICMP{syscall.ECONNREFUSED}, nil}, "c": {lateICMP{syscall.EHOSTUNREACH}, lateICMP{syscall.EHOSTUNREACH}, nil}}, 0, outcome{5, nil, "a b c d e"}},
+		{"one, of which the host itself says what an ICMP error may say", map[string][]error{"c": {lateICMP{syscall.EACCES}}}, 0, outcome{5, []int{2}, "a b d e"}},
 		{"one, with an ICMP error before", map[string][]error{"c": {icmp{syscall.ECONNREFUSED}, syscall.EINVAL}}, 0, outcome{5, []int{2}, "a b d e"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -51,12 +51,12 @@ type Sender struct {
 
 	mu          sync.Mutex // what is below, and the order of datagrams
 	write       func([]ipv4.Message) (int, error)
-	strays      func(error) bool // whether an error may be an ICMP error (stray_linux.go); nil: none comes
-	whole       int              // longest payload that needs no fragments, where others may be fragmented; else MaxPayload
-	fragments   bool             // the socket lets datagrams be fragmented, as those that it sent last had to be
-	segment     int              // longest payload that may leave as part of a run; 0: no runs
-	unsegmented error            // why the kernel takes no runs
-	queue       string           // that cuts runs up; "" is none
+	strays      func(error) (may, is bool) // whether an error reads like an ICMP error, and is one (stray_linux.go); nil: none comes
+	whole       int                        // longest payload that needs no fragments, where others may be fragmented; else MaxPayload
+	fragments   bool                       // the socket lets datagrams be fragmented, as those that it sent last had to be
+	segment     int                        // longest payload that may leave as part of a run; 0: no runs
+	unsegmented error                      // why the kernel takes no runs
+	queue       string                     // that cuts runs up; "" is none
 	port        fixedPort
 	pause       bool // the last Send met a full queue
 }

@@ -58,7 +58,7 @@ func (s *Sender) Unclaimed() (uint64, error) { return 0, errors.ErrUnsupported }
 func (s *Sender) setFragment(bool) error { return nil }
 
 // strayErrors: only Linux reports ICMP errors to a socket that is not connected.
-func (s *Sender) strayErrors() func(error) bool { return nil }
+func (s *Sender) strayErrors() func(error) (may, is bool) { return nil }
 
 // canSegment: UDP_SEGMENT is Linux's.
 func canSegment(*net.UDPConn) error { return errNoSegments }

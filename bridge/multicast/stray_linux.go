@@ -36,17 +36,17 @@ const mostStrays = 256
 var foreign = []unix.Errno{unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENONET,
 	unix.ENOPROTOOPT, unix.EOPNOTSUPP, unix.EPROTO, unix.EMSGSIZE, unix.EACCES}
 
-// strayErrors returns a function that reports whether an error of a send may be an ICMP
-// error, and nothing that the host says of the datagram. It takes those out that the
-// kernel holds.
-func (s *Sender) strayErrors() func(error) bool {
+// strayErrors returns a function that reports whether an error of a send reads like an ICMP
+// error, and whether the kernel holds any: then it is nothing that the host says of the
+// datagram. It takes those out.
+func (s *Sender) strayErrors() func(error) (may, is bool) {
 	raw, err := s.conn.SyscallConn()
 	if err != nil {
 		return nil
 	}
-	return func(err error) (found bool) {
+	return func(err error) (may, is bool) {
 		if errno, ok := errors.AsType[unix.Errno](err); !ok || !slices.Contains(foreign, errno) {
-			return false
+			return false, false
 		}
 		_ = raw.Control(func(fd uintptr) {
 			var oob [512]byte
@@ -55,10 +55,10 @@ func (s *Sender) strayErrors() func(error) bool {
 				if err != nil {
 					return
 				}
-				found = isStray(oob[:n]) || found
+				is = isStray(oob[:n]) || is
 			}
 		})
-		return found
+		return true, is
 	}
 }
 
