@@ -126,10 +126,19 @@ func (r *rig) startBridge() error {
 	if r.attack.hostile {
 		return nil
 	}
+	defer r.expectLimit()
 	if !r.until(harness.Patience, func() bool { return r.whole() == nil || r.ended() != "" }) || r.ended() != "" {
 		return fmt.Errorf("topicast is not ready: %w; %s", r.whole(), tail(r.bridge.Output()))
 	}
 	return nil
+}
+
+// expectLimit fails the row unless the bridge knows how much memory its group has: as a
+// service or in a container it does, and collects its garbage sooner.
+func (r *rig) expectLimit() {
+	if want := fmt.Sprintf("msg=memory go_limit=%.0f\n", 0.7*memoryLimit); r.group != nil && !strings.Contains(r.bridge.Output(), want) {
+		r.fail("topicast does not log %q: it does not know its control group", want)
+	}
 }
 
 // runBridge only starts it. Its shell waits for the file until it is in its group.

@@ -201,12 +201,18 @@ func become(path string, args []string) error {
 
 // mountSys gives the calling thread a /sys of its own: a sysfs shows the
 // interfaces of the namespace it was mounted in. Some containers forbid that;
-// then /sys/class/net shows another host's interfaces.
+// then /sys/class/net shows another host's interfaces. The control groups stay
+// where a program looks for its own limits.
 func mountSys() {
 	if unix.Unshare(unix.CLONE_NEWNS) != nil {
 		return
 	}
-	if unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") == nil {
-		_ = unix.Mount("sysfs", "/sys", "sysfs", 0, "")
+	if unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") != nil {
+		return
+	}
+	const groups = "/sys/fs/cgroup"
+	before, err := unix.Open(groups, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if unix.Mount("sysfs", "/sys", "sysfs", 0, "") == nil && err == nil {
+		_ = unix.Mount(fmt.Sprintf("/proc/self/fd/%d", before), groups, "", unix.MS_BIND|unix.MS_REC, "")
 	}
 }

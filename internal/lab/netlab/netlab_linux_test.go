@@ -313,6 +313,11 @@ func TestCommandsRunOnTheirHost(t *testing.T) {
 	if err != nil || string(out) != "eth0\nlo\n" {
 		t.Errorf("/sys/class/net on dev: %q, %v; want eth0 and lo", out, err)
 	}
+	outside, _ := os.ReadDir("/sys/fs/cgroup")
+	out, err = rig.Dev.Command("ls", "/sys/fs/cgroup").Output()
+	if err != nil || len(strings.Fields(string(out))) != len(outside) {
+		t.Errorf("a command sees the control groups %q, %v; there are %v", out, err, outside)
+	}
 	if err := rig.Dev.Command("false").Run(); err == nil || err.(*exec.ExitError).ExitCode() != 1 {
 		t.Errorf("false: %v, want exit status 1", err)
 	}
