@@ -53,6 +53,33 @@ func (f *Forger) IGMP(source, to netip.Addr, message []byte) error {
 	return f.send(unix.IPPROTO_IGMP, source, to, message)
 }
 
+// FirstFragment sends the first part of a datagram over IPv4 whose other parts never come.
+func (f *Forger) FirstFragment(source, to netip.AddrPort, id uint16, payload []byte) error {
+	const more = 0x2000
+	body := udp(source, to, payload)
+	head := header4(unix.IPPROTO_UDP, source.Addr(), to.Addr(), len(body))
+	binary.BigEndian.PutUint16(head[4:], id)
+	binary.BigEndian.PutUint16(head[6:], more)
+	return f.write(append(head, body...), to.Addr())
+}
+
+// MLD sends a message of MLD (RFC 3810), as they have to be: of one hop, and for routers to
+// look at; its checksum is filled in.
+func (f *Forger) MLD(source, to netip.Addr, message []byte) error {
+	routerAlert := []byte{unix.IPPROTO_ICMPV6, 0, 5, 2, 0, 0, 1, 0} // RFC 2711, in a header of RFC 8200, 4.3
+	head := header6(v6HopByHop, source, to, len(routerAlert)+len(message))
+	head[7] = 1
+	return f.write(append(append(head, routerAlert...), icmp6(source, to, message)...), to)
+}
+
+// Neighbour sends a message of neighbour discovery (RFC 4861), which is believed only with the
+// hop limit of one that no router has passed on; its checksum is filled in.
+func (f *Forger) Neighbour(source, to netip.Addr, message []byte) error {
+	head := header6(unix.IPPROTO_ICMPV6, source, to, len(message))
+	head[7] = 255
+	return f.write(append(head, icmp6(source, to, message)...), to)
+}
+
 // An ICMPError is what a router or a host says of a datagram that it could not pass on.
 type ICMPError int
 
@@ -77,16 +104,28 @@ func (f *Forger) ICMP(source netip.Addr, kind ICMPError, mtu int, from, to netip
 	message := [][]byte{TooBig: {2, 0}, HostUnreachable: {1, 3}, PortUnreachable: {1, 4}}[kind]
 	message = binary.BigEndian.AppendUint32(append(message, 0, 0), uint32(mtu))
 	message = append(append(message, header6(unix.IPPROTO_UDP, from.Addr(), to.Addr(), len(quoted))...), quoted[:8]...)
-	binary.BigEndian.PutUint16(message[2:], checksum(pseudo6(unix.IPPROTO_ICMPV6, source, from.Addr(), len(message)), message))
-	return f.send(unix.IPPROTO_ICMPV6, source, from.Addr(), message)
+	return f.send(unix.IPPROTO_ICMPV6, source, from.Addr(), icmp6(source, from.Addr(), message))
+}
+
+// icmp6 fills in the checksum of an ICMPv6 message (RFC 4443, 2.3).
+func icmp6(source, to netip.Addr, message []byte) []byte {
+	message[2], message[3] = 0, 0
+	binary.BigEndian.PutUint16(message[2:], checksum(pseudo6(unix.IPPROTO_ICMPV6, source, to, len(message)), message))
+	return message
 }
 
 func (f *Forger) send(protocol byte, source, to netip.Addr, body []byte) error {
 	if source.Is4() {
-		packet := append(header4(protocol, source, to, len(body)), body...)
+		return f.write(append(header4(protocol, source, to, len(body)), body...), to)
+	}
+	return f.write(append(header6(protocol, source, to, len(body)), body...), to)
+}
+
+// write sends a packet that has its header.
+func (f *Forger) write(packet []byte, to netip.Addr) error {
+	if to.Is4() {
 		return os.NewSyscallError("sendto", unix.Sendto(f.four, packet, 0, &unix.SockaddrInet4{Addr: to.As4()}))
 	}
-	packet := append(header6(protocol, source, to, len(body)), body...)
 	return os.NewSyscallError("sendto", unix.Sendto(f.six, packet, 0, &unix.SockaddrInet6{Addr: to.As16(), ZoneId: uint32(f.index)}))
 }
 
