@@ -27,6 +27,7 @@ type Group struct {
 // A template is a Group taken apart: the bytes of the address and the port as
 // far as they are fixed, and the fields that captures fill in.
 type template struct {
+	kind    targetKind
 	names   []string // the captures used; expressions know them by index
 	fields  []field
 	address [16]byte // IPv4: the first 4 bytes alone
@@ -50,7 +51,7 @@ const atPort = -1
 // ParseGroup reads a group template. What can never be a group is an error here;
 // what depends on captures is checked for each topic.
 func ParseGroup(s string) (Group, error) {
-	t, err := parseTemplate(s)
+	t, err := parseTemplate(s, groupTarget)
 	if err != nil {
 		if slip := groupSlip(s, false); slip != nil {
 			err = slip
@@ -163,7 +164,7 @@ func (t *template) expand(captures []string, ipv6 bool) (netip.AddrPort, *GroupE
 			return netip.AddrPort{}, err
 		}
 	}
-	if want := wantGroup(host); want != "" {
+	if want := t.kind.want(host); want != "" {
 		return netip.AddrPort{}, &GroupError{Part: "the address", Value: host.String(), Want: want}
 	}
 	return netip.AddrPortFrom(host, port), nil
@@ -207,48 +208,4 @@ func wholeHost(value, name string, ipv6 bool) (netip.Addr, *GroupError) {
 		want = "an IPv6 address without a zone"
 	}
 	return netip.Addr{}, &GroupError{Part: "{" + name + "}", Value: quote(value), Want: want}
-}
-
-// wantGroup returns what a group's address may be, or "" if this is one.
-func wantGroup(a netip.Addr) string {
-	switch {
-	case a.Is4() && a.IsMulticast():
-		return ""
-	case a.Is4():
-		return "an IPv4 multicast address, 224.0.0.0 to 239.255.255.255"
-	case a.Is4In6() || !a.IsMulticast():
-		return "an IPv6 multicast address, ff00::/8"
-	case scope(a) == 0:
-		// RFC 4291 2.7, erratum 3480: "nodes must not originate a packet" to it.
-		return "an IPv6 multicast address of a scope other than 0, which is reserved and dropped by receivers"
-	}
-	return ""
-}
-
-// scope returns the scope of an IPv6 group: 1 is the interface, 2 the link
-// (RFC 4291 2.7).
-func scope(a netip.Addr) byte { return a.As16()[1] & 0xf }
-
-// linkLocal reports whether every group of the template is one that routers never
-// forward: 224.0.0.0/24 (RFC 5771 section 4), and scopes 1 and 2 of IPv6.
-func (t *template) linkLocal() bool {
-	prefix := 3 // bytes that tell
-	if t.ipv6 {
-		prefix = 2
-	}
-	within := func(f field) bool { return 0 <= f.offset && f.offset < prefix }
-	if t.whole || slices.ContainsFunc(t.fields, within) {
-		return false
-	}
-	if t.ipv6 {
-		return scope(toAddr(t.address, true)) <= 2
-	}
-	return [3]byte(t.address[:3]) == [3]byte{224, 0, 0}
-}
-
-func toAddr(address [16]byte, ipv6 bool) netip.Addr {
-	if ipv6 {
-		return netip.AddrFrom16(address)
-	}
-	return netip.AddrFrom4([4]byte(address[:4]))
 }

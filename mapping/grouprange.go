@@ -79,13 +79,8 @@ func parseEnd(s string, ipv6 bool) (netip.Addr, error) {
 // still have other addresses between them, in far more than a rule may have.
 func (g GroupRange) check() error {
 	for _, end := range []netip.Addr{g.First, g.Last} {
-		switch want := wantGroup(end); {
-		case !end.IsValid():
-			return errors.New("has no address")
-		case want != "":
-			return fmt.Errorf("%s is not %s", end, want)
-		case end.Zone() != "":
-			return errZone
+		if err := groupTarget.check(end, end.String()); err != nil {
+			return err
 		}
 	}
 	switch {

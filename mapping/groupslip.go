@@ -70,8 +70,8 @@ func networkSlip(s string, several bool, one string) error {
 		return fmt.Errorf("has its port after a /; write %s", strings.TrimSuffix(netip.AddrPortFrom(a, 0).String(), "0")+m[3])
 	}
 	p := netip.PrefixFrom(a, length).Masked()
-	if want := wantGroup(a); want != "" {
-		return fmt.Errorf("%s is not %s", a, want)
+	if err := groupTarget.check(a, a.String()); err != nil {
+		return err
 	}
 	if !several {
 		return errors.New("is a network; " + one)

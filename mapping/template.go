@@ -15,12 +15,12 @@ import (
 //  2. each part into literal text and the expressions between it;
 //  3. expressions to programs, and where in the address each value belongs;
 //  4. expressions without captures to the values they always have;
-//  5. the address, as far as it is then fixed, must be multicast.
+//  5. the address, as far as it is then fixed, must be one of its kind.
 //
 // Most groups of a long list hold no expression, and are read in one step.
-func parseTemplate(s string) (*template, error) {
-	if group, err := netip.ParseAddrPort(s); err == nil && group.Addr().Zone() == "" && group.Port() != 0 && wantGroup(group.Addr()) == "" {
-		t := &template{port: group.Port(), ipv6: group.Addr().Is6(), known: true}
+func parseTemplate(s string, kind targetKind) (*template, error) {
+	if group, err := netip.ParseAddrPort(s); err == nil && group.Port() != 0 && kind.check(group.Addr(), s) == nil {
+		t := &template{kind: kind, port: group.Port(), ipv6: group.Addr().Is6(), known: true}
 		copy(t.address[:], group.Addr().AsSlice())
 		return t, nil
 	}
@@ -28,7 +28,7 @@ func parseTemplate(s string) (*template, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &template{ipv6: ipv6}
+	t := &template{kind: kind, ipv6: ipv6}
 	if err := t.parseHost(host); err != nil {
 		return nil, err
 	}
@@ -43,29 +43,10 @@ func parseTemplate(s string) (*template, error) {
 		return t, nil
 	}
 	// The first byte, with IPv6 the first two, tell multicast from the rest.
-	if a := toAddr(t.address, t.ipv6); wantGroup(a) != "" {
-		return nil, fmt.Errorf("%s is not %s", host, wantGroup(a))
+	if err := kind.check(toAddr(t.address, t.ipv6), host); err != nil {
+		return nil, err
 	}
 	return t, nil
-}
-
-var errZone = errors.New("a group has no zone; name the interface with interface")
-
-func splitHostPort(s string) (host, port string, ipv6 bool, err error) {
-	i := strings.LastIndexByte(s, ':')
-	if i < 0 || strings.HasSuffix(s, "]") {
-		return "", "", false, errors.New("has no port; write address:port, as in 239.1.2.3:5000 or [ff15::1]:5000")
-	}
-	host, port = s[:i], s[i+1:]
-	if inner, ok := strings.CutPrefix(host, "["); ok {
-		if host, ok = strings.CutSuffix(inner, "]"); ok {
-			return host, port, true, nil
-		}
-	}
-	if strings.ContainsAny(host, "[]:") {
-		return "", "", false, errors.New("an IPv6 address stands in brackets before its port, as in [ff15::1]:5000")
-	}
-	return host, port, false, nil
 }
 
 // parseHost reads the address. netip judges the syntax, with a 0 in the place

@@ -167,10 +167,3 @@ func (t *Table) reach() []Warning {
 	}
 	return warnings
 }
-
-func linkLocalRange(ipv6 bool) string {
-	if ipv6 {
-		return "scope 2 is the link, RFC 4291 2.7"
-	}
-	return "224.0.0.0/24 is the link, RFC 5771 4"
-}

@@ -27,16 +27,6 @@ func (l *limited) warnings(what string) []Warning {
 	return l.list
 }
 
-// SourceSpecific reports whether a group is one that is joined together with a source:
-// 232.0.0.0/8 or ff3x::/32 (RFC 4607 section 1).
-func SourceSpecific(group netip.Addr) bool {
-	if group.Is4() {
-		return group.As4()[0] == 232
-	}
-	b := group.As16()
-	return b[0] == 0xff && b[1]>>4 == 3 && b[2] == 0 && b[3] == 0
-}
-
 // sourceSpecific reports whether a range has such groups: then one end is one, as no
 // rule has enough groups to reach beyond both ends of a prefix.
 func sourceSpecific(g GroupRange) bool { return SourceSpecific(g.First) || SourceSpecific(g.Last) }
