@@ -90,7 +90,7 @@ func ListenOn(o ReceiverOptions, on Interface) (*Receiver, error) {
 
 func (o ReceiverOptions) check() error {
 	g := o.Group.Addr()
-	if !g.IsMulticast() || g.Is4In6() || g.Zone() != "" || o.Group.Port() == 0 {
+	if !isGroup(o.Group) {
 		return fmt.Errorf("listen to %s: %w with a port", o.Group, ErrBadGroup)
 	}
 	for _, s := range o.Sources {

@@ -207,31 +207,3 @@ func bare(err error) error {
 	}
 	return err
 }
-
-// refuse returns why d cannot be sent, as far as can be told without asking the
-// kernel. It does not allocate.
-func (s *Sender) refuse(d *Datagram) error {
-	g := d.Group.Addr()
-	switch {
-	case len(d.Payload) > MaxPayload:
-		return ErrTooLong
-	case !g.IsMulticast(), g.Is4() == s.source.Binding.IPv6, g.Is4In6(), g.Zone() != "", d.Group.Port() == 0:
-		return ErrBadGroup
-	}
-	return nil
-}
-
-// explain returns the error for the owner of d.
-func (s *Sender) explain(d *Datagram, err error) error {
-	switch {
-	case errors.Is(err, ErrBadGroup):
-		return fmt.Errorf("send to %s from %s: %w of %s with a port", d.Group, s.source, err, family(s.source.Binding.IPv6))
-	case errors.Is(err, ErrTooLong):
-		return fmt.Errorf("send %d bytes to %s: %w: a datagram holds %d", len(d.Payload), d.Group, err, MaxPayload)
-	case tooLong(err):
-		return fmt.Errorf("send %d bytes to %s from %s: %w for its MTU of %d bytes: %w", len(d.Payload), d.Group, s.source, ErrTooLong, s.source.MTU, err)
-	case filtered(err):
-		return fmt.Errorf("send to %s from %s: a firewall on this host forbids it: %w", d.Group, s.source, err)
-	}
-	return fmt.Errorf("send %d bytes to %s from %s: %w", len(d.Payload), d.Group, s.source, err)
-}

@@ -135,19 +135,10 @@ func (s *Sender) configure() error {
 	if s.local.Addr() != s.source.Addr || b.SourcePort != 0 && s.local.Port() != b.SourcePort {
 		return fmt.Errorf("the socket was bound to %s instead", s.local)
 	}
-	for _, o := range []struct {
-		name string
-		set  func() error
-	}{
-		// By index: by address it would be ambiguous where two interfaces have the same.
-		{"the interface", func() error {
-			return s.ip.SetMulticastInterface(&net.Interface{Index: s.source.Index, Name: s.source.Interface})
-		}},
-		{"the ttl", func() error { return s.ip.setTTL(int(b.TTL)) }},
-		{"loopback", func() error { return s.ip.SetMulticastLoopback(b.Loopback) }},
-		{"the dscp", func() error { return s.ip.setTrafficClass(int(b.DSCP) << 2) }}, // the two low bits are ECN's (RFC 3168)
-		{"the filter", s.dropInbound},
-	} {
+	for _, o := range append(s.targetOptions(),
+		socketOption{"the dscp", func() error { return s.ip.setTrafficClass(int(b.DSCP) << 2) }}, // the two low bits are ECN's (RFC 3168)
+		socketOption{"the filter", s.dropInbound},
+	) {
 		if err := o.set(); err != nil {
 			return fmt.Errorf("set %s: %w", o.name, err)
 		}
