@@ -7,8 +7,9 @@ import (
 
 // MemBudget is the memory that all that waits may take (queue.size). Half of it is
 // for whoever comes first. A quarter is kept for the receive rules, and a quarter for the
-// bindings, each the same part: so neither a flood of datagrams nor an interface that is
-// away takes the room of an interface, or of a rule, that is well.
+// bindings, each the same part, of which each of a binding's rules has the same: so neither a
+// flood of datagrams nor an interface that is away takes the room of an interface, or of a
+// rule, that is well.
 type MemBudget struct {
 	max      int64
 	received atomic.Int64 // of what came from the network the bytes, shifted by countBits, and how many messages: one operation counts both
@@ -42,7 +43,7 @@ func (b *MemBudget) Divide(bindings, rules int) {
 	if rules > 0 {
 		next.rule = b.max / 4 / int64(rules)
 	}
-	if bindings > 1 || bindings > 0 && rules > 0 {
+	if bindings > 0 {
 		next.binding = b.max / 4 / int64(bindings)
 	}
 	next.common = b.max - int64(rules)*next.rule - int64(bindings)*next.binding
@@ -80,13 +81,25 @@ func (b *MemBudget) crowded() bool { return b.shared.Load() > b.parts.Load().com
 // BindingBudget is what one binding has of the budget. The binding's mu guards what changes
 // it; anybody may ask.
 type BindingBudget struct {
-	of     *MemBudget
-	bytes  atomic.Int64
-	beyond int64 // of these, what is not of the part that is kept for the binding
+	of    *MemBudget
+	bytes atomic.Int64
+	rules int64 // that share the part that is kept for the binding
 }
 
+// A Share is what one rule has of a binding's budget. The binding's mu guards it.
+type Share struct {
+	bytes  int64
+	beyond int64 // of these, what is not of the part that is kept for the rule
+}
+
+// Used is how many bytes wait of the rule.
+func (s *Share) Used() int64 { return s.bytes }
+
 // ForBinding is the budget of one more binding.
-func (b *MemBudget) ForBinding() *BindingBudget { return &BindingBudget{of: b} }
+func (b *MemBudget) ForBinding() *BindingBudget { return &BindingBudget{of: b, rules: 1} }
+
+// Divide shares the binding's part out among so many rules.
+func (b *BindingBudget) Divide(rules int) { b.rules = int64(max(rules, 1)) }
 
 // Used is how many bytes wait for the binding.
 func (b *BindingBudget) Used() int64 { return b.bytes.Load() }
@@ -94,23 +107,24 @@ func (b *BindingBudget) Used() int64 { return b.bytes.Load() }
 // AllUsed is how many bytes wait for everybody.
 func (b *BindingBudget) AllUsed() int64 { return b.of.Bytes() }
 
-// Acquire takes room for a datagram.
-func (b *BindingBudget) Acquire(payload int) bool {
-	if beyond := b.Transfer(payload); beyond > 0 && b.of.crowded() {
-		b.Release(payload)
+// Acquire takes room for a datagram of a rule.
+func (b *BindingBudget) Acquire(of *Share, payload int) bool {
+	if beyond := b.Transfer(of, payload); beyond > 0 && b.of.crowded() {
+		b.Release(of, payload)
 		return false
 	}
 	return true
 }
 
-// Transfer takes room that another binding had, whether or not there is any, and
+// Transfer takes room that another rule or binding had, whether or not there is any, and
 // returns how many bytes of it are shared.
-func (b *BindingBudget) Transfer(payload int) (beyond int64) {
+func (b *BindingBudget) Transfer(of *Share, payload int) (beyond int64) {
 	n := int64(payload + Overhead)
-	kept := b.of.parts.Load().binding - (b.bytes.Load() - b.beyond)
+	kept := b.of.parts.Load().binding/b.rules - (of.bytes - of.beyond)
 	beyond = n - min(max(kept, 0), n)
+	of.bytes += n
+	of.beyond += beyond
 	b.bytes.Add(n)
-	b.beyond += beyond
 	b.of.shared.Add(beyond)
 	b.of.sent.Add(n)
 	b.of.messages.Add(1)
@@ -118,11 +132,12 @@ func (b *BindingBudget) Transfer(payload int) (beyond int64) {
 }
 
 // Release returns the room of a datagram; what is shared goes first.
-func (b *BindingBudget) Release(payload int) {
+func (b *BindingBudget) Release(of *Share, payload int) {
 	n := int64(payload + Overhead)
-	beyond := min(b.beyond, n)
+	beyond := min(of.beyond, n)
+	of.bytes -= n
+	of.beyond -= beyond
 	b.bytes.Add(-n)
-	b.beyond -= beyond
 	b.of.shared.Add(-beyond)
 	b.of.sent.Add(-n)
 	b.of.messages.Add(-1)
@@ -131,7 +146,7 @@ func (b *BindingBudget) Release(payload int) {
 // Fits reports whether there could ever be room for a datagram.
 func (b *BindingBudget) Fits(payload int) bool {
 	p := b.of.parts.Load()
-	return int64(payload+Overhead) <= p.binding+p.common
+	return int64(payload+Overhead) <= p.binding/b.rules+p.common
 }
 
 // HasRoom reports whether there is room for more than a few datagrams.

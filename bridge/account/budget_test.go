@@ -2,34 +2,45 @@ package account
 
 import "testing"
 
-// Whatever bindings take and give back, also from others and in other parts, adds up.
+// Whatever rules of bindings take and give back, also from others and in other parts, adds up.
 func TestTheRoomOfAllAddsUp(t *testing.T) {
 	of := NewMemBudget(10_000)
 	of.Divide(2, 2)
-	a, b := BindingBudget{of: of}, BindingBudget{of: of}
-	var held []*BindingBudget
-	for i := range 2000 {
-		switch s := []*BindingBudget{&a, &b}[i%2]; i * 7 % 5 {
+	bindings := []*BindingBudget{of.ForBinding(), of.ForBinding()}
+	type rule struct {
+		of *BindingBudget
+		Share
+	}
+	rules := []*rule{{of: bindings[0]}, {of: bindings[0]}, {of: bindings[1]}}
+	var held []*rule
+	for i := range 3000 {
+		switch r := rules[i%3]; i * 7 % 5 {
 		case 0, 1, 2:
-			if s.Acquire(72) {
-				held = append(held, s)
+			if r.of.Acquire(&r.Share, 72) {
+				held = append(held, r)
 			}
 		case 3:
 			if len(held) > 0 {
-				held[0].Release(72)
+				held[0].of.Release(&held[0].Share, 72)
 				held = held[1:]
 			}
 		case 4:
 			of.Divide(1+i%7, i%3)
+			bindings[0].Divide(i % 4)
 		}
 		if got := of.Bytes(); got != int64(len(held)*200) {
 			t.Fatalf("step %d: %d bytes for %d datagrams", i, got, len(held))
 		}
 	}
-	for _, s := range held {
-		s.Release(72)
+	for _, r := range held {
+		r.of.Release(&r.Share, 72)
 	}
-	if of.Bytes() != 0 || of.shared.Load() != 0 || of.messages.Load() != 0 || a.Used() != 0 || b.beyond != 0 {
+	if of.Bytes() != 0 || of.shared.Load() != 0 || of.messages.Load() != 0 {
 		t.Errorf("left over: %d bytes, %d shared, %d messages", of.Bytes(), of.shared.Load(), of.messages.Load())
+	}
+	for _, r := range rules {
+		if r.of.Used() != 0 || r.Share != (Share{}) {
+			t.Errorf("left over: %d bytes of a binding, %+v of a rule", r.of.Used(), r.Share)
+		}
 	}
 }

@@ -23,12 +23,19 @@ func TestEachRuleFindsThePartThatIsKeptForIt(t *testing.T) {
 	of := account.NewMemBudget(1600 * each)
 	of.Divide(1, 4)
 	chatty, binding := of.ForRule(), of.ForBinding()
+	binding.Divide(4)
 	if got := fill(chatty); got != 900 {
 		t.Errorf("the first one finds room for %d, want its 100 and the 800 for whoever comes first", got)
 	}
-	for n := range 400 {
-		if !binding.Acquire(room) {
-			t.Fatalf("the binding finds room for %d, want 400", n)
+	for rule := range 4 {
+		var of account.Share
+		for n := range 100 {
+			if !binding.Acquire(&of, room) {
+				t.Fatalf("rule %d of the binding finds room for %d, want 100", rule, n)
+			}
+		}
+		if binding.Acquire(&of, room) {
+			t.Error("more is taken than there is")
 		}
 	}
 	others := []*account.RuleBudget{of.ForRule(), of.ForRule(), of.ForRule()}
@@ -36,9 +43,6 @@ func TestEachRuleFindsThePartThatIsKeptForIt(t *testing.T) {
 		if got := fill(r); got != 100 {
 			t.Errorf("another rule finds room for %d, want 100", got)
 		}
-	}
-	if binding.Acquire(room) {
-		t.Error("more is taken than there is")
 	}
 	chatty.Release(10, 10*room)
 	if got := fill(others[0]); got != 10 {

@@ -61,6 +61,7 @@ type binding struct {
 	spooledRules []*Rule // those that have something on disk
 	spilling     bool    // what waits goes to the disk
 	storing      int     // messages on their way there
+	unstored     bool    // the disk has turned something away that is still to go there
 	draining     bool    // run is at work
 	again        bool    // and is to look once more
 
@@ -251,7 +252,11 @@ func (b *binding) close() {
 
 // shut closes the socket, if there is one. Callers hold mu.
 func (b *binding) shut() {
-	b.refused.front, b.refused.tooLong, b.still.since, b.still.stuck = refusal{}, 0, time.Time{}, ""
+	b.refused.tooLong, b.still.since, b.still.stuck = 0, time.Time{}, ""
+	b.queue.each(func(l *lane) bool {
+		l.refusal = refusal{}
+		return true
+	})
 	if b.socket != nil {
 		b.countUnclaimed()
 		b.own.Remove(b.socket.LocalAddr())
@@ -285,17 +290,20 @@ func (b *binding) stalled(err error) {
 func (b *binding) spillAll() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for !b.queue.empty() {
-		w := &b.queue.front()[0]
-		switch {
-		case w.gone:
-		case w.ack == nil:
-			b.giveUp(w, account.DropStopped, nil)
-		case !b.spillOne(w):
-			return b.storing == 0
+	b.queue.each(func(l *lane) bool {
+		for !l.empty() {
+			w := l.first
+			switch {
+			case w.ack == nil:
+				b.giveUp(w, account.DropStopped, nil)
+			case !b.spillOne(w):
+				return l.rule.spool == nil // else the disk takes no more just now
+			default:
+				b.queue.remove(w)
+			}
 		}
-		b.queue.pop()
-	}
+		return true
+	})
 	return b.storing == 0
 }
 
@@ -306,14 +314,11 @@ func (b *binding) stop() {
 	defer b.mu.Unlock()
 	b.shut()
 	b.stopped = true
-	for !b.queue.empty() {
-		w := b.queue.pop()
-		if w.gone {
-			continue
-		}
-		b.budget.Release(w.size())
+	b.queue.eachDatagram(func(w *queuedDatagram) {
+		b.queue.remove(w)
+		b.budget.Release(&w.lane.room, w.size())
 		if w.ack == nil {
 			w.drop(account.DropStopped, nil)
 		}
-	}
+	})
 }

@@ -26,6 +26,7 @@ type boundKey struct {
 type diverted struct {
 	groups  netip.Prefix
 	binding *binding
+	lane    *lane // as Rule.lane
 }
 
 // bindingFor is the binding that a group's datagrams leave through.

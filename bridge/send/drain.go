@@ -70,6 +70,7 @@ func (b *binding) idle(must, busy bool) bool {
 // drainWork is the memory of run.
 type drainWork struct {
 	out   [drainBatch]multicast.Datagram
+	from  []*queuedDatagram // of each its place in memory
 	done  []*pendingAck
 	spool spoolWork
 
@@ -127,29 +128,36 @@ func (b *binding) drain(work *drainWork) (s Sender, progress bool, err error) {
 		return nil, false, nil
 	}
 	was := b.queue.len()
-	b.spill()
-	waits := b.sendable(time.Now())
-	if len(waits) == 0 {
+	if b.unstored {
+		b.spill()
+	}
+	from := b.sendable(work.from[:0], time.Now())
+	if work.from = from; len(from) == 0 {
 		return s, b.queue.len() < was, nil
 	}
 	out, acknowledged := work.out[:0], false
-	for i := range waits {
-		out = append(out, multicast.Datagram{Group: waits[i].group, Payload: waits[i].payload})
-		acknowledged = acknowledged || waits[i].ack != nil
+	for _, w := range from {
+		out = append(out, multicast.Datagram{Group: w.group, Payload: w.payload})
+		acknowledged = acknowledged || w.ack != nil
 	}
 	var failed [drainBatch]error
-	n, err := b.transmit(out, acknowledged, &b.refused.front, func(i int, err error) { failed[i] = err })
-	for i := range n {
-		work.settle(b, b.queue.pop(), failed[i])
+	n, err := b.transmit(out, acknowledged, nil, func(i int, err error) { failed[i] = err })
+	for i, w := range from[:n] {
+		work.settle(b, w, failed[i])
 	}
 	work.sent(n)
-	if errors.Is(err, multicast.ErrNoBuffer) {
-		done, why := b.noRoom(front{out[n:], b.queue.gone, b.queue.front()[0].ack != nil, &b.refused.front}, work, err)
-		for range done {
-			work.settle(b, b.queue.pop(), why)
-			why = nil // the next one has left
+	if n < len(from) {
+		next := from[n]
+		b.queue.turn = next.lane.place + 1 // others come first the next time
+		if errors.Is(err, multicast.ErrNoBuffer) {
+			done, why := b.noRoom(front{out[n:], next.number, next.ack != nil, &next.lane.refusal}, work, err)
+			for _, w := range from[n : n+done] {
+				work.settle(b, w, why)
+				why = nil // the next one has left
+			}
 		}
 	}
+	clear(from)
 	clear(out)
 	if err != nil {
 		b.stalled(err)
@@ -157,39 +165,51 @@ func (b *binding) drain(work *drainWork) (s Sender, progress bool, err error) {
 	return s, b.queue.len() < was, err
 }
 
-// sendable is the part of the queue that one call to the kernel is given; what is
-// too old is dropped on the way there. Callers hold mu.
-func (b *binding) sendable(now time.Time) []queuedDatagram {
-	for !b.queue.empty() {
-		w := &b.queue.front()[0]
-		if !w.gone && !w.expired(now) {
+// sendable is what one call to the kernel is given: of each rule the same part, in turn. What
+// is too old is dropped on the way there. Callers hold mu.
+func (b *binding) sendable(into []*queuedDatagram, now time.Time) []*queuedDatagram {
+	q := &b.queue
+	each := max(1, drainBatch/max(1, len(q.lanes)))
+	for range len(q.lanes) {
+		if q.empty() || len(into) == drainBatch {
 			break
 		}
-		if !w.gone {
-			b.giveUp(w, account.DropExpired, nil)
+		if q.turn >= len(q.lanes) {
+			q.turn = 0
 		}
-		b.queue.pop()
+		l := q.lanes[q.turn]
+		for !l.empty() && l.first.expired(now) {
+			b.giveUp(l.first, account.DropExpired, nil)
+		}
+		if l.empty() {
+			if len(into) > 0 {
+				break // another is in its place, which may have had its turn
+			}
+			continue
+		}
+		q.turn++
+		if l.rule.onDisk() {
+			continue
+		}
+		w := l.first
+		for range min(each, drainBatch-len(into)) {
+			into = append(into, w)
+			if w = w.next; w == nil || w.expired(now) {
+				break
+			}
+		}
 	}
-	front := b.queue.front()
-	n := 0
-	for n < min(len(front), drainBatch) && !front[n].gone && !front[n].expired(now) && !front[n].rule.onDisk() {
-		n++
-	}
-	return front[:n]
+	return into
 }
 
 // expireQueued drops what has waited in memory for too long, wherever it stands in the queue:
 // while nothing is sent nobody looks at it. Callers hold mu.
 func (b *binding) expireQueued(now time.Time) {
-	for i := range b.queue.front() {
-		if w := &b.queue.front()[i]; !w.gone && w.expired(now) {
+	b.queue.eachDatagram(func(w *queuedDatagram) {
+		if w.expired(now) {
 			b.giveUp(w, account.DropExpired, nil)
-			b.queue.void(w)
 		}
-	}
-	for !b.queue.empty() && b.queue.front()[0].gone {
-		b.queue.pop()
-	}
+	})
 }
 
 // expired reports whether a datagram has waited longer than max_age.
@@ -200,10 +220,11 @@ func (w *queuedDatagram) expired(now time.Time) bool {
 
 // settle disposes of a datagram that has left, or never will, and remembers its
 // message if nothing else of it waits.
-func (work *drainWork) settle(b *binding, w queuedDatagram, failed error) {
-	b.budget.Release(w.size())
+func (work *drainWork) settle(b *binding, w *queuedDatagram, failed error) {
+	b.queue.remove(w)
+	b.budget.Release(&w.lane.room, w.size())
 	if failed == nil {
-		b.sent(&w)
+		b.sent(w)
 	} else {
 		w.drop(reasonOf(failed), failed)
 	}

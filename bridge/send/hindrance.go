@@ -6,36 +6,51 @@ import (
 	"topicast/bridge/account"
 )
 
-// Hindrance is what waits in memory for a binding, unacknowledged.
+// Hindrance is what of a rule waits in memory for a binding, unacknowledged.
 type Hindrance struct {
-	Rule  string // of the oldest
-	Since time.Time
+	Rule  string
+	Since time.Time // when the oldest of it came; zero: nothing waits
 	Why   string
 	Bytes int64 // that all of it takes
 }
 
-// hindrance returns the oldest message that waits. none: no message that is acknowledged
-// does.
-func (b *binding) hindrance() (h Hindrance, none bool) {
+// hindrances returns the one with the oldest message, and the one that takes the most room.
+func (b *binding) hindrances() (oldest, largest Hindrance) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for i := range b.queue.front() {
-		w := &b.queue.front()[i]
-		if w.gone || w.ack == nil {
-			continue
-		}
-		h = Hindrance{Rule: w.rule.Name, Since: w.since, Bytes: b.budget.Used()}
-		switch {
-		case b.socket == nil:
-			h.Why = b.reason
-		case b.still.stuck != "":
-			h.Why = b.still.stuck
-		default:
-			h.Why = "its socket is busy"
-		}
-		return h, false
+	why := "its socket is busy"
+	switch {
+	case b.socket == nil:
+		why = b.reason
+	case b.still.stuck != "":
+		why = b.still.stuck
 	}
-	return h, true
+	b.queue.each(func(l *lane) bool {
+		w := l.first
+		for w != nil && w.ack == nil {
+			w = w.next
+		}
+		if w != nil {
+			h := Hindrance{l.rule.Name, w.since, why, l.room.Used()}
+			oldest, largest = older(oldest, h), larger(largest, h)
+		}
+		return true
+	})
+	return oldest, largest
+}
+
+func older(a, b Hindrance) Hindrance {
+	if a.Since.IsZero() || !b.Since.IsZero() && b.Since.Before(a.Since) {
+		return b
+	}
+	return a
+}
+
+func larger(a, b Hindrance) Hindrance {
+	if b.Bytes > a.Bytes {
+		return b
+	}
+	return a
 }
 
 // countLeft notes a message of the rule that stays with the broker.
@@ -47,20 +62,15 @@ func (r *Rule) countLeft(now time.Time) {
 
 // Hindrances are what waits in memory for the bindings, unacknowledged: that with the oldest
 // message, that which takes the most room, each with a since of zero if there is none, and
-// how many there are.
+// of how many bindings something does.
 func (p *Path) Hindrances() (oldest, largest Hindrance, n int) {
 	for _, b := range p.working.Load().bindings {
-		h, none := b.hindrance()
-		if none {
+		o, l := b.hindrances()
+		if o.Since.IsZero() {
 			continue
 		}
 		n++
-		if oldest.Since.IsZero() || h.Since.Before(oldest.Since) {
-			oldest = h
-		}
-		if h.Bytes > largest.Bytes {
-			largest = h
-		}
+		oldest, largest = older(oldest, o), larger(largest, l)
 	}
 	return oldest, largest, n
 }

@@ -50,11 +50,11 @@ func (k ackOf) Done() {
 func (a *acked) watch(b *binding) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, w := range b.queue.front() {
+	b.queue.eachDatagram(func(w *queuedDatagram) {
 		if w.ack != nil {
 			w.ack.ack = ackOf{a, string(w.payload)}
 		}
-	}
+	})
 }
 
 func (a *acked) wait(n int) []string {
@@ -279,9 +279,7 @@ func TestAFullQueueDropsTheOldestQoS0AndKeepsWhatIsToBeAcknowledged(t *testing.T
 	b.send.Handle(batch)
 	// 4 and 5 push out 1 and 2; 6 finds a QoS 1 message in front, and goes itself; 7 is left to the broker.
 	var waiting []string
-	for _, w := range b.working.bindings[0].queue.front() {
-		waiting = append(waiting, string(w.payload))
-	}
+	b.working.bindings[0].queue.eachDatagram(func(w *queuedDatagram) { waiting = append(waiting, string(w.payload)) })
 	if diff := cmp.Diff([]string{"3", "4", "5"}, waiting); diff != "" {
 		t.Errorf("waiting (-want +got):\n%s", diff)
 	}
@@ -361,20 +359,6 @@ func TestWhatIsRefusedAfterItWaitedIsNotCountedAsSent(t *testing.T) {
 	}
 	if got := b.Status().Rules[0]; got.Sent != 1 || got.Drops["firewall"] != 1 {
 		t.Errorf("%d sent, drops %v", got.Sent, got.Drops)
-	}
-}
-
-func TestAQueueThatNeverEmptiesKeepsNoMemoryOfWhatLeft(t *testing.T) {
-	var q queue
-	rule := &Rule{SendRule: new(mapping.SendRule), sendTotals: new(sendTotals)}
-	for i := range 100_000 {
-		q.push(queuedDatagram{rule: rule, payload: []byte{byte(i)}})
-		if i >= 10 {
-			q.pop()
-		}
-	}
-	if q.len() != 10 || cap(q.items) > 10_000 || rule.InMemory() != 10 {
-		t.Errorf("%d wait in room for %d, and %d count as waiting", q.len(), cap(q.items), rule.InMemory())
 	}
 }
 

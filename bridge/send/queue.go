@@ -20,7 +20,10 @@ type queuedDatagram struct {
 	print   uint64
 	ack     *pendingAck // nil: QoS 0
 	since   time.Time
-	gone    bool // superseded: an empty place
+
+	lane       *lane           // where it waits
+	prev, next *queuedDatagram // there
+	number     uint64          // tells it from all others of its binding, from 1
 }
 
 // leavesBy has it go where a target does.
@@ -30,14 +33,6 @@ func (w *queuedDatagram) leavesBy(t *routeTarget) {
 
 // drop counts it as lost.
 func (w *queuedDatagram) drop(why account.Reason, err error) { w.rule.drop(why, w.topic, err) }
-
-// uncount takes it out of what waits of its rule, if it is there at all.
-func (w *queuedDatagram) uncount() {
-	if !w.gone {
-		w.rule.waiting.Add(-1)
-		w.rule.waitingBytes.Add(-int64(w.size() + account.Overhead))
-	}
-}
 
 // queuedBytes is what a datagram and its pendingAck take beside topic and payload, and beyond
 // account.Overhead.
@@ -56,89 +51,131 @@ func (w *queuedDatagram) original() []byte {
 	return w.payload
 }
 
-// queue is first in, first out. What it holds is numbered from 0.
+// queue is what waits in the memory of a binding. Each rule has a lane, and the lanes are sent
+// from in turn: so a rule of which much waits, or whose datagrams are refused, delays no other.
 type queue struct {
-	items []queuedDatagram
-	head  int
-	gone  uint64 // how many were taken out: the number of the first that is left
-
-	latest map[waitingTopic]uint64 // of rules with on_down: latest, the number of the last one of each topic
+	lanes []*lane // that are not empty
+	turn  int     // which of them is sent from first
+	n     int     // how many datagrams wait, in all
+	last  uint64  // number of the last one that came
 }
 
-// waitingTopic is a topic of a rule, of which something waits.
-type waitingTopic struct {
-	rule  *Rule
-	topic string
+// lane is what of one rule waits in the memory of one binding, first in, first out. The
+// binding's mu guards it.
+type lane struct {
+	rule        *Rule
+	at          **lane // where the rule has it, as long as something waits
+	place       int    // in the queue's lanes
+	room        account.Share
+	first, last *queuedDatagram
+	latest      map[string]*queuedDatagram // of on_down: latest, the last one of each topic
+	refusal     refusal                    // what is known of the first
+	swept       *queuedDatagram            // up to here what can has gone to the disk, while nothing leaves; nil: nothing is known
 }
 
-func (q *queue) empty() bool             { return q.head == len(q.items) }
-func (q *queue) len() int                { return len(q.items) - q.head }
-func (q *queue) front() []queuedDatagram { return q.items[q.head:] }
+// laneOf is the lane of one of the binding's rules. Callers hold mu.
+func (b *binding) laneOf(r *Rule) *lane {
+	at := &r.lane
+	if r.binding != b {
+		at = &r.diverted.lane
+	}
+	if *at == nil {
+		*at = &lane{rule: r, at: at}
+	}
+	return *at
+}
 
-// push appends, and says which number that is.
-func (q *queue) push(w queuedDatagram) (number uint64) {
-	w.rule.waiting.Add(1)
-	w.rule.waitingBytes.Add(int64(w.size() + account.Overhead))
-	q.items = append(q.items, w)
-	number = q.gone + uint64(q.len()-1)
-	if w.rule.OnDown == mapping.OnDownLatest {
-		if q.latest == nil {
-			q.latest = make(map[waitingTopic]uint64)
+func (l *lane) empty() bool    { return l.first == nil }
+func (q *queue) empty() bool   { return len(q.lanes) == 0 }
+func (q *queue) len() int      { return q.n }
+func (q *queue) place(l *lane) { l.place = len(q.lanes); q.lanes = append(q.lanes, l); *l.at = l }
+
+// push appends.
+func (q *queue) push(l *lane, w queuedDatagram) {
+	q.last++
+	w.lane, w.number, w.prev, w.next = l, q.last, l.last, nil
+	if l.empty() {
+		q.place(l)
+		l.first = &w
+	} else {
+		l.last.next = &w
+	}
+	l.last = &w
+	q.n++
+	l.rule.waiting.Add(1)
+	l.rule.waitingBytes.Add(int64(w.size() + account.Overhead))
+	if l.rule.OnDown == mapping.OnDownLatest {
+		if l.latest == nil {
+			l.latest = make(map[string]*queuedDatagram)
 		}
-		q.latest[waitingTopic{w.rule, w.topic}] = number
+		l.latest[w.topic] = &w
 	}
-	return number
 }
 
-// last is the last one of a topic of a rule with on_down: latest; nil: there is none.
-func (q *queue) last(r *Rule, topic string) *queuedDatagram {
-	if number, ok := q.latest[waitingTopic{r, topic}]; ok {
-		return q.at(number)
+// remove takes one out, wherever in its lane it is. A lane that is emptied keeps no memory.
+func (q *queue) remove(w *queuedDatagram) {
+	l := w.lane
+	if w.prev == nil {
+		l.first = w.next
+	} else {
+		w.prev.next = w.next
 	}
-	return nil
+	if w.next == nil {
+		l.last = w.prev
+	} else {
+		w.next.prev = w.prev
+	}
+	if l.swept == w {
+		l.swept = w.prev
+	}
+	if l.latest[w.topic] == w {
+		delete(l.latest, w.topic)
+	}
+	w.prev, w.next = nil, nil
+	q.n--
+	l.rule.waiting.Add(-1)
+	l.rule.waitingBytes.Add(-int64(w.size() + account.Overhead))
+	if !l.empty() {
+		return
+	}
+	last := q.lanes[len(q.lanes)-1]
+	q.lanes[l.place], last.place = last, l.place
+	q.lanes[len(q.lanes)-1] = nil
+	if q.lanes = q.lanes[:len(q.lanes)-1]; len(q.lanes) == 0 {
+		q.lanes = nil
+	}
+	l.latest, *l.at = nil, nil
+}
+
+// each calls f for each lane. f may empty it, and return false if the others are not to be
+// looked at any more: then they come first the next time.
+func (q *queue) each(f func(*lane) bool) {
+	for i := len(q.lanes) - 1; i >= 0; i-- { // one that f has seen takes the place of one that it has emptied
+		l := q.lanes[i]
+		if f(l) {
+			continue
+		}
+		if !l.empty() {
+			q.lanes[0], q.lanes[i] = l, q.lanes[0]
+			q.lanes[0].place, q.lanes[i].place = 0, i
+		}
+		return
+	}
+}
+
+// eachDatagram calls f for each datagram, which it may remove.
+func (q *queue) eachDatagram(f func(*queuedDatagram)) {
+	q.each(func(l *lane) bool {
+		for w := l.first; w != nil; {
+			next := w.next
+			f(w)
+			w = next
+		}
+		return true
+	})
 }
 
 // superseded reports whether only the latest of its topic is wanted, and that is another one.
-func (q *queue) superseded(w *queuedDatagram) bool {
-	return w.rule.OnDown == mapping.OnDownLatest && q.last(w.rule, w.topic) != w
-}
-
-// void leaves an empty place.
-func (q *queue) void(w *queuedDatagram) {
-	q.forget(w)
-	w.uncount()
-	*w = queuedDatagram{gone: true}
-}
-
-// forget takes one out of latest, if it is there.
-func (q *queue) forget(w *queuedDatagram) {
-	if !w.gone && w.rule.OnDown == mapping.OnDownLatest && q.last(w.rule, w.topic) == w {
-		delete(q.latest, waitingTopic{w.rule, w.topic})
-	}
-}
-
-// at is what has a number; nil if it is no longer there.
-func (q *queue) at(number uint64) *queuedDatagram {
-	if i := number - q.gone; i < uint64(q.len()) {
-		return &q.front()[i]
-	}
-	return nil
-}
-
-func (q *queue) pop() (w queuedDatagram) {
-	q.forget(&q.items[q.head])
-	w = q.items[q.head]
-	w.uncount()
-	q.items[q.head] = queuedDatagram{}
-	q.head++
-	q.gone++
-	switch {
-	case q.head == len(q.items):
-		q.items, q.head, q.latest = nil, 0, nil // an emptied queue keeps no memory
-	case q.head >= 1024 && q.head*2 >= len(q.items):
-		n := copy(q.items, q.items[q.head:])
-		clear(q.items[n:])
-		q.items, q.head = q.items[:n], 0
-	}
-	return w
+func (w *queuedDatagram) superseded() bool {
+	return w.rule.OnDown == mapping.OnDownLatest && w.lane.latest[w.topic] != w
 }

@@ -58,9 +58,8 @@ type refusal struct {
 // refusals are what is known of the datagrams that the socket has had no room for. The
 // binding's mu guards them.
 type refusals struct {
-	front      refusal // of the datagram in front of the queue in memory
-	departures uint64  // how often something has left
-	tooLong    int     // length of the shortest payload that was found never to leave; 0: none is known
+	departures uint64 // how often something has left
+	tooLong    int    // length of the shortest payload that was found never to leave; 0: none is known
 }
 
 // standstill is that nothing leaves. The binding's mu guards it.
@@ -70,7 +69,6 @@ type standstill struct {
 	stuck      string    // why nothing leaves, once that has lasted; "": something does
 	stuckSince time.Time
 	logged     time.Time // the stuckSince that was logged last
-	swept      uint64    // what is before this number in the queue has gone to the disk, if its rule uses one
 }
 
 // suspects reports whether it is to be found out if a datagram can leave at all. Callers
@@ -226,36 +224,43 @@ func (b *binding) checkStuck(now time.Time) {
 			"interface", b.source.Interface, "rules", b.rules, "waiting", b.queue.len(), "err", b.still.refuser)
 	}
 	b.spilling = true
-	b.still.swept = 0
+	b.queue.each(func(l *lane) bool {
+		l.swept = nil
+		return true
+	})
 	b.spill()
 }
 
-// sweep hands to the disk what waits in memory while nothing leaves, of the rules that use
-// it, and drops what is of QoS 0. Callers hold mu.
-func (b *binding) sweep() {
-	for n := max(b.still.swept, b.queue.gone); ; n++ {
-		b.still.swept = n
-		w := b.queue.at(n)
-		switch {
-		case w == nil:
-			for !b.queue.empty() && b.queue.front()[0].gone {
-				b.queue.pop()
-			}
-			return
-		case w.gone:
-		case b.queue.superseded(w):
-			b.giveUp(w, account.DropSuperseded, nil)
-			b.queue.void(w)
-		case w.ack == nil && b.tooLate(w.rule):
-			b.giveUp(w, account.DropNoBuffer, errors.New(b.still.stuck))
-			b.queue.void(w)
-		case w.ack == nil, w.rule.spool == nil:
-		case !b.spillOne(w):
-			return
-		default:
-			b.queue.void(w)
-		}
+// sweep hands to the disk what waits in memory of a rule while nothing leaves, if the rule uses
+// it, and drops what is of QoS 0. It reports whether the disk takes more. Callers hold mu.
+func (b *binding) sweep(l *lane) bool {
+	w := l.first
+	if l.swept != nil {
+		w = l.swept.next
 	}
+	for w != nil {
+		next := w.next
+		switch {
+		case w.superseded():
+			b.giveUp(w, account.DropSuperseded, nil)
+		case w.ack == nil && b.tooLate(l.rule) && !l.untried(w):
+			b.giveUp(w, account.DropNoBuffer, errors.New(b.still.stuck))
+		case w.ack == nil, l.rule.spool == nil:
+			l.swept = w
+		case !b.spillOne(w):
+			return false
+		default:
+			b.queue.remove(w)
+		}
+		w = next
+	}
+	return true
+}
+
+// untried reports that nothing of the rule has been refused: what nothing leaves of may be other
+// rules. Callers hold mu.
+func (l *lane) untried(first *queuedDatagram) bool {
+	return l.first == first && (first == nil || l.refusal.of != first.number) && !l.rule.onDisk()
 }
 
 // tooLate reports whether what is of QoS 0 is dropped while nothing leaves: not where it
@@ -266,6 +271,6 @@ func (b *binding) tooLate(r *Rule) bool {
 
 // bypasses reports whether a message goes to the disk at once, because nothing leaves and
 // all that came before it has gone there. Callers hold mu.
-func (b *binding) bypasses(w *queuedDatagram) bool {
-	return b.still.stuck != "" && w.ack != nil && w.rule.spool != nil && b.still.swept >= b.queue.gone+uint64(b.queue.len()) && b.appendToSpool(w)
+func (b *binding) bypasses(l *lane, w *queuedDatagram) bool {
+	return b.still.stuck != "" && w.ack != nil && w.rule.spool != nil && l.swept == l.last && b.appendToSpool(w)
 }

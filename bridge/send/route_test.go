@@ -31,8 +31,8 @@ func TestTheLatestOfATopicIsKnownThoughTheTopicIsForgotten(t *testing.T) {
 	fake.WaitFor(t, "the queue", func() bool { return !o.busy() })
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.queue.latest != nil {
-		t.Errorf("%d topics are kept of an empty queue", len(o.queue.latest))
+	if b.working.Rules[0].lane != nil || o.queue.lanes != nil {
+		t.Error("something is kept of an empty queue")
 	}
 }
 

@@ -25,6 +25,7 @@ type Rule struct {
 	heir      *Rule                 // which rule of that it has become; nil: none; likewise
 	waitsFunc func() bool           // waits, once somebody has asked for it; under the path's mu
 	topics    topicShare            // what is remembered of its topics; under the path's mu
+	lane      *lane                 // what waits in the binding's memory; nil: nothing does; under that binding's mu
 
 	makesGroups bool // of topics
 }

@@ -63,7 +63,7 @@ func (b *binding) spillOne(w *queuedDatagram) bool {
 	if !b.appendToSpool(w) {
 		return false
 	}
-	b.budget.Release(w.size())
+	b.budget.Release(&w.lane.room, w.size())
 	return true
 }
 
@@ -76,6 +76,7 @@ func (b *binding) appendToSpool(w *queuedDatagram) bool {
 	}
 	record := spool.Record{Age: time.Since(w.since), Topic: []byte(topic), Payload: w.original()}
 	if !r.spool.Append(record, func(err error) { b.stored(r, topic, a, err) }) {
+		b.unstored = true
 		b.path.unstored.Store(true)
 		return false
 	}
@@ -97,7 +98,9 @@ func (b *binding) stored(r *Rule, topic string, a *pendingAck, err error) {
 	}
 	b.mu.Lock()
 	b.storing--
-	b.spill() // there is room again
+	if b.unstored {
+		b.spill() // there is room again
+	}
 	b.wake()
 	b.mu.Unlock()
 	b.path.settled.Notify()
@@ -127,8 +130,9 @@ type spoolWork struct {
 // it leaves the disk: what stays there is looked at anew.
 type restored struct {
 	queuedDatagram
-	why account.Reason
-	err error
+	gone bool
+	why  account.Reason
+	err  error
 }
 
 // giveUp says why a message is gone.

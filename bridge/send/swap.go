@@ -117,7 +117,7 @@ func (g *Generation) bind(p *Path, r *Rule, i int, before *Generation) {
 		r.binding = g.bindingOf(p, &r.Binding, d, before)
 	default:
 		r.binding = g.bindingOf(p, &r.Binding, Diversion{}, before)
-		r.diverted = &diverted{d.Route.Groups, g.bindingOf(p, &r.Binding, d, before)}
+		r.diverted = &diverted{groups: d.Route.Groups, binding: g.bindingOf(p, &r.Binding, d, before)}
 	}
 }
 
@@ -201,18 +201,18 @@ func (p *Path) Activate(next, before *Generation) {
 
 // handOver has what waits in memory go with the rules that those of before have become.
 // Callers hold the path's mu.
-func (p *Path) handOver(waits []queuedDatagram, next, before *Generation) {
+func (p *Path) handOver(waits []*queuedDatagram, next, before *Generation) {
 	for i, r := range before.Rules {
 		if heir := next.heirs[i]; heir >= 0 {
 			r.heir = next.Rules[heir]
 		}
 	}
-	for i := range waits {
-		p.noteDelayed(&waits[i], waits[i].rule.heir)
+	for _, w := range waits {
+		p.noteDelayed(w, w.rule.heir)
 	}
 	p.forgetStale()
-	for i := range waits {
-		p.requeue(&waits[i], waits[i].rule.heir)
+	for _, w := range waits {
+		p.requeue(w, w.rule.heir)
 	}
 	for _, r := range before.Rules {
 		r.heir = nil // who keeps one keeps not all that came after it
@@ -253,15 +253,14 @@ func (p *Path) updateRemoved(next, before *Generation) {
 }
 
 // takeQueued takes out what waits in memory, and forgets what is on disk.
-func (g *Generation) takeQueued() (all []queuedDatagram) {
+func (g *Generation) takeQueued() (all []*queuedDatagram) {
 	for _, b := range g.bindings {
 		b.mu.Lock()
-		for !b.queue.empty() {
-			if w := b.queue.pop(); !w.gone {
-				b.budget.Release(w.size())
-				all = append(all, w)
-			}
-		}
+		b.queue.eachDatagram(func(w *queuedDatagram) {
+			b.queue.remove(w)
+			b.budget.Release(&w.lane.room, w.size())
+			all = append(all, w)
+		})
 		for _, r := range b.spooledRules {
 			r.spool.listed = false
 		}
@@ -294,6 +293,11 @@ func (g *Generation) relistSpooled() {
 			d.binding.mu.Unlock()
 		}
 	}
+	for _, b := range g.bindings {
+		b.mu.Lock()
+		b.budget.Divide(b.rules)
+		b.mu.Unlock()
+	}
 }
 
 // noteDelayed notes that what waits is on its way by its rule as it is now.
@@ -310,31 +314,32 @@ func (p *Path) noteDelayed(w *queuedDatagram, r *Rule) {
 // requeue has what waits go where its rule, as it is now, sends it; r is nil if it is gone.
 // Callers hold the path's mu.
 func (p *Path) requeue(w *queuedDatagram, r *Rule) {
-	b := w.rule.binding
 	var to *routeTarget
 	if r != nil {
 		to = p.targetOf(r, []byte(w.topic))
 	}
-	if to != nil && to.flow != nil {
-		b = to.flow.binding
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.budget.Transfer(w.size())
 	switch {
 	case to == nil:
-		b.giveUp(w, account.DropRemoved, nil)
+		w.lose(account.DropRemoved, nil)
+		return
 	case to.flow == nil:
-		b.giveUp(w, account.DropBadGroup, to.err)
-	case b.socket == nil && !r.waitsWhileDown(w.ack != nil):
-		b.giveUp(w, account.DropPending, errors.New(b.reason))
-	default:
-		if b.socket == nil {
-			b.supersede(r, w.topic)
-		}
-		w.leavesBy(to)
-		b.queue.push(*w)
+		w.lose(account.DropBadGroup, to.err)
+		return
 	}
+	b := to.flow.binding
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.socket == nil {
+		if !r.waitsWhileDown(w.ack != nil) {
+			w.lose(account.DropPending, errors.New(b.reason))
+			return
+		}
+		b.supersede(r, w.topic)
+	}
+	w.leavesBy(to)
+	l := b.laneOf(r)
+	b.budget.Transfer(&l.room, w.size())
+	b.queue.push(l, *w)
 }
 
 // RetireOld ends what the next generation has no use for.

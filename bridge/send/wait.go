@@ -44,6 +44,7 @@ func (r *Rule) waitsWhileDown(acknowledged bool) bool {
 // waited for whatever on_down says. Callers hold mu.
 func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message, since time.Time, a *pendingAck) {
 	rule := d.target.rule
+	l := b.laneOf(rule)
 	if b.socket == nil {
 		if !rule.waitsWhileDown(a != nil) {
 			d.target.drop(account.DropPending, errors.New(b.reason))
@@ -51,7 +52,7 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message,
 		}
 		b.supersede(rule, d.target.route.topic)
 	} else if b.still.stuck != "" {
-		if a == nil && b.tooLate(rule) {
+		if a == nil && b.tooLate(rule) && !l.untried(nil) {
 			d.target.drop(account.DropNoBuffer, errors.New(b.still.stuck))
 			return
 		}
@@ -61,7 +62,7 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message,
 	if a != nil {
 		a.left.Add(1)
 	}
-	if b.needsRedelivery.Load() && a != nil {
+	if a != nil && b.needsRedelivery.Load() && rule.left.Load() > 0 {
 		a.ack.Redeliver() // behind others that the broker is to repeat
 		rule.countLeft(since)
 		return
@@ -72,35 +73,35 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message,
 		w.message = m.Payload
 	}
 	switch {
-	case b.bypasses(&w):
-	case b.makeRoom(w.size(), a != nil):
+	case b.bypasses(l, &w):
+	case b.makeRoom(l, w.size(), a != nil):
 		w.payload, w.message = bytes.Clone(w.payload), bytes.Clone(w.message)
-		b.queue.push(w)
-		b.spill()
-	case a != nil && b.queue.empty() && b.appendToSpool(&w):
+		b.queue.push(l, w)
+		b.spillLane(l)
+	case a != nil && l.empty() && b.appendToSpool(&w):
 		b.spilling = true // the memory is others'; the disk takes it from the batch
 	default:
 		b.leaveWithBroker(&w)
 	}
 }
 
-// makeRoom takes room of the budget. QoS 0 makes it, the oldest first, and for what
-// is to be acknowledged the disk does. Callers hold mu.
-func (b *binding) makeRoom(size int, acknowledged bool) bool {
-	for !b.budget.Acquire(size) {
-		if b.queue.empty() {
+// makeRoom takes room of the budget for one more of a rule. What of that very rule waits makes
+// it, the oldest first: QoS 0 goes, and what is to be acknowledged goes to the disk if that
+// is so of what comes too. Callers hold mu.
+func (b *binding) makeRoom(l *lane, size int, acknowledged bool) bool {
+	for !b.budget.Acquire(&l.room, size) {
+		if l.empty() {
 			return false
 		}
-		switch w := &b.queue.front()[0]; {
-		case w.gone:
+		switch w := l.first; {
 		case w.ack == nil:
 			b.giveUp(w, account.DropQueueFull, nil)
 		case acknowledged && b.spillOne(w):
 			b.spilling = true // until the disk is empty again
+			b.queue.remove(w)
 		default:
 			return false
 		}
-		b.queue.pop()
 	}
 	return true
 }
@@ -130,15 +131,20 @@ func (b *binding) leaveWithBroker(w *queuedDatagram) {
 // supersede drops the datagram of a topic that waits in memory for a source that is
 // away, where only the latest is wanted. Callers hold mu.
 func (b *binding) supersede(r *Rule, topic string) {
-	if w := b.queue.last(r, topic); w != nil {
+	if w := b.laneOf(r).latest[topic]; w != nil {
 		b.giveUp(w, account.DropSuperseded, nil)
-		b.queue.void(w)
 	}
 }
 
-// giveUp settles what waits in memory and is not to be sent. Callers hold mu.
+// giveUp takes out of memory what is not to be sent. Callers hold mu.
 func (b *binding) giveUp(w *queuedDatagram, why account.Reason, err error) {
-	b.budget.Release(w.size())
+	b.queue.remove(w)
+	b.budget.Release(&w.lane.room, w.size())
+	w.lose(why, err)
+}
+
+// lose counts it as lost, and settles it.
+func (w *queuedDatagram) lose(why account.Reason, err error) {
 	w.drop(why, err)
 	if w.ack != nil && w.ack.settle() {
 		w.ack.ack.Done()
@@ -149,41 +155,40 @@ func (b *binding) giveUp(w *queuedDatagram, why account.Reason, err error) {
 // dropped, and the rest goes to the disk. Callers hold mu.
 func (b *binding) onSourceLost() {
 	b.spilling = true
-	for i := range b.queue.front() {
-		w := &b.queue.front()[i]
+	b.queue.eachDatagram(func(w *queuedDatagram) {
 		switch {
-		case w.gone:
 		case !w.rule.waitsWhileDown(w.ack != nil):
 			b.giveUp(w, account.DropPending, errors.New(b.reason))
-			b.queue.void(w)
-		case b.queue.superseded(w):
+		case w.superseded():
 			b.giveUp(w, account.DropSuperseded, nil)
-			b.queue.void(w)
 		}
-	}
+	})
 	b.spill()
 }
 
 // spill moves what waits from memory to the disk, as long as it is to go there.
 // Callers hold mu.
 func (b *binding) spill() {
+	b.unstored = false
+	b.queue.each(b.spillLane)
+}
+
+// spillLane is spill for one rule. It reports whether the disk takes more. Callers hold mu.
+func (b *binding) spillLane(l *lane) bool {
 	if b.still.stuck != "" {
-		b.sweep()
-		return
+		return b.sweep(l)
 	}
-	for b.spilling && !b.queue.empty() {
-		w := &b.queue.front()[0]
-		switch {
-		case w.gone:
-			b.queue.pop()
-		case b.socket != nil && !w.rule.onDisk():
-			return // run sends it
-		case !b.spillOne(w):
-			return
-		default:
-			b.queue.pop()
+	for b.spilling && !l.empty() {
+		w := l.first
+		if l.rule.spool == nil || b.socket != nil && !l.rule.onDisk() {
+			return true // run sends it
 		}
+		if !b.spillOne(w) {
+			return false
+		}
+		b.queue.remove(w)
 	}
+	return true
 }
 
 // wake sees to it that what waits is sent while there is a socket. Nothing begins once
