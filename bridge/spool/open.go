@@ -1,0 +1,211 @@
+package spool
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"topicast/bridge/filelock"
+)
+
+// lockWait is how long Open waits for a process that is just ending.
+const lockWait = time.Second
+
+// findings are what was found at the opening of a store.
+type findings struct {
+	latest time.Duration // when the last of the records came
+	lost   int           // records that were there and are not
+	mark   *mark         // nil: there is none
+	bad    int64         // bytes that are no frames
+	files  []string      // where
+	failed error         // what the disk said when these were read
+	newer  []string      // files of newer versions
+
+	imported bool   // there was a file of an earlier version
+	taken    int    // records of it
+	aside    string // where it is kept, for not all of it could be read
+}
+
+// openStore opens the store in a folder, or makes one; all in it is read once. queue finds
+// the queue of a name.
+func openStore(dir string, maxSize int64, queue func(string) *Queue) (_ *store, err error) {
+	if err := makeDir(dir); err != nil {
+		return nil, fmt.Errorf("make its folder: %w", err)
+	}
+	s := &store{dir: dir, most: segmentSize(maxSize), queues: map[*Queue]*diskQueue{}}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.folder, err = os.Open(dir); err != nil {
+		return nil, err
+	}
+	if s.lock, err = openLocked(lockPath(dir)); err != nil {
+		return nil, err
+	}
+	if s.states, err = readStates(dir); err != nil {
+		return nil, err
+	}
+	if err := s.list(); err != nil {
+		return nil, err
+	}
+	if err := s.undoImport(); err != nil {
+		return nil, err
+	}
+	for name, k := range s.states.known {
+		if k.head < k.next {
+			s.queues[queue(name)] = newDiskQueue(k.head)
+		}
+	}
+	for i, g := range s.segments {
+		if err := s.scan(g, i == len(s.segments)-1, queue); err != nil {
+			return nil, err
+		}
+		s.closeOld()
+	}
+	s.first, s.found.mark = s.states.first, s.states.mark
+	for _, k := range s.states.known {
+		s.first = max(s.first, k.head, k.next)
+	}
+	for q, d := range s.queues {
+		if next := s.states.known[q.name].next; next > d.next {
+			s.found.lost += int(next - d.next)
+			d.next = next
+		}
+		s.first = max(s.first, d.next)
+	}
+	if err := s.importOld(queue); err != nil {
+		return nil, fmt.Errorf("take over the file of an earlier version, %s: %w", oldName, err)
+	}
+	return s, nil
+}
+
+func lockPath(dir string) string { return filepath.Join(dir, segmentPrefix+"lock") }
+
+// makeDir makes a folder, for this user only, if it is not there.
+func makeDir(dir string) error {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+// openLocked opens a file and locks it. While it waited for the lock, the process that had
+// it may have lost its folder.
+func openLocked(path string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err := filelock.Lock(f, lockWait); err != nil {
+			f.Close()
+			if errors.Is(err, filelock.ErrInUse) {
+				err = ErrInUse
+			}
+			return nil, err
+		}
+		if samePath(f, path) {
+			return f, nil
+		}
+		f.Close()
+	}
+}
+
+// list finds the segments in the folder, and removes what was not finished.
+func (s *store) list() error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasPrefix(name, segmentPrefix) && strings.HasSuffix(name, partSuffix) {
+			os.Remove(filepath.Join(s.dir, name))
+			continue
+		}
+		id, salt, version, ok := parseSegment(name)
+		switch {
+		case ok && version > fileVersion:
+			s.found.newer = append(s.found.newer, name)
+		case ok && version == fileVersion:
+			s.segments = append(s.segments, newSegment(s.dir, id, salt))
+		}
+	}
+	slices.SortFunc(s.segments, func(a, b *segment) int {
+		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.salt, b.salt))
+	})
+	return nil
+}
+
+// scan reads a segment. last: it is the last one, which may end in the middle of what was
+// being written when the power went.
+func (s *store) scan(g *segment, last bool, queue func(string) *Queue) error {
+	f, err := os.OpenFile(g.path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	g.file = f
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	g.size = info.Size()
+	r := &reader{file: g, size: g.size, salt: g.salt, ahead: window}
+	var q *Queue
+	end, bad := r.each(func(at int64, f *frame) {
+		if f.kind != recordKind {
+			return
+		}
+		if q == nil || q.name != string(f.name) {
+			q = queue(string(f.name))
+		}
+		s.enter(q, g, at, f)
+	})
+	if !last {
+		bad += g.size - end
+	}
+	if s.active = last && end < s.most; s.active && end < g.size {
+		s.active = f.Truncate(end) == nil // else what comes next goes elsewhere
+	}
+	g.size = end
+	if s.found.bad += bad; bad > 0 || r.failed != nil {
+		s.found.files = append(s.found.files, filepath.Base(g.path))
+		if s.found.failed == nil {
+			s.found.failed = r.failed
+		}
+	}
+	return nil
+}
+
+// enter enters a record that was found. What is missing between two numbers is lost.
+func (s *store) enter(q *Queue, g *segment, at int64, f *frame) {
+	d := s.queues[q]
+	if d == nil {
+		head := f.number
+		if k, known := s.states.known[q.name]; known {
+			head = k.head
+		}
+		d = newDiskQueue(head)
+		s.queues[q] = d
+	}
+	d.last = g.id
+	if f.number < d.next {
+		return // removed, or there twice: it was written anew when the program was killed
+	}
+	s.found.lost += int(f.number - d.next)
+	d.next = f.number + 1
+	d.bytes += f.size()
+	g.add(q, uint32(at), f.length)
+	d.in(g)
+	s.found.latest = max(s.found.latest, f.at)
+}
