@@ -121,7 +121,7 @@ func (s *Spool) diskTrouble() error {
 	if s.store == nil {
 		return nil
 	}
-	return diskTrouble(s.dir)
+	return s.files.diskTrouble(s.dir)
 }
 
 // write commits a batch and calls what is to be called. What cannot be written now

@@ -20,7 +20,7 @@ const oldName = "spool.db"
 // undoImport removes what came of an import that was interrupted: before its end there are
 // no states.
 func (s *store) undoImport() error {
-	if _, err := os.Stat(filepath.Join(s.dir, oldName)); err != nil || s.states.found {
+	if _, err := s.files.stat(filepath.Join(s.dir, oldName)); err != nil || s.states.found {
 		return nil
 	}
 	for _, g := range s.segments {
@@ -35,7 +35,7 @@ func (s *store) undoImport() error {
 // importOld takes over the file of an earlier version, if there is one.
 func (s *store) importOld(queue func(string) *Queue) error {
 	path := filepath.Join(s.dir, oldName)
-	f, err := os.Open(path)
+	f, err := s.files.open(path, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -46,7 +46,7 @@ func (s *store) importOld(queue func(string) *Queue) error {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return errors.Join(err, errors.New("it is no file"))
 	}
-	if err := filelock.Lock(f, lockWait); err != nil {
+	if err := filelock.Lock(f.File, lockWait); err != nil {
 		if errors.Is(err, filelock.ErrInUse) {
 			err = ErrInUse
 		}
@@ -71,17 +71,17 @@ func (s *store) importOld(queue func(string) *Queue) error {
 		return err
 	}
 	if damage == nil {
-		if err := os.Remove(path); err != nil {
+		if err := s.files.remove(path); err != nil {
 			return err
 		}
 	} else {
 		s.found.failed = fmt.Errorf("%s: %w", oldName, damage)
 		s.found.aside = path + ".corrupt-" + time.Now().UTC().Format("20060102T150405.000Z")
-		if err := os.Rename(path, s.found.aside); err != nil {
+		if err := s.files.rename(path, s.found.aside); err != nil {
 			return err
 		}
 	}
-	return syncDir(s.dir)
+	return s.files.syncDir(s.dir)
 }
 
 // imported has what was taken over be safe, and known.

@@ -27,7 +27,7 @@ func (s *Spool) ensureStore(b *batch, all bool) error {
 
 // openStore opens what is in the folder. b is the batch that is to be written to it.
 func (s *Spool) openStore(b *batch) error {
-	st, err := openStore(s.dir, s.maxSize, s.Queue)
+	st, err := openStore(&s.files, s.dir, s.maxSize, s.Queue)
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (s *Spool) renumber(q *Queue, batches []*batch, more uint64) {
 // open holds: its files can be read still. Should that not work, both are as before. It
 // returns how many records are lost, for they cannot be read.
 func (s *Spool) moveTo(b *batch) (lost int, err error) {
-	to, err := openStore(s.dir, s.maxSize, s.Queue)
+	to, err := openStore(&s.files, s.dir, s.maxSize, s.Queue)
 	if err != nil {
 		return 0, err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"os"
 )
 
 // An oldFile is a file that bbolt wrote, of which each page is believed as far as it
@@ -16,7 +15,7 @@ import (
 // order of the machine. Elements of 16 bytes come next and say where the keys
 // and values lie. Keys of records are their numbers.
 type oldFile struct {
-	file   *os.File
+	file   *file
 	pages  uint64 // of the file
 	root   uint64
 	seen   map[uint64]bool // pages that something has pointed to
@@ -43,7 +42,7 @@ var (
 )
 
 // openOld reads the newer of the first two pages that is whole.
-func openOld(f *os.File) (*oldFile, error) {
+func openOld(f *file) (*oldFile, error) {
 	o := &oldFile{file: f, seen: map[uint64]bool{}}
 	info, err := f.Stat()
 	if err != nil || info.Size() == 0 {

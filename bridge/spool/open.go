@@ -33,23 +33,23 @@ type findings struct {
 
 // openStore opens the store in a folder, or makes one; all in it is read once. queue finds
 // the queue of a name.
-func openStore(dir string, maxSize int64, queue func(string) *Queue) (_ *store, err error) {
-	if err := makeDir(dir); err != nil {
+func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue) (_ *store, err error) {
+	if err := on.makeDir(dir); err != nil {
 		return nil, fmt.Errorf("make its folder: %w", err)
 	}
-	s := &store{dir: dir, most: segmentSize(maxSize), queues: map[*Queue]*diskQueue{}}
+	s := &store{dir: dir, files: on, most: segmentSize(maxSize), queues: map[*Queue]*diskQueue{}}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	if s.folder, err = os.Open(dir); err != nil {
+	if s.folder, err = on.openAny(dir, os.O_RDONLY); err != nil {
 		return nil, err
 	}
-	if s.lock, err = openLocked(lockPath(dir)); err != nil {
+	if s.lock, err = on.openLocked(lockPath(dir)); err != nil {
 		return nil, err
 	}
-	if s.states, err = readStates(dir); err != nil {
+	if s.states, err = readStates(on, dir); err != nil {
 		return nil, err
 	}
 	if err := s.list(); err != nil {
@@ -88,33 +88,22 @@ func openStore(dir string, maxSize int64, queue func(string) *Queue) (_ *store, 
 
 func lockPath(dir string) string { return filepath.Join(dir, segmentPrefix+"lock") }
 
-// makeDir makes a folder, for this user only, if it is not there.
-func makeDir(dir string) error {
-	if info, err := os.Stat(dir); err == nil && info.IsDir() {
-		return nil
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(dir))
-}
-
 // openLocked opens a file and locks it. While it waited for the lock, the process that had
 // it may have lost its folder.
-func openLocked(path string) (*os.File, error) {
+func (s *files) openLocked(path string) (*file, error) {
 	for {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		f, err := s.open(path, os.O_RDWR|os.O_CREATE)
 		if err != nil {
 			return nil, err
 		}
-		if err := filelock.Lock(f, lockWait); err != nil {
+		if err := filelock.Lock(f.File, lockWait); err != nil {
 			f.Close()
 			if errors.Is(err, filelock.ErrInUse) {
 				err = ErrInUse
 			}
 			return nil, err
 		}
-		if samePath(f, path) {
+		if s.samePath(f, path) {
 			return f, nil
 		}
 		f.Close()
@@ -123,14 +112,14 @@ func openLocked(path string) (*os.File, error) {
 
 // list finds the segments in the folder, and removes what was not finished.
 func (s *store) list() error {
-	entries, err := os.ReadDir(s.dir)
+	entries, err := s.files.list(s.dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		name := e.Name()
 		if strings.HasPrefix(name, segmentPrefix) && strings.HasSuffix(name, partSuffix) {
-			os.Remove(filepath.Join(s.dir, name))
+			_ = s.files.remove(filepath.Join(s.dir, name))
 			continue
 		}
 		id, salt, version, ok := parseSegment(name)
@@ -138,7 +127,7 @@ func (s *store) list() error {
 		case ok && version > fileVersion:
 			s.found.newer = append(s.found.newer, name)
 		case ok && version == fileVersion:
-			s.segments = append(s.segments, newSegment(s.dir, id, salt))
+			s.segments = append(s.segments, newSegment(s.files, s.dir, id, salt))
 		}
 	}
 	slices.SortFunc(s.segments, func(a, b *segment) int {
@@ -150,7 +139,7 @@ func (s *store) list() error {
 // scan reads a segment. last: it is the last one, which may end in the middle of what was
 // being written when the power went.
 func (s *store) scan(g *segment, last bool, queue func(string) *Queue) error {
-	f, err := os.OpenFile(g.path, os.O_RDWR, 0)
+	f, err := s.files.open(g.path, os.O_RDWR)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
 // A segment is a file of frames. It is only ever appended to; when all records in it are
@@ -17,8 +16,9 @@ type segment struct {
 	id   uint64 // the larger, the later
 	salt uint64
 	path string
-	file *os.File // nil: it is opened to read it, for there are many
-	size int64    // bytes that are safe
+	on   *files
+	file *file // nil: it is opened to read it, for there are many
+	size int64 // bytes that are safe
 
 	// Under the spool's mutex.
 	index map[*Queue][]uint32 // where the records of each queue are that are not removed, in order
@@ -55,8 +55,8 @@ func parseSegment(name string) (id, salt uint64, version int, ok bool) {
 }
 
 // newSegment describes the one of that name in a folder.
-func newSegment(dir string, id, salt uint64) *segment {
-	return &segment{id: id, salt: salt, path: filepath.Join(dir, segmentName(id, salt)), index: map[*Queue][]uint32{}}
+func newSegment(on *files, dir string, id, salt uint64) *segment {
+	return &segment{on: on, id: id, salt: salt, path: filepath.Join(dir, segmentName(id, salt)), index: map[*Queue][]uint32{}}
 }
 
 // ReadAt reads from the file.
@@ -64,7 +64,7 @@ func (g *segment) ReadAt(b []byte, at int64) (int, error) {
 	if g.file != nil {
 		return g.file.ReadAt(b, at)
 	}
-	f, err := os.Open(g.path)
+	f, err := g.on.open(g.path, os.O_RDONLY)
 	if err != nil {
 		return 0, err
 	}
@@ -101,9 +101,9 @@ func (g *segment) add(q *Queue, at uint32, length int) {
 // inPlace reports whether the file is the one at its path.
 func (g *segment) inPlace() bool {
 	if g.file != nil {
-		return samePath(g.file, g.path)
+		return g.on.samePath(g.file, g.path)
 	}
-	_, err := os.Stat(g.path)
+	_, err := g.on.stat(g.path)
 	return err == nil || !gone(err)
 }
 
@@ -112,30 +112,4 @@ func (g *segment) close() {
 		g.file.Close()
 		g.file = nil
 	}
-}
-
-// samePath reports whether an open file is the one at a path; true, too, if nobody can tell.
-func samePath(f *os.File, path string) bool {
-	there, err := os.Stat(path)
-	if err != nil {
-		return !gone(err)
-	}
-	is, err := f.Stat()
-	return err != nil || os.SameFile(there, is)
-}
-
-// syncDir has the names in a folder be safe.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if e := d.Close(); err == nil {
-		err = e
-	}
-	if pe, ok := err.(*os.PathError); ok && (pe.Err == syscall.EINVAL || pe.Err == syscall.ENOTSUP) {
-		return nil // there are file systems that know no such thing
-	}
-	return err
 }

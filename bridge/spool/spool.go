@@ -37,6 +37,7 @@ type Options struct {
 	Logger  *slog.Logger // nil: no log
 	Clock   Clock        // what ages are measured with; nil: the system's
 
+	files files         // what goes through them
 	retry time.Duration // the first pause before the next try; 0: retryFirst
 }
 
@@ -44,6 +45,7 @@ type Options struct {
 type Spool struct {
 	dir     string
 	maxSize int64
+	files   files
 	retry   time.Duration
 	log     *slog.Logger
 
@@ -108,6 +110,7 @@ func Open(options Options) (*Spool, error) {
 		log:     options.Logger,
 		time:    newTimeline(options.Clock),
 		retry:   options.retry,
+		files:   options.files,
 		queues:  map[string]*Queue{},
 		wake:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),

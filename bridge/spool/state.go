@@ -17,8 +17,9 @@ import (
 // That a record was removed is safe when it is in the first file. How many were written
 // has only to outlive a kill: it is what tells that some are lost at the very end.
 type states struct {
+	on    *files
 	dir   string
-	files [2]*os.File
+	files [2]*file
 	sizes [2]int64
 	begun int64  // the size of the first when it was begun
 	last  uint64 // number of the last state
@@ -48,12 +49,12 @@ func statePath(dir string, i int) string {
 
 // readStates reads both files, as far as they are whole. What came before a state that
 // says all does not count: it may be of queues that are forgotten.
-func readStates(dir string) (*states, error) {
-	s := &states{dir: dir, known: map[string]span{}}
+func readStates(on *files, dir string) (*states, error) {
+	s := &states{on: on, dir: dir, known: map[string]span{}}
 	var all []frame
 	full := uint64(0)
 	for i := range s.files {
-		content, err := os.ReadFile(statePath(dir, i))
+		content, err := on.read(statePath(dir, i))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -159,7 +160,7 @@ func (s *states) begin(state []byte) error {
 			s.files[i].Close()
 		}
 		var err error
-		s.files[i], err = replaceFile(statePath(s.dir, i), func(f *os.File) error {
+		s.files[i], err = s.on.replace(statePath(s.dir, i), func(f *file) error {
 			_, err := f.Write(frame)
 			return err
 		})
@@ -175,7 +176,7 @@ func (s *states) begin(state []byte) error {
 // inPlace reports whether both files are those at their paths.
 func (s *states) inPlace() bool {
 	for i, f := range s.files {
-		if f != nil && !samePath(f, statePath(s.dir, i)) {
+		if f != nil && !s.on.samePath(f, statePath(s.dir, i)) {
 			return false
 		}
 	}
@@ -189,32 +190,4 @@ func (s *states) close() {
 		}
 		s.files[i] = nil
 	}
-}
-
-// partSuffix is that of a file that is not yet what it will be.
-const partSuffix = ".part"
-
-// replaceFile makes a file, has fill write it, and puts it at a path when it is safe.
-func replaceFile(path string, fill func(*os.File) error) (*os.File, error) {
-	part := path + partSuffix
-	f, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	err = fill(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close()) // there are systems that rename no file that is open
-	if err == nil {
-		err = os.Rename(part, path)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
-	}
-	if err != nil {
-		os.Remove(part)
-		return nil, err
-	}
-	return os.OpenFile(path, os.O_RDWR, 0)
 }

@@ -3,7 +3,6 @@ package spool
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"slices"
 	"syscall"
 )
@@ -22,8 +21,9 @@ const (
 // after the other as they came; and the states. All is written by one goroutine.
 type store struct {
 	dir    string
-	folder *os.File
-	lock   *os.File
+	files  *files
+	folder *file
+	lock   *file
 	states *states
 	most   int64 // how large segments become
 
@@ -125,7 +125,7 @@ func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(e
 // inPlace finds out whether the folder is still the one at its path. What is written to
 // it if not is gone when the program ends.
 func (s *store) inPlace() error {
-	if !samePath(s.folder, s.dir) {
+	if !s.files.samePath(s.folder, s.dir) {
 		return errMoved
 	}
 	return nil
@@ -138,7 +138,7 @@ func (s *store) complete() error {
 			return errMoved
 		}
 	}
-	if !s.states.inPlace() || !samePath(s.lock, s.lock.Name()) {
+	if !s.states.inPlace() || !s.files.samePath(s.lock, s.lock.Name()) {
 		return errMoved
 	}
 	return nil
@@ -160,7 +160,7 @@ func (s *store) close() {
 	if s.states != nil {
 		s.states.close()
 	}
-	for _, f := range []*os.File{s.lock, s.folder} {
+	for _, f := range []*file{s.lock, s.folder} {
 		if f != nil {
 			f.Close()
 		}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"syscall"
 )
@@ -69,7 +68,7 @@ func (s *Spool) drop(old []*segment) error {
 			return err
 		}
 	}
-	return syncDir(s.store.dir)
+	return s.store.files.syncDir(s.store.dir)
 }
 
 // takeOut takes segments out of the store.
@@ -126,9 +125,9 @@ var errKept = errors.New("not all that is left of a segment can be read")
 // Others read and remove meanwhile. What cannot be read is left out if they are gone; else
 // they stay.
 func (s *Spool) rewrite(run []*segment, gone bool) error {
-	to := newSegment(s.store.dir, run[0].id, rand.Uint64())
+	to := newSegment(s.store.files, s.store.dir, run[0].id, rand.Uint64())
 	var all []placed
-	f, err := replaceFile(to.path, func(f *os.File) (err error) {
+	f, err := s.store.files.replace(to.path, func(f *file) (err error) {
 		all, err = s.copyLeft(run, to, f, gone)
 		return err
 	})
@@ -148,7 +147,7 @@ func (s *Spool) rewrite(run []*segment, gone bool) error {
 }
 
 // copyLeft writes what is left in segments to a file, which becomes to.
-func (s *Spool) copyLeft(run []*segment, to *segment, f *os.File, gone bool) (all []placed, err error) {
+func (s *Spool) copyLeft(run []*segment, to *segment, f *file, gone bool) (all []placed, err error) {
 	w := bufio.NewWriterSize(f, flushFrom)
 	for _, g := range run {
 		s.mu.Lock()
@@ -217,8 +216,8 @@ func (d *diskQueue) replace(run []*segment, by *segment, any bool) {
 // which is written to.
 func (s *Spool) heal(all bool) error {
 	st := s.store
-	if !samePath(st.lock, st.lock.Name()) {
-		lock, err := openLocked(lockPath(s.dir))
+	if !st.files.samePath(st.lock, st.lock.Name()) {
+		lock, err := st.files.openLocked(lockPath(s.dir))
 		if err != nil {
 			return err
 		}

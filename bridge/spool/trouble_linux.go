@@ -6,7 +6,10 @@ import (
 )
 
 // diskTrouble is what can be told of a folder's disk without writing to it.
-func diskTrouble(dir string) error {
+func (s *files) diskTrouble(dir string) error {
+	if err := s.try("statfs", dir); err != nil {
+		return err
+	}
 	const readOnly = 1 // ST_RDONLY of statfs(2)
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {

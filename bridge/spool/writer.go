@@ -85,13 +85,13 @@ func (w *writer) next() error {
 
 // create makes a segment. Its name is safe then.
 func (s *store) create(id uint64) (*segment, error) {
-	g := newSegment(s.dir, id, rand.Uint64())
-	f, err := os.OpenFile(g.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	g := newSegment(s.files, s.dir, id, rand.Uint64())
+	f, err := s.files.open(g.path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return nil, err
 	}
 	g.file = f
-	if err := syncDir(s.dir); err != nil {
+	if err := s.files.syncDir(s.dir); err != nil {
 		g.remove()
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (s *store) create(id uint64) (*segment, error) {
 // remove closes and deletes a segment.
 func (g *segment) remove() error {
 	g.close()
-	if err := os.Remove(g.path); err != nil && !gone(err) {
+	if err := g.on.remove(g.path); err != nil && !gone(err) {
 		return err
 	}
 	return nil
