@@ -88,17 +88,16 @@ func (s *Spool) work(retry bool) bool {
 // rest waits for something to do. True means that it is time for what failed; then it has
 // looked at the folder, too, and at the time of day.
 func (s *Spool) rest() bool {
-	pause := lookEvery
-	if s.Err() != nil {
-		pause = s.pause
-	}
-	timer := time.NewTimer(pause)
+	timer := time.NewTimer(time.Until(s.next)) // however often it is woken before
 	defer timer.Stop()
 	select {
 	case <-s.wake:
 		return false
-	case <-timer.C:
-		s.due = s.due || s.markDue(time.Now()) || s.ailing() != nil
+	case now := <-timer.C:
+		if s.Err() == nil {
+			s.next = now.Add(lookEvery)
+		}
+		s.due = s.due || s.markDue(now) || s.ailing() != nil
 		return true
 	}
 }
@@ -132,6 +131,7 @@ func (s *Spool) write(b *batch, removing []*Queue) {
 		return
 	}
 	troubled, looked := s.Err() != nil, s.due
+	s.began = time.Now()
 	if troubled {
 		s.letGo(b)
 	}
@@ -155,7 +155,7 @@ func (s *Spool) write(b *batch, removing []*Queue) {
 	s.tell(err)
 	s.told(b)
 	if err == nil {
-		if err := s.tidy(); err != nil {
+		if err := s.tidy(false); err != nil {
 			s.tell(err)
 		}
 	}
@@ -211,7 +211,7 @@ func (s *Spool) keep(b *batch, removing []*Queue) error {
 		s.removes = s.commit(new(batch), removing) == nil
 	}
 	if full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT); s.removes || full {
-		_ = s.tidy() // what is deleted makes room, for the next try too
+		_ = s.tidy(full) // what is deleted makes room, for the next try too
 	}
 	if !s.removes {
 		s.later = append(s.later, removing...)

@@ -77,7 +77,9 @@ type Spool struct {
 	uses    atomic.Uint64         // how often it has come into use
 
 	// Of the committing goroutine.
-	pause   time.Duration // until the next try, while it cannot be used
+	next    time.Time     // of the next try, while it cannot be used, and of the next look
+	pause   time.Duration // from one try to the next
+	began   time.Time     // the last try
 	last    bool          // that was the last try: the spool is closed
 	removes bool          // to remove works all the same
 	trying  bool          // what is to be done now needs the folder
@@ -115,6 +117,8 @@ func Open(options Options) (*Spool, error) {
 		wake:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),
 	}
+	s.began = time.Now()
+	s.next = s.began.Add(lookEvery)
 	err := s.openStore(new(batch))
 	s.shift.Store(0) // nobody was told of anything yet
 	s.tell(cmp.Or(err, s.diskTrouble()))

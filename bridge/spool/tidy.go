@@ -13,9 +13,9 @@ const shrinkFrom = 64 << 10
 
 // tidy deletes the segments of which nothing is left. While what is removed takes more
 // than what is not, it writes anew what is left where that is least: of the queue of one
-// rule that is away, between those of others that go on.
-func (s *Spool) tidy() error {
-	if err := s.retire(); err != nil {
+// rule that is away, between those of others that go on. full: the disk has no room.
+func (s *Spool) tidy(full bool) error {
+	if err := s.retire(full); err != nil {
 		return err
 	}
 	for {
@@ -29,14 +29,15 @@ func (s *Spool) tidy() error {
 	}
 }
 
-// retire deletes the segments of which nothing is left.
-func (s *Spool) retire() error {
+// retire deletes the segments of which nothing is left: the one that is written to only where
+// it is of use, and nothing is left at all or the disk is full.
+func (s *Spool) retire(full bool) error {
 	s.mu.Lock()
-	st, empty := s.store, s.Len() == 0
+	st, unused := s.store, full || s.Len() == 0
 	var dead []*segment
 	for i, g := range st.segments {
 		current := st.active && i == len(st.segments)-1
-		if g.live == 0 && (!current || empty && g.size > shrinkFrom) {
+		if g.live == 0 && (!current || unused && g.size > shrinkFrom) {
 			dead = append(dead, g)
 		}
 	}

@@ -9,10 +9,10 @@ import (
 )
 
 // While the spool cannot be used it is tried again: after retryFirst, then after
-// twice as long each time, up to retryMost.
+// twice as long each time, up to retryMost, or as long as a try takes.
 const (
 	retryFirst = time.Second
-	retryMost  = time.Minute
+	retryMost  = 3 * time.Second
 )
 
 // tell takes note of how a try to use the folder has ended. It logs each cause once,
@@ -22,12 +22,17 @@ func (s *Spool) tell(err error) {
 	if err == nil {
 		s.trouble.Store(nil)
 		if s.pause = 0; was != nil {
+			s.next = time.Now().Add(lookEvery)
 			s.uses.Add(1)
 			s.log.Info("the spool can be used again; what waits in memory goes there", "dir", s.dir, "messages", s.Len())
 		}
 		return
 	}
-	s.pause = min(max(2*s.pause, s.retry), retryMost)
+	// What is removed meanwhile may have been tried, too: that does not put off the next try.
+	if now := time.Now(); was == nil || !now.Before(s.next) {
+		s.pause = max(min(max(2*s.pause, s.retry), retryMost), now.Sub(s.began))
+		s.next = now.Add(s.pause)
+	}
 	err = fmt.Errorf("%w; %s", err, openHint(err))
 	if was == nil || was.Error() != err.Error() {
 		s.log.Error("the spool cannot be used, and is tried again until it can; what cannot go on waits in memory, unacknowledged",

@@ -1,0 +1,152 @@
+package spool
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// faults are what goes wrong with files.
+type faults struct {
+	mu   sync.Mutex
+	what func(op, path string) error
+}
+
+func (f *faults) files() files { return files{fault: f.ask} }
+
+func (f *faults) ask(op, path string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.what == nil {
+		return nil
+	}
+	return f.what(op, path)
+}
+
+// are has these be the faults from here on; nil: none.
+func (f *faults) are(what func(op, path string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.what = what
+}
+
+// noRoom is a disk on which not one block is free.
+func noRoom(op, _ string) error {
+	if op == "write" {
+		return syscall.ENOSPC
+	}
+	return nil
+}
+
+// copyFolder copies a spool's folder as a kill would leave it.
+func copyFolder(t *testing.T, dir string) string {
+	t.Helper()
+	to := t.TempDir()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		content, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it was just being replaced
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, e.Name()), content, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return to
+}
+
+// However long it could not be used, and whatever is asked of it meanwhile, it is used
+// within seconds of when it can be.
+func TestASpoolIsUsedWithinSecondsOfTheEndOfItsTrouble(t *testing.T) {
+	for name, meanwhile := range map[string]func(q *Queue){
+		"nothing happens": func(*Queue) {},
+		"what comes is refused": func(q *Queue) {
+			q.Refuse(ErrFull, func(error) {})
+		},
+		"what is there is removed": func(q *Queue) {
+			n, _ := q.Front(make([]Record, 1), 0)
+			q.Remove(n)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				disk := new(faults)
+				s := open(t, Options{Dir: t.TempDir(), MaxSize: 16 << 20, files: disk.files()})
+				defer s.Close()
+				q := s.Queue("rule")
+				for range 100 {
+					appendNow(t, q, record(strings.Repeat("x", 10_000)))
+				}
+				disk.are(noRoom)
+				q.Append(record("waits"), nil)
+				synctest.Wait()
+				if !errors.Is(s.Err(), syscall.ENOSPC) {
+					t.Fatal(s.Err())
+				}
+				time.Sleep(time.Hour + 31*time.Second)
+				disk.are(nil)
+				for range 40 {
+					time.Sleep(100 * time.Millisecond)
+					meanwhile(q)
+				}
+				synctest.Wait()
+				if s.Err() != nil {
+					t.Errorf("4 s later: %v", s.Err())
+				}
+			})
+		})
+	}
+}
+
+// A disk without one free block has room as soon as all is removed that is on it, also while
+// something waits in memory that nobody takes.
+func TestAFullDiskIsGivenBackWhatIsRemovedWhileSomethingWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := new(faults)
+		log := &logs{}
+		s := open(t, Options{Dir: t.TempDir(), MaxSize: 16 << 20, files: disk.files(), Logger: log.logger()})
+		defer s.Close()
+		q, other := s.Queue("rule"), s.Queue("other")
+		for range 20 {
+			appendNow(t, q, record(strings.Repeat("x", 10_000)))
+		}
+		deleted := false
+		disk.are(func(op, path string) error {
+			deleted = deleted || op == "remove" && strings.Contains(path, segmentPrefix+"0")
+			if deleted {
+				return nil
+			}
+			return noRoom(op, path)
+		})
+		safe := make(chan error, 1)
+		other.Append(record("waits"), func(err error) { safe <- err })
+		synctest.Wait()
+		if !errors.Is(s.Err(), syscall.ENOSPC) {
+			t.Fatal(s.Err())
+		}
+		drain(t, q, 100)
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		if s.Err() != nil || len(safe) != 1 {
+			t.Fatalf("%d safe, %v", len(safe), s.Err())
+		}
+		closeNow(t, s)
+		s = open(t, Options{Dir: s.dir, MaxSize: 16 << 20, Logger: log.logger()})
+		check(t, drain(t, s.Queue("other"), 10), "waits")
+		if s.Len() != 0 || strings.Contains(log.String(), "damaged") {
+			t.Errorf("%d left, log: %s", s.Len(), log)
+		}
+	})
+}
