@@ -51,6 +51,7 @@ func (s *Spool) run() {
 func (s *Spool) take() (b batch, removing []*Queue, more bool) {
 	for retry := false; ; retry = s.rest() {
 		s.mu.Lock()
+		s.due, s.ask = s.due || s.ask, false
 		work := s.work(retry)
 		s.ended = !work && s.closing
 		ended := s.ended
@@ -112,7 +113,10 @@ func (s *Spool) ailing() error {
 	if s.store == nil {
 		return nil
 	}
-	return cmp.Or(s.store.inPlace(), s.store.complete(), s.diskTrouble())
+	if err := s.store.inPlace(); err != nil {
+		return err
+	}
+	return cmp.Or(s.store.complete(), s.diskTrouble())
 }
 
 // diskTrouble is what can be told without writing.
@@ -140,7 +144,7 @@ func (s *Spool) write(b *batch, removing []*Queue) {
 		err = s.keep(b, removing)
 	}
 	if err != nil && !s.last {
-		s.tell(err)
+		s.tell(s.failing(err))
 		s.putBack(b, nil)
 		return
 	}
@@ -199,6 +203,9 @@ func (s *Spool) keep(b *batch, removing []*Queue) error {
 	err := s.ensureStore(b, look)
 	if err == nil {
 		err = s.commit(b, removing)
+	}
+	if err == nil {
+		s.assured()
 	}
 	if err == nil || s.store == nil || len(removing) == 0 {
 		s.later = append(s.later, removing...)

@@ -91,9 +91,13 @@ func (f *front) readDisk() {
 		}
 		r.open(g, size, places)
 		for _, at := range places {
-			if frame, _, ok := r.frame(int64(at)); ok {
+			frame, _, ok := r.frame(int64(at))
+			switch {
+			case ok:
 				f.take(&frame)
-			} else {
+			case r.failed != nil && f.first() && s.spared():
+				f.full = true
+			default:
 				f.damaged()
 			}
 			if f.full {

@@ -16,18 +16,24 @@ func (s *Spool) ensureStore(b *batch, all bool) error {
 	if err == nil {
 		return s.heal(all)
 	}
+	if s.store.away != nil && !s.isBack() && s.spared() {
+		return err
+	}
 	lost, failed := s.moveTo(b)
 	if failed != nil {
 		return fmt.Errorf("%w; what it holds is still read, and cannot be put there: %w", err, failed)
 	}
-	s.log.Warn("the spool's folder was removed or renamed, or something was mounted over it: what it held is in a new one now",
-		"dir", s.dir, "messages", s.Len(), "lost", lost)
+	what := "the spool's folder was removed or renamed, or something was mounted over it: what it held is in a new one now"
+	if s.store.same {
+		what = "what the spool holds was away, and is there again"
+	}
+	s.log.Warn(what, "dir", s.dir, "messages", s.Len(), "lost", lost)
 	return nil
 }
 
 // openStore opens what is in the folder. b is the batch that is to be written to it.
 func (s *Spool) openStore(b *batch) error {
-	st, err := openStore(&s.files, s.dir, s.maxSize, s.Queue)
+	st, err := openStore(&s.files, s.dir, s.maxSize, s.Queue, nil)
 	if err != nil {
 		return err
 	}
@@ -126,11 +132,14 @@ func (s *Spool) renumber(q *Queue, batches []*batch, more uint64) {
 // open holds: its files can be read still. Should that not work, both are as before. It
 // returns how many records are lost, for they cannot be read.
 func (s *Spool) moveTo(b *batch) (lost int, err error) {
-	to, err := openStore(&s.files, s.dir, s.maxSize, s.Queue)
+	to, err := openStore(&s.files, s.dir, s.maxSize, s.Queue, s.store)
 	if err != nil {
 		return 0, err
 	}
-	time := s.timeOf(to)
+	time := s.time.copy()
+	if !to.same {
+		time = s.timeOf(to)
+	}
 	s.swap.Lock()
 	defer s.swap.Unlock() // nobody reads or removes meanwhile
 	m := &move{spool: s, to: to, by: s.time.copy().become(time), more: map[*Queue]uint64{}}
@@ -155,6 +164,9 @@ func (s *Spool) moveTo(b *batch) (lost int, err error) {
 	old := s.store
 	for q, d := range old.queues { // what is lost at the end counts
 		there := to.queues[q]
+		if to.same && d.next > there.next {
+			m.lost += int(d.next - there.next)
+		}
 		there.next = d.next + m.more[q]
 		to.first = max(to.first, there.next)
 	}
@@ -185,7 +197,14 @@ func (m *move) number() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for q, d := range s.store.queues {
-		if there := m.to.queues[q]; there != nil {
+		there := m.to.queues[q]
+		switch {
+		case m.to.same:
+			if m.more[q] = 0; there == nil {
+				m.to.queues[q] = newDiskQueue(d.head)
+			}
+			continue
+		case there != nil:
 			m.more[q] = there.next - d.head
 			continue
 		}
@@ -202,15 +221,23 @@ func (m *move) copyAll() error {
 	w.moving = true
 	r := &reader{}
 	for _, g := range m.spool.store.segments {
+		if m.to.same && m.spool.store.away != nil {
+			break // it is what has just been read
+		}
 		m.spool.mu.Lock()
 		left := g.left()
 		m.spool.mu.Unlock()
 		*r = reader{file: g, size: g.size, salt: g.salt, buffer: r.buffer[:0], ahead: window}
 		for _, is := range left {
 			f, _, ok := r.frame(int64(is.at))
-			if !ok {
+			switch {
+			case !ok && deviceFails(r.failed) && m.spool.spared():
+				return fmt.Errorf("%w: %w", errUnread, r.failed)
+			case !ok:
 				m.lost++
 				continue
+			case m.to.same && f.number < m.to.queues[is.queue].next:
+				continue // it is there
 			}
 			b := bytes.Clone(r.bytes(int64(is.at), f.length))
 			shift(b, m.by)

@@ -32,8 +32,9 @@ type findings struct {
 }
 
 // openStore opens the store in a folder, or makes one; all in it is read once. queue finds
-// the queue of a name.
-func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue) (_ *store, err error) {
+// the queue of a name. Should it be one that was open before, what has been removed from that
+// is removed.
+func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue, before *store) (_ *store, err error) {
 	if err := on.makeDir(dir); err != nil {
 		return nil, fmt.Errorf("make its folder: %w", err)
 	}
@@ -57,6 +58,13 @@ func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue) 
 	}
 	if err := s.undoImport(); err != nil {
 		return nil, err
+	}
+	if s.same = before != nil && s.sharesWith(before); s.same {
+		for q, d := range before.queues {
+			k := s.states.known[q.name]
+			k.head = max(k.head, d.head)
+			s.states.known[q.name] = k
+		}
 	}
 	for name, k := range s.states.known {
 		if k.head < k.next {

@@ -13,8 +13,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"topicast/internal/lab/netlab"
 )
 
 func init() { children["power"] = powerCuts }
@@ -23,25 +21,18 @@ func init() { children["power"] = powerCuts }
 // copied and opened. All that was said to be safe is there, in order, and nothing counts as
 // lost.
 func TestWhatWasSafeSurvivesAPowerCut(t *testing.T) {
-	if _, err := exec.LookPath("mkfs.ext4"); err != nil || os.Geteuid() != 0 {
-		netlab.Skip(t, "needs root and mkfs.ext4")
-	}
+	needsLoop(t)
 	inMountNamespace(t, "power")
 }
 
 func powerCuts(dir string) error {
-	disk, mounted, copied, after := filepath.Join(dir, "disk"), filepath.Join(dir, "on"), filepath.Join(dir, "copy"), filepath.Join(dir, "after")
-	err := errors.Join(mountSmall(dir, "200m"), os.Mkdir(mounted, 0o700), os.Mkdir(after, 0o700), os.WriteFile(disk, nil, 0o600), os.Truncate(disk, 64<<20))
-	if err == nil {
-		err = run("mkfs.ext4", "-q", "-F", disk)
-	}
-	if err == nil {
-		if err := run("mount", "-o", "loop", disk, mounted); err != nil {
-			return nil // no loop devices here
-		}
-		defer run("umount", mounted)
-	}
+	disk, mounted, err := mountFile(dir)
 	if err != nil {
+		return err
+	}
+	defer run("umount", mounted)
+	copied, after := filepath.Join(dir, "copy"), filepath.Join(dir, "after")
+	if err := os.Mkdir(after, 0o700); err != nil {
 		return err
 	}
 	self, err := os.Executable()

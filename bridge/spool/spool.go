@@ -69,9 +69,11 @@ type Spool struct {
 	pending  batch
 	spare    batch    // empty, its memory used again
 	removing []*Queue // those with records to remove from disk
-	gone     bool     // records may be removed that were not written yet
-	closing  bool     // nothing more is taken
-	ended    bool     // the committing goroutine will not look again
+	ask      bool     // something could not be read: is the disk there?
+	doubt    doubt
+	gone     bool // records may be removed that were not written yet
+	closing  bool // nothing more is taken
+	ended    bool // the committing goroutine will not look again
 
 	trouble atomic.Pointer[error] // why the spool cannot be used; nil: it can
 	uses    atomic.Uint64         // how often it has come into use
@@ -113,6 +115,7 @@ func Open(options Options) (*Spool, error) {
 		time:    newTimeline(options.Clock),
 		retry:   options.retry,
 		files:   options.files,
+		doubt:   doubt{began: time.Now()},
 		queues:  map[string]*Queue{},
 		wake:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),

@@ -31,6 +31,8 @@ type store struct {
 	active   bool       // the last one can be appended to
 	queues   map[*Queue]*diskQueue
 	first    uint64 // the least number for a record of a queue that is new
+	away     error  // the disk is gone for this reason, and all is closed
+	same     bool   // as one that was open before
 
 	found findings
 }
@@ -125,7 +127,10 @@ func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(e
 // inPlace finds out whether the folder is still the one at its path. What is written to
 // it if not is gone when the program ends.
 func (s *store) inPlace() error {
-	if !s.files.samePath(s.folder, s.dir) {
+	switch {
+	case s.away != nil:
+		return s.away
+	case !s.files.samePath(s.folder, s.dir):
 		return errMoved
 	}
 	return nil
@@ -151,18 +156,4 @@ func (s *store) disk() (size, used int64) {
 		size, used = size+g.size, used+g.used
 	}
 	return size, used
-}
-
-func (s *store) close() {
-	for _, g := range s.segments {
-		g.close()
-	}
-	if s.states != nil {
-		s.states.close()
-	}
-	for _, f := range []*file{s.lock, s.folder} {
-		if f != nil {
-			f.Close()
-		}
-	}
 }

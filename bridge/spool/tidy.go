@@ -157,6 +157,9 @@ func (s *Spool) copyLeft(run []*segment, to *segment, f *file, gone bool) (all [
 		r := &reader{file: g, size: size, salt: g.salt, ahead: window}
 		for _, is := range left {
 			frame, _, ok := r.frame(int64(is.at))
+			if !ok && gone && deviceFails(r.failed) && s.spared() {
+				return nil, r.failed
+			}
 			if !ok && gone {
 				continue
 			}
