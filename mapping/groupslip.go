@@ -85,12 +85,12 @@ func networkSlip(s string, several bool, one string) error {
 		last[len(last)-1] = 63
 		end, _ := netip.AddrFromSlice(last)
 		return fmt.Errorf("is a network, and a rule listens to %d groups at most; name those that are in use, as in %s",
-			maxGroups, GroupRange{p.Addr().Next(), end, port})
+			maxGroups, GroupRange{First: p.Addr().Next(), Last: end, Port: port})
 	}
 	last := p.Addr().AsSlice()
 	for bit := length; bit < a.BitLen(); bit++ {
 		last[bit/8] |= 1 << (7 - bit%8)
 	}
 	end, _ := netip.AddrFromSlice(last)
-	return fmt.Errorf("is a network; write %s", GroupRange{p.Addr(), end, port})
+	return fmt.Errorf("is a network; write %s", GroupRange{First: p.Addr(), Last: end, Port: port})
 }

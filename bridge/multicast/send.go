@@ -101,7 +101,7 @@ func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, erro
 			}
 		case queueFull(err):
 			return at, fmt.Errorf("send from %s: %w: %w", s.source, ErrNoBuffer, err)
-		case unreachable(err):
+		case aboutSource(err, &batch[at]):
 			return at, pending(fmt.Sprintf("send from %s: the address or the interface is gone: %v", s.source, err), err)
 		case tooLong(err) && s.needsFragments(&batch[at]):
 		default:

@@ -49,6 +49,11 @@ func (s *Sender) refuse(d *Datagram) error {
 	return nil
 }
 
+// aboutSource reports whether the error of a send is about the source or the interface, and
+// not about d. Of a group's datagram "unreachable" always is: the kernel looks for no host,
+// and what routers say of one is not believed (stray_linux.go).
+func aboutSource(err error, d *Datagram) bool { return unreachable(err) && isGroup(d.Group) }
+
 // explain returns the error for the owner of d.
 func (s *Sender) explain(d *Datagram, err error) error {
 	switch {
