@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
+// The pauses between connects are short, for a broker that is well again is to be used
+// soon, with all that a connection needs after it: see Session.pause. 200 clients of a
+// broker that refuses them all are 90 connects a second.
 const (
 	firstDelay = time.Second
-	maxDelay   = 15 * time.Second
-	// awayDelay is the longest after an end that has nothing to do with us: the
-	// broker is away, or went away in the midst of work.
-	awayDelay = 3 * time.Second
+	maxDelay   = 3 * time.Second
 )
 
-// backoff says how long to wait before the next connect: 1 s, doubling to 15 s, or
-// to 3 s, less up to half of it at random, so that many clients of a broker that comes
-// back do not all come at once.
+// backoff says how long to wait before the next connect: 1 s, doubling to 3 s, less up
+// to half of it at random, so that many clients of a broker that comes back do not all
+// come at once.
 type backoff struct{ next time.Duration }
 
 func (b *backoff) delay() time.Duration {
@@ -25,5 +25,3 @@ func (b *backoff) delay() time.Duration {
 }
 
 func (b *backoff) reset() { b.next = 0 }
-
-func (b *backoff) away() { b.next = min(b.next, awayDelay) }

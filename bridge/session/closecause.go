@@ -27,36 +27,50 @@ const (
 	// broker that ends them at once is given more and more time.
 	usefulLife = 5 * time.Second
 
-	// stableLife is how long a connection must live for all of this to be forgotten. Two clients
-	// with one identifier end each other's within the longest delay.
-	stableLife = 2 * maxDelay
+	// stableLife is how long a connection must live for all of this to be forgotten. Of two
+	// clients with one identifier each comes back sooner than that.
+	stableLife = 30 * time.Second
 
 	// maxEarlyCloses is how many connections in a row the broker may end soon, and for no
 	// visible reason, before a reason is suggested.
 	maxEarlyCloses = 3
 
-	// idleTime is how long a cautious connection is left idle, less up to half of it at
+	// maxIdle is how long a cautious connection is left idle, less up to half of it at
 	// random, so that another client's constant delay does not meet what follows each time.
-	idleTime = 2 * time.Second
+	maxIdle = 2 * time.Second
 )
 
 // closeCause is what is known from the connections that the broker closed.
 type closeCause struct {
-	earlyCloses    int  // connections in a row that the broker ended soon and for no visible reason
-	idleCloses     int  // of these, those that it ended when it had answered all
-	quietTest      bool // the next connection is left idle for so long that another client has to come
-	cautious       bool // the next connection is left idle for a moment, and then asked one thing after the other
-	suspect        any  // what the broker was asked when the last one ended; nil: nothing
-	statusAccepted bool // the broker took the status once
+	earlyCloses    int           // connections in a row that the broker ended soon and for no visible reason
+	idleCloses     int           // of these, those that it ended when it had answered all
+	longest        time.Duration // that one of these has lived
+	quietTest      bool          // the next connection is left idle for so long that another client has to come
+	cautious       bool          // the next connection is left idle for a moment, and then asked one thing after the other
+	suspect        any           // what the broker was asked when the last one ended; nil: nothing
+	statusAccepted bool          // the broker took the status once
+}
+
+// longestIdle is how long the next connection is left idle at most, if it is.
+func (is *closeCause) longestIdle() time.Duration {
+	if is.quietTest {
+		return min(max(is.longest+time.Second, minQuietTest), maxQuietTest)
+	}
+	return maxIdle
+}
+
+// idle is how long the connection that has begun is left idle.
+func (is *closeCause) idle() time.Duration {
+	d := is.longestIdle()
+	if !is.quietTest {
+		d -= rand.N(d / 2)
+	}
+	return d
 }
 
 // leaveIdle asks nothing on a connection for a moment.
-func (conn *connection) leaveIdle(ctx context.Context, test bool) {
+func (conn *connection) leaveIdle(ctx context.Context, d time.Duration) {
 	conn.leftIdle = true
-	d := idleTime - rand.N(idleTime/2)
-	if test {
-		d = quietTestTime
-	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -81,12 +95,10 @@ func (s *Session) connectionLost(conn *connection, life time.Duration) error {
 		}
 	}
 	defer s.subscriber.reset()
-	switch {
-	case life >= usefulLife:
+	if life >= usefulLife {
 		s.backoff.reset()
-	case s.inbox.received.Load() > conn.before, s.outbox.tookOther():
-		s.backoff.away()
 	}
+	s.setLongestProbe(conn)
 	if s.subscriber.probe != nil && (errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset)) {
 		s.closeCause = closeCause{statusAccepted: s.closeCause.statusAccepted}
 		return s.probed(err)
@@ -103,6 +115,7 @@ func (s *Session) connectionLost(conn *connection, life time.Duration) error {
 	was := *is
 	suspect, proven := s.suspect(conn)
 	is.earlyCloses++
+	is.longest = max(is.longest, life)
 	is.suspect = suspect
 	is.cautious = suspect != nil || conn.leftIdle || published && (was.cautious || was.earlyCloses > 0) // once is ordinary: none had been acknowledged yet
 	s.countClose(conn, waits)
@@ -113,7 +126,7 @@ func (s *Session) connectionLost(conn *connection, life time.Duration) error {
 	case !was.cautious && is.earlyCloses >= maxEarlyCloses: // all these were hardly for another reason
 	default:
 		if was.cautious {
-			is.earlyCloses = 0 // all was well until it was asked
+			is.earlyCloses, is.longest = 0, 0 // all was well until it was asked
 		}
 		if e := s.attribute(conn, err); e != nil {
 			return e

@@ -261,8 +261,8 @@ func TestOnlyConnectionsThatAreEndedAtOnceArePutOff(t *testing.T) {
 				if life >= usefulLife && longest > firstDelay {
 					t.Errorf("put off for %v", longest)
 				}
-				if life < usefulLife && longest < maxDelay/2 {
-					t.Errorf("put off for %v at most", longest)
+				if least := maxDelay/2 - maxIdle/2; life < usefulLife && longest < least {
+					t.Errorf("put off for %v at most, want %v", longest, least)
 				}
 			})
 		})

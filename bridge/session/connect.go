@@ -30,11 +30,11 @@ type connection struct {
 	mqtt    *mqttConn
 	broker  string
 	present bool            // the broker remembered the session
-	before  uint64          // messages handed on before it
 	lost    <-chan struct{} // closed when it is lost
 
-	statusPending bool // the online status is on its way
-	leftIdle      bool // it is left alone, or was lost while it was; see closecause.go
+	published     uint64 // publications that the broker had before it
+	statusPending bool   // the online status is on its way
+	leftIdle      bool   // it is left alone, or was lost while it was; see closecause.go
 }
 
 // connectTo opens a connection to one address and does the handshake.
@@ -50,7 +50,6 @@ func (s *Session) connectTo(ctx context.Context, u *url.URL) (*connection, error
 	}
 	c := newMQTTConn(conn, &s.inbox, s.outbox)
 	c.persistent = !s.o.Clean
-	before := s.inbox.received.Load()
 	stop := context.AfterFunc(ctx, func() { _ = c.fail(context.Cause(ctx)) })
 	defer stop()
 	present, err := c.handshake(encodeConnect(&s.o, password), deadline)
@@ -61,7 +60,7 @@ func (s *Session) connectTo(ctx context.Context, u *url.URL) (*connection, error
 	c.running.Go(c.readLoop)
 	c.running.Go(c.writeLoop)
 	c.running.Go(func() { c.keepAlive(s.o.KeepAlive) })
-	return &connection{mqtt: c, broker: brokerurl.Shown(u), present: present, before: before, lost: c.done}, nil
+	return &connection{mqtt: c, broker: brokerurl.Shown(u), present: present, lost: c.done, published: s.outbox.published.Load()}, nil
 }
 
 func (s *Session) password() (string, error) {

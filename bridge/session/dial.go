@@ -17,6 +17,10 @@ const (
 	// TCP, TLS, WebSocket.
 	dialTimeout = 10 * time.Second
 
+	// dialPause is how long a host or a name server may give no answer before it is asked
+	// once more.
+	dialPause = 3 * time.Second
+
 	// userTimeout is how long sent bytes may stay without a TCP
 	// acknowledgement before the kernel gives up the connection, where it can
 	// be told (RFC 5482, tcp(7) TCP_USER_TIMEOUT).
@@ -49,7 +53,10 @@ func (s *Session) dial(parent context.Context, u *url.URL) (net.Conn, error) {
 			return nil, err
 		}
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+	conn, err := dialAgain(ctx, func(ctx context.Context) (net.Conn, error) {
+		// Resolvers that are one share a question that has no answer yet.
+		return (&net.Dialer{Resolver: new(net.Resolver)}).DialContext(ctx, "tcp", u.Host)
+	})
 	if err != nil {
 		return nil, explain(parent, u, err)
 	}
@@ -69,6 +76,39 @@ func (s *Session) dial(parent context.Context, u *url.URL) (net.Conn, error) {
 		return openWebsocket(ctx, u, conn)
 	}
 	return conn, nil
+}
+
+// dialAgain dials, and does so again beside it as long as there is no answer; the first that
+// comes counts. A host or a name server that is back answers what it is asked then. What it
+// was asked before is lost, and is repeated late: a SYN 3 and 7 s after the first (tcp(7),
+// tcp_syn_retries), the question for a name 5 s after it (resolv.conf(5), timeout).
+func dialAgain(ctx context.Context, dial func(context.Context) (net.Conn, error)) (net.Conn, error) {
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan result)
+	again := time.NewTicker(dialPause)
+	defer again.Stop()
+	for n := 0; ; n++ {
+		go func() {
+			conn, err := dial(ctx)
+			results <- result{conn, err}
+		}()
+		select {
+		case first := <-results:
+			cancel()
+			for range n {
+				if late := <-results; late.err == nil {
+					_ = late.conn.Close()
+				}
+			}
+			return first.conn, first.err
+		case <-again.C:
+		}
+	}
 }
 
 // tlsConfig asks for the configuration anew, so that changed certificates count

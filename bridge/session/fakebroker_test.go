@@ -21,7 +21,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen at once.
-const patience = 2 * quietTestTime // longer than a connection is left alone
+const patience = 2 * maxQuietTest // longer than a connection is left alone
 
 // broker is a scripted broker: the test accepts its connections and says every
 // word of them.

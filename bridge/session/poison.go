@@ -150,18 +150,6 @@ func (s *poisonSearch) count() {
 	}
 }
 
-// tookOther reports whether the broker has acknowledged a message beside a suspect.
-func (o *outbox) tookOther() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for i := range o.flows {
-		if s := &o.flows[i].poison; s.took > 0 || s.losses > 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // A suspicion is what is known of a message that the broker may not take.
 type suspicion struct {
 	topic   string

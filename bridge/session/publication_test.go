@@ -324,9 +324,14 @@ func TestIdentifiersOfSubscribeNeverMeetThoseOfPublications(t *testing.T) {
 func TestASubscribeThatIsRetriedGoesBesidePublications(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
-		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"s", 1}}}, b.use)
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"granted", 1}, {"s", 1}}}, b.use)
 		p := b.greet(false, 0)
-		p.codes(func(string, byte) byte { return subackFailure })
+		p.codes(func(filter string, qos byte) byte {
+			if filter == "s" {
+				return subackFailure
+			}
+			return qos
+		})
 		c.reached("connected", connected)
 		o := &teller{}
 		for i := range 5 {

@@ -25,9 +25,12 @@ const (
 	// all, for what it had not answered at another end not to be the reason.
 	maxIdleCloses = 2
 
-	// quietTestTime is longer than another client waits before it connects again, if it is
-	// one of ours; most others wait for less.
-	quietTestTime = maxDelay + time.Second
+	// The one that is left alone is so for longer than another client waits before it
+	// connects again. One of ours waits for less than minQuietTest; any other has shown by
+	// how long our connections lived. So a broker that ends them for another reason, and
+	// sooner, is not left waiting when it is well again.
+	minQuietTest = maxDelay + 500*time.Millisecond
+	maxQuietTest = 16 * time.Second
 
 	// closedAtOnce is how soon a broker ends the connection that cannot go on with the
 	// session.

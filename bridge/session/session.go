@@ -92,10 +92,7 @@ func (s *Session) Run(ctx context.Context) error {
 		if err == nil {
 			err = s.keep(ctx, conn)
 		} else {
-			s.closeCause.earlyCloses, s.closeCause.idleCloses = 0, 0 // the broker was away: another client would have left it there
-			if refused := (*RefusedError)(nil); !errors.As(err, &refused) {
-				s.backoff.away()
-			}
+			s.closeCause.earlyCloses, s.closeCause.idleCloses, s.closeCause.longest = 0, 0, 0 // the broker was away: another client would have left it there
 		}
 		if ctx.Err() != nil {
 			s.change(s.disconnected)
@@ -106,11 +103,21 @@ func (s *Session) Run(ctx context.Context) error {
 			continue // the broker has done nothing wrong, and what it is to repeat waits for nothing else
 		}
 		select {
-		case <-time.After(s.backoff.delay()):
+		case <-time.After(s.pause()):
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// pause is how long to wait before the next connect. The time that the connection is then
+// left idle is a part of it: that would keep a broker waiting that is well again.
+func (s *Session) pause() time.Duration {
+	d := s.backoff.delay()
+	if s.closeCause.cautious {
+		d = max(d-s.closeCause.longestIdle(), d/4)
+	}
+	return d
 }
 
 // Drain ends the handing on of messages for good, while the connection stays
@@ -167,7 +174,7 @@ func (s *Session) keep(ctx context.Context, conn *connection) error {
 	})
 	s.subscriber.limits = s.subscriber.limitsOf(conn.broker)
 	if cautious {
-		conn.leaveIdle(ctx, s.closeCause.quietTest)
+		conn.leaveIdle(ctx, s.closeCause.idle())
 	}
 	s.subscriber.limits.pause = 0
 	if s.subscribe(ctx, conn, true, false) {
@@ -177,7 +184,7 @@ func (s *Session) keep(ctx context.Context, conn *connection) error {
 	if cautious && !conn.isOver(ctx) {
 		s.outbox.attach(conn.mqtt, conn.present)
 	}
-	retry := time.NewTimer(s.subscriber.limits.untilRetry(time.Now()))
+	retry := time.NewTimer(s.subscriber.untilRetry(time.Now()))
 	defer retry.Stop()
 	lasts := time.NewTimer(time.Until(s.connLog.next()))
 	defer lasts.Stop()
@@ -191,12 +198,12 @@ func (s *Session) keep(ctx context.Context, conn *connection) error {
 			s.change(func(state *State) { state.Losses, state.LastLoss = 0, "" })
 		case <-retry.C:
 			s.retry(ctx, conn)
-			retry.Reset(s.subscriber.limits.untilRetry(time.Now()))
+			retry.Reset(s.subscriber.untilRetry(time.Now()))
 		case <-s.wake:
 			if s.subscribe(ctx, conn, false, false); !conn.isOver(ctx) {
 				s.change(func(*State) {})
 			}
-			retry.Reset(s.subscriber.limits.untilRetry(time.Now()))
+			retry.Reset(s.subscriber.untilRetry(time.Now()))
 		case <-conn.lost:
 			return s.connectionLost(conn, time.Since(start))
 		case <-ctx.Done():

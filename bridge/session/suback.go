@@ -63,6 +63,7 @@ const refusedText = "refused by the broker, which does not allow it to this user
 // recordNoSuback notes that the broker gave no answer. The next round asks for fewer at once,
 // and for the others before one that had none alone.
 func (s *Session) recordNoSuback(chunk []*subscription) {
+	s.subscriber.unanswered = true
 	if len(chunk) > 1 {
 		s.subscriber.limits.shrink(filtersOf(chunk), false)
 		return
@@ -107,6 +108,7 @@ func (s *Session) logResults(broker string, r *round) {
 		s.log.Warn("subscriptions without an answer", "broker", broker, "count", len(other), "filters", names(other), "err", other[0].Err)
 	}
 	s.subscriber.limits.later(r, still && len(fresh) > 0)
+	s.planSample()
 	s.subscriber.limits.sawSubs(s.subs.countAtBroker())
 	s.logLimit(broker)
 }

@@ -17,14 +17,20 @@ const (
 	// before it [MQTT-3.8.4-1], and many of them over a slow line.
 	subackTimeout = 60 * time.Second
 
-	// retryUnanswered is when what the broker gave no answer to is asked for again.
-	retryUnanswered = 60 * time.Second
+	// lookAgain is how often it is looked whether there is something to ask for, without
+	// a reason to; retryUnanswered is when what the broker gave no answer to is asked for
+	// again, after subackTimeout.
+	lookAgain       = 60 * time.Second
+	retryUnanswered = 3 * time.Second
 
 	// retryRefused is when a refused filter is asked for again, for what a broker
-	// allows can change, and one that was ill may be well again. It doubles up to
-	// maxRetryRefused while that is in vain.
-	retryRefused    = 5 * time.Second
+	// allows can change. It doubles up to maxRetryRefused while that is in vain.
+	retryRefused    = 3 * time.Second
 	maxRetryRefused = 10 * time.Minute
+
+	// sampleRefused is how often one of those that are refused is asked for while none
+	// is granted: a broker that is ill refuses them all, and may be well again.
+	sampleRefused = 3 * time.Second
 
 	// maxNamed bounds the filters that one line of the log names.
 	maxNamed = 10
@@ -37,6 +43,8 @@ const (
 type subscriber struct {
 	limitsByBroker map[string]*limits // what is known of each broker, by its address
 	limits         *limits            // of the broker of this connection
+	unanswered     bool               // the last round ended with something that the broker gave no answer to
+	sampleAt       time.Time          // when one of those refused is asked for alone; zero: it is not
 	round          uint32             // number of the round of SUBSCRIBEs
 	subscribing    []*subscription    // those in the SUBSCRIBE that has no answer yet
 	unsubscribing  []string           // filters in the UNSUBSCRIBE that has no answer yet
@@ -45,7 +53,10 @@ type subscriber struct {
 }
 
 // reset forgets what has no answer: the connection has ended.
-func (s *subscriber) reset() { s.subscribing, s.unsubscribing, s.probe = nil, nil, nil }
+func (s *subscriber) reset() {
+	s.subscribing, s.unsubscribing, s.probe = nil, nil, nil
+	s.unanswered, s.sampleAt = false, time.Time{}
+}
 
 // subscribe asks for what is wanted and not granted, with again also for what was
 // refused, and then unsubscribes from what is wanted no more; before that, where the broker
@@ -53,6 +64,7 @@ func (s *subscriber) reset() { s.subscribing, s.unsubscribing, s.probe = nil, ni
 // is time. It reports whether it did any of it.
 func (s *Session) subscribe(ctx context.Context, conn *connection, again, probe bool) (did bool) {
 	s.subscriber.round++
+	s.subscriber.unanswered = false
 	r := round{begin: time.Now(), again: again}
 	for more := true; more && !conn.isOver(ctx); {
 		more = false
@@ -85,18 +97,55 @@ func (s *Session) subscribe(ctx context.Context, conn *connection, again, probe 
 }
 
 // untilRetry is how long it is until the next round.
-func (l *limits) untilRetry(now time.Time) time.Duration {
-	until := min(retryUnanswered, l.retryAt.Sub(now))
-	if l.probeDelay > 0 {
-		until = min(until, l.probeAt.Sub(now))
+func (s *subscriber) untilRetry(now time.Time) time.Duration {
+	until := min(lookAgain, s.limits.retryAt.Sub(now))
+	if s.unanswered {
+		until = min(until, retryUnanswered)
+	}
+	if !s.sampleAt.IsZero() {
+		until = min(until, s.sampleAt.Sub(now))
+	}
+	if s.limits.probeDelay > 0 {
+		until = min(until, s.limits.probeAt.Sub(now))
 	}
 	return max(until, time.Second)
 }
 
 // retry is a round some time after the one before it.
 func (s *Session) retry(ctx context.Context, conn *connection) {
-	if s.subscribe(ctx, conn, s.subscriber.limits.due(time.Now()), true) {
+	again := s.subscriber.limits.due(time.Now()) || s.takesOne(ctx, conn)
+	if s.subscribe(ctx, conn, again, true) {
 		s.change(func(*State) {})
+	}
+}
+
+// takesOne asks for one of the filters that are refused while none is granted, each in its
+// turn, if it is time. It reports whether the broker grants it: it will grant others too.
+func (s *Session) takesOne(ctx context.Context, conn *connection) bool {
+	at := s.subscriber.sampleAt
+	if at.IsZero() || time.Now().Before(at) {
+		return false
+	}
+	s.subscriber.sampleAt = time.Time{} // the round that follows plans the next
+	s.mu.Lock()
+	refused := slices.DeleteFunc(slices.Clone(s.subs.wanted), func(sub *subscription) bool { return sub.Err != refusedText })
+	s.mu.Unlock()
+	if len(refused) == 0 {
+		return false
+	}
+	i := s.subscriber.samples % len(refused)
+	s.subscriber.samples++
+	one := refused[i : i+1]
+	return s.subscribeChunk(ctx, conn, one, &round{}) && one[0].Active
+}
+
+// planSample sets when one is asked for next. Callers hold mu.
+func (s *Session) planSample() {
+	counts := s.subs.count()
+	if counts.active > 0 || !slices.ContainsFunc(counts.troubled, func(sub SubscriptionState) bool { return sub.Err == refusedText }) {
+		s.subscriber.sampleAt = time.Time{}
+	} else if s.subscriber.sampleAt.IsZero() {
+		s.subscriber.sampleAt = time.Now().Add(sampleRefused)
 	}
 }
 
@@ -137,6 +186,7 @@ func (s *Session) probe(ctx context.Context, conn *connection, r *round) (more b
 		return false
 	}
 	s.subscriber.probe = nil
+	s.setLongestProbe(conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	limits := s.subscriber.limits
