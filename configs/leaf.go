@@ -207,7 +207,7 @@ func (f *field) wrongKind(n *syntax.Node, want string) error {
 	}
 	switch {
 	case n.Kind == syntax.Null:
-		return withHint(`leave the key out, or write its value; # begins a comment unless it is in quotes`, err)
+		return withHint(`leave the key out, or write its value; one that begins with #, & or ! must be in quotes`, err)
 	case want == trueOrFalse && booleans[strings.ToLower(n.Text)] != "":
 		return withHint("write "+booleans[strings.ToLower(n.Text)], err)
 	case want == "a text" && f.oneof != nil:

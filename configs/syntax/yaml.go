@@ -75,7 +75,13 @@ func (c *yamlConverter) convert(y *yaml.Node) Node {
 		n.Kind, n.Text = yamlKind(y.Tag), y.Value // the library has filled in the tag
 		if c.err == nil && strings.HasPrefix(y.Tag, "!") && !strings.HasPrefix(y.Tag, "!!") {
 			c.fail(n.At, fmt.Errorf("%s is %w", c.shown("!", y.Tag[1:]), ErrTag))
-			c.err.Hint = "write the value itself"
+			c.err.Hint = "write the value itself, in quotes if it begins with !"
+		}
+		if c.secret && y.Anchor != "" && y.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0 {
+			c.fail(n.At, errors.New("& begins an anchor, which is no part of the value"))
+			if c.err.Hint == "" {
+				c.err.Hint = "put a value that begins with & in quotes"
+			}
 		}
 	}
 	return n

@@ -127,11 +127,12 @@ func (r yamlRow) keySlip(keys Keys) *Error {
 	}
 	key, by, value := m[1], m[2], m[3]
 	value, _, _ = strings.Cut(value, " #")
-	if keys.Secret != nil && keys.Secret(key) {
-		value = "…"
-	}
-	hint := strings.TrimSpace("write " + key + ": " + strings.TrimSpace(value))
 	first, _ := utf8.DecodeRuneInString(value)
+	shown := strings.TrimSpace(value)
+	if keys.Secret != nil && keys.Secret(key) {
+		shown = "…"
+	}
+	hint := strings.TrimSpace("write " + key + ": " + shown)
 	switch {
 	case by == ":" && first > '~' && unicode.IsSpace(first):
 		return r.slip(len(key)+1, "put a space in its place", "the character %U after the colon looks like a space, and is none", first)

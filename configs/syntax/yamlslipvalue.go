@@ -10,7 +10,7 @@ import (
 
 var (
 	yamlValue     = regexp.MustCompile(`^[\w"'-]+:\s+`)
-	yamlIndicator = regexp.MustCompile("^[*@%`&!|>]")
+	yamlIndicator = regexp.MustCompile("^(?:[*@%`&!|>\\]},]|[-?:](?:[ \t]|$))")
 	yamlFlowPlus  = regexp.MustCompile(`^([\[{])[^\]}]*[\]}][^\s,\]}]`) // {a}:5000
 	yamlTwoColons = regexp.MustCompile(`^[^"'\[{#][^#]*?(:)(?: |$)`)
 )
@@ -20,24 +20,36 @@ var (
 func (r yamlRow) valueSlip(message string) *Error {
 	begin := len(yamlValue.FindString(r.inner))
 	value := r.inner[begin:]
-	if begin == 0 && !strings.HasSuffix(r.text, r.inner) || value == "" {
+	if value == "" {
 		return nil
 	}
-	quotes := func(c byte) string { return fmt.Sprintf("put a value that begins with %c in quotes", c) }
+	item := begin == 0 && len(r.indent)+len(r.inner) < len(r.text)
 	switch {
-	case begin > 0 && yamlIndicator.MatchString(value):
-		return r.slip(begin, quotes(value[0]), "%s", message)
+	case (begin > 0 || item) && yamlIndicator.MatchString(value):
+		return r.indicator(begin, message)
 	case begin > 0 && yamlFlowPlus.MatchString(value):
 		return r.slip(begin, quotes(value[0]), "the value goes on after its bracket")
 	case value[0] == '"' || value[0] == '\'':
 		return r.quoteSlip(begin, message)
 	case value[0] == '{' || value[0] == '[':
-		return r.bracketSlip(begin)
+		return r.bracketSlip(begin, message)
 	}
 	if m := yamlTwoColons.FindStringSubmatchIndex(value); begin > 0 && m != nil {
 		return r.slip(begin+m[2], "put the value in quotes", "a second colon, as if another key began")
 	}
 	return nil
+}
+
+func quotes(c byte) string { return fmt.Sprintf("put a value that begins with %c in quotes", c) }
+
+// indicator is the slip of a value that begins with a character that has a meaning there. What
+// the library says of it may quote it, and it may be a password.
+func (r yamlRow) indicator(at int, message string) *Error {
+	c := r.inner[at]
+	if strings.Contains(message, "unknown anchor") {
+		return r.slip(at, quotes(c), "%c begins an alias, and there is no anchor (&) of that name", c)
+	}
+	return r.slip(at, quotes(c), "%c has another meaning at the beginning of a value", c)
 }
 
 // quoteSlip looks at a value that begins with a quote.
@@ -63,9 +75,10 @@ func (r yamlRow) quoteSlip(begin int, message string) *Error {
 }
 
 // bracketSlip looks at a value that begins with a bracket, and finds one that is not
-// closed.
-func (r yamlRow) bracketSlip(begin int) *Error {
+// closed, or a value in it that cannot begin so.
+func (r yamlRow) bracketSlip(begin int, message string) *Error {
 	var open []int
+	inner := -1 // where a value in it cannot begin so
 	var quote byte
 	for i := begin; i < len(r.inner); i++ {
 		switch c := r.inner[i]; {
@@ -75,6 +88,8 @@ func (r yamlRow) bracketSlip(begin int) *Error {
 			}
 		case c == '"' || c == '\'':
 			quote = c
+		case inner < 0 && r.cannotBegin(i, message):
+			inner = i
 		case c == '#' && i > 0 && r.inner[i-1] == ' ':
 			i = len(r.inner)
 		case c == '[' || c == '{':
@@ -90,7 +105,29 @@ func (r yamlRow) bracketSlip(begin int) *Error {
 	}
 	if len(open) > 0 {
 		at := open[len(open)-1]
-		return r.slip(at, fmt.Sprintf("end it with %c", r.inner[at]+2), "the %c is not closed", r.inner[at])
+		return r.slip(at, fmt.Sprintf("end it with %c, or put the value in quotes", r.inner[at]+2), "the %c is not closed", r.inner[at])
+	}
+	if inner >= 0 {
+		return r.indicator(inner, message)
 	}
 	return nil
+}
+
+// cannotBegin reports whether a value in brackets begins at a place, with a character that it
+// cannot begin with: if it can, in other places, then by what the library says.
+func (r yamlRow) cannotBegin(at int, message string) bool {
+	c := r.inner[at]
+	before := strings.TrimRight(r.inner[:at], " ")
+	if before == "" || strings.IndexByte("[{,:", before[len(before)-1]) < 0 || before[len(before)-1] == ':' && len(before) == at {
+		return false
+	}
+	switch c {
+	case '@', '`', '%', '|', '>':
+		return true
+	case '*':
+		return strings.Contains(message, "unknown anchor") || strings.Contains(message, "alphabetic or numeric")
+	case '&':
+		return strings.Contains(message, "alphabetic or numeric")
+	}
+	return false
 }
