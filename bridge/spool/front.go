@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"io"
 	"sync"
 	"time"
 )
@@ -95,7 +96,7 @@ func (f *front) readDisk() {
 			switch {
 			case ok:
 				f.take(&frame)
-			case r.failed != nil && f.first() && s.spared():
+			case r.failed != nil && r.failed != io.EOF && f.first() && s.spared(): // EOF: it was cut
 				f.full = true
 			default:
 				f.damaged()
