@@ -118,7 +118,7 @@ func New(o Options) (*Bridge, error) {
 	on := spill.Share(o.Spool.On)
 	b.receive = receive.New(receive.Options{
 		Log: b.log, Budget: b.budget, Own: &b.own, Loops: o.Loops, Spool: on, MaxAge: o.Spool.MaxAge,
-		Listen: o.network.listen, LookNow: b.requestLook, Settled: &b.settled, Refused: b.refused,
+		Listen: o.network.listen, Joins: o.network.joins, LookNow: b.requestLook, Settled: &b.settled, Refused: b.refused,
 	})
 	b.send = send.New(send.Options{
 		Log: b.log, LastSent: o.LastSent, Budget: b.budget, Own: &b.own, Guard: b.receive.Guard(), Spool: on, MaxAge: o.Spool.MaxAge,

@@ -15,6 +15,7 @@ type network struct {
 	watch         func(ctx context.Context, changed func(multicast.Change)) error
 	open          func(multicast.Source) (send.Sender, error)
 	listen        func(multicast.ReceiverOptions, multicast.Interface) (receive.Receiver, error)
+	joins         func() (multicast.Joins, error)
 	hostUnclaimed func() (multicast.HostUnclaimed, error)
 	gatewayRoutes func(ipv6 bool) ([]multicast.GatewayRoute, error)
 	gatewayRoute  func(multicast.Source, netip.Addr) (multicast.GatewayRoute, bool)
@@ -29,6 +30,7 @@ func host() network {
 		listen: func(o multicast.ReceiverOptions, on multicast.Interface) (receive.Receiver, error) {
 			return multicast.ListenOn(o, on)
 		},
+		joins:         multicast.ReadJoins,
 		hostUnclaimed: multicast.CountHostUnclaimed,
 		gatewayRoutes: multicast.GatewayRoutes,
 		gatewayRoute:  multicast.Source.GatewayRoute,

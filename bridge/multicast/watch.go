@@ -18,8 +18,11 @@ type Change struct {
 	// Routes: a route for groups came or went, or a rule of policy routing did.
 	Routes bool
 
-	// Overflow: changes were missed, so any interface may have been deleted and
-	// made anew with its index, or may have returned.
+	// Overflow: changes were missed. Deleted and Returned have what can be told from how the
+	// interfaces were and are; but any may have been deleted and made anew with its index
+	// meanwhile. Whether that is so shows in what is still joined on it (ReadJoins): whoever
+	// can have addresses and routes come and go, as any host can that sends IPv6's router
+	// advertisements, has changes missed, and must not have all groups left.
 	Overflow bool
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
@@ -46,7 +47,7 @@ func watch(ctx context.Context, buffer int, changed func(Change)) error {
 	c := Change{Overflow: true}
 	for {
 		if c.Overflow {
-			if err := known.look(); err != nil {
+			if err := known.look(&c); err != nil {
 				return err
 			}
 		}
@@ -65,8 +66,9 @@ func watch(ctx context.Context, buffer int, changed func(Change)) error {
 	}
 }
 
-// look notes all interfaces as they are now.
-func (ls links) look() error {
+// look notes all interfaces as they are now, and in c what became of them since they were
+// seen last.
+func (ls links) look(c *Change) error {
 	messages, err := dump(func() ([][]byte, error) {
 		request := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
 		request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
@@ -75,9 +77,15 @@ func (ls links) look() error {
 	if err != nil {
 		return err
 	}
-	clear(ls)
+	gone := maps.Clone(ls)
 	for _, m := range messages {
-		ls.readLink(unix.RTM_NEWLINK, m, &Change{})
+		if len(m) >= unix.SizeofIfInfomsg {
+			delete(gone, int(nl.DeserializeIfInfomsg(m).Index))
+		}
+		ls.readLink(unix.RTM_NEWLINK, m, c)
+	}
+	for index := range gone {
+		ls.lose(index, c)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -185,24 +186,74 @@ func TestWatchTellsOfRoutesForGroups(t *testing.T) {
 	}
 }
 
-// More than its socket can hold is said, not lost; and it goes on.
+// More than its socket can hold is said, not lost, with what became of the interfaces
+// meanwhile; and it goes on.
 func TestWatchTellsWhenItMissedSomething(t *testing.T) {
 	rig := netlab.NewRig(t)
 	w := watchOn(t, rig.GW, 4096)
-	index := rig.GW.Index("iso0")
-	w.hold.Lock()
-	for range 50 {
-		rig.GW.Addr("priv0", "10.0.0.77/24")
-		rig.GW.DelAddr("priv0", "10.0.0.77/24")
+	rig.GW.Add("bridge", "br0")
+	index, gone := rig.GW.Index("iso0"), rig.GW.Index("br0")
+	w.sync(rig.GW)
+	w.forget()
+	miss := func() {
+		for range 50 {
+			rig.GW.Addr("priv0", "10.0.0.77/24")
+			rig.GW.DelAddr("priv0", "10.0.0.77/24")
+		}
 	}
+	w.hold.Lock()
+	miss()
 	w.hold.Unlock()
-	w.await("a flood", func(c Change) bool { return c.Overflow })
+	if c := w.await("a flood", func(c Change) bool { return c.Overflow }); len(c.Deleted)+len(c.Returned) > 0 {
+		t.Errorf("nothing happened to the interfaces: %+v", c)
+	}
 	w.forget()
 	rig.Dev.Down("eth0")
 	rig.Dev.Up("eth0")
 	w.await("after it", func(c Change) bool { return slices.Contains(c.Returned, index) })
+
+	w.forget()
+	w.hold.Lock()
+	rig.GW.Addr("priv0", "10.0.0.78/24") // has the watcher wait
+	miss()
+	rig.Dev.Down("eth0")
+	rig.Dev.Up("eth0")
+	rig.GW.Delete("br0")
+	w.hold.Unlock()
+	c := w.await("what was missed", func(c Change) bool { return slices.Contains(c.Deleted, gone) && slices.Contains(c.Returned, index) })
+	if !c.Overflow {
+		t.Errorf("told of all: %+v; want that there was too much", c)
+	}
+	w.forget()
 	rig.GW.Delete("iso0")
 	w.await("after it", func(c Change) bool { return slices.Contains(c.Deleted, index) || c.Overflow })
+}
+
+// What is joined shows until its interface is gone, also where there is another one with
+// its index.
+func TestJoinsShowOnWhichInterfacesAGroupIsJoined(t *testing.T) {
+	rig := netlab.NewRig(t)
+	index := rig.GW.Index("iso0")
+	for _, group := range []string{"239.1.2.3:5000", "[ff15::1:203]:5000"} {
+		listenOn(t, rig.GW, netip.MustParseAddrPort(group), "iso0")
+	}
+	check := func(when string, want bool) {
+		t.Helper()
+		var j Joins
+		if err := rig.GW.Do(func() (err error) { j, err = ReadJoins(); return err }); err != nil {
+			t.Fatal(err)
+		}
+		for _, group := range []string{"239.1.2.3", "ff15::1:203"} {
+			g := netip.MustParseAddr(group)
+			if j.Has(index, g) != want || j.Has(rig.GW.Index("priv0"), g) {
+				t.Errorf("%s: %s is joined on iso0: %t, want %t, and on priv0: %t", when, g, j.Has(index, g), want, j.Has(rig.GW.Index("priv0"), g))
+			}
+		}
+	}
+	check("joined", true)
+	rig.GW.Delete("iso0")
+	remake(t, rig.GW, "iso0", index, rig.Dev)
+	check("on another interface of that index", false)
 }
 
 func TestWatchEndsWithItsContext(t *testing.T) {

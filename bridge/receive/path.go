@@ -48,6 +48,7 @@ type Path struct {
 	spill      *spill.Queues      // in it; nil likewise
 	maxAge     time.Duration      // what has waited longer in the spool is dropped; 0: no limit
 	listen     func(multicast.ReceiverOptions, multicast.Interface) (Receiver, error)
+	joins      func() (multicast.Joins, error)
 	lookNow    func() // asks for a look at the interfaces
 	settled    *account.Signal
 	refused    func(rule string, m *session.Publication) // nil: nobody keeps it
@@ -80,6 +81,7 @@ type Options struct {
 	Spool   *spill.Spool  // nil: there is none
 	MaxAge  time.Duration // how long a message may wait there; 0: no limit
 	Listen  func(multicast.ReceiverOptions, multicast.Interface) (Receiver, error)
+	Joins   func() (multicast.Joins, error)           // what is joined on this host; nil: nobody knows
 	LookNow func()                                    // asks for a look at the interfaces
 	Settled *account.Signal                           // told when the broker has something, or the disk
 	Refused func(rule string, m *session.Publication) // is given what the broker does not take, before that is lost; nil: nobody is. It must not block
@@ -88,7 +90,7 @@ type Options struct {
 // New makes a receive side without rules; Build and Activate give it those of a table.
 func New(o Options) *Path {
 	p := &Path{
-		log: o.Log, loops: o.Loops, budget: o.Budget, own: o.Own, lookNow: o.LookNow, settled: o.Settled, refused: o.Refused, spool: o.Spool, maxAge: o.MaxAge, listen: o.Listen,
+		log: o.Log, loops: o.Loops, budget: o.Budget, own: o.Own, lookNow: o.LookNow, settled: o.Settled, refused: o.Refused, spool: o.Spool, maxAge: o.MaxAge, listen: o.Listen, joins: o.Joins,
 		batches: make(chan *batch, idleBatches), pumpWake: make(chan struct{}, 1),
 	}
 	if p.loops.Guard {

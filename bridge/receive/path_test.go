@@ -241,6 +241,62 @@ func TestAReceiveRuleFollowsItsInterface(t *testing.T) {
 	})
 }
 
+// News of the interfaces that were missed tell nothing of the groups: whoever can have them
+// missed, again and again, must not have all groups left, and lost what comes meanwhile.
+func TestNoGroupIsLeftThatIsStillJoinedWhenNewsWereMissed(t *testing.T) {
+	var tables []multicast.Joins // what is read next; the last is read again and again
+	read := func() (multicast.Joins, error) {
+		if len(tables) == 0 {
+			return nil, errors.New("cannot be read")
+		}
+		table := tables[0]
+		if len(tables) > 1 {
+			tables = tables[1:]
+		}
+		return table, nil
+	}
+	table := func(index int, group string) multicast.Joins {
+		j := make(multicast.Joins)
+		j.Add(index, netip.MustParseAddr(group))
+		return j
+	}
+	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "a", "239.1.1.1:5000", "a")}
+	receiving(t, rigOptions{Joins: read}, nil, rules, func(b *rig, n *fake.Network) {
+		n.Set(fake.Iso0)
+		b.refresh(t.Context())
+		here, elsewhere, other := table(3, "239.1.1.1"), table(4, "239.1.1.1"), table(3, "239.1.1.2")
+		for _, tt := range []struct {
+			name   string
+			tables []multicast.Joins
+			kept   bool
+		}{
+			{"still joined", []multicast.Joins{here}, true},
+			{"not seen at first", []multicast.Joins{other, here}, true},
+			{"joined on another interface only", []multicast.Joins{elsewhere}, false},
+			{"another group is joined", []multicast.Joins{other}, false},
+			{"nobody knows", nil, false},
+		} {
+			before := n.LastReceiver()
+			tables = tt.tables
+			b.interfacesChanged(multicast.Change{Overflow: true})
+			b.refresh(t.Context())
+			if kept := n.LastReceiver() == before; kept != tt.kept {
+				t.Errorf("%s: the socket is kept: %t, want %t", tt.name, kept, tt.kept)
+			}
+			if got := b.Status().Receive[0]; got.State != account.StateUp {
+				t.Errorf("%s: the rule is %s: %s", tt.name, got.State, got.Reason)
+			}
+		}
+		tables = []multicast.Joins{here}
+		before := n.LastReceiver()
+		b.interfacesChanged(multicast.Change{Overflow: true, Returned: []int{3}})
+		b.refresh(t.Context())
+		if n.LastReceiver() != before || before.Rejoins == 0 {
+			t.Errorf("after its carrier was away it was joined again %d times on the same socket", before.Rejoins)
+		}
+	})
+}
+
 // Closing a stale socket takes the membership of a fresh one with it, so no
 // socket may be opened on an interface before all the stale ones are closed.
 func TestAllStaleSocketsAreClosedBeforeOneIsOpened(t *testing.T) {

@@ -90,8 +90,9 @@ type groupReader struct {
 // another one, or is gone, or was deleted and made anew under its old index, when
 // the kernel says nothing and delivers nothing. All that listen on an
 // interface must release before one joins again: closing a socket of before takes
-// the membership of a new one with it, for the kernel counts both as one.
-func (m *membership) release(on multicast.Interface, err error, changes multicast.Change) {
+// the membership of a new one with it, for the kernel counts both as one. lost tells of
+// groups whether the kernel has them no more.
+func (m *membership) release(on multicast.Interface, err error, changes multicast.Change, lost func(int, netip.Addr) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.reader == nil {
@@ -100,7 +101,7 @@ func (m *membership) release(on multicast.Interface, err error, changes multicas
 	was := m.reader.at
 	// A socket of before belongs to the table of the VRF of before.
 	other := on.Index != was.Index || on.Name != was.Name || on.VRF != was.VRF || on.VRF && on.Master != was.Master
-	if err != nil || other || changes.Overflow || slices.Contains(changes.Deleted, was.Index) || m.failed != nil {
+	if err != nil || other || slices.Contains(changes.Deleted, was.Index) || m.failed != nil || lost(was.Index, m.Group.Addr()) {
 		m.closeSocket()
 	}
 }

@@ -41,6 +41,7 @@ type rigOptions struct {
 	QueueSize  int64
 	TopicBytes int64 // the memory for topics; 0: as it is
 	Loops      loopguard.Options
+	Joins      func() (multicast.Joins, error)
 	Logger     *slog.Logger
 	Spool      rigSpool
 }
@@ -68,6 +69,7 @@ func newRig(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRule
 			}
 			return r, nil
 		},
+		Joins:   o.Joins,
 		Settled: new(account.Signal),
 		Refused: func(rule string, m *session.Publication) {
 			b.refused = append(b.refused, fmt.Sprintf("%s %s %s", rule, m.Topic, m.Payload))

@@ -1,6 +1,7 @@
 package receive
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -71,6 +72,7 @@ func (p *Path) Silent(now time.Time, longer time.Duration) (silent []*Rule) {
 
 // Rejoin holds the memberships against the interfaces.
 func (p *Path) Rejoin(interfaces []multicast.Interface, changes multicast.Change) {
+	lost := p.lostJoins(changes)
 	type found struct {
 		on  multicast.Interface
 		err error
@@ -82,12 +84,48 @@ func (p *Path) Rejoin(interfaces []multicast.Interface, changes multicast.Change
 			f.on, f.err = multicast.ResolveInterface(m.Interface, interfaces)
 			byWant[m.Interface] = f
 		}
-		m.release(f.on, f.err, changes)
+		m.release(f.on, f.err, changes, lost)
 	}
 	for _, m := range p.working.Load().memberships {
 		m.refresh(byWant[m.Interface].on, byWant[m.Interface].err, changes)
 	}
 	p.logStateChanges()
+}
+
+// lostJoins tells of a membership whether the kernel has it no more, although its interface
+// seems to be the same. That may be so where news of the interfaces were missed: one may
+// have been deleted and made anew with its index. To leave all groups for that would lose
+// what comes meanwhile, each time that somebody has news missed.
+func (p *Path) lostJoins(changes multicast.Change) (lost func(index int, group netip.Addr) bool) {
+	if !changes.Overflow {
+		return func(int, netip.Addr) bool { return false }
+	}
+	// The kernel's table may leave out some of what stands behind an interface that is deleted
+	// while it is read; not twice.
+	var tables []multicast.Joins
+	return func(index int, group netip.Addr) bool {
+		for i := range 2 {
+			if i == len(tables) {
+				tables = append(tables, p.readJoins())
+			}
+			if tables[i] == nil || tables[i].Has(index, group) {
+				return tables[i] == nil
+			}
+		}
+		return true
+	}
+}
+
+// readJoins lists what is joined; nil: nobody knows.
+func (p *Path) readJoins() multicast.Joins {
+	if p.joins == nil {
+		return nil
+	}
+	joins, err := p.joins()
+	if err != nil {
+		return nil
+	}
+	return joins
 }
 
 // SpoolIsBack is called when the spool has come into use: what waits in memory goes
