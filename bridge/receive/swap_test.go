@@ -153,23 +153,26 @@ func TestAReceiveRuleThatComesBackFindsWhatItHadOnDisk(t *testing.T) {
 	direct := []mapping.ReceiveRule{fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t", func(r *mapping.ReceiveRule) { r.QoS = 0 })}
 	for name, away := range map[string][]mapping.ReceiveRule{"it was gone": nil, "it was of QoS 0": direct} {
 		t.Run(name, func(t *testing.T) {
-			b, n, p := spooling(t, t.TempDir(), 1<<20, rigOptions{}, nil, r...)
-			n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "1", "2")
-			b.spooled(t, 2)
-			b.reload(t, nil, away)
-			b.reload(t, nil, away)
-			b.connect(true)
-			if got := b.unused(); !slices.Equal(got, []string{"r"}) {
-				t.Errorf("unused queues %q", got)
-			}
-			time.Sleep(20 * time.Millisecond) // the pump finds nothing
-			if got := p.Published(); got != nil {
-				t.Errorf("published %q", got)
-			}
-			b.reload(t, nil, r) // and nothing else happens
-			if diff := cmp.Diff([]string{"t 1", "t 2"}, p.Deliver(t, 2)); diff != "" {
-				t.Errorf("published (-want +got):\n%s", diff)
-			}
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				b, n, p := spooling(t, dir, 1<<20, rigOptions{}, nil, r...)
+				n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "1", "2")
+				b.spooled(t, 2)
+				b.reload(t, nil, away)
+				b.reload(t, nil, away)
+				b.connect(true)
+				if got := b.unused(); !slices.Equal(got, []string{"r"}) {
+					t.Errorf("unused queues %q", got)
+				}
+				synctest.Wait() // the pump finds nothing
+				if got := p.Published(); got != nil {
+					t.Errorf("published %q", got)
+				}
+				b.reload(t, nil, r) // and nothing else happens
+				if diff := cmp.Diff([]string{"t 1", "t 2"}, p.Deliver(t, 2)); diff != "" {
+					t.Errorf("published (-want +got):\n%s", diff)
+				}
+			})
 		})
 	}
 }

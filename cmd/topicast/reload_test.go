@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,9 +52,14 @@ type fakeBridge struct {
 	refuse error
 	table  *mapping.Table
 	gate   chan struct{} // if not nil, Reload waits for one of it
+	busy   atomic.Bool
 }
 
 func (f *fakeBridge) Reload(ctx context.Context, table *mapping.Table) error {
+	if !f.busy.CompareAndSwap(false, true) {
+		f.told <- "two at once"
+	}
+	defer f.busy.Store(false)
 	f.told <- fmt.Sprintf("reload %d", len(table.Send()))
 	if f.gate != nil {
 		select {
@@ -248,8 +254,6 @@ func TestReloadsFollowOneAnother(t *testing.T) {
 	r.hup <- os.Interrupt // any
 	r.told("reload 1$")
 	r.hup <- os.Interrupt // while the first is at work
-	time.Sleep(50 * time.Millisecond)
-	r.toldNothing()
 	r.bridge.gate <- struct{}{}
 	r.told("reload 1$")
 	r.bridge.gate <- struct{}{}
