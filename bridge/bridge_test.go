@@ -244,3 +244,45 @@ func TestALookThatHangsIsNoLife(t *testing.T) {
 		ended.Wait()
 	})
 }
+
+// What waits for a socket is sent by a goroutine that nobody else waits for.
+func TestASendThatHangsIsNoLifeAndTheStatusSaysIt(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newTestBridge(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	var armed atomic.Bool
+	hangs, release := make(chan struct{}), make(chan struct{})
+	s := n.LastSocket()
+	s.OnSend = func() {
+		if armed.CompareAndSwap(true, false) {
+			close(hangs)
+			<-release
+		}
+	}
+	s.Allow(0, nil)
+	<-s.Free
+	b.send.Handle([]session.Message{fake.Message("t", "x", 1)})
+	armed.Store(true)
+	s.Allow(9, nil)
+	<-hangs
+	now := time.Now()
+	b.updateHeartbeat(now)
+	if !b.alive(now.Add(stallTimeout - time.Second)) {
+		t.Error("taken for dead too early")
+	}
+	b.refresh(t.Context())
+	if r := b.Status().Rules[0]; r.State != account.StateDegraded || !strings.Contains(r.Reason, "iso0") {
+		t.Errorf("the rule is %s (%s)", r.State, r.Reason)
+	}
+	b.refresh(t.Context())
+	now = now.Add(stallTimeout)
+	b.updateHeartbeat(now)
+	if b.alive(now) {
+		t.Error("taken for alive while a send hangs")
+	}
+	close(release)
+	fake.WaitFor(t, "the send to return", func() bool { return !b.send.Hangs() })
+	b.updateHeartbeat(now)
+	if !b.alive(now) {
+		t.Error("taken for dead after it went on")
+	}
+}

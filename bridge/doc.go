@@ -24,7 +24,8 @@
 //  6. One watch looks after what is old, stuck or to be repeated, and shows that the bridge
 //     lives; it waits for nothing that can hang. Another one follows interfaces and routes
 //     (followInterfaces), and probes at most 32 sockets at once, each on a goroutine of its
-//     own; lookMu: one look, or swap, at a time. A third hears of changes of the interfaces
+//     own; lookMu: one look, or swap, at a time. For a socket whose send hangs a goroutine
+//     waits, the look does not (lockForLook). A third hears of changes of the interfaces
 //     (network.watch) and asks for a look.
 //  7. Reload runs on its caller, and on followInterfaces where routes or names of interfaces have
 //     changed, under reloadMu; the swap itself stops 1 by Path.mu, and those of 3 whose
@@ -49,7 +50,7 @@
 //	         loopTest of a rule with neither every nor on_change comes before
 //	         topicState.mu, which messages of such a rule take only in note (ratelimit.go).
 //	send     the session's inbox.mu (of 1) or the front of a spill.Queue, Path.mu, binding.mu
-//	         (it guards BindingBudget too), then one of the session's acks.mu,
+//	         (it guards BindingBudget too), then one of shown.mu, the session's acks.mu,
 //	         spill.Queues.mu (then the spool's) and lastsent.Store.mu.
 //
 // Beside them: Rule.mu comes before statesMu, and after loopTest.mu; under it topicState.mu is

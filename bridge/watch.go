@@ -84,14 +84,15 @@ const stallTimeout = 30 * time.Second
 
 // updateHeartbeat is called while watch goes round. The send path has to be idle, or to
 // have finished something since, and so has the look at the interfaces, so that one that
-// hangs shows too. A look takes a minute where a firewall has thousands of self-tests wait.
+// hangs shows too; a look takes a minute where a firewall has thousands of self-tests wait.
+// And no look may have waited in vain for a send.
 func (b *Bridge) updateHeartbeat(now time.Time) {
 	sent, sending := b.send.Progress()
 	refreshed, looking := b.send.Refreshed(), !b.lookMu.TryLock()
 	if !looking {
 		b.lookMu.Unlock()
 	}
-	if sending && sent == b.lastFinished || looking && refreshed == b.lastRefreshed {
+	if sending && sent == b.lastFinished || looking && refreshed == b.lastRefreshed || b.send.Hangs() {
 		return
 	}
 	b.lastFinished, b.lastRefreshed = sent, refreshed

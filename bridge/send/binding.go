@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,6 +37,8 @@ type binding struct {
 
 	needsRedelivery atomic.Bool // there was no room for a message, which the broker is to repeat
 
+	shown
+
 	// Guarded by the path's mu: the flows that have something gathered.
 	firstFlow, lastFlow *flow
 
@@ -48,10 +51,7 @@ type binding struct {
 	// The socket.
 	socket     Sender // nil while pending
 	source     multicast.Source
-	probe      multicast.Probe
-	state      account.State
-	reason     string
-	since      time.Time
+	answered   uint64           // what has come to its port, as far as it is counted in
 	rest       time.Time        // not to be opened before, if the source is
 	restSource multicast.Source // this one: its socket failed at once
 
@@ -71,7 +71,10 @@ type binding struct {
 
 	refused refusals   // what the kernel does not take (refusal.go)
 	still   standstill // that nothing leaves (refusal.go)
-	told    inspection // what the socket reports only when it is asked (inspect.go)
+
+	// Where the oldest message was that was seen last to wait (hindrance.go).
+	oldestIn     *lane
+	oldestNumber uint64
 }
 
 func newBinding(want multicast.Binding, p *Path) *binding {
@@ -89,7 +92,7 @@ func newBinding(want multicast.Binding, p *Path) *binding {
 func (b *binding) block(d Diversion) {
 	b.blocked = d.Route.Diversion()
 	b.ifIndex.Store(int32(d.Index))
-	b.probe = multicast.Probe{Result: multicast.ProbeGateway, Detail: b.blocked}
+	b.show(func() { b.probe = multicast.Probe{Result: multicast.ProbeGateway, Detail: b.blocked} })
 }
 
 // refresh holds the binding against the interfaces as they are now: it opens the
@@ -101,7 +104,9 @@ func (b *binding) refresh(ctx context.Context, interfaces []multicast.Interface)
 		return
 	}
 	src, err := b.want.ResolveIn(interfaces)
-	b.mu.Lock()
+	if !b.lockForLook() {
+		return
+	}
 	same := b.socket != nil && err == nil && src.Same(b.source)
 	if same && src.Queue != b.source.Queue {
 		b.source.Queue, b.refused.tooLong = src.Queue, 0
@@ -109,16 +114,18 @@ func (b *binding) refresh(ctx context.Context, interfaces []multicast.Interface)
 		b.noteSegments()
 	}
 	resting := b.socket == nil && err == nil && src.Same(b.restSource) && time.Now().Before(b.rest)
-	stopped := b.stopped
+	stays := same || resting || b.stopped
+	if !stays {
+		b.shut() // before the new one is opened, which may want the same source port
+	}
 	b.mu.Unlock()
-	if same || resting || stopped {
+	if stays {
 		return
 	}
 	if err != nil {
 		b.pend(err)
 		return
 	}
-	b.close() // before the new one, which may want the same source port
 	s, err := b.open(src)
 	if err != nil {
 		b.pend(err)
@@ -131,7 +138,7 @@ func (b *binding) refresh(ctx context.Context, interfaces []multicast.Interface)
 		s.Close()
 		b.pend(errors.New(probe.Detail))
 		b.mu.Lock()
-		b.probe = probe
+		b.show(func() { b.probe = probe })
 		b.mu.Unlock()
 		return
 	}
@@ -146,8 +153,8 @@ func (b *binding) up(s Sender, src multicast.Source, probe multicast.Probe) {
 		s.Close()
 		return
 	}
-	b.socket, b.source, b.probe = s, src, probe
-	b.told.answered = 0
+	b.socket, b.source, b.answered = s, src, 0
+	b.show(func() { b.probe, b.on, b.from = probe, src.Interface, s.LocalAddr() })
 	b.own.Add(s.LocalAddr())
 	b.ifIndex.Store(int32(src.Index))
 	if probe.Result == multicast.ProbeRefused {
@@ -204,7 +211,7 @@ func (b *binding) pend(err error) {
 	defer b.mu.Unlock()
 	is := err.Error()
 	if b.state == account.StatePending && constantPart(b.reason) == constantPart(is) {
-		b.reason = is
+		b.show(func() { b.reason = is })
 		return
 	}
 	b.setState(account.StatePending, is)
@@ -233,7 +240,7 @@ func constantPart(reason string) string {
 
 // setState begins a state. Callers hold mu.
 func (b *binding) setState(s account.State, reason string) {
-	b.state, b.reason, b.since = s, reason, time.Now()
+	b.show(func() { b.state, b.reason, b.since = s, reason, time.Now() })
 	b.pending.Store(s == account.StatePending)
 }
 
@@ -252,7 +259,7 @@ func (b *binding) close() {
 
 // shut closes the socket, if there is one. Callers hold mu.
 func (b *binding) shut() {
-	b.refused.tooLong, b.still.since, b.still.stuck = 0, time.Time{}, ""
+	b.refused.tooLong, b.still.since = 0, time.Time{}
 	b.queue.each(func(l *lane) bool {
 		l.refusal = refusal{}
 		return true
@@ -261,9 +268,10 @@ func (b *binding) shut() {
 		b.countUnclaimed()
 		b.own.Remove(b.socket.LocalAddr())
 		b.socket.Close()
-		b.socket, b.source, b.probe = nil, multicast.Source{}, multicast.Probe{}
+		b.socket, b.source = nil, multicast.Source{}
 		b.path.settled.Notify()
 	}
+	b.show(func() { b.stuck, b.probe, b.on, b.from = "", multicast.Probe{}, "", netip.AddrPort{} })
 }
 
 // reopenPause is how long a socket that cannot send is left closed.

@@ -56,6 +56,7 @@ func (b *binding) idle(must, busy bool) bool {
 	defer b.mu.Unlock()
 	// Whoever looks once a second does not wait for the lock, and may find it taken each time.
 	b.checkStuck(time.Now())
+	b.forgetHindrances()
 	if b.needsRedelivery.Load() && b.budget.HasRoom() {
 		b.path.tellRoom()
 	}

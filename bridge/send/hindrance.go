@@ -14,17 +14,28 @@ type Hindrance struct {
 	Bytes int64 // that all of it takes
 }
 
-// hindrances returns the one with the oldest message, and the one that takes the most room.
+// hindrances returns the one with the oldest message, and the one that takes the most room: while
+// the binding is sending, those that were seen last.
 func (b *binding) hindrances() (oldest, largest Hindrance) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	if b.mu.TryLock() {
+		b.noteHindrances()
+		b.mu.Unlock()
+	}
+	b.shown.mu.Lock()
+	defer b.shown.mu.Unlock()
+	return b.oldest, b.largest
+}
+
+// noteHindrances notes what waits, for hindrances. Callers hold mu.
+func (b *binding) noteHindrances() {
 	why := "its socket is busy"
 	switch {
 	case b.socket == nil:
 		why = b.reason
-	case b.still.stuck != "":
-		why = b.still.stuck
+	case b.stuck != "":
+		why = b.stuck
 	}
+	var oldest, largest Hindrance
 	b.queue.each(func(l *lane) bool {
 		w := l.first
 		for w != nil && w.ack == nil {
@@ -32,11 +43,20 @@ func (b *binding) hindrances() (oldest, largest Hindrance) {
 		}
 		if w != nil {
 			h := Hindrance{l.rule.Name, w.since, why, l.room.Used()}
-			oldest, largest = older(oldest, h), larger(largest, h)
+			if oldest, largest = older(oldest, h), larger(largest, h); oldest == h {
+				b.oldestIn, b.oldestNumber = l, w.number
+			}
 		}
 		return true
 	})
-	return oldest, largest
+	b.show(func() { b.oldest, b.largest = oldest, largest })
+}
+
+// forgetHindrances forgets what was seen to wait, once the oldest of it has left. Callers hold mu.
+func (b *binding) forgetHindrances() {
+	if !b.oldest.Since.IsZero() && (b.oldestIn.empty() || b.oldestIn.first.number > b.oldestNumber) {
+		b.show(func() { b.oldest, b.largest = Hindrance{}, Hindrance{} })
+	}
 }
 
 func older(a, b Hindrance) Hindrance {

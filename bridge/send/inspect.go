@@ -2,13 +2,6 @@ package send
 
 // What a binding's socket tells only when it is asked.
 
-// inspection is what a socket has told. The binding's mu guards it.
-type inspection struct {
-	answered    uint64 // what has come to the socket's port, as far as it is counted in
-	unclaimed   uint64 // what has come to the port of any socket
-	unsegmented string // why datagrams are given to the kernel one by one; "" is in runs where they can be
-}
-
 // inspectAtOnce bounds how many sockets are asked in one second.
 const inspectAtOnce = 256
 
@@ -47,12 +40,12 @@ func (b *binding) inspect() {
 // takes. It logs the first. Callers hold mu, and there is a socket.
 func (b *binding) countUnclaimed() {
 	n, err := b.socket.Unclaimed()
-	if err != nil || n == b.told.answered {
+	if err != nil || n == b.answered {
 		return
 	}
-	first := b.told.unclaimed == 0
-	b.told.unclaimed += uint64(uint32(n - b.told.answered)) // the kernel counts up to 2³²
-	b.told.answered = n
+	first, more := b.unclaimed == 0, uint64(uint32(n-b.answered)) // the kernel counts up to 2³²
+	b.show(func() { b.unclaimed += more })
+	b.answered = n
 	if first {
 		b.log.Warn("datagrams come to the port that a rule sends from, and no rule takes them; further ones are only counted. "+
 			"Are they answers? A receive rule takes what devices send to a group",
@@ -68,10 +61,10 @@ func (b *binding) noteSegments() {
 	if err := b.socket.SegmentationError(); err != nil {
 		why = err.Error()
 	}
-	if why == b.told.unsegmented {
+	if why == b.unsegmented {
 		return
 	}
-	b.told.unsegmented = why
+	b.show(func() { b.unsegmented = why })
 	if why == "" {
 		b.log.Info("datagrams leave in segmented sends again", "interface", b.source.Interface, "source", b.socket.LocalAddr())
 		return

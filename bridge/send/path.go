@@ -39,10 +39,13 @@ type Path struct {
 	guard    *loopguard.DedupCache // nil: off
 	spill    *spill.Queues         // nil: there is no spool
 	repeats  bool                  // the broker repeats what was not acknowledged
-	open     func(multicast.Source) (Sender, error)
-	lookNow  func() // asks for a look at the interfaces
-	settled  *account.Signal
-	refused  func(i int, err error) // refuse, made once: a method value made per call would be an allocation per call
+
+	lookPatience time.Duration // what the constant says, but in tests
+
+	open    func(multicast.Source) (Sender, error)
+	lookNow func() // asks for a look at the interfaces
+	settled *account.Signal
+	refused func(i int, err error) // refuse, made once: a method value made per call would be an allocation per call
 
 	// Read and written by anybody.
 	noRule          atomic.Uint64 // messages that matched no rule
@@ -114,7 +117,7 @@ func New(o Options) *Path {
 	p := &Path{
 		log: o.Log, lastSent: o.LastSent, budget: o.Budget, own: o.Own, guard: o.Guard, repeats: o.Repeats,
 		open: o.Open, lookNow: o.LookNow, settled: o.Settled,
-		topics: newTopics(), pendingAcks: make(map[int32]*pendingAck), roomAgain: make(chan struct{}, 1),
+		lookPatience: lookPatience, topics: newTopics(), pendingAcks: make(map[int32]*pendingAck), roomAgain: make(chan struct{}, 1),
 	}
 	if o.Spool != nil {
 		p.spill = spill.New(spill.Options{Spool: o.Spool, Log: o.Log, MaxAge: o.MaxAge, Kinds: []string{spill.Sent}, Losses: p.removed.Losses})

@@ -64,11 +64,9 @@ type refusals struct {
 
 // standstill is that nothing leaves. The binding's mu guards it.
 type standstill struct {
-	since      time.Time // nothing has left since, though there was something; zero: it has
-	refuser    error     // why
-	stuck      string    // why nothing leaves, once that has lasted; "": something does
-	stuckSince time.Time
-	logged     time.Time // the stuckSince that was logged last
+	since   time.Time // nothing has left since, though there was something; zero: it has
+	refuser error     // why
+	logged  time.Time // the stuckSince that was logged last
 }
 
 // suspects reports whether it is to be found out if a datagram can leave at all. Callers
@@ -186,12 +184,12 @@ func (b *binding) departed() {
 // clearStuck ends the state in which nothing leaves. Callers hold mu.
 func (b *binding) clearStuck(why string) {
 	b.still.since = time.Time{}
-	if b.still.stuck == "" {
+	if b.stuck == "" {
 		return
 	}
-	b.still.stuck = ""
-	if b.still.logged == b.still.stuckSince {
-		b.log.Info(why, "interface", b.source.Interface, "rules", b.rules, "after", time.Since(b.still.stuckSince).Round(time.Millisecond))
+	b.show(func() { b.stuck = "" })
+	if b.still.logged == b.stuckSince {
+		b.log.Info(why, "interface", b.source.Interface, "rules", b.rules, "after", time.Since(b.stuckSince).Round(time.Millisecond))
 	}
 }
 
@@ -210,16 +208,16 @@ func (b *binding) checkStuck(now time.Time) {
 	case b.queue.empty() && len(b.spooledRules) == 0:
 		b.clearStuck("nothing waits any more") // the next one is tried
 		return
-	case b.still.since.IsZero() || b.still.stuck != "" || b.socket == nil || now.Sub(b.still.since) < stuckPatience:
+	case b.still.since.IsZero() || b.stuck != "" || b.socket == nil || now.Sub(b.still.since) < stuckPatience:
 		return
-	case errors.Is(b.still.refuser, multicast.ErrNoBuffer):
-		b.still.stuck = "the queue of interface " + b.source.Interface + " takes no datagrams (ENOBUFS); messages of QoS 1 and 2 wait until it does"
-	default:
-		b.still.stuck = "the send buffer for interface " + b.source.Interface + " is full, and nothing leaves it; messages of QoS 1 and 2 wait until something does"
 	}
-	b.still.stuckSince = b.still.since
-	if b.still.stuckSince.Sub(b.still.logged) >= stuckQuiet { // a slow line is stuck again and again
-		b.still.logged = b.still.stuckSince
+	stuck := "the send buffer for interface " + b.source.Interface + " is full, and nothing leaves it; messages of QoS 1 and 2 wait until something does"
+	if errors.Is(b.still.refuser, multicast.ErrNoBuffer) {
+		stuck = "the queue of interface " + b.source.Interface + " takes no datagrams (ENOBUFS); messages of QoS 1 and 2 wait until it does"
+	}
+	b.show(func() { b.stuck, b.stuckSince = stuck, b.still.since })
+	if b.stuckSince.Sub(b.still.logged) >= stuckQuiet { // a slow line is stuck again and again
+		b.still.logged = b.stuckSince
 		b.log.Warn("no datagrams leave, though the interface is up; messages of QoS 1 and 2 wait until they do",
 			"interface", b.source.Interface, "rules", b.rules, "waiting", b.queue.len(), "err", b.still.refuser)
 	}
@@ -244,7 +242,7 @@ func (b *binding) sweep(l *lane) bool {
 		case w.superseded():
 			b.giveUp(w, account.DropSuperseded, nil)
 		case w.ack == nil && b.tooLate(l.rule) && !l.untried(w):
-			b.giveUp(w, account.DropNoBuffer, errors.New(b.still.stuck))
+			b.giveUp(w, account.DropNoBuffer, errors.New(b.stuck))
 		case w.ack == nil, l.rule.spool == nil:
 			l.swept = w
 		case !b.spillOne(w):
@@ -272,5 +270,5 @@ func (b *binding) tooLate(r *Rule) bool {
 // bypasses reports whether a message goes to the disk at once, because nothing leaves and
 // all that came before it has gone there. Callers hold mu.
 func (b *binding) bypasses(l *lane, w *queuedDatagram) bool {
-	return b.still.stuck != "" && w.ack != nil && w.rule.spool != nil && l.swept == l.last && b.appendToSpool(w)
+	return b.stuck != "" && w.ack != nil && w.rule.spool != nil && l.swept == l.last && b.appendToSpool(w)
 }

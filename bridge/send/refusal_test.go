@@ -415,7 +415,7 @@ func TestALineThatIsTriedAtEachLookIsFoundStuck(t *testing.T) {
 				b.send.FindStuck(time.Now())
 			}
 			if o.mu.TryLock() {
-				stuck = o.still.stuck
+				stuck = o.stuck
 				o.mu.Unlock()
 			}
 		}

@@ -95,8 +95,8 @@ type View struct {
 	refused, lowered troubles
 }
 
-// View looks at the bindings. However many rules a binding has it is asked once: that takes
-// the lock that its messages need.
+// View looks at the bindings, each once, however many rules it has. It waits for none that is
+// sending (shown.go).
 func (g *Generation) View(subs []session.SubscriptionState, now time.Time) *View {
 	v := &View{now: now, bindings: make(map[*binding]Status, len(g.bindings))}
 	v.refused, v.lowered = troubled(subs)
@@ -154,19 +154,22 @@ func (v *View) Mentions(r *Rule, text string) bool {
 
 // describe fills in the binding's part.
 func (b *binding) describe(s *Status) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.shown.mu.Lock()
+	defer b.shown.mu.Unlock()
 	s.State, s.Reason, s.Since = b.state, b.reason, b.since
-	if b.still.stuck != "" {
-		s.State, s.Reason, s.Since = account.StateDegraded, b.still.stuck, b.still.stuckSince
+	switch {
+	case !b.hangs.IsZero():
+		s.State, s.Reason, s.Since = account.StateDegraded, "the kernel does not return from a send on interface "+b.on, b.hangs
+	case b.stuck != "":
+		s.State, s.Reason, s.Since = account.StateDegraded, b.stuck, b.stuckSince
 	}
-	s.Interface, s.Unclaimed = b.want.Interface, b.told.unclaimed
+	s.Interface, s.Unclaimed = b.want.Interface, b.unclaimed
 	if b.want.Source.IsValid() {
 		s.Source = mapping.PrefixText(b.want.Source)
 	}
-	if b.socket != nil {
-		s.Interface, s.Source = b.source.Interface, b.socket.LocalAddr().String()
-		s.OneByOne = b.told.unsegmented
+	if b.from.IsValid() {
+		s.Interface, s.Source = b.on, b.from.String()
+		s.OneByOne = b.unsegmented
 	}
 	if b.probe != (multicast.Probe{}) {
 		s.SelfTest = SelfTest{Result: b.probe.Result.String(), Detail: b.probe.Detail}

@@ -51,9 +51,9 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message,
 			return
 		}
 		b.supersede(rule, d.target.route.topic)
-	} else if b.still.stuck != "" {
+	} else if b.stuck != "" {
 		if a == nil && b.tooLate(rule) && !l.untried(nil) {
-			d.target.drop(account.DropNoBuffer, errors.New(b.still.stuck))
+			d.target.drop(account.DropNoBuffer, errors.New(b.stuck))
 			return
 		}
 		b.supersede(rule, d.target.route.topic)
@@ -175,7 +175,7 @@ func (b *binding) spill() {
 
 // spillLane is spill for one rule. It reports whether the disk takes more. Callers hold mu.
 func (b *binding) spillLane(l *lane) bool {
-	if b.still.stuck != "" {
+	if b.stuck != "" {
 		return b.sweep(l)
 	}
 	for b.spilling && !l.empty() {

@@ -77,6 +77,12 @@ func (p *Path) NoteDrops(at int64) {
 	}
 }
 
+// Hangs reports whether the kernel does not return from a send: a look at the interfaces has
+// waited for it in vain.
+func (p *Path) Hangs() bool {
+	return slices.ContainsFunc(p.working.Load().bindings, (*binding).hanging)
+}
+
 // Pending reports whether a binding waits for something.
 func (p *Path) Pending() bool {
 	return slices.ContainsFunc(p.working.Load().bindings, func(b *binding) bool { return b.pending.Load() })
