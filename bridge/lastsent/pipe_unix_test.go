@@ -16,10 +16,10 @@ func TestAPipeInThePlaceOfTheNewFileIsRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := opened(t, Options{Dir: dir})
-	e := s.Entry(1)
+	e := s.of(1)
 	s.send(e, on)
 	s.written(t, e, on)
-	if k := s.killed(t, Options{}); !k.Entry(1).Was(on) {
+	if k := s.killed(t, Options{}); !k.of(1).Was(on) {
 		t.Error("not known")
 	}
 }

@@ -13,7 +13,7 @@ func TestAFolderThatIsRemovedIsMadeAgain(t *testing.T) {
 		t.Skip("a file that is open cannot be removed there")
 	}
 	s := opened(t, Options{Dir: filepath.Join(t.TempDir(), "state")})
-	e, other := s.Entry(1), s.Entry(2)
+	e, other := s.of(1), s.of(2)
 	s.send(e, on)
 	s.written(t, e, on)
 	if err := os.RemoveAll(s.options.Dir); err != nil {
@@ -22,7 +22,7 @@ func TestAFolderThatIsRemovedIsMadeAgain(t *testing.T) {
 	s.send(other, off)
 	s.written(t, other, off)
 	k := s.killed(t, Options{})
-	if !k.Entry(1).Was(on) || !k.Entry(2).Was(off) {
+	if !k.of(1).Was(on) || !k.of(2).Was(off) {
 		t.Error("not all is known")
 	}
 	if second := opened(t, Options{Dir: s.options.Dir}); second.writer.lock != nil {

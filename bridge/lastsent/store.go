@@ -12,8 +12,8 @@ import (
 )
 
 // Max is how many topics are remembered, a topic once for each rule that sends it:
-// 20 bytes of the file and about 80 of memory each. When one more comes all are
-// forgotten.
+// 20 bytes of the file and about 80 of memory each. When one more comes some are
+// forgotten, of the rules that have the most (evict.go).
 const Max = 1 << 17
 
 const (
@@ -37,6 +37,7 @@ type Options struct {
 	Logger *slog.Logger // nil: no log
 
 	pause, retry, forgetWait time.Duration // for tests; 0: as above
+	claimTime                time.Duration // likewise
 	max                      int           // likewise
 	boot                     string        // likewise; "": that of the system
 }
@@ -58,11 +59,13 @@ type Store struct {
 
 	mu      sync.Mutex
 	entries map[uint64]*Entry
+	counts  map[owner]int // of the entries
 	forgets []*Entry      // to be taken off the file
 	changed []*Entry      // to be written when they have rested
 	reset   bool          // the file is to be written anew, as entries were forgotten
 	round   chan struct{} // closed when what is asked for now is done; nil: nobody waits
 
+	opened time.Time
 	writer writer
 }
 
@@ -75,7 +78,7 @@ type Entry struct {
 	saved   atomic.Uint64               // the one in the file
 	backlog atomic.Pointer[func() bool] // whether something of the rule waits; nil: nothing of the topic does
 	touched atomic.Uint32               // when it last changed
-	flags   atomic.Uint32
+	flags   atomic.Uint32               // and the owner
 }
 
 const (
@@ -111,10 +114,13 @@ func open(o Options) *Store {
 	if o.max == 0 {
 		o.max = Max
 	}
+	if o.claimTime == 0 {
+		o.claimTime = claimTime
+	}
 	if o.boot == "" {
 		o.boot = bootID()
 	}
-	s := &Store{options: o, log: o.Logger, entries: map[uint64]*Entry{}}
+	s := &Store{options: o, log: o.Logger, opened: time.Now(), entries: map[uint64]*Entry{}, counts: map[owner]int{}}
 	if o.Dir == "" {
 		return s
 	}
@@ -158,34 +164,29 @@ func Key(parts ...string) uint64 {
 	return d.Sum64()
 }
 
-// Entry finds or makes an entry.
-func (s *Store) Entry(key uint64) *Entry {
+// Entry finds or makes an entry of a rule.
+func (s *Store) Entry(key uint64, rule string) *Entry {
+	of := ownerOf(rule)
 	s.mu.Lock()
 	e := s.entries[key]
 	if e != nil {
+		s.claim(e, of)
 		s.mu.Unlock()
 		return e
 	}
 	full := len(s.entries) >= s.options.max
 	if full {
-		s.forgetAll()
+		s.evict()
 	}
 	e = &Entry{key: key}
 	s.entries[key] = e
+	s.counts[nobody]++
+	s.claim(e, of)
 	s.mu.Unlock()
 	if full && s.path != "" {
 		s.wait()
 	}
 	return e
-}
-
-// forgetAll has nothing known any more. Callers hold mu.
-func (s *Store) forgetAll() {
-	for _, e := range s.entries {
-		e.flags.Or(detached) // whoever has it still keeps it in memory
-	}
-	clear(s.entries)
-	s.changed, s.reset = nil, true
 }
 
 // Was reports whether this was the last payload sent, with no other one on its way.

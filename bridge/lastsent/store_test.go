@@ -94,20 +94,20 @@ func (s *Store) step(pauses uint32) {
 func TestWhatWasLastSentOutlivesARestart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	s := opened(t, Options{Dir: dir})
-	e := s.Entry(1)
+	e := s.of(1)
 	if e.Was(on) {
 		t.Error("it is known before anything was sent")
 	}
 	s.send(e, off)
 	s.send(e, on)
-	s.send(s.Entry(2), off)
+	s.send(s.of(2), off)
 	s.Close()
 	for range 2 { // and the next, that sends nothing
 		s = opened(t, Options{Dir: dir})
-		if e := s.Entry(1); !e.Was(on) || e.Was(off) {
+		if e := s.of(1); !e.Was(on) || e.Was(off) {
 			t.Error("not known after a restart")
 		}
-		if e := s.Entry(3); e.Was(on) || e.Was(off) {
+		if e := s.of(3); e.Was(on) || e.Was(off) {
 			t.Error("known, though never sent")
 		}
 		s.Close()
@@ -116,10 +116,10 @@ func TestWhatWasLastSentOutlivesARestart(t *testing.T) {
 
 func TestWhatWasLastSentOutlivesAKill(t *testing.T) {
 	s := opened(t, Options{Dir: t.TempDir()})
-	e := s.Entry(1)
+	e := s.of(1)
 	s.send(e, on)
 	s.written(t, e, on)
-	if k := s.killed(t, Options{}); !k.Entry(1).Was(on) {
+	if k := s.killed(t, Options{}); !k.of(1).Was(on) {
 		t.Error("not known after a kill")
 	}
 }
@@ -127,13 +127,13 @@ func TestWhatWasLastSentOutlivesAKill(t *testing.T) {
 // Between the two the writer may have looked, and found nothing to wait for.
 func TestWhatIsSentLateIsWrittenAllTheSame(t *testing.T) {
 	s := still(t, Options{Dir: t.TempDir()})
-	e := s.Entry(1)
+	e := s.of(1)
 	s.Lay(e, on)
 	s.step(9)
 	s.step(9)
 	s.Sent(e, on)
 	s.step(9)
-	if !s.killed(t, Options{}).Entry(1).Was(on) {
+	if !s.killed(t, Options{}).of(1).Was(on) {
 		t.Error("not in the file")
 	}
 }
@@ -142,7 +142,7 @@ func TestWhatIsSentLateIsWrittenAllTheSame(t *testing.T) {
 // killed would be held back, though the device has had off.
 func TestNothingIsKnownOfATopicWhoseNextPayloadIsOnItsWay(t *testing.T) {
 	s := opened(t, Options{Dir: t.TempDir()})
-	e, other := s.Entry(1), s.Entry(2)
+	e, other := s.of(1), s.of(2)
 	s.send(e, on)
 	s.send(other, on)
 	s.written(t, e, on)
@@ -152,22 +152,22 @@ func TestNothingIsKnownOfATopicWhoseNextPayloadIsOnItsWay(t *testing.T) {
 	}
 	s.Forget([]*Entry{e})
 	k := s.killed(t, Options{})
-	if e := k.Entry(1); e.Was(on) || e.Was(off) {
+	if e := k.of(1); e.Was(on) || e.Was(off) {
 		t.Error("known, though nobody knows whether it was sent")
 	}
-	if !k.Entry(2).Was(on) {
+	if !k.of(2).Was(on) {
 		t.Error("the other topic is forgotten too")
 	}
 	s.Sent(e, off)
 	s.written(t, e, off)
-	if k := s.killed(t, Options{}); !k.Entry(1).Was(off) {
+	if k := s.killed(t, Options{}); !k.of(1).Was(off) {
 		t.Error("not known after it was sent")
 	}
 }
 
 func TestAKillWhileARecordIsWrittenLosesThatAlone(t *testing.T) {
 	s := opened(t, Options{Dir: t.TempDir()})
-	e := s.Entry(1)
+	e := s.of(1)
 	s.send(e, on)
 	s.written(t, e, on)
 	for cut := range recordSize {
@@ -179,7 +179,7 @@ func TestAKillWhileARecordIsWrittenLosesThatAlone(t *testing.T) {
 		_, _ = f.Write(record{2, off}.append(nil)[:cut])
 		_ = f.Close()
 		k := s.killed(t, Options{})
-		if !k.Entry(1).Was(on) || k.Entry(2).Was(off) {
+		if !k.of(1).Was(on) || k.of(2).Was(off) {
 			t.Errorf("%d bytes of a record: what was there is not known", cut)
 		}
 		if err := os.Truncate(s.path, size); err != nil {
@@ -194,18 +194,18 @@ func TestAClearedTopicIsForgotten(t *testing.T) {
 	}
 	dir := t.TempDir()
 	s := opened(t, Options{Dir: dir})
-	e := s.Entry(1)
+	e := s.of(1)
 	s.send(e, on)
 	s.written(t, e, on)
 	s.send(e, 0)
 	if e.Was(on) || e.Was(0) {
 		t.Error("known after it was cleared")
 	}
-	if s.killed(t, Options{}).Entry(1).Was(on) {
+	if s.killed(t, Options{}).of(1).Was(on) {
 		t.Error("known after it was cleared, and a kill")
 	}
 	s.Close()
-	if opened(t, Options{Dir: dir}).Entry(1).Was(on) {
+	if opened(t, Options{Dir: dir}).of(1).Was(on) {
 		t.Error("known after it was cleared, and a restart")
 	}
 }
@@ -215,21 +215,21 @@ func TestAClearedTopicIsForgotten(t *testing.T) {
 func TestAfterAPowerCutNothingIsKnown(t *testing.T) {
 	dir := t.TempDir()
 	s := opened(t, Options{Dir: dir, boot: "first"})
-	e := s.Entry(1)
+	e := s.of(1)
 	s.send(e, on)
 	s.written(t, e, on)
-	if s.killed(t, Options{boot: "second"}).Entry(1).Was(on) {
+	if s.killed(t, Options{boot: "second"}).of(1).Was(on) {
 		t.Error("known after a power cut")
 	}
 	s.Close()
 	next := opened(t, Options{Dir: dir, boot: "second"})
-	if !next.Entry(1).Was(on) {
+	if !next.of(1).Was(on) {
 		t.Error("not known after a reboot in good order")
 	}
-	if next.killed(t, Options{boot: "third"}).Entry(1).Was(on) {
+	if next.killed(t, Options{boot: "third"}).of(1).Was(on) {
 		t.Error("known after a power cut, because the run before had ended in good order")
 	}
-	if k := next.killed(t, Options{boot: "second"}); !k.Entry(1).Was(on) {
+	if k := next.killed(t, Options{boot: "second"}); !k.of(1).Was(on) {
 		t.Error("not known after a kill")
 	}
 }
@@ -247,7 +247,7 @@ func TestWhereTheBootIsUnknownOnlyAGoodEndIsBelieved(t *testing.T) {
 func TestAWaitingPayloadKeepsItsTopicUnknown(t *testing.T) {
 	dir := t.TempDir()
 	s := opened(t, Options{Dir: dir})
-	e, rest := s.Entry(1), s.Entry(2)
+	e, rest := s.of(1), s.of(2)
 	s.send(e, on)
 	s.send(rest, on)
 	waiting := true
@@ -265,7 +265,7 @@ func TestAWaitingPayloadKeepsItsTopicUnknown(t *testing.T) {
 		e.Delay(&waits)
 	}
 	s.written(t, rest, on)
-	if e.Was(on) || s.killed(t, Options{}).Entry(1).Was(on) {
+	if e.Was(on) || s.killed(t, Options{}).of(1).Was(on) {
 		t.Error("known, though another payload waits")
 	}
 	s.Sent(e, off)
@@ -282,7 +282,7 @@ func TestAWaitingPayloadKeepsItsTopicUnknown(t *testing.T) {
 func TestAPayloadThatWasLostMakesItsTopicUnknown(t *testing.T) {
 	dir := t.TempDir()
 	s := opened(t, Options{Dir: dir})
-	e := s.Entry(1)
+	e := s.of(1)
 	s.send(e, on)
 	s.written(t, e, on)
 	if s.Lay(e, off) {
@@ -297,7 +297,7 @@ func TestAPayloadThatWasLostMakesItsTopicUnknown(t *testing.T) {
 		t.Error("known, though what the devices have is not what the broker sent last")
 	}
 	s.Close()
-	if e := opened(t, Options{Dir: dir}).Entry(1); e.Was(on) || e.Was(off) {
+	if e := opened(t, Options{Dir: dir}).of(1); e.Was(on) || e.Was(off) {
 		t.Error("the same, after a restart")
 	}
 }
@@ -305,7 +305,7 @@ func TestAPayloadThatWasLostMakesItsTopicUnknown(t *testing.T) {
 // A topic that changes all the time must not wear out a flash disk.
 func TestATopicThatKeepsChangingIsNotWritten(t *testing.T) {
 	s := still(t, Options{Dir: t.TempDir()})
-	e := s.Entry(1)
+	e := s.of(1)
 	for i := range uint64(10) {
 		s.send(e, 1+i)
 		s.step(1)
@@ -340,7 +340,7 @@ func TestWhatIsWrittenIsBounded(t *testing.T) {
 	s := open(Options{Dir: dir})
 	s.writer.credit = 3 * 2 * recordSize
 	for key := range uint64(10) {
-		s.send(s.Entry(key), on)
+		s.send(s.of(key), on)
 	}
 	s.writer.filled = time.Now().Add(time.Minute) // nothing is earned
 	s.step(2)
@@ -352,11 +352,11 @@ func TestWhatIsWrittenIsBounded(t *testing.T) {
 	if n := (sizeOf(t, s) - int64(headSize)) / recordSize; n != 10 {
 		t.Errorf("%d records were written, after an hour", n)
 	}
-	s.send(s.Entry(10), on)
+	s.send(s.of(10), on)
 	s.finish()
 	s = opened(t, Options{Dir: dir})
 	for key := range uint64(11) {
-		if !s.Entry(key).Was(on) {
+		if !s.of(key).Was(on) {
 			t.Errorf("topic %d is not known after an end in good order", key)
 		}
 	}
@@ -367,7 +367,7 @@ func TestTheFileStaysSmall(t *testing.T) {
 	s := still(t, Options{Dir: t.TempDir()})
 	entries := make([]*Entry, 100)
 	for i := range entries {
-		entries[i] = s.Entry(uint64(i))
+		entries[i] = s.of(uint64(i))
 	}
 	for round := range uint64(60) {
 		for _, e := range entries {
@@ -380,60 +380,17 @@ func TestTheFileStaysSmall(t *testing.T) {
 	}
 	k := s.killed(t, Options{})
 	for i := range entries {
-		if !k.Entry(uint64(i)).Was(60) {
+		if !k.of(uint64(i)).Was(60) {
 			t.Fatalf("topic %d is not known", i)
 		}
 	}
 }
 
-func TestOneTopicMoreThanThereIsRoomForForgetsAll(t *testing.T) {
-	dir := t.TempDir()
-	s := opened(t, Options{Dir: dir, max: 3})
-	var entries []*Entry
-	for key := range uint64(3) {
-		e := s.Entry(key)
-		entries = append(entries, e)
-		s.send(e, on)
-		s.written(t, e, on)
-	}
-	last := s.Entry(9)
-	k := s.killed(t, Options{})
-	for key := range uint64(3) {
-		if k.Entry(key).Was(on) {
-			t.Errorf("topic %d is in the file still", key)
-		}
-	}
-	for _, e := range entries {
-		if !e.Was(on) {
-			t.Error("who holds an entry has it no more")
-		}
-		s.send(e, off) // must not come back to the file
-	}
-	s.send(last, on)
-	s.written(t, last, on)
-	k = s.killed(t, Options{})
-	for key := range uint64(3) {
-		if k.Entry(key).Was(off) {
-			t.Errorf("topic %d is in the file again", key)
-		}
-	}
-	s.Close()
-	s = opened(t, Options{Dir: dir})
-	for key := range uint64(3) {
-		if e := s.Entry(key); e.Was(off) || e.Was(on) {
-			t.Errorf("topic %d is known", key)
-		}
-	}
-	if !s.Entry(9).Was(on) {
-		t.Error("the last topic is not known")
-	}
-}
-
 func TestWithoutAFolderItIsKnownInMemory(t *testing.T) {
 	s := Open(Options{})
-	e := s.Entry(1)
+	e := s.of(1)
 	s.send(e, on)
-	if !s.Entry(1).Was(on) {
+	if !s.of(1).Was(on) {
 		t.Error("not known")
 	}
 	s.Close()
@@ -473,7 +430,7 @@ func TestManyTopicsCostLittle(t *testing.T) {
 	s := opened(t, Options{Dir: dir})
 	const topics = 100_000
 	for i := range topics {
-		s.send(s.Entry(Key("rule", fmt.Sprint("site/", i))), on)
+		s.send(s.of(Key("rule", fmt.Sprint("site/", i))), on)
 	}
 	s.Close()
 	if size := sizeOf(t, s); size > 20*topics+100 {
@@ -485,8 +442,11 @@ func TestManyTopicsCostLittle(t *testing.T) {
 		t.Logf("%d bytes of memory", got)
 	}
 	for i := range topics {
-		if !s.Entry(Key("rule", fmt.Sprint("site/", i))).Was(on) {
+		if !s.of(Key("rule", fmt.Sprint("site/", i))).Was(on) {
 			t.Fatalf("topic %d is not known", i)
 		}
 	}
 }
+
+// of is an entry of a rule.
+func (s *Store) of(key uint64) *Entry { return s.Entry(key, "rule") }

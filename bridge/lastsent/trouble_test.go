@@ -68,9 +68,9 @@ func TestAFileThatCannotBeReadIsToldAndReplaced(t *testing.T) {
 		if !l.says(c.says) || !l.says("retained messages are sent again") || !l.says(path) {
 			t.Errorf("%s: the log says %q", what, l.buf.String())
 		}
-		s.send(s.Entry(1), on)
+		s.send(s.of(1), on)
 		s.Close()
-		if !opened(t, Options{Dir: dir}).Entry(1).Was(on) {
+		if !opened(t, Options{Dir: dir}).of(1).Was(on) {
 			t.Errorf("%s: the next start does not know what this one has sent", what)
 		}
 	}
@@ -79,7 +79,7 @@ func TestAFileThatCannotBeReadIsToldAndReplaced(t *testing.T) {
 func TestOneFolderIsOneProcesss(t *testing.T) {
 	dir := t.TempDir()
 	first := opened(t, Options{Dir: dir})
-	a := first.Entry(1)
+	a := first.of(1)
 	first.send(a, on)
 	first.written(t, a, on)
 	var l logged
@@ -87,15 +87,15 @@ func TestOneFolderIsOneProcesss(t *testing.T) {
 	if !l.says("another process has it") {
 		t.Errorf("the log says %q", l.buf.String())
 	}
-	b := second.Entry(1)
+	b := second.of(1)
 	if b.Was(on) {
 		t.Error("the second process goes by the file of the first")
 	}
 	second.send(b, off)
-	if !second.Entry(1).Was(off) {
+	if !second.of(1).Was(off) {
 		t.Error("the second process does not know what it has sent")
 	}
-	if k := first.killed(t, Options{}); !k.Entry(1).Was(on) {
+	if k := first.killed(t, Options{}); !k.of(1).Was(on) {
 		t.Error("the second process has written to the file of the first")
 	}
 	first.Close()
@@ -103,7 +103,7 @@ func TestOneFolderIsOneProcesss(t *testing.T) {
 	if !l.says("kept on disk again") {
 		t.Errorf("the log says %q", l.buf.String())
 	}
-	if k := second.killed(t, Options{}); !k.Entry(1).Was(off) {
+	if k := second.killed(t, Options{}); !k.of(1).Was(off) {
 		t.Error("the file is not the second process's now")
 	}
 }
@@ -115,7 +115,7 @@ func TestAFolderThatCannotBeUsedIsTriedAgain(t *testing.T) {
 	}
 	var l logged
 	s := opened(t, Options{Dir: dir, Logger: l.logger(), retry: time.Millisecond})
-	e := s.Entry(1)
+	e := s.of(1)
 	s.send(e, on)
 	if !l.says("cannot keep on disk what was last sent") || !e.Was(on) {
 		t.Errorf("known %v; the log says %q", e.Was(on), l.buf.String())
@@ -124,7 +124,7 @@ func TestAFolderThatCannotBeUsedIsTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.written(t, e, on)
-	if !s.killed(t, Options{}).Entry(1).Was(on) {
+	if !s.killed(t, Options{}).of(1).Was(on) {
 		t.Error("not known after a kill")
 	}
 }
@@ -134,15 +134,15 @@ func TestAFolderThatCannotBeUsedIsTriedAgain(t *testing.T) {
 func TestAFileThatCannotBeReplacedIsNotBelieved(t *testing.T) {
 	dir := t.TempDir()
 	s := opened(t, Options{Dir: dir})
-	s.send(s.Entry(1), on)
+	s.send(s.of(1), on)
 	s.Close()
 	if err := os.MkdirAll(filepath.Join(dir, fileName+".new", "in the way"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	var l logged
 	s = opened(t, Options{Dir: dir, Logger: l.logger()})
-	if s.Entry(1).Was(on) || !l.says("cannot keep on disk") {
-		t.Errorf("known: %v; the log says %q", s.Entry(1).Was(on), l.buf.String())
+	if s.of(1).Was(on) || !l.says("cannot keep on disk") {
+		t.Errorf("known: %v; the log says %q", s.of(1).Was(on), l.buf.String())
 	}
 	if _, err := os.Stat(s.path); !os.IsNotExist(err) {
 		t.Errorf("the file is still there: %v", err)
@@ -152,7 +152,7 @@ func TestAFileThatCannotBeReplacedIsNotBelieved(t *testing.T) {
 func TestAFileThatIsInTheWayIsNamed(t *testing.T) {
 	var l logged
 	s := opened(t, Options{Dir: t.TempDir(), Logger: l.logger(), max: 1, retry: time.Millisecond})
-	e := s.Entry(1)
+	e := s.of(1)
 	s.send(e, on)
 	s.written(t, e, on)
 	if err := os.Remove(s.path); err != nil {
@@ -161,7 +161,7 @@ func TestAFileThatIsInTheWayIsNamed(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(s.path, "more"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	e = s.Entry(2) // and all is written anew
+	e = s.of(2) // and all is written anew
 	s.send(e, on)
 	waitFor(t, "the log", func() bool { return l.says("cannot be removed; remove it") })
 	if !e.Was(on) {
@@ -171,7 +171,7 @@ func TestAFileThatIsInTheWayIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.written(t, e, on)
-	if !s.killed(t, Options{}).Entry(2).Was(on) {
+	if !s.killed(t, Options{}).of(2).Was(on) {
 		t.Error("not known after a kill")
 	}
 }
@@ -179,12 +179,12 @@ func TestAFileThatIsInTheWayIsNamed(t *testing.T) {
 func TestAFolderThatIsRemovedIsMadeAgainAtTheEnd(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	s := opened(t, Options{Dir: dir})
-	s.send(s.Entry(1), on)
+	s.send(s.of(1), on)
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
 	s.Close()
-	if !opened(t, Options{Dir: dir}).Entry(1).Was(on) {
+	if !opened(t, Options{Dir: dir}).of(1).Was(on) {
 		t.Error("not known after a restart")
 	}
 }
@@ -192,7 +192,7 @@ func TestAFolderThatIsRemovedIsMadeAgainAtTheEnd(t *testing.T) {
 func TestADiskThatHangsDoesNotStopTheMessages(t *testing.T) {
 	var l logged
 	s := still(t, Options{Dir: t.TempDir(), Logger: l.logger(), forgetWait: time.Millisecond})
-	e := s.Entry(1)
+	e := s.of(1)
 	s.send(e, on)
 	s.step(2)
 	s.late.Store(false)
@@ -209,7 +209,7 @@ func TestADiskThatHangsDoesNotStopTheMessages(t *testing.T) {
 		t.Errorf("%d entries are to be forgotten, want one", len(s.forgets))
 	}
 	s.step(0) // it has woken up
-	if s.killed(t, Options{}).Entry(1).Was(on) {
+	if s.killed(t, Options{}).of(1).Was(on) {
 		t.Error("the file still says what is no longer so")
 	}
 }
@@ -267,7 +267,7 @@ func TestAtNoMomentDoesTheFileSayWhatIsNotSo(t *testing.T) {
 			default:
 			}
 			key := print % topics
-			e := s.Entry(key)
+			e := s.of(key)
 			if s.Lay(e, print) {
 				s.Forget([]*Entry{e})
 			}
@@ -278,7 +278,7 @@ func TestAtNoMomentDoesTheFileSayWhatIsNotSo(t *testing.T) {
 			}
 			if print%50 == 0 {
 				for other := range uint64(20) {
-					s.Entry(100 + other) // all are forgotten
+					s.of(100 + other) // all are forgotten
 				}
 			}
 		}

@@ -55,9 +55,11 @@ func (s *Store) start() {
 		e.saved.Store(r.print)
 		s.entries[r.key] = e
 	}
+	s.counts[nobody] = len(all)
 	// A power cut must not bring back a file that was in good order once.
 	if err := s.rewrite(false, clean); err != nil {
 		clear(s.entries)
+		clear(s.counts)
 		s.fail(err)
 		return
 	}

@@ -340,7 +340,7 @@ func (b *rig) knownAfterAKill(t *testing.T, dir string, rule int, topic, payload
 	s := lastsent.Open(lastsent.Options{Dir: left})
 	defer s.Close()
 	r := b.working.Rules[rule]
-	return s.Entry(r.sentKey(topic, netip.MustParseAddrPort("239.1.1.1:5000"))).Was(lastsent.Print([]byte(payload)))
+	return s.Entry(r.sentKey(topic, netip.MustParseAddrPort("239.1.1.1:5000")), r.Name).Was(lastsent.Print([]byte(payload)))
 }
 
 // What a kill leaves on disk must not hold back what the devices do not have.

@@ -102,7 +102,7 @@ func (p *Path) lookup(topic []byte) *route {
 		if found.Err == nil {
 			t.flow = p.topics.flow(flowKey{found.Group, rule.bindingFor(found.Group)})
 			if rule.Retained == mapping.RetainedOnce {
-				t.sent = p.lastSent.Entry(rule.sentKey(r.topic, found.Group))
+				t.sent = p.lastSent.Entry(rule.sentKey(r.topic, found.Group), rule.Name)
 			}
 		}
 	}
