@@ -81,7 +81,7 @@ type Bridge struct {
 	namesInForce  *map[string]string // those that followNames saw last
 	unclaimed     unclaimed
 	lastFinished  uint64 // batches that the send path had finished at the last heartbeat
-	lastRefreshed uint64 // and bindings that had been held against the interfaces
+	lastRefreshed uint64 // and bindings that had been compared with the interfaces
 	spoolUses     uint64 // how often the spool had come into use when it was last looked at
 
 	lookMu sync.Mutex // one look at the interfaces, or swap, at a time

@@ -41,7 +41,7 @@ func noGeneration() *generation {
 // current is the generation that is at work.
 func (b *Bridge) current() *generation { return b.working.Load() }
 
-// build makes the generation of a table, out of that of before where it fits.
+// build makes the generation of a table, reusing what fits of the previous one.
 func (b *Bridge) build(table *mapping.Table, before *generation, diversions []send.Diversion) *generation {
 	return &generation{table: table, send: b.send.Build(table, before.send, diversions), receive: b.receive.Build(table, before.receive)}
 }

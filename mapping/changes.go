@@ -9,7 +9,7 @@ type Changes struct {
 }
 
 // Changes returns what t has otherwise than before, in the order of the rules: those that
-// are gone in the order of before. A rule is the same one as long as it has its name and
+// are gone in their previous order. A rule is the same one as long as it has its name and
 // its direction.
 func (t *Table) Changes(before *Table) Changes {
 	var c Changes

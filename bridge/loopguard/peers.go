@@ -104,7 +104,7 @@ func (p *peer) learn(echo bool) {
 // isBridge reports whether a peer mostly says what others said before.
 func (p *peer) isBridge() bool { return p.originals <= p.echoes }
 
-// generations are peers in two halves: of now, and of before, which are forgotten at the
+// generations are peers in two halves: the current ones, and the previous, which are forgotten at the
 // next turn if they are not heard again.
 type generations struct{ now, before map[uint64]*peer }
 
@@ -126,7 +126,7 @@ func (g *generations) find(from uint64) *peer {
 	return p
 }
 
-// turn forgets those of before, and returns how many they were.
+// turn forgets the previous ones, and returns how many they were.
 func (g *generations) turn() (forgotten int) {
 	forgotten = len(g.before)
 	g.now, g.before = make(map[uint64]*peer), g.now

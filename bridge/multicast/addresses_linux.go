@@ -71,7 +71,7 @@ func (a *addresses) has(k addressKey) bool {
 				return false // right source or nothing
 			}
 		default:
-			a.take(a.buffer[:n], nil)
+			a.apply(a.buffer[:n], nil)
 		}
 	}
 }
@@ -123,7 +123,7 @@ func (a *addresses) dump() bool {
 		case errno != 0:
 			return false
 		default:
-			if end, interrupted := a.take(a.buffer[:n], removed); end {
+			if end, interrupted := a.apply(a.buffer[:n], removed); end {
 				return whole && !interrupted
 			} else if interrupted {
 				whole = false
@@ -132,10 +132,10 @@ func (a *addresses) dump() bool {
 	}
 }
 
-// take takes in what messages say of addresses. removed is not nil during a dump,
+// apply enters what messages say of addresses. removed is not nil during a dump,
 // whose part may be older than the notices queued before it. end reports whether a dump
 // ends here.
-func (a *addresses) take(messages []byte, removed map[addressKey]bool) (end, interrupted bool) {
+func (a *addresses) apply(messages []byte, removed map[addressKey]bool) (end, interrupted bool) {
 	order := binary.NativeEndian
 	for len(messages) >= unix.SizeofNlMsghdr {
 		size := int(order.Uint32(messages))

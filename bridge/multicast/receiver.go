@@ -162,7 +162,7 @@ func (r *Receiver) Receive(batch []Datagram) (int, error) {
 		return 0, nil
 	}
 	for {
-		taken, err := r.take(min(len(batch), MaxReceive))
+		taken, err := r.fill(min(len(batch), MaxReceive))
 		if err != nil {
 			return 0, fmt.Errorf("receive %s: %w", r.group, err)
 		}

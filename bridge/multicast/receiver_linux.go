@@ -93,8 +93,8 @@ type intake struct {
 
 func (n *intake) init(r *Receiver, _ packetConn) { n.attempt = r.read }
 
-// take waits for datagrams and returns how many, most at the most, are in r.inbox.
-func (r *Receiver) take(most int) (int, error) {
+// fill waits for datagrams and returns how many, most at the most, are in r.inbox.
+func (r *Receiver) fill(most int) (int, error) {
 	r.most = most
 	err := r.raw.Read(r.attempt)
 	if err == nil && r.errno != 0 {

@@ -50,9 +50,9 @@ type intake struct {
 
 func (n *intake) init(r *Receiver, ip packetConn) { n.read = r.reader(ip) }
 
-// take waits for a datagram and reads it into r.inbox. While there is none it
+// fill waits for a datagram and reads it into r.inbox. While there is none it
 // holds no inbox, unless the call itself waits, as on Windows.
-func (r *Receiver) take(int) (int, error) {
+func (r *Receiver) fill(int) (int, error) {
 	for {
 		if r.inbox == nil {
 			r.inbox = getInbox()

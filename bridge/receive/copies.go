@@ -21,10 +21,9 @@ import (
 //	3 Published   the broker has the message, which the session has published as ever
 //	4 trim        the pump lets the disk forget the copy
 //
-// While this process lives nobody publishes a copy. The next one takes it for what an
-// earlier process had handed to the session in vain, which it is, and publishes it
-// first. Between 3 and 4 a kill leaves a copy of what the broker has: it gets that
-// twice.
+// While this process lives nobody publishes a copy. The next process takes it for what the
+// broker never acknowledged to an earlier one, and publishes it first. Between 3 and 4 a
+// kill leaves a copy of what the broker has: it gets that twice.
 type copies struct {
 	spool   *publishSpool
 	origins [2]copyOrigin // of the messages of QoS 1, and of QoS 2

@@ -17,7 +17,7 @@ type delayQueue struct {
 	releasing sync.Mutex // what is taken out first is published first
 
 	mu      sync.Mutex
-	waiting []*heldDatagram
+	waiting []*waitingDatagram
 	running bool // a timer is set, or run at work
 }
 
@@ -63,7 +63,7 @@ func (q *delayQueue) flush() {
 	q.releaseAll(waiting, q.path.newBatch())
 }
 
-func (q *delayQueue) releaseAll(waiting []*heldDatagram, b *batch) {
+func (q *delayQueue) releaseAll(waiting []*waitingDatagram, b *batch) {
 	for _, w := range waiting {
 		w.release()
 		q.release(w.topic, w.payload, &w.arrival, b)
@@ -73,7 +73,7 @@ func (q *delayQueue) releaseAll(waiting []*heldDatagram, b *batch) {
 
 // takeDue takes out what has waited long enough, and says when the next will have;
 // below 0 if there is none.
-func (q *delayQueue) takeDue(now time.Time) (due []*heldDatagram, next time.Duration) {
+func (q *delayQueue) takeDue(now time.Time) (due []*waitingDatagram, next time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := 0

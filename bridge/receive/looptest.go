@@ -28,19 +28,19 @@ type loopTest struct {
 	content uint64 // of topic and payload
 	first   arrival
 
-	mu     sync.Mutex
-	ended  bool
-	probes int            // published so far
-	due    time.Time      // when judge is to look
-	count  int            // how often it came in the time that counts
-	others map[uint64]int // other sources that answered every probe so far with the same: how many
-	held   []withheld
-	size   int // bytes
-	timer  *time.Timer
+	mu      sync.Mutex
+	ended   bool
+	probes  int            // published so far
+	due     time.Time      // when judge is to look
+	count   int            // how often it came in the time that counts
+	others  map[uint64]int // other sources that answered every probe so far with the same: how many
+	waiting []undecided
+	size    int // bytes
+	timer   *time.Timer
 }
 
-type withheld struct {
-	*heldDatagram
+type undecided struct {
+	*waitingDatagram
 	print, content uint64
 }
 
@@ -111,13 +111,13 @@ func (t *loopTest) keep(payload []byte, print, content uint64, a *arrival) bool 
 		return false
 	}
 	t.size += cost
-	h := &heldDatagram{topic: t.topic, arrival: *a}
-	if n := len(t.held); n > 0 && t.held[n-1].content == content && string(t.held[n-1].payload) == string(payload) {
-		h.payload = t.held[n-1].payload // equal ones share it
+	h := &waitingDatagram{topic: t.topic, arrival: *a}
+	if n := len(t.waiting); n > 0 && t.waiting[n-1].content == content && string(t.waiting[n-1].payload) == string(payload) {
+		h.payload = t.waiting[n-1].payload // equal ones share it
 	} else {
 		h.payload = append([]byte(nil), payload...)
 	}
-	t.held = append(t.held, withheld{h, print, content})
+	t.waiting = append(t.waiting, undecided{h, print, content})
 	return true
 }
 
@@ -198,8 +198,8 @@ func (t *loopTest) enough() int {
 func (t *loopTest) steady(now time.Time) []uint64 {
 	all := []uint64{t.print}
 	counts := make(map[uint64]int)
-	for i := range t.held {
-		w := &t.held[i]
+	for i := range t.waiting {
+		w := &t.waiting[i]
 		if w.print == t.print || !t.inSilence(w.arrival.At) {
 			continue
 		}
@@ -212,7 +212,7 @@ func (t *loopTest) steady(now time.Time) []uint64 {
 
 // probe publishes what was withheld, up to the first of what is tested.
 func (t *loopTest) probe(now time.Time) {
-	n := 1 + slices.IndexFunc(t.held, func(w withheld) bool { return w.print == t.print })
+	n := 1 + slices.IndexFunc(t.waiting, func(w undecided) bool { return w.print == t.print })
 	if n == 0 {
 		t.end([]uint64{t.print}, nil, now) // cannot be: there is one more than was published
 		return
@@ -221,8 +221,8 @@ func (t *loopTest) probe(now time.Time) {
 	t.probes++
 	t.due, t.count = now.Add(window), 0
 	t.timer.Reset(window)
-	first := t.held[:n]
-	t.held = t.held[n:]
+	first := t.waiting[:n]
+	t.waiting = t.waiting[n:]
 	t.publish(first, nil)
 }
 
@@ -235,8 +235,8 @@ func (t *loopTest) end(honest, loops []uint64, now time.Time) {
 	if len(loops) > 0 {
 		topic.rule.logLoop(topic, &t.first, now)
 	}
-	t.publish(t.held, loops)
-	t.held = nil
+	t.publish(t.waiting, loops)
+	t.waiting = nil
 	topic.test.Store(nil)
 	topic.testOver()
 }
@@ -250,12 +250,12 @@ func (t *loopTest) Stop() {
 	}
 }
 
-// heldBatch is how many withheld messages are published at a time.
-const heldBatch = 256
+// atOnce is how many of what waited are published at a time.
+const atOnce = 256
 
-func (t *loopTest) publish(held []withheld, except []uint64) {
+func (t *loopTest) publish(waiting []undecided, except []uint64) {
 	p := t.topic.rule.path
-	for chunk := range slices.Chunk(held, heldBatch) {
+	for chunk := range slices.Chunk(waiting, atOnce) {
 		b := p.newBatch()
 		for i := range chunk {
 			w := &chunk[i]

@@ -28,8 +28,8 @@ type topicState struct {
 	// takes mu only to tell, comes before it.
 	mu     sync.Mutex
 	last   publishedState
-	at     time.Time     // of the last message
-	latest *heldDatagram // every: what waits, of whichever rule
+	at     time.Time        // of the last message
+	latest *waitingDatagram // every: what waits, of whichever rule
 	timer  *time.Timer
 }
 

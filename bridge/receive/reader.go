@@ -89,7 +89,7 @@ type groupReader struct {
 // release leaves the group if the socket is of no more use: the interface is
 // another one, or is gone, or was deleted and made anew under its old index, when
 // the kernel says nothing and delivers nothing. All that listen on an
-// interface must release before one joins again: closing a socket of before takes
+// interface must release before one joins again: closing a previous socket takes
 // the membership of a new one with it, for the kernel counts both as one. lost tells of
 // groups whether the kernel has them no more.
 func (m *membership) release(on multicast.Interface, err error, changes multicast.Change, lost func(int, netip.Addr) bool) {
@@ -99,7 +99,7 @@ func (m *membership) release(on multicast.Interface, err error, changes multicas
 		return
 	}
 	was := m.reader.at
-	// A socket of before belongs to the table of the VRF of before.
+	// A previous socket belongs to the table of the previous VRF.
 	other := on.Index != was.Index || on.Name != was.Name || on.VRF != was.VRF || on.VRF && on.Master != was.Master
 	if err != nil || other || slices.Contains(changes.Deleted, was.Index) || m.failed != nil || lost(was.Index, m.Group.Addr()) {
 		m.closeSocket()

@@ -47,7 +47,7 @@ const (
 // senderSize is what a sender takes where so many rules listen.
 func senderSize(rules int) int { return senderCost + actionCost*rules }
 
-// senders are those that a reader knows: of now, and of before, which are forgotten when
+// senders are those that a reader knows: the current ones, and the previous, which are forgotten when
 // there is no room for others, unless they are heard again.
 type senders struct {
 	byAddress, byPort bool         // what is done with a datagram depends on who sent it

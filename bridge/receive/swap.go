@@ -19,12 +19,12 @@ type Generation struct {
 	memberships []*membership
 	joined      map[mapping.Join]*membership
 	listeners   map[*membership]*listeners
-	resourced   map[*membership]string // those of before that get other sources: these
+	resourced   map[*membership]string // the previous ones that get other sources: these
 	spools      []*publishSpool
 	leaving     []*publishSpool // of rules that are gone, or do not use the spool now: they have something in memory, or the session has
 }
 
-// Build makes the generation of a table, out of that of before where it fits. It gives each
+// Build makes the generation of a table, reusing what fits of the previous one. It gives each
 // rule its account and its memberships; rules that ask for the same share one.
 func (p *Path) Build(table *mapping.Table, before *Generation) *Generation {
 	next := new(Generation)
@@ -102,7 +102,7 @@ func kept(rules []*Rule) (all []spill.Rule) {
 	return all
 }
 
-// reuse finds the memberships of before that are wanted, if with other sources.
+// reuse finds the previous memberships that are wanted, if with other sources.
 func (g *Generation) reuse(specs []mapping.ReceiveRule, before *Generation) {
 	g.joined = maps.Clone(before.joined)
 	if g.joined == nil {
@@ -139,7 +139,7 @@ func (r *Rule) same(spec *mapping.ReceiveRule, loops bool) bool {
 	return (r.delay != nil || r.breaker.Certain) == loops && reflect.DeepEqual(*r.ReceiveRule, *spec)
 }
 
-// newReceiveRule makes a rule at work. was is the one of before that had its name.
+// newReceiveRule makes a rule at work. was is the previous one of its name.
 // loops: it is on a cycle of the table.
 func (p *Path) newReceiveRule(spec *mapping.ReceiveRule, loops bool, was *Rule) *Rule {
 	own := *spec // for it may outlive the table
@@ -185,7 +185,7 @@ func (p *Path) listenFor(next *Generation, r *Rule) {
 	}
 }
 
-// Activate puts a generation to work in place of another. What the rules of before hold back
+// Activate puts a generation to work in place of another. What the previous rules hold back
 // goes first; what comes until RetireOld has closed their sockets still goes by them.
 func (p *Path) Activate(table *mapping.Table, next, before *Generation) {
 	for m, l := range next.listeners {
@@ -231,7 +231,7 @@ func (p *Path) updateRemoved(next, before *Generation) {
 	p.removed.Update(gone, func(name string) bool { return is[name] })
 }
 
-// assignSpool gives the rules what those of before had on disk.
+// assignSpool gives the rules what the previous ones had on disk.
 func (p *Path) assignSpool(next *Generation) {
 	if p.spool == nil {
 		return

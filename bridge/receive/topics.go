@@ -12,7 +12,7 @@ import (
 // has the same part of the memory for them, and the rest is for whoever comes first. Where
 // topics are made of addresses, whoever forges senders makes up topics; so one that was used
 // for a while is known, and stays, and new ones take the place of new ones. For what finds no
-// place every and on_change do not hold: its datagrams are published as they come, in order,
+// place every and on_change do not apply: its datagrams are published as they come, in order,
 // and counted.
 
 // ruleTopic is one topic of a receive rule.
@@ -51,7 +51,7 @@ type topicMemory struct {
 	tested    map[string]*ruleTopic // others, while they are tested
 	testing   atomic.Int32          // how many
 	forgotten atomic.Uint64         // for others
-	passed    atomic.Uint64         // datagrams for which every or on_change did not hold
+	passed    atomic.Uint64         // datagrams for which every or on_change did not apply
 }
 
 // topicFor is a topic of a rule. Datagrams of several groups and senders may share one.
@@ -203,7 +203,7 @@ func (r *Rule) forget(t *ruleTopic) bool {
 	return true
 }
 
-// passes counts a datagram for which every and on_change do not hold, as nothing can be
+// passes counts a datagram for which every and on_change do not apply, as nothing can be
 // remembered of its topic, and tells of the first.
 func (r *Rule) passes(t *ruleTopic) {
 	if r.topics.passed.Add(1) == 1 {
@@ -217,7 +217,7 @@ type Remembered struct {
 	Topics      int    `json:"topics,omitempty"`           // of which the last message is known
 	TopicBytes  int64  `json:"topic_bytes,omitempty"`      // what they take
 	Forgotten   uint64 `json:"topics_forgotten,omitempty"` // so far, for others
-	Passed      uint64 `json:"passed,omitempty"`           // datagrams for which every or on_change did not hold, as there was no place for their topic
+	Passed      uint64 `json:"passed,omitempty"`           // datagrams for which every or on_change did not apply, as there was no place for their topic
 	Senders     int    `json:"senders,omitempty"`          // in all groups of the rule, those of other rules of a group included
 	SenderBytes int64  `json:"sender_bytes,omitempty"`     // what they take
 }

@@ -70,7 +70,7 @@ func (p *Path) Silent(now time.Time, longer time.Duration) (silent []*Rule) {
 	return silent
 }
 
-// Rejoin holds the memberships against the interfaces.
+// Rejoin compares the memberships with the interfaces.
 func (p *Path) Rejoin(interfaces []multicast.Interface, changes multicast.Change) {
 	lost := p.lostJoins(changes)
 	type found struct {

@@ -95,7 +95,7 @@ func (b *binding) block(d Diversion) {
 	b.show(func() { b.probe = multicast.Probe{Result: multicast.ProbeGateway, Detail: b.blocked} })
 }
 
-// refresh holds the binding against the interfaces as they are now: it opens the
+// refresh compares the binding with the interfaces as they are now: it opens the
 // socket when source and interface are there, and closes it when they are gone
 // or have changed.
 func (b *binding) refresh(ctx context.Context, interfaces []multicast.Interface) {

@@ -22,7 +22,7 @@ func (b *binding) run() {
 	for pause := firstPause; ; {
 		work.suspects = false
 		s, progress, err := b.drainSpool(work)
-		if s != nil && (err == nil || work.suspects) { // what suffers alone delays no other
+		if s != nil && (err == nil || work.suspects) { // one queue that is stuck delays no other
 			var more bool
 			var failed error
 			s, more, failed = b.drain(work)
@@ -41,7 +41,7 @@ func (b *binding) run() {
 			pause = min(2*pause, maxPause)
 			work.ask(s, time.Now())
 		case err != nil:
-			_ = s.Wait(b.ctx) // what ails the socket shows at the next send
+			_ = s.Wait(b.ctx) // an error of the socket shows at the next send
 		}
 		if b.idle(s == nil || b.ctx.Err() != nil, progress || err != nil) {
 			return

@@ -51,7 +51,7 @@ type Path struct {
 	noRule          atomic.Uint64 // messages that matched no rule
 	removed         account.Removed[sendTotals, *sendTotals]
 	finished        atomic.Uint64     // batches
-	refreshed       atomic.Uint64     // bindings held against the interfaces
+	refreshed       atomic.Uint64     // bindings compared with the interfaces
 	needsRedelivery atomic.Bool       // the broker is to repeat messages: there was no room
 	unstored        atomic.Bool       // the disk has turned something away that is still to go there
 	latency         account.Histogram // from handed over by the session to taken by the kernel
@@ -145,7 +145,7 @@ func (p *Path) Progress() (finished uint64, busy bool) {
 	return p.finished.Load(), busy
 }
 
-// Refreshed is how often a binding was held against the interfaces.
+// Refreshed is how often a binding was compared with the interfaces.
 func (p *Path) Refreshed() uint64 { return p.refreshed.Load() }
 
 // Handle carries a batch as far as it goes now. When it returns, the batch's
@@ -271,7 +271,7 @@ func (p *Path) forgetStale() {
 }
 
 // leaveOut filters a message whose datagram would be empty. It counts as the last one
-// sent all the same, so that after a clear the value of before is new.
+// sent all the same, so that after a clear the value that came before it is new.
 func (p *Path) leaveOut(t *routeTarget, print uint64) {
 	t.rule.Count(account.DropEmpty, 1)
 	p.prepare(t, print)

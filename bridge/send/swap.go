@@ -22,10 +22,10 @@ type Generation struct {
 	bindings   []*binding
 	bound      map[boundKey]*binding // the same by what they are
 	Diversions []Diversion           // what routes do to each of the rules; nil: nothing
-	heirs      []int                 // which of Rules each rule of before has become; -1: it is gone
+	heirs      []int                 // which of Rules each previous rule has become; -1: it is gone
 }
 
-// Build makes the generation of a table, out of that of before where it fits: it gives each
+// Build makes the generation of a table, reusing what fits of the previous one: it gives each
 // rule its account, and each distinct binding its socket-to-be.
 func (p *Path) Build(table *mapping.Table, before *Generation, diversions []Diversion) *Generation {
 	next := &Generation{table: table, Diversions: diversions}
@@ -121,7 +121,7 @@ func (g *Generation) bind(p *Path, r *Rule, i int, before *Generation) {
 	}
 }
 
-// bindingOf is the binding of a rule, that of before where there is one.
+// bindingOf is the binding of a rule, the previous one where there is one.
 func (g *Generation) bindingOf(p *Path, want *mapping.Binding, d Diversion, before *Generation) *binding {
 	k := boundKey{multicast.Binding(*want), d.Route}
 	b := g.bound[k]
@@ -199,7 +199,7 @@ func (p *Path) Activate(next, before *Generation) {
 	p.working.Store(next)
 }
 
-// handOver has what waits in memory go with the rules that those of before have become.
+// handOver has what waits in memory go with the rules that the previous ones have become.
 // Callers hold the path's mu.
 func (p *Path) handOver(waits []*queuedDatagram, next, before *Generation) {
 	for i, r := range before.Rules {
@@ -219,7 +219,7 @@ func (p *Path) handOver(waits []*queuedDatagram, next, before *Generation) {
 	}
 }
 
-// assignSpool gives the rules what those of before had on disk.
+// assignSpool gives the rules what the previous ones had on disk.
 func (p *Path) assignSpool(next *Generation) {
 	if p.spill == nil {
 		return

@@ -48,7 +48,7 @@ func newTopics() topics {
 	return topics{routes: make(map[string]*route), flows: make(map[flowKey]*flow)}
 }
 
-// share is whom a route belongs to.
+// share is the share that a route counts in.
 func (m *topics) share(r *route) *topicShare {
 	if len(r.targets) == 0 {
 		return &m.unmatched

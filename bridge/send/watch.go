@@ -105,12 +105,12 @@ func (p *Path) LogUnused() { p.spill.LogUnused() }
 // for its own copy, with a file descriptor of those that are kept for such.
 const probesAtOnce = 32
 
-// Refresh holds the bindings against the interfaces.
+// Refresh compares the bindings with the interfaces.
 func (p *Path) Refresh(ctx context.Context, interfaces []multicast.Interface) {
 	p.rebind(ctx, p.working.Load().bindings, interfaces)
 }
 
-// rebind holds bindings against the interfaces.
+// rebind compares bindings with the interfaces.
 func (p *Path) rebind(ctx context.Context, bindings []*binding, interfaces []multicast.Interface) {
 	var g errgroup.Group
 	g.SetLimit(max(1, min(probesAtOnce, multicast.KeptDescriptors()/4)))

@@ -24,7 +24,7 @@ const (
 	retryUnanswered = 3 * time.Second
 
 	// retryRefused is when a refused filter is asked for again, for what a broker
-	// allows can change. It doubles up to maxRetryRefused while that is in vain.
+	// allows can change. It doubles up to maxRetryRefused while that is refused.
 	retryRefused    = 3 * time.Second
 	maxRetryRefused = 10 * time.Minute
 

@@ -29,10 +29,10 @@ func Identity(parts ...string) uint64 {
 	return max(h, 1)
 }
 
-// Heirs finds for each rule of before which one of next it has become, by its place; -1: it
+// Heirs finds for each previous rule which one of next it has become, by its place; -1: it
 // is gone. That is the one of its name if it is the same; else one that is the same under
-// another name; else the one of its name, whatever that does now, unless that was another one
-// of before. So a rule keeps what waits when it is renamed, when it is changed, and when two
+// another name; else the one of its name, whatever that does now, unless another of the
+// previous was that. So a rule keeps what waits when it is renamed, when it is changed, and when two
 // swap their names.
 func Heirs(before, next []Rule) []int { return heirs(before, next, func(int) bool { return false }) }
 

@@ -130,7 +130,7 @@ var errBroken = errors.New("the answer could not be made; the log has the cause"
 // tagOf is an ETag. It is weak, as an answer that is compressed has the same.
 func tagOf(sum hash.Hash64) string { return fmt.Sprintf(`W/"%x"`, sum.Sum64()) }
 
-// send writes the answer, compressed for whom asks for that, as browsers and Prometheus do.
+// send writes the answer, compressed if the client accepts gzip, as browsers and Prometheus do.
 func (a *answer) send(w http.ResponseWriter, r *http.Request) {
 	if !a.packed {
 		w.Write(a.text)

@@ -24,7 +24,7 @@ type finding struct {
 	near  string
 }
 
-// examineAll holds a configuration against this host. Faults do not mend themselves;
+// examineAll compares a configuration with this host. Faults do not mend themselves;
 // what a warning is about may.
 func (h *host) examineAll(cfg *configs.Config) (faults, warnings configs.Errors) {
 	fileFaults, fileWarnings := cfg.ExamineFiles(time.Now())

@@ -79,7 +79,7 @@ func (p place) pending() bool {
 	return errors.Is(p.err, multicast.ErrPending) && !errors.Is(p.err, multicast.ErrMisplaced)
 }
 
-// examine holds send rules against this host. A binding that many rules share is
+// examine compares send rules with this host. A binding that many rules share is
 // reported with the first of them.
 func (h *host) examine(rules []mapping.SendRule) (faults, warnings []finding) {
 	share := make(map[mapping.Binding]int)

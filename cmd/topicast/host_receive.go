@@ -33,7 +33,7 @@ func (e listener) pending() bool {
 	return errors.Is(e.err, multicast.ErrPending) && !errors.Is(e.err, multicast.ErrAmbiguous)
 }
 
-// examineReceive holds receive rules against this host. An interface that many
+// examineReceive compares receive rules with this host. An interface that many
 // rules share is reported with the first of them.
 func (h *host) examineReceive(rules []mapping.ReceiveRule) (faults, warnings []finding) {
 	share := make(map[string]int)

@@ -39,7 +39,7 @@ func (h limited) WithGroup(name string) slog.Handler {
 }
 
 func (h limited) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level >= slog.LevelInfo && !h.lines.take(r, h.Handler) {
+	if r.Level >= slog.LevelInfo && !h.lines.allows(r, h.Handler) {
 		return nil
 	}
 	return h.Handler.Handle(ctx, r)
@@ -58,8 +58,9 @@ type lineCount struct {
 	said    bool // that some were left out
 }
 
-// take counts a line, and reports whether it is to be had. If not, that is told to h later.
-func (l *lineCounts) take(r slog.Record, h slog.Handler) bool {
+// allows counts a line, and reports whether it is to be logged. If not, how many were left out is
+// logged later, by h.
+func (l *lineCounts) allows(r slog.Record, h slog.Handler) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	message := r.Message
@@ -84,13 +85,13 @@ func (l *lineCounts) take(r slog.Record, h slog.Handler) bool {
 		if c.said {
 			wait = max(time.Second, c.began.Add(linesEvery).Sub(now))
 		}
-		time.AfterFunc(wait, func() { l.tell(c, message, r.Level, h) })
+		time.AfterFunc(wait, func() { l.logLeftOut(c, message, r.Level, h) })
 	}
 	return false
 }
 
-// tell says how many lines were left out.
-func (l *lineCounts) tell(c *lineCount, message string, level slog.Level, h slog.Handler) {
+// logLeftOut says how many lines were left out.
+func (l *lineCounts) logLeftOut(c *lineCount, message string, level slog.Level, h slog.Handler) {
 	l.mu.Lock()
 	n := c.leftOut
 	c.leftOut, c.said = 0, true
