@@ -88,8 +88,10 @@ type mqttConn struct {
 	// What the broker answers, from the goroutine that reads to who waits for it.
 	requests    requests
 	statusAcked [2]chan struct{} // the broker has the message with onlineID, offlineID
-	pingPending atomic.Bool      // a sign of life is waited for
-	alive       chan struct{}    // it came
+	begun       time.Time
+	readSince   atomic.Int64  // since when the reader waits for a byte, in nanoseconds after begun; 0: it is busy
+	pingPending atomic.Bool   // a sign of life is waited for
+	alive       chan struct{} // it came
 
 	coalescer writeCoalescer
 	todo      atomic.Bool   // something was left to the holder of writeLock
@@ -119,6 +121,7 @@ func newMQTTConn(conn net.Conn, in *inbox, out *outbox) *mqttConn {
 		unsent:      newUnsent(conn),
 		staleAfter:  staleAfter,
 		lastRead:    time.Now(),
+		begun:       time.Now(),
 		buf:         make([]byte, firstBuffer),
 		acks:        newAcks(&in.done),
 		statusAcked: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)},
@@ -393,7 +396,9 @@ func (c *mqttConn) fill() error {
 		c.unfinished.got = c.w
 	}
 	c.unfinished.begin()
+	c.readSince.Store(int64(time.Since(c.begun)) | 1)
 	n, err := c.conn.Read(c.buf[c.w:])
+	c.readSince.Store(0)
 	c.w += n
 	c.notePause(n)
 	if n == 0 {

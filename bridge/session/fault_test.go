@@ -129,6 +129,40 @@ func TestABrokerThatIsBusySendingIsNotGivenUp(t *testing.T) {
 	})
 }
 
+// While messages that have come are carried the answer may be there and not be read yet; a
+// connection that ended for it would bring the same messages again, and end again.
+func TestABrokerIsNotGivenUpWhileItsMessagesAreCarried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		b.mute = true
+		carry := func([]Message) { time.Sleep(22 * time.Second) }
+		c := start(t, Options{URLs: []string{b.url()}, KeepAlive: 5 * time.Second, Handle: carry}, b.use)
+		p := b.greet(false, 0)
+		p.send(publish(qos0, "t", 0, "x"))
+		pings := 0
+		for begin := time.Now(); time.Since(begin) < 21*time.Second; time.Sleep(time.Second) {
+			for len(p.in) > 0 {
+				expectPing(p)
+				pings++
+			}
+		}
+		p.send(pingResponse)
+		c.messages(1)
+		if state := c.State(); !state.Connected || state.Connects != 1 {
+			t.Errorf("%+v", state)
+		}
+		// The broker, too, wants to hear something within 1.5 keep-alives [MQTT-3.1.2-24].
+		if pings < 3 {
+			t.Errorf("%d PINGREQs in 21 s", pings)
+		}
+		begin := time.Now()
+		c.reached("lost", lostWith("no pingresp came; it hangs, or the way to it is gone"))
+		if d := time.Since(begin); d > 10*time.Second {
+			t.Errorf("that it answers nothing afterwards is noticed after %v", d)
+		}
+	})
+}
+
 func expectPing(p *peer) {
 	p.t.Helper()
 	if _, ok := p.next().(*packets.PingreqPacket); !ok {
