@@ -31,6 +31,7 @@ type attack struct {
 
 	prepare func(*rig) // what is different from the start; nil: nothing
 	run     func(*rig) // does it, and puts right what it has done
+	release func(*rig) // has what is held come out, before it is judged what became of it; nil: nothing is held
 }
 
 // attacks are all of them, in the order of the table.

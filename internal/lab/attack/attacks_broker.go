@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -16,12 +17,15 @@ import (
 var brokerAttacks = []attack{
 	{name: "broker-pubrec", about: "PUBREC for identifiers that nothing was published with, 100,000 a second", victims: allStreams, prepare: meddled, run: unknownIDs(packets.Pubrec)},
 	{name: "broker-puback", about: "PUBACK for identifiers that nothing was published with, 100,000 a second", victims: allStreams, prepare: meddled, run: unknownIDs(packets.Puback)},
+	{name: "broker-pubcomp", about: "PUBCOMP for identifiers that nothing was published with, 100,000 a second", victims: allStreams, prepare: meddled, run: unknownIDs(packets.Pubcomp)},
+	{name: "broker-suback", about: "SUBACK for identifiers that nothing was asked for with, 100,000 a second", victims: allStreams, prepare: meddled, run: unknownIDs(packets.Suback)},
+	{name: "broker-unsuback", about: "UNSUBACK likewise, 100,000 a second", victims: allStreams, prepare: meddled, run: unknownIDs(packets.Unsuback)},
 	{name: "broker-pubrel", about: "PUBREL for identifiers that it published nothing with, 100,000 a second", victims: allStreams, prepare: meddled, run: unknownIDs(packets.Pubrel)},
 	{name: "broker-qos2", about: "65,535 messages of QoS 2 that are never released", victims: toSend, prepare: qos2, run: neverReleased},
 	{name: "broker-dies-publish", about: "a broker that dies of each PUBLISH", victims: allStreams, prepare: meddled, run: dies[*packets.PublishPacket]},
 	{name: "broker-dies-subscribe", about: "a broker that dies of each SUBSCRIBE", victims: allStreams, prepare: meddled, run: dies[*packets.SubscribePacket]},
 	{name: "broker-dies-connect", about: "a broker that dies of each CONNECT", victims: allStreams, prepare: meddled, run: dies[*packets.ConnectPacket]},
-	{name: "broker-refuses", about: "a broker that refuses 10,000 filters", victims: []string{victimSend, neighbourSend}, prepare: meddled, run: refusesFilters},
+	{name: "broker-refuses", about: "a broker that refuses 10,000 filters", victims: bySession, prepare: meddled, run: refusesFilters},
 	{name: "broker-refuses-connect", about: "a broker that refuses each CONNECT: not authorized", victims: allStreams, prepare: meddled, run: refusesConnect},
 	{name: "broker-silent", about: "a broker that acknowledges nothing", victims: []string{victimReceive, neighbourReceive}, prepare: meddled, run: acknowledgesNothing},
 	{name: "broker-takeover", about: "another client that takes the session over, ten times a second", victims: allStreams, run: takeOver},
@@ -38,12 +42,8 @@ func unknownIDs(kind byte) func(*rig) {
 			out.Reset()
 			for range batch {
 				n++
-				flags := byte(0)
-				if kind == packets.Pubrel {
-					flags = 2
-				}
 				// Identifiers that are not in use at so low a rate.
-				out.Write(binary.BigEndian.AppendUint16([]byte{kind<<4 | flags, 2}, 30000+n%30000))
+				out.Write(answerTo(kind, 30000+n%30000))
 			}
 			r.spend(cost{Packets: batch, Bytes: out.Len()})
 			_ = r.meddler.inject(out.Bytes())
@@ -52,9 +52,22 @@ func unknownIDs(kind byte) func(*rig) {
 	}
 }
 
+// answerTo is an answer to an identifier, as short as it can be.
+func answerTo(kind byte, id uint16) []byte {
+	switch kind {
+	case packets.Pubrel:
+		return binary.BigEndian.AppendUint16([]byte{kind<<4 | 2, 2}, id)
+	case packets.Suback:
+		const granted = 1
+		return append(binary.BigEndian.AppendUint16([]byte{kind << 4, 3}, id), granted)
+	}
+	return binary.BigEndian.AppendUint16([]byte{kind << 4, 2}, id)
+}
+
 func qos2(r *rig) {
 	meddled(r)
 	r.setup.send = append(r.setup.send, "name: twice, filter: 'q2/#', qos: 2, group: '239.52.1.1:5000', interface: iso0")
+	r.watch("twice", "", netip.MustParseAddrPort("239.52.1.1:5000"))
 }
 
 // neverReleased publishes to the bridge with each identifier there is, and keeps what it
@@ -71,6 +84,7 @@ func neverReleased(r *rig) {
 		var out writer
 		_ = publish("q2/x", 2, uint16(i)+1, payload).Write(&out)
 		r.spend(cost{Packets: 1, Bytes: len(out)})
+		r.others["twice"].offer(1)
 		return r.meddler.inject(out)
 	})
 	r.last()

@@ -18,6 +18,7 @@ var lineAttacks = []attack{
 	{name: "line-huge-frame", about: "PUBLISH frames of 256 MB, as fast as it goes", victims: allStreams, prepare: meddled, run: hugeFrame},
 	{name: "line-garbage", about: "random bytes in place of a broker", victims: allStreams, prepare: meddled, run: instead(garbage)},
 	{name: "line-mute", about: "connections that are accepted, and never answered", victims: allStreams, prepare: meddled, run: instead(mute)},
+	{name: "line-tls", about: "TLS that fails in another way each time: alerts, plain text, other certificates, an end right after the handshake", victims: allStreams, prepare: overTLS, run: failingTLS},
 	{name: "line-headers", about: "headers without end in answer to a WebSocket's request", victims: allStreams, prepare: webSocket, run: instead(endlessHeaders)},
 	{name: "line-header-long", about: "one header line without end", victims: allStreams, prepare: webSocket, run: instead(endlessHeader)},
 	{name: "line-websocket-frames", about: "a WebSocket whose frames are of 2⁶² bytes", victims: allStreams, prepare: webSocket, run: instead(endlessWebSocket)},

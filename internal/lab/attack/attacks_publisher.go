@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 var publisherAttacks = []attack{
 	{name: "fan-out", about: "4,000 messages in a burst on a topic that 1,000 rules send", victims: bySession, prepare: thousandRules, run: fanOut},
 	{name: "topics-long", about: "130,000 topics of 4,000 bytes", victims: toSend, run: publishTopics(130000, 4000)},
-	{name: "topics-60k", about: "20,000 topics of 60,000 bytes", victims: toSend, run: publishTopics(20000, 60000)},
+	{name: "topics-60k", about: "20,000 topics of 60,000 bytes", victims: bySession, run: publishTopics(20000, 60000)},
 	{name: "topics-no-rule", about: "topics that lead to no group, 5,000 a second", prepare: badGroups, run: noGroups},
 	{name: "payload-huge", about: "20 messages of 60 MB", victims: allStreams, run: hugePayloads},
 	{name: "payload-bad", about: "payloads that are not what the rule decodes, 5,000 a second", prepare: decodes, run: badPayloads},
@@ -35,7 +36,7 @@ func (r *rig) flooder() *harness.Client {
 // for none of them. It reports whether that went well.
 func (r *rig) publish(c *harness.Client, stream, topic string, qos byte, id uint16, payload []byte) error {
 	r.spend(cost{Messages: 1, Bytes: len(topic) + len(payload)})
-	if s := r.streams[stream]; s != nil {
+	if s := r.stream(stream); s != nil {
 		s.offer(1)
 	}
 	return publish(topic, qos, id, payload).Write(c)
@@ -57,9 +58,17 @@ func thousandRules(r *rig) {
 	for i := range 1000 {
 		r.setup.send = append(r.setup.send, fmt.Sprintf("name: f%d, filter: 'fan/+', group: '239.50.%d.%d:5000', interface: iso0", i, i/256, i%256))
 	}
+	for _, i := range fanWatched { // one device cannot hear them all
+		r.watch(fmt.Sprintf("f%d", i), "", netip.AddrPortFrom(netip.AddrFrom4([4]byte{239, 50, byte(i / 256), byte(i)}), 5000))
+	}
 }
 
+var fanWatched = []int{0, 499, 999}
+
 func fanOut(r *rig) {
+	for _, s := range r.others {
+		s.offer(r.many(4000))
+	}
 	r.publishMany(100000, r.many(4000), "", func(int) string { return "fan/out" }, make([]byte, 16))
 	r.last()
 }
@@ -75,10 +84,11 @@ func publishTopics(n, size int) func(*rig) {
 
 func badGroups(r *rig) {
 	r.setup.send = append(r.setup.send, "name: bad, filter: 'bad/{id}', group: '239.51.0.{id}:5000', interface: iso0")
+	r.watch("bad", "", netip.AddrPort{})
 }
 
 func noGroups(r *rig) {
-	r.publishMany(5000, 0, "", func(i int) string { return fmt.Sprintf("bad/none-%d", i) }, []byte("x"))
+	r.publishMany(5000, 0, "bad", func(i int) string { return fmt.Sprintf("bad/none-%d", i) }, []byte("x"))
 }
 
 // hugePayloads keep the line to the broker, which is everybody's, until the last byte of
@@ -95,8 +105,9 @@ func hugePayloads(r *rig) {
 
 func decodes(r *rig) {
 	r.setup.send = append(r.setup.send, "name: hex, filter: 'hex/#', group: '239.51.1.1:5000', interface: iso0, payload: hex")
+	r.watch("hex", "", netip.MustParseAddrPort("239.51.1.1:5000"))
 }
 
 func badPayloads(r *rig) {
-	r.publishMany(5000, 0, "", func(i int) string { return fmt.Sprintf("hex/%d", i%1000) }, []byte("not hex"))
+	r.publishMany(5000, 0, "hex", func(i int) string { return fmt.Sprintf("hex/%d", i%1000) }, []byte("not hex"))
 }

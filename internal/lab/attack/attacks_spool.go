@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
+	"time"
 )
 
 // What one rule does to what all share, and what a disk does.
@@ -18,6 +21,7 @@ var spoolAttacks = []attack{
 	{name: "offline-chatty", about: "a chatty group while the broker is away", victims: []string{neighbourReceive}, lossless: true, stops: true, prepare: chatty, run: chattyOffline},
 	{name: "spool-damaged", about: "each fifth page of the spool overwritten while topicast is away", victims: toSend, run: damageSpool},
 	{name: "spool-removed", about: "the spool's folder removed while messages wait", victims: toSend, run: removeSpool},
+	{name: "spool-mounted", about: "another disk mounted over the spool's folder while messages wait", victims: toSend, run: mountOverSpool},
 	{name: "spool-read-only", about: "a file in place of the spool's folder while messages wait", victims: toSend, run: replaceSpool},
 }
 
@@ -29,13 +33,13 @@ func smallSpool(r *rig) {
 // awayRule is a rule whose interface is not there.
 func awayRule(r *rig) {
 	r.setup.send = append(r.setup.send, "name: away, filter: 'away/#', group: '239.53.1.1:5000', interface: none0")
+	r.watch("away", "", netip.AddrPort{})
 }
 
 // fillSpool has ten times as much wait as there is room for.
 func fillSpool(r *rig) {
-	r.publishMany(5000, r.many(20000), "", func(i int) string { return fmt.Sprintf("away/%d", i%100) }, make([]byte, 2000))
-	r.GW.PullCable(iso1)
-	r.streams[neighbourReceive].rest(true)
+	r.publishMany(5000, r.many(20000), "away", func(i int) string { return fmt.Sprintf("away/%d", i%100) }, make([]byte, 2000))
+	r.unplug(iso1, neighbourReceive)
 	r.pause(prompt)
 	r.GW.PushCable(iso1)
 	r.awaitState(neighbourSend, "up", mostHeal)
@@ -43,6 +47,8 @@ func fillSpool(r *rig) {
 	r.streams[neighbourReceive].rest(false)
 }
 
+// noSpool leaves the messages that there is no room for with the broker, which does not tell
+// how many those are.
 func noSpool(r *rig) {
 	r.setup.spool = "none"
 	r.setup.sections = "queue: { size: 1MiB }\n"
@@ -68,8 +74,7 @@ func chattyOffline(r *rig) {
 
 // damageSpool overwrites pages of the files while nobody has them open.
 func damageSpool(r *rig) {
-	r.GW.PullCable(iso0)
-	r.streams[victimReceive].rest(true)
+	r.unplug(iso0, victimReceive)
 	r.last()
 	// What devices say while there is no topicast is nobody's loss.
 	r.streams[neighbourReceive].rest(true)
@@ -110,6 +115,17 @@ func removeSpool(r *rig) {
 	r.awayFor(func() { r.must(os.RemoveAll(r.spoolDir())) })
 }
 
+// mountOverSpool mounts where the bridge sees it: it has a namespace of mounts for itself.
+func mountOverSpool(r *rig) {
+	r.awayFor(func() {
+		out, err := r.GW.Command("nsenter", "--mount", "--target", strconv.Itoa(r.bridge.Process.Pid),
+			"mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", r.spoolDir()).CombinedOutput()
+		if err != nil {
+			r.fail("mount: %v %s", err, out)
+		}
+	})
+}
+
 func replaceSpool(r *rig) {
 	dir := r.spoolDir()
 	r.awayFor(func() { r.must(errors.Join(os.Rename(dir, dir+"-away"), os.WriteFile(dir, nil, 0o600))) })
@@ -117,10 +133,17 @@ func replaceSpool(r *rig) {
 	r.must(errors.Join(os.Symlink(dir+"-away", link), os.Rename(link, dir)))
 }
 
+// unplug pulls the cable of an interface. What devices say to one without a carrier is
+// nobody's loss, so that they say nothing from a moment before.
+func (r *rig) unplug(dev, rule string) {
+	r.streams[rule].rest(true)
+	r.pause(100 * time.Millisecond)
+	r.GW.PullCable(dev)
+}
+
 // awayFor has the victims' interface away, and something happen in the midst of it.
 func (r *rig) awayFor(midst func()) {
-	r.GW.PullCable(iso0)
-	r.streams[victimReceive].rest(true)
+	r.unplug(iso0, victimReceive)
 	r.pause(r.times.attack / 2)
 	midst()
 	r.pause(r.times.attack / 2)

@@ -18,6 +18,7 @@ var webAttacks = []attack{
 	{name: "web-headers", about: "500 connections whose request comes byte by byte", run: webHeaders},
 	{name: "web-slow-readers", about: "50 slow readers of /status", run: slowReaders("/status")},
 	{name: "web-slow-metrics", about: "50 slow readers of /metrics", run: slowReaders("/metrics")},
+	{name: "web-sockets", about: "100 clients that ask for a WebSocket, send frames and read nothing", run: webSockets},
 	{name: "web-storm", about: "/status, by 20 clients over and over", run: statusStorm},
 	{name: "web-rebinding", about: "requests with the Host of another site (DNS rebinding)", run: rebinding},
 }
@@ -108,6 +109,21 @@ func slowReaders(path string) func(*rig) {
 			}
 		})
 	}
+}
+
+// webSockets ask for what the page does not have, and go on as if they had it.
+func webSockets(r *rig) {
+	frame := append([]byte("\x82\xfe\x10\x00mask"), make([]byte, 4096)...) // RFC 6455, 5.2
+	r.each(100, func(c net.Conn) {
+		r.spend(cost{Requests: 1})
+		_, err := fmt.Fprintf(c, "GET /status HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", webAddress)
+		for ; err == nil && r.ctx.Err() == nil; r.pause(20 * time.Millisecond) {
+			var n int
+			n, err = c.Write(frame)
+			r.spend(cost{Bytes: n})
+		}
+	})
 }
 
 func statusStorm(r *rig) {

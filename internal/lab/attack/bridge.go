@@ -27,10 +27,12 @@ const memoryLimit = 128e6
 // A setup is how the bridge differs from its defaults.
 type setup struct {
 	url      string            // of the broker
+	broker   string            // more of the section broker
 	rules    int               // beside those of the attack: bystanders
 	extra    map[string]string // more of an honest rule, by its name, such as "every: 1h"
 	topic    map[string]string // of an honest rule that receives, in place of its own
 	six      bool              // the victim that sends does so over IPv6
+	follows  bool              // it sends by whatever interface has its source
 	send     []string          // more rules
 	receive  []string
 	sections string // more of the file
@@ -49,11 +51,14 @@ func defaultSetup() setup {
 func (r *rig) config() string {
 	var b strings.Builder
 	s := r.setup
-	fmt.Fprintf(&b, "broker: { url: '%s', client_id: %s, keep_alive: 5s }\nweb: { listen: '%s' }\n%s", s.url, clientID, webAddress, s.sections)
+	fmt.Fprintf(&b, "broker: { url: '%s', client_id: %s, keep_alive: 5s%s }\nweb: { listen: '%s' }\n%s", s.url, clientID, comma(s.broker), webAddress, s.sections)
 	if s.spool != "none" {
 		fmt.Fprintf(&b, "spool: { dir: %s%s }\n", r.spoolDir(), comma(s.spool))
 	}
 	source := map[string]string{victimSend: "interface: iso0, source: '" + r.sourceOf().String() + "'", neighbourSend: "interface: iso1, source: 172.18.0.1"}
+	if s.follows {
+		source[victimSend] = "source: '" + r.sourceOf().String() + "'"
+	}
 	b.WriteString("send:\n")
 	for _, name := range []string{victimSend, neighbourSend} {
 		filter := topics[name][:2] + "#"
@@ -189,8 +194,10 @@ func (r *rig) whole() error {
 		return r.ready()
 	}
 	st, err := r.status("victim-")
-	if err == nil && (!st.Broker.Connected || st.Broker.Subscriptions == 0) {
-		err = errors.New("not connected with the broker")
+	for _, c := range st.Conditions {
+		if c.State == "pending" && (c.Name == "broker" || c.Name == "subscriptions") {
+			err = fmt.Errorf("%s is %s: %s", c.Name, c.State, c.Reason)
+		}
 	}
 	for _, s := range append(st.Rules, st.Receive...) {
 		if s.State != "up" {
@@ -204,23 +211,20 @@ func tail(s string) string { return s[max(0, len(s)-600):] }
 
 // status is the part of /status that the attacks look at.
 type status struct {
-	Broker struct {
-		Connected     bool     `json:"connected"`
-		Subscriptions int      `json:"subscriptions"`
-		Refused       []string `json:"refused"`
-	} `json:"broker"`
-	Spool struct {
-		Messages int    `json:"messages"`
-		Error    string `json:"error"`
-	} `json:"spool"`
+	Conditions []ruleStatus `json:"conditions"` // by the names of their parts
+	Reload     struct {
+		At time.Time `json:"at"`
+	} `json:"reload"`
 	Rules   []ruleStatus `json:"rules"`
 	Receive []ruleStatus `json:"receive"`
 }
 
 type ruleStatus struct {
-	Name   string `json:"name"`
-	State  string `json:"state"`
-	Reason string `json:"reason"`
+	Name          string `json:"name"`
+	State         string `json:"state"`
+	Reason        string `json:"reason"`
+	WaitingMemory int    `json:"waiting_memory"`
+	WaitingDisk   int    `json:"waiting_disk"`
 }
 
 // status asks for the rules whose names contain match.
@@ -230,6 +234,20 @@ func (r *rig) status(match string) (st status, err error) {
 		return st, err
 	}
 	return st, json.Unmarshal(body, &st)
+}
+
+// waiting is how many messages of a rule wait to go on.
+func (r *rig) waiting(rule string) (n int) {
+	st, err := r.status(rule)
+	if err != nil {
+		return 0
+	}
+	for _, s := range append(st.Rules, st.Receive...) {
+		if s.Name == rule {
+			n += s.WaitingMemory + s.WaitingDisk
+		}
+	}
+	return n
 }
 
 // awaitState waits until a rule is in a state.

@@ -22,10 +22,11 @@
 //	in          honest messages of the victims, from before the attack until after it; of
 //	            all, where it is aimed at none of the streams
 //	lost        those of them that did not arrive
-//	uncounted   what went in by any rule, the attacker's included, did not come out, and
-//	            is not counted by topicast
+//	uncounted   what went in by any rule, the attacker's included, did not come out, does
+//	            not wait, and is not counted by topicast
 //	neighbours  how many of the neighbours' messages arrived within a second during the
-//	            attack, as part of how many did before; the worst of them
+//	            attack, as part of how many did before, and of how many of a witness did
+//	            that mosquitto carries past topicast; the worst of them
 //	over idle   the most memory that was resident, less what was before the attack, in MB
 //	lines       that topicast logged
 //	heal        from the end of the attack until every stream runs and topicast is ready

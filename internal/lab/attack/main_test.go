@@ -3,12 +3,16 @@
 package main
 
 import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/google/go-cmp/cmp"
 
 	"topicast/internal/lab/harness"
@@ -124,6 +128,49 @@ func TestWhatIsLostIsToldFromWhatIsCounted(t *testing.T) {
 	}
 	if s.runsSince(now.Add(7500*time.Millisecond)) || !s.runsSince(now.Add(6500*time.Millisecond)) {
 		t.Error("it runs since the last that arrived was made")
+	}
+}
+
+func TestAnswersToNothingAreOfTheirKind(t *testing.T) {
+	for _, kind := range []byte{packets.Puback, packets.Pubrec, packets.Pubrel, packets.Pubcomp, packets.Suback, packets.Unsuback} {
+		p, err := packets.ReadPacket(bytes.NewReader(answerTo(kind, 300)))
+		if err != nil || p.Details().MessageID != 300 || !strings.HasPrefix(p.String(), packets.PacketNames[kind]) {
+			t.Errorf("%s: %v, %v", packets.PacketNames[kind], p, err)
+		}
+	}
+}
+
+// A certificate of the broker that is not the one that is trusted, or no longer valid, is
+// refused for that.
+func TestCertificatesFailAsTheyAreToFail(t *testing.T) {
+	valid, err := certificate(1, time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err1 := certificate(1, time.Now().Add(time.Hour))
+	expired, err2 := certificate(2, time.Now().Add(-time.Hour))
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	for want, c := range map[string]tls.Certificate{"": valid, "unknown authority": other, "expired": expired} {
+		roots := x509.NewCertPool()
+		trusted := valid
+		if want == "expired" {
+			trusted = expired
+		}
+		leaf, err := x509.ParseCertificate(trusted.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		roots.AddCert(leaf)
+		shown, err := x509.ParseCertificate(c.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = shown.Verify(x509.VerifyOptions{Roots: roots, DNSName: brokerHost})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", want, err)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"sync"
@@ -30,6 +31,7 @@ type meddler struct {
 	ctx    context.Context
 	behind func(context.Context) (net.Conn, error) // the broker
 	raw    bool                                    // what passes is not MQTT alone
+	tls    *tls.Config                             // of the bridge's connections; nil: they are without
 
 	mu      sync.Mutex
 	lines   map[*line]struct{}
@@ -108,6 +110,9 @@ func (m *meddler) meet(l *line) {
 	if receive != nil {
 		receive(l)
 		return
+	}
+	if m.tls != nil {
+		l.Conn = tls.Server(l.Conn, m.tls)
 	}
 	broker, err := m.behind(m.ctx)
 	if err != nil {

@@ -67,15 +67,18 @@ type rig struct {
 	group             *harness.MemoryGroup // of the bridge; nil: the machine has none
 	meddler           *meddler             // nil: the bridge is connected with mosquitto itself
 
-	streams      map[string]*stream
+	streams      map[string]*stream // the honest ones
+	others       map[string]*stream // of rules that carry only what is the attacker's
+	witness      *stream            // passes the broker, and not the bridge
 	devices      []*netlab.Device
 	row          row
-	mu           sync.Mutex                // guards row.Cost, sources
-	sources      map[string]netip.AddrPort // where the sending rules send from, by their names
-	began        time.Time                 // the attack
-	earlier      map[string]int            // what bridges that are gone counted, by rule
-	earlierLines int                       // and logged
-	quiet        atomic.Bool               // the honest traffic has stopped
+	mu           sync.Mutex                                     // guards row.Cost, heard, sources
+	heard        func(*netlab.Host, netlab.Received, time.Time) // is called with what the devices receive; nil: nobody asks
+	sources      map[string]netip.AddrPort                      // where the sending rules send from, by their names
+	began        time.Time                                      // the attack
+	earlier      map[string]int                                 // what bridges that are gone counted, by rule
+	earlierLines int                                            // and logged
+	quiet        atomic.Bool                                    // the honest traffic has stopped
 
 	clients sync.WaitGroup // what carries traffic from and to the hosts
 }
@@ -87,7 +90,7 @@ func newRig(ctx context.Context, t netlab.T, dir string) *rig {
 		Lab: l, dir: dir,
 		GW: l.Host("gw"), Dev: l.Host("dev"), Dev2: l.Host("dev2"), Lan: l.Host("lan"),
 		Iso:   l.Switch("iso"),
-		setup: defaultSetup(), streams: map[string]*stream{}, sources: map[string]netip.AddrPort{}, earlier: map[string]int{},
+		setup: defaultSetup(), streams: map[string]*stream{}, others: map[string]*stream{}, witness: &stream{name: "witness", size: ordinarySize, topics: "w/"}, sources: map[string]netip.AddrPort{}, earlier: map[string]int{},
 	}
 	// By an index that is not that of its peer: where they are equal the kernel tells of the
 	// carrier up to a second late, and the switch does not forward until then.
@@ -117,6 +120,20 @@ func newRig(ctx context.Context, t netlab.T, dir string) *rig {
 		r.clients.Wait()
 	})
 	return r
+}
+
+// watch has what is given to a rule of the attack judged as what is given to the honest
+// rules is: it comes out below a topic, or at a group, or waits, or is counted.
+func (r *rig) watch(rule, topics string, group netip.AddrPort) {
+	r.others[rule] = &stream{name: rule, topics: topics, group: group}
+}
+
+// stream is that of a rule, or nil.
+func (r *rig) stream(rule string) *stream {
+	if s := r.streams[rule]; s != nil {
+		return s
+	}
+	return r.others[rule]
 }
 
 func (r *rig) file(name string) string { return filepath.Join(r.dir, name) }

@@ -97,6 +97,10 @@ func (r *rig) suffer() {
 		r.must(err)
 	}
 	r.row.Idle, r.row.OverIdle = idle, max(0, peak-idle)
+	if r.attack.release != nil {
+		r.attack.release(r)
+		r.settle()
+	}
 	r.judge(start, end)
 }
 
@@ -150,6 +154,9 @@ func (r *rig) open() (n int) {
 	for name, s := range r.streams {
 		n += s.unaccounted(counted[name])
 	}
+	for name, s := range r.others {
+		n += s.unaccounted(counted[name] + r.waiting(name))
+	}
 	return n
 }
 
@@ -177,9 +184,22 @@ func (r *rig) judge(start, end time.Time) {
 		if victim || r.attack.stops {
 			continue
 		}
-		part := during / max(before, leastCarried)
+		// What mosquitto itself, which the attack may have to do with as well, is late with is
+		// not the bridge's doing.
+		past := r.witness.carried(r.began, end)
+		part := min(1, during/max(before, leastCarried)/max(past, 0.01))
+		if part < leastCarried || past < leastCarried {
+			r.addNote("%s carried %.3f, and %.3f before; mosquitto carried %.3f past topicast", name, during, before, past)
+		}
 		if r.row.Neighbours < 0 || part < r.row.Neighbours {
 			r.row.Neighbours = part
+		}
+	}
+	for name, s := range r.others {
+		waits := r.waiting(name)
+		if n := s.unaccounted(counted[name] + waits); n > 0 {
+			r.row.Uncounted += n
+			r.addNote("%s: %d of the attacker's neither out nor counted nor waiting; %d wait", name, n, waits)
 		}
 	}
 	for _, d := range r.devices {

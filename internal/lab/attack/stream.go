@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +26,10 @@ const (
 type stream struct {
 	name string // of its rule
 	size int    // of its payloads
+
+	// Where it comes out, if no honest messages are in it; neither: nowhere.
+	topics string         // that the subscriber hears, by what they begin with
+	group  netip.AddrPort // that dev hears
 
 	mu      sync.Mutex
 	resting bool
@@ -51,15 +56,31 @@ func (s *stream) next(now time.Time) []byte {
 func (s *stream) note(payload []byte, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	part := strings.SplitN(string(payload[:min(len(payload), ordinarySize)]), " ", 4)
-	if len(part) < 4 || part[0] != honest || part[1] != s.name {
+	n, ok := s.number(payload)
+	if !ok {
 		s.others++
 		return
 	}
-	n, err := strconv.Atoi(part[2])
-	if err == nil && n >= 0 && n < len(s.arrived) && s.arrived[n].IsZero() {
+	if n >= 0 && n < len(s.arrived) && s.arrived[n].IsZero() {
 		s.arrived[n] = now
 	}
+}
+
+// number is that of a payload of the stream.
+func (s *stream) number(payload []byte) (n int, ok bool) {
+	part := strings.SplitN(string(payload[:min(len(payload), ordinarySize)]), " ", 4)
+	if len(part) < 4 || part[0] != honest || part[1] != s.name {
+		return 0, false
+	}
+	n, err := strconv.Atoi(part[2])
+	return n, err == nil
+}
+
+// madeAt is when the message of a number was made.
+func (s *stream) madeAt(n int) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.made[n]
 }
 
 // noteForged takes an arrival by the stream's rule that is none of the stream's.

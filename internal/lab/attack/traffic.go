@@ -39,11 +39,16 @@ func (r *rig) startTraffic() error {
 			r.mu.Lock()
 			r.sources[rule] = d.Source
 			r.mu.Unlock()
-			r.streams[rule].note(d.Payload, time.Now())
+			r.hear(h, rule, d)
 		}, r.groupOf(rule)))
 	}
 	listen(r.Dev, victimSend)
 	listen(r.Dev2, neighbourSend)
+	for _, s := range r.others {
+		if s.group.IsValid() {
+			r.devices = append(r.devices, r.Dev.Listener("eth0", func(netlab.Received) { s.noteForged() }, s.group))
+		}
+	}
 	id := uint16(0)
 	send := map[string]func([]byte) error{
 		victimReceive:    func(b []byte) error { return say(dev, groups[victimReceive], b) },
@@ -55,16 +60,29 @@ func (r *rig) startTraffic() error {
 			return publish(topics[name], 1, id, b).Write(publisher)
 		}
 	}
+	past := func(b []byte) error { return publish(r.witness.topics+"honest", 0, 0, b).Write(publisher) }
 	r.clients.Go(func() {
 		defer dev.Close()
 		defer dev2.Close()
-		r.feed(send)
+		r.feed(send, past)
 	})
 	return nil
 }
 
-// feed makes the honest messages, one of each stream at a time, until the traffic stops.
-func (r *rig) feed(send map[string]func([]byte) error) {
+// hear takes a datagram of a sending rule that a device has received.
+func (r *rig) hear(by *netlab.Host, rule string, d netlab.Received) {
+	now := time.Now()
+	r.streams[rule].note(d.Payload, now)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.heard != nil {
+		r.heard(by, d, now)
+	}
+}
+
+// feed makes the honest messages, one of each stream at a time, until the traffic stops;
+// past is given those of the witness.
+func (r *rig) feed(send map[string]func([]byte) error, past func([]byte) error) {
 	ticks := time.NewTicker(time.Second / streamRate)
 	defer ticks.Stop()
 	for {
@@ -76,6 +94,7 @@ func (r *rig) feed(send map[string]func([]byte) error) {
 		if r.quiet.Load() {
 			continue
 		}
+		_ = past(r.witness.next(time.Now())) // what fails here does so below too
 		for name, f := range send {
 			if r.streams[name].rests() {
 				continue
@@ -123,17 +142,39 @@ func (r *rig) connect(ctx context.Context, id string, clean bool) (*harness.Clie
 	return harness.Connect(conn, id, clean)
 }
 
-// subscribe counts what the receiving rules publish.
+// subscribe counts what the receiving rules publish, and what the witness does.
 func (r *rig) subscribe() error {
-	c, err := r.connect(r.ctx, "subscriber", true)
+	filters := []string{"r/#", r.witness.topics + "#"}
+	err := r.listenTo("subscriber", 1, filters, func(m *packets.PublishPacket) {
+		if s := r.publishedBy(m.TopicName); forged(m.TopicName) {
+			s.noteForged()
+		} else {
+			s.note(m.Payload, time.Now())
+		}
+	})
+	for name, s := range r.others {
+		if s.topics != "" && err == nil {
+			// By a connection of its own, and without acknowledgements: it is not to stand before
+			// what is honest, and to be as little as can be to mosquitto.
+			err = r.listenTo("subscriber-"+name, 0, []string{s.topics + "#"}, func(*packets.PublishPacket) { s.noteForged() })
+		}
+	}
+	return err
+}
+
+// listenTo calls note with each message of the filters, from a goroutine.
+func (r *rig) listenTo(id string, qos byte, filters []string, note func(*packets.PublishPacket)) error {
+	c, err := r.connect(r.ctx, id, true)
 	if err != nil {
 		return err
 	}
-	if err := c.Subscribe("r/#", 1); err != nil {
-		return err
-	}
-	if p, err := c.Next(); err != nil {
-		return fmt.Errorf("subscribe: %v, %w", p, err)
+	for _, filter := range filters {
+		if err := c.Subscribe(filter, qos); err != nil {
+			return err
+		}
+		if p, err := c.Next(); err != nil {
+			return fmt.Errorf("subscribe: %v, %w", p, err)
+		}
 	}
 	r.clients.Go(func() {
 		for {
@@ -145,21 +186,24 @@ func (r *rig) subscribe() error {
 			if !ok {
 				continue
 			}
-			rule := neighbourReceive
-			if strings.HasPrefix(m.TopicName, "r/v") {
-				rule = victimReceive
-			}
-			if s := r.streams[rule]; forged(m.TopicName) {
-				s.noteForged()
-			} else {
-				s.note(m.Payload, time.Now())
-			}
+			note(m)
 			if m.Qos > 0 && ack(m.MessageID).Write(c) != nil {
 				return
 			}
 		}
 	})
 	return nil
+}
+
+// publishedBy is the honest stream whose messages have a topic.
+func (r *rig) publishedBy(topic string) *stream {
+	switch {
+	case strings.HasPrefix(topic, r.witness.topics):
+		return r.witness
+	case strings.HasPrefix(topic, "r/v"):
+		return r.streams[victimReceive]
+	}
+	return r.streams[neighbourReceive]
 }
 
 // forged reports whether a topic names a sender that is not the honest one.
