@@ -55,7 +55,9 @@ func (s *Session) dial(parent context.Context, u *url.URL) (net.Conn, error) {
 	}
 	conn, err := dialAgain(ctx, func(ctx context.Context) (net.Conn, error) {
 		// Resolvers that are one share a question that has no answer yet.
-		return (&net.Dialer{Resolver: new(net.Resolver)}).DialContext(ctx, "tcp", u.Host)
+		as := net.DefaultResolver
+		own := &net.Resolver{PreferGo: as.PreferGo, StrictErrors: as.StrictErrors, Dial: as.Dial}
+		return (&net.Dialer{Resolver: own}).DialContext(ctx, "tcp", u.Host)
 	})
 	if err != nil {
 		return nil, explain(parent, u, err)
