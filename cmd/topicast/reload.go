@@ -57,7 +57,7 @@ func (r *reloading) run(ctx context.Context) {
 	watching.Go(func() {
 		r.started.Watch(ctx, func(sum uint64) {
 			select {
-			case <-changed: // to the previous file, which is no more
+			case <-changed: // an earlier content, which is no more
 			default:
 			}
 			changed <- sum
