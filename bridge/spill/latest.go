@@ -135,7 +135,8 @@ func (b *Batch) moveLatest(again func(spool.Record) bool) (moved int, ok bool) {
 		moved++
 	}
 	queue := b.queue
-	b.give(done)
+	b.part.RemoveCopied(done)
+	b.give(0)
 	queue.countOnce(-twice)
 	return moved, ok
 }

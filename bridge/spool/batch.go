@@ -18,16 +18,21 @@ type entry struct {
 	number     uint64
 	start, end int   // in memory
 	bytes      int64 // what it counts
+	copied     bool  // it is one of a record that was there before
 	err        error // refused, or not written
 	gone       bool  // removed before it was written
 	done       func(error)
 }
 
 func (b *batch) add(q *Queue, number uint64, r *Record, at time.Duration, bytes int64, done func(error)) {
+	copied := r.Came != 0
+	if copied {
+		q.spool.copying++
+	}
 	start := len(b.memory)
 	b.memory = appendFrame(b.memory, q.name, r, at)
 	b.bytes += bytes
-	b.entries = append(b.entries, entry{queue: q, number: number, start: start, end: len(b.memory), bytes: bytes, done: done})
+	b.entries = append(b.entries, entry{queue: q, number: number, start: start, end: len(b.memory), bytes: bytes, copied: copied, done: done})
 }
 
 func (b *batch) refuse(q *Queue, err error, done func(error)) {
@@ -88,6 +93,26 @@ func (b *batch) before(others *batch) {
 // waits reports whether a record is to be written: it is neither refused nor gone.
 func (e *entry) waits() bool { return e.err == nil && !e.gone }
 
+// written takes note that all that waits is on disk. Callers hold the spool's mutex.
+func (b *batch) written() {
+	for i := range b.entries {
+		if e := &b.entries[i]; e.waits() {
+			e.decided()
+		}
+	}
+}
+
+// decided takes note that a record is on disk, or never will be. Callers hold the spool's
+// mutex.
+func (e *entry) decided() {
+	if s := e.queue.spool; e.copied {
+		e.copied = false
+		if s.copying--; s.copying == 0 {
+			s.release()
+		}
+	}
+}
+
 // letGo takes note of the records that were removed before they were written.
 // Callers hold the spool's mutex.
 func (b *batch) letGo() {
@@ -95,6 +120,7 @@ func (b *batch) letGo() {
 		if e := &b.entries[i]; e.waits() && e.number < e.queue.head {
 			e.gone = true
 			b.bytes -= e.bytes
+			e.decided()
 		}
 	}
 }
@@ -122,6 +148,7 @@ func (b *batch) refuseAll(why error) {
 		if e := &b.entries[i]; e.waits() {
 			e.queue.count(-1, -e.bytes)
 			e.err = why
+			e.decided()
 		}
 	}
 	b.bytes = 0

@@ -248,6 +248,7 @@ func (s *Spool) commit(b *batch, removing []*Queue) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.enter()
+	b.written()
 	return nil
 }
 
@@ -264,7 +265,7 @@ func (s *Spool) note(w *writer, removing []*Queue) error {
 	}
 	for _, q := range removing {
 		if d := st.queues[q]; d != nil {
-			concerned[q] = span{d.head, d.next}
+			concerned[q] = span{d.safeHead(), d.next}
 		}
 	}
 	for i := range w.placed {
@@ -272,7 +273,7 @@ func (s *Spool) note(w *writer, removing []*Queue) error {
 		is, known := concerned[p.queue]
 		if !known {
 			if is.head = max(p.number, p.queue.head); st.queues[p.queue] != nil {
-				is.head = st.queues[p.queue].head
+				is.head = st.queues[p.queue].safeHead()
 			}
 		}
 		is.next = p.number + 1
@@ -307,7 +308,7 @@ func (s *Spool) noteRemoved() error {
 	var removed []*Queue
 	s.mu.Lock()
 	for q, d := range s.store.queues {
-		if d.noted != d.head {
+		if d.noted != d.safeHead() {
 			removed = append(removed, q)
 		}
 	}

@@ -22,11 +22,12 @@ func (f *faults) files() files { return files{fault: f.ask} }
 
 func (f *faults) ask(op, path string) error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.what == nil {
+	what := f.what
+	f.mu.Unlock()
+	if what == nil {
 		return nil
 	}
-	return f.what(op, path)
+	return what(op, path)
 }
 
 // are has these be the faults from here on; nil: none.

@@ -144,10 +144,19 @@ func (q *Queue) count(records int, bytes int64) {
 
 // Remove removes the first n of the records that Front returned last. The disk
 // follows later: after a crash they may be there again.
-func (q *Queue) Remove(n int) {
+func (q *Queue) Remove(n int) { q.removeFirst(n, false) }
+
+// RemoveCopied is Remove of records that have just been appended again, as Front returned
+// them. They stay on disk until their copies are.
+func (q *Queue) RemoveCopied(n int) { q.removeFirst(n, true) }
+
+func (q *Queue) removeFirst(n int, copied bool) {
 	s := q.spool
 	s.mu.Lock()
 	if n = min(max(n, 0), len(q.taken)); n > 0 {
+		if copied && s.copying > 0 && s.store != nil {
+			s.hold(q, q.taken[:n])
+		}
 		s.remove(q, q.taken[:n], q.taken[n-1].number+1)
 		q.taken = q.taken[n:]
 	}
@@ -170,9 +179,54 @@ func (s *Spool) remove(q *Queue, places []place, head uint64) {
 	if s.store != nil && s.store.queues[q] != nil {
 		s.store.queues[q].head = head
 	}
+	s.noteLater(q)
+	s.gone = s.gone || s.Err() != nil
+}
+
+// hold has the disk keep records that are to be removed until the copies of them that wait
+// are there, too. Callers hold mu.
+func (s *Spool) hold(q *Queue, places []place) {
+	d := s.store.queues[q]
+	if d == nil {
+		return
+	}
+	if !d.held {
+		d.held, d.settled = true, d.head
+		s.held = append(s.held, q)
+	}
+	left := len(places)
+	for _, g := range d.segments {
+		if left <= 0 {
+			break
+		}
+		g.held = true
+		left -= len(g.index[q])
+	}
+}
+
+// release lets go of what was held: the copies are on disk. Callers hold mu.
+func (s *Spool) release() {
+	if len(s.held) == 0 {
+		return
+	}
+	for _, q := range s.held {
+		if s.store != nil && s.store.queues[q] != nil {
+			s.store.queues[q].held = false
+		}
+		s.noteLater(q)
+	}
+	s.held = nil
+	if s.store != nil {
+		for _, g := range s.store.segments {
+			g.held = false
+		}
+	}
+}
+
+// noteLater has the committing goroutine note what is removed of a queue. Callers hold mu.
+func (s *Spool) noteLater(q *Queue) {
 	if !q.removing {
 		q.removing = true
 		s.removing = append(s.removing, q)
 	}
-	s.gone = s.gone || s.Err() != nil
 }

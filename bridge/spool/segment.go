@@ -25,6 +25,7 @@ type segment struct {
 	live  int                 // how many that are
 	used  int64               // bytes that they take
 
+	held bool // records of it are removed of which copies are not on disk yet
 	keep bool // it cannot be read wholly: what is left is not written anew
 }
 

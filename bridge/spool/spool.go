@@ -71,9 +71,11 @@ type Spool struct {
 	removing []*Queue // those with records to remove from disk
 	ask      bool     // something could not be read: is the disk there?
 	doubt    doubt
-	gone     bool // records may be removed that were not written yet
-	closing  bool // nothing more is taken
-	ended    bool // the committing goroutine will not look again
+	copying  int      // records that were there before and are appended again, not on disk yet
+	held     []*Queue // those with records removed of which these are copies
+	gone     bool     // records may be removed that were not written yet
+	closing  bool     // nothing more is taken
+	ended    bool     // the committing goroutine will not look again
 
 	trouble atomic.Pointer[error] // why the spool cannot be used; nil: it can
 	uses    atomic.Uint64         // how often it has come into use

@@ -45,6 +45,17 @@ type diskQueue struct {
 	head     uint64     // the number of the first that is not removed
 	noted    uint64     // head as the states have it
 	bytes    int64      // what the records counted that were found at the opening
+
+	held    bool   // what was removed last is held
+	settled uint64 // what head was before that
+}
+
+// safeHead is what may be noted as head.
+func (d *diskQueue) safeHead() uint64 {
+	if d.held {
+		return d.settled
+	}
+	return d.head
 }
 
 // in notes that there are records in a segment.
@@ -106,7 +117,7 @@ func (s *store) allQueues(m mark) []byte {
 			delete(s.queues, q)
 			continue
 		}
-		b = appendQueue(b, q.name, span{d.head, d.next})
+		b = appendQueue(b, q.name, span{d.safeHead(), d.next})
 	}
 	return b
 }

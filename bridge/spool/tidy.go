@@ -37,7 +37,7 @@ func (s *Spool) retire(full bool) error {
 	var dead []*segment
 	for i, g := range st.segments {
 		current := st.active && i == len(st.segments)-1
-		if g.live == 0 && (!current || unused && g.size > shrinkFrom) {
+		if g.live == 0 && !g.held && (!current || unused && g.size > shrinkFrom) {
 			dead = append(dead, g)
 		}
 	}
@@ -101,7 +101,7 @@ func (s *Spool) sparse() []*segment {
 	}
 	least := -1
 	for i, g := range whole {
-		if !g.keep && g.used < g.size && (least < 0 || g.used*whole[least].size < whole[least].used*g.size) {
+		if !g.stays() && g.used < g.size && (least < 0 || g.used*whole[least].size < whole[least].used*g.size) {
 			least = i
 		}
 	}
@@ -110,14 +110,17 @@ func (s *Spool) sparse() []*segment {
 	}
 	first, next := least, least+1
 	sum := whole[least].used
-	for ; next < len(whole) && !whole[next].keep && sum+whole[next].used <= st.most; next++ {
+	for ; next < len(whole) && !whole[next].stays() && sum+whole[next].used <= st.most; next++ {
 		sum += whole[next].used
 	}
-	for ; first > 0 && !whole[first-1].keep && sum+whole[first-1].used <= st.most; first-- {
+	for ; first > 0 && !whole[first-1].stays() && sum+whole[first-1].used <= st.most; first-- {
 		sum += whole[first-1].used
 	}
 	return slices.Clone(whole[first:next])
 }
+
+// stays reports whether a segment is not to be written anew. Callers hold the spool's mutex.
+func (g *segment) stays() bool { return g.keep || g.held }
 
 // errKept says that a segment is not written anew, for not all in it can be read.
 var errKept = errors.New("not all that is left of a segment can be read")
