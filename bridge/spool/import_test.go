@@ -3,13 +3,16 @@ package spool
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -43,42 +46,93 @@ func oldFolder(t *testing.T, content []byte) string {
 }
 
 // What topicast with bbolt had on disk is taken over, with its ages and its order, and the
-// file is removed: also when that was interrupted once.
+// file is removed.
 func TestAFileOfVersion2IsTakenOver(t *testing.T) {
-	for _, interrupted := range []bool{false, true} {
-		t.Run(fmt.Sprint("interrupted ", interrupted), func(t *testing.T) {
-			dir := oldFolder(t, oldContent(t, 2))
-			if interrupted { // before its end, after all was copied
-				closeNow(t, open(t, Options{Dir: dir, MaxSize: 16 << 20}))
-				for i := range 2 {
-					if err := os.Remove(statePath(dir, i)); err != nil {
+	dir := oldFolder(t, oldContent(t, 2))
+	s := open(t, Options{Dir: dir, MaxSize: 16 << 20})
+	if s.Err() != nil || s.Len() != 4559 {
+		t.Fatal(s.Len(), s.Err())
+	}
+	appendNow(t, s.Queue("deep"), record("new"))
+	closeNow(t, s)
+	if left, _ := filepath.Glob(filepath.Join(dir, oldName+"*")); len(left) > 0 {
+		t.Errorf("the old file is there: %q", left)
+	}
+	checkVersion2(t, dir, "", "new")
+}
+
+// checkVersion2 wants a folder to have what was in the file of version 2, once, and behind it
+// others in one of its queues.
+func checkVersion2(t *testing.T, dir, what string, others ...string) {
+	t.Helper()
+	log := &logs{}
+	s := open(t, Options{Dir: dir, MaxSize: 16 << 20, Logger: log.logger()})
+	defer s.Close()
+	deep := drain(t, s.Queue("deep"), 1000)
+	for i, r := range deep[:min(4500, len(deep))] {
+		if want := fmt.Sprint("deep ", 1500+i); string(r.Payload) != want || r.Age < time.Minute || string(r.Topic) != "a/b" || r.Key != "239.1.2.3:5000" {
+			t.Fatalf("%s: record %d is %+v, want %s", what, i, r, want)
+		}
+	}
+	if len(deep) < 4500 {
+		t.Fatalf("%s: %d records", what, len(deep))
+	}
+	check(t, deep[4500:], others...)
+	for name, want := range map[string]int{"lamps": 40, "large": 1, "meters\x00received": 4, "deep2": 14} {
+		if got := drain(t, s.Queue(name), 100); len(got) != want {
+			t.Errorf("%s: %q: %d, want %d", what, name, len(got), want)
+		}
+	}
+	if strings.Contains(log.String(), "damaged") {
+		t.Errorf("%s: %s", what, log)
+	}
+}
+
+var errKilled = errors.New("killed")
+
+// killAfter lets a program do so many things to files, and no more.
+func killAfter(n int64) (files, *atomic.Int64) {
+	done := new(atomic.Int64)
+	return files{fault: func(string, string) error {
+		if done.Add(1) > n {
+			return errKilled
+		}
+		return nil
+	}}, done
+}
+
+// Wherever an import is cut short, by a kill or a disk, the next one loses nothing and brings
+// nothing twice: in an empty folder, and in one that an earlier version was used on in between.
+func TestAnImportThatIsCutShortAnywhere(t *testing.T) {
+	for _, used := range []bool{false, true} {
+		t.Run(fmt.Sprint("used before ", used), func(t *testing.T) {
+			for n, over := int64(1), false; !over; n += 1 + n/16 {
+				dir := oldFolder(t, oldContent(t, 2))
+				var others []string
+				if used {
+					content, err := os.ReadFile(filepath.Join(dir, oldName))
+					if err == nil {
+						err = os.Remove(filepath.Join(dir, oldName))
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					s := open(t, Options{Dir: dir, MaxSize: 16 << 20})
+					appendNow(t, s.Queue("before"), record("x"), record("y"))
+					closeNow(t, s)
+					if err := os.WriteFile(filepath.Join(dir, oldName), content, 0o600); err != nil {
 						t.Fatal(err)
 					}
 				}
-				if err := os.WriteFile(filepath.Join(dir, oldName), oldContent(t, 2), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			s := open(t, Options{Dir: dir, MaxSize: 16 << 20})
-			if s.Err() != nil || s.Len() != 4559 {
-				t.Fatal(s.Len(), s.Err())
-			}
-			appendNow(t, s.Queue("deep"), record("new"))
-			closeNow(t, s)
-			if _, err := os.Stat(filepath.Join(dir, oldName)); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("the old file is there: %v", err)
-			}
-			s = open(t, Options{Dir: dir, MaxSize: 16 << 20})
-			deep := drain(t, s.Queue("deep"), 1000)
-			for i, r := range deep[:4500] {
-				if want := fmt.Sprint("deep ", 1500+i); string(r.Payload) != want || r.Age < time.Minute || string(r.Topic) != "a/b" || r.Key != "239.1.2.3:5000" {
-					t.Fatalf("record %d is %+v, want %s", i, r, want)
-				}
-			}
-			check(t, deep[4500:], "new")
-			for name, want := range map[string]int{"lamps": 40, "large": 1, "meters\x00received": 4, "deep2": 14} {
-				if got := drain(t, s.Queue(name), 100); len(got) != want {
-					t.Errorf("%q: %d, want %d", name, len(got), want)
+				some, done := killAfter(n)
+				s := open(t, Options{Dir: dir, MaxSize: 16 << 20, files: some})
+				closeNow(t, s)
+				over = done.Load() <= n
+				checkVersion2(t, dir, fmt.Sprint("after ", n), others...)
+				if used {
+					s := open(t, Options{Dir: dir, MaxSize: 16 << 20})
+					check(t, drain(t, s.Queue("before"), 10), "x", "y")
+					closeNow(t, s)
 				}
 			}
 		})
@@ -127,6 +181,38 @@ func TestADamagedFileOfVersion2IsTakenOverAsFarAsItIsWhole(t *testing.T) {
 	}
 	if all < tries*4559*9/10 {
 		t.Errorf("%d of %d are accounted for", all, tries*4559)
+	}
+}
+
+// Records of a newer version in a file of version 2, and damaged ones, are counted, also the
+// last of a queue; the file is kept, and the log says which they were.
+func TestRecordsOfANewerVersionAreCounted(t *testing.T) {
+	for _, c := range []struct {
+		version byte
+		say     string
+	}{{9, "a newer version of topicast wrote some of its records"}, {0, "a record is damaged"}} {
+		content := oldContent(t, 2)
+		for _, payload := range []string{"deep 3000", "deep 5999"} {
+			at := bytes.LastIndex(content, []byte(payload))
+			start := at - oldRecordHeader - len("239.1.2.3:5000") - len("a/b")
+			value := content[start : at+len(payload)]
+			if at < 0 || binary.BigEndian.Uint32(value) != crc32.Checksum(value[4:], castagnoli) {
+				t.Fatalf("no record of %s", payload)
+			}
+			value[4] = c.version
+			binary.BigEndian.PutUint32(value, crc32.Checksum(value[4:], castagnoli))
+		}
+		log := &logs{}
+		s := open(t, Options{Dir: oldFolder(t, content), MaxSize: 16 << 20, Logger: log.logger()})
+		got, lost := takeDamaged(t, "deep", s.Queue("deep"))
+		if len(got) != 4498 || lost != 2 {
+			t.Errorf("%d are there, %d lost", len(got), lost)
+		}
+		kept, _ := filepath.Glob(filepath.Join(s.dir, oldName+".corrupt-*"))
+		if len(kept) != 1 || !strings.Contains(log.String(), c.say) || !strings.Contains(log.String(), "lost=2") {
+			t.Errorf("kept %q, log: %s", kept, log)
+		}
+		closeNow(t, s)
 	}
 }
 

@@ -33,7 +33,7 @@ func (s *Spool) ensureStore(b *batch, all bool) error {
 
 // openStore opens what is in the folder. b is the batch that is to be written to it.
 func (s *Spool) openStore(b *batch) error {
-	st, err := openStore(&s.files, s.dir, s.maxSize, s.Queue, nil)
+	st, err := openStore(&s.files, s.dir, s.maxSize, s.Queue, s.time, nil)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (s *Spool) renumber(q *Queue, batches []*batch, more uint64) {
 // open holds: its files can be read still. Should that not work, both are as before. It
 // returns how many records are lost, for they cannot be read.
 func (s *Spool) moveTo(b *batch) (lost int, err error) {
-	to, err := openStore(&s.files, s.dir, s.maxSize, s.Queue, s.store)
+	to, err := openStore(&s.files, s.dir, s.maxSize, s.Queue, s.time, s.store)
 	if err != nil {
 		return 0, err
 	}

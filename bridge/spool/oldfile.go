@@ -76,6 +76,9 @@ func openOld(f *file) (*oldFile, error) {
 	return o, o.versions()
 }
 
+// most is how many records may be in it.
+func (o *oldFile) most() uint64 { return o.pages * oldPage / (oldHeader + 8 + oldRecordHeader) }
+
 // spoilt notes damage.
 func (o *oldFile) spoilt(err error) {
 	if o.damage == nil {

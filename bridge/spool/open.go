@@ -32,9 +32,9 @@ type findings struct {
 }
 
 // openStore opens the store in a folder, or makes one; all in it is read once. queue finds
-// the queue of a name. Should it be one that was open before, what has been removed from that
+// the queue of a name; what is taken over from a file of before has its ages by time. Should it be one that was open before, what has been removed from that
 // is removed.
-func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue, before *store) (_ *store, err error) {
+func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue, time *timeline, before *store) (_ *store, err error) {
 	if err := on.makeDir(dir); err != nil {
 		return nil, fmt.Errorf("make its folder: %w", err)
 	}
@@ -56,7 +56,8 @@ func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue, 
 	if err := s.list(); err != nil {
 		return nil, err
 	}
-	if err := s.undoImport(); err != nil {
+	taking, err := s.undoImport()
+	if err != nil {
 		return nil, err
 	}
 	if s.same = before != nil && s.sharesWith(before); s.same {
@@ -88,7 +89,7 @@ func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue, 
 		}
 		s.first = max(s.first, d.next)
 	}
-	if err := s.importOld(queue); err != nil {
+	if err := s.importOlds(queue, time, taking); err != nil {
 		return nil, fmt.Errorf("take over the file of an earlier version, %s: %w", oldName, err)
 	}
 	return s, nil

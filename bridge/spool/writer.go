@@ -162,7 +162,7 @@ func (w *writer) enter() {
 			d = newDiskQueue(p.number)
 			s.queues[p.queue] = d
 		}
-		d.next, d.last = p.number+1, p.segment.id
+		d.next, d.last = max(d.next, p.number+1), p.segment.id
 		s.first = max(s.first, d.next)
 		if p.number >= d.head && (w.moving || p.number >= p.queue.head) {
 			p.segment.add(p.queue, p.at, p.length)
