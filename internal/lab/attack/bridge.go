@@ -304,7 +304,9 @@ var bystanderUp = regexp.MustCompile(`level=INFO msg=(receiving|sending) rule=[r
 
 // stopBridge ends it with SIGTERM, and keeps what it has counted.
 func (r *rig) stopBridge() {
-	counted, err := r.counted()
+	var counted map[string]int
+	var err error
+	r.until(harness.Patience, func() bool { counted, err = r.counted(); return err == nil || r.ended() != "" })
 	r.must(err)
 	if err == nil {
 		r.earlier = counted

@@ -44,7 +44,7 @@ var (
 	quickTimes = times{before: time.Second, attack: 3 * time.Second, heal: 8 * time.Second, share: 4}
 )
 
-var usage = harness.RunUsage{What: "attacks", Only: ", as in broker-*", Quick: ": about three minutes", AtOnce: 2, Most: 8}
+var usage = harness.RunUsage{What: "attacks", Only: ", as in broker-*", Quick: ": about five minutes", AtOnce: 2, Most: 8}
 
 func (o *options) Flags(f *flag.FlagSet) {
 	o.RunFlags.Flags(f, usage)
