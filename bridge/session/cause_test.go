@@ -14,6 +14,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -235,12 +236,30 @@ func dns(t *testing.T, code byte) {
 		}
 	}()
 	was := net.DefaultResolver
+	var mu sync.Mutex
+	var asking []net.Conn // a question without an answer is waited for after who asked has gone
+	over := false
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "udp", pc.LocalAddr().String())
+		mu.Lock()
+		defer mu.Unlock()
+		if over {
+			return nil, net.ErrClosed
+		}
+		conn, err := new(net.Dialer).DialContext(ctx, "udp", pc.LocalAddr().String())
+		if err == nil {
+			asking = append(asking, conn)
+		}
+		return conn, err
 	}}
 	t.Cleanup(func() {
 		net.DefaultResolver = was
 		pc.Close()
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+		for _, conn := range asking {
+			conn.Close()
+		}
 	})
 }
 
