@@ -1,4 +1,4 @@
-package send
+package send_test
 
 import (
 	"context"
@@ -6,12 +6,14 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"topicast/bridge/account"
 	"topicast/bridge/multicast"
+	"topicast/bridge/send"
 	"topicast/bridge/session"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
@@ -32,8 +34,7 @@ func TestARuleWaitsForItsInterfaceAndGoesOnByItself(t *testing.T) {
 	if got := b.Status().Rules[0].Drops; got["pending"] != 1 {
 		t.Errorf("drops %v, want the QoS 0 message: it would be late by then", got)
 	}
-	a := newAcked()
-	a.watch(b.working.bindings[0])
+	a := b.acks()
 	n.Set(fake.Iso0)
 	b.refresh(context.Background())
 	if diff := cmp.Diff([]string{"1", "3"}, a.wait(2)); diff != "" {
@@ -97,27 +98,29 @@ func TestTheSocketFollowsTheInterface(t *testing.T) {
 }
 
 func TestASendThatFindsTheSourceGoneMakesTheBindingPendingAndItHeals(t *testing.T) {
-	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
-	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
-	n.LastSocket().Allow(1, fmt.Errorf("network is unreachable: %w", multicast.ErrPending))
-	batch := []session.Message{fake.Message("t", "1", 1), fake.Message("t", "2", 1)}
-	b.send.Handle(batch)
-	if !n.LastSocket().Closed || b.Status().Rules[0].State != account.StatePending {
-		t.Fatal("the binding is not pending")
-	}
-	if len(b.changed) != 1 {
-		t.Error("nobody was told to look at the interfaces now")
-	}
-	if batch[0].Hold || !batch[1].Hold {
-		t.Error("1 left and is done, 2 is to be held")
-	}
-	b.refresh(context.Background())
-	if len(n.Sockets) != 1 {
-		t.Fatal("reopened at once: a socket that cannot send would be opened and tested without end")
-	}
-	b.working.bindings[0].rest = time.Time{}
-	b.refresh(context.Background())
-	fake.WaitFor(t, "the datagram that waited", func() bool { return len(n.LastSocket().Took()) == 1 })
+	synctest.Test(t, func(t *testing.T) {
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+		n.LastSocket().Allow(1, fmt.Errorf("network is unreachable: %w", multicast.ErrPending))
+		batch := []session.Message{fake.Message("t", "1", 1), fake.Message("t", "2", 1)}
+		b.send.Handle(batch)
+		if !n.LastSocket().Closed || b.Status().Rules[0].State != account.StatePending {
+			t.Fatal("the binding is not pending")
+		}
+		if len(b.changed) != 1 {
+			t.Error("nobody was told to look at the interfaces now")
+		}
+		if batch[0].Hold || !batch[1].Hold {
+			t.Error("1 left and is done, 2 is to be held")
+		}
+		b.refresh(context.Background())
+		if len(n.Sockets) != 1 {
+			t.Fatal("reopened at once: a socket that cannot send would be opened and tested without end")
+		}
+		time.Sleep(send.ReopenPause)
+		b.refresh(context.Background())
+		fake.WaitFor(t, "the datagram that waited", func() bool { return len(n.LastSocket().Took()) == 1 })
+	})
 }
 
 func TestWhatStillWaitsAtTheEndIsCountedOrLeftToTheBroker(t *testing.T) {
@@ -126,13 +129,12 @@ func TestWhatStillWaitsAtTheEndIsCountedOrLeftToTheBroker(t *testing.T) {
 	n.LastSocket().Allow(0, nil)
 	<-n.LastSocket().Free
 	b.send.Handle([]session.Message{fake.Message("t", "1", 0), fake.Message("t", "2", 1)})
-	a := newAcked()
-	a.watch(b.working.bindings[0])
-	b.working.bindings[0].stop()
+	a := b.acks()
+	b.send.Stop(t.Context())
 	if got := b.Status(); got.Rules[0].Drops["stopped"] != 1 || got.Queue.Messages != 0 {
 		t.Errorf("drops %v, queue %+v", got.Rules[0].Drops, got.Queue)
 	}
-	if len(a.some) != 0 {
+	if len(a.list()) != 0 {
 		t.Error("a message that did not leave was acknowledged")
 	}
 }

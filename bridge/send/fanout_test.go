@@ -1,4 +1,4 @@
-package send
+package send_test
 
 import (
 	"encoding/binary"
@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"topicast/bridge/multicast"
+	"topicast/bridge/send"
 	"topicast/bridge/session"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
@@ -40,9 +41,8 @@ func TestABatchToThousandsOfGroupsTakesBoundedMemory(t *testing.T) {
 	for i := range groups {
 		rules = append(rules, fake.SendRule(t, fmt.Sprint("r", i), "t", fmt.Sprintf("239.1.%d.%d:5000", 1+i/200, 1+i%200)))
 	}
-	b := newRig(t, n, fake.Plenty, rules...)
-	s := &ordered{BlackHole: fake.BlackHole{Socket: n.LastSocket()}, next: make(map[netip.AddrPort]uint32)}
-	b.working.bindings[0].socket = s
+	s := &ordered{next: make(map[netip.AddrPort]uint32)}
+	b := newRigOf(t, n, rigOptions{QueueSize: fake.Plenty, InPlaceOf: func(is *fake.Socket) send.Sender { s.Socket = is; return s }}, rules, nil)
 	batch := make([]session.Message, messages)
 	for i := range batch {
 		batch[i] = fake.Message("t", string(binary.BigEndian.AppendUint32(nil, uint32(i))), 1)
@@ -56,7 +56,7 @@ func TestABatchToThousandsOfGroupsTakesBoundedMemory(t *testing.T) {
 	if len(s.next) != groups || s.bad != 0 {
 		t.Errorf("%d groups, %d datagrams out of order", len(s.next), s.bad)
 	}
-	if s.most > maxGathered {
+	if s.most > send.MaxGathered {
 		t.Errorf("%d datagrams were gathered at once", s.most)
 	}
 	for i := range batch {
@@ -75,13 +75,12 @@ func TestDecodedPayloadsOfABatchTakeBoundedMemory(t *testing.T) {
 		r.Payload = fake.MustPayload(t, "hex")
 		rules = append(rules, r)
 	}
-	b := newRig(t, n, fake.Plenty, rules...)
-	b.working.bindings[0].socket = fake.BlackHole{Socket: n.LastSocket()}
+	b := newRigOf(t, n, rigOptions{QueueSize: fake.Plenty, InPlaceOf: blackHole}, rules, nil)
 	b.send.Handle([]session.Message{fake.Message("t", fmt.Sprintf("%0100000x", 1), 1)})
 	if got := b.Status().Rules[99].Sent; got != 1 {
 		t.Errorf("the last rule sent %d", got)
 	}
-	if got := cap(b.send.decoded); got > 2*maxDecoded {
+	if got := b.send.Decoded(); got > 2*send.MaxDecoded {
 		t.Errorf("%d bytes of decoded payloads were kept at once", got)
 	}
 }

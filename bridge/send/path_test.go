@@ -1,4 +1,4 @@
-package send
+package send_test
 
 import (
 	"bytes"
@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -17,54 +16,11 @@ import (
 
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
+	"topicast/bridge/send"
 	"topicast/bridge/session"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
 )
-
-// acked stands in for a session's acknowledgements.
-type acked struct {
-	mu   sync.Mutex
-	done []string
-	some chan struct{}
-}
-
-func newAcked() *acked { return &acked{some: make(chan struct{}, 1000)} }
-
-type ackOf struct {
-	a    *acked
-	name string
-}
-
-// Redeliver is for a message that the broker is to repeat, which a session does.
-func (k ackOf) Redeliver() {}
-
-func (k ackOf) Done() {
-	k.a.mu.Lock()
-	k.a.done = append(k.a.done, k.name)
-	k.a.mu.Unlock()
-	k.a.some <- struct{}{}
-}
-
-// watch has a told when the messages that wait in b are acknowledged.
-func (a *acked) watch(b *binding) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.queue.eachDatagram(func(w *queuedDatagram) {
-		if w.ack != nil {
-			w.ack.ack = ackOf{a, string(w.payload)}
-		}
-	})
-}
-
-func (a *acked) wait(n int) []string {
-	for range n {
-		<-a.some
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Clone(a.done)
-}
 
 func TestEveryMatchingRuleSendsOnceAndMessagesKeepTheirOrderWithinAGroup(t *testing.T) {
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0, fake.Priv0}}
@@ -208,8 +164,7 @@ func TestADatagramThatWouldBlockWaitsInOrderAndHoldsItsAcknowledgement(t *testin
 	<-slow.Free // nobody waits yet
 	first := []session.Message{fake.Message("slow", "1", 1), fake.Message("slow", "2", 1), fake.Message("well", "3", 1), fake.Message("slow", "4", 0)}
 	b.send.Handle(first)
-	a := newAcked()
-	a.watch(b.working.Rules[0].binding)
+	a := b.acks()
 	if got := []bool{first[0].Hold, first[1].Hold, first[2].Hold, first[3].Hold}; !slices.Equal(got, []bool{false, true, false, false}) {
 		t.Fatalf("held: %v, want only the QoS 1 message that waits", got)
 	}
@@ -230,8 +185,8 @@ func TestADatagramThatWouldBlockWaitsInOrderAndHoldsItsAcknowledgement(t *testin
 	}
 	second := []session.Message{fake.Message("slow", "5", 1)}
 	b.send.Handle(second)
-	a.watch(b.working.Rules[0].binding)
-	if got := b.Status().Queue; got.Messages != 3 || got.Bytes != 3*sizeOf("slow", 1) {
+	a.more(b)
+	if got := b.Status().Queue; got.Messages != 3 || got.Bytes != 3*send.SizeOf("slow", 1) {
 		t.Fatalf("queue is %+v, want three datagrams", got)
 	}
 	slow.Allow(10, nil)
@@ -258,12 +213,10 @@ func TestAMessageToSeveralBindingsIsAcknowledgedAfterTheLast(t *testing.T) {
 	if !batch[0].Hold {
 		t.Fatal("not held, although it waits twice")
 	}
-	a := newAcked()
-	a.watch(b.working.bindings[0])
-	a.watch(b.working.bindings[1])
+	a := b.acks()
 	n.Sockets[0].Allow(1, nil)
 	fake.WaitFor(t, "the first to be sent", func() bool { return len(n.Sockets[0].Took()) == 1 })
-	if len(a.some) != 0 {
+	if len(a.list()) != 0 {
 		t.Fatal("acknowledged after the first of two")
 	}
 	n.Sockets[1].Allow(1, nil)
@@ -272,16 +225,16 @@ func TestAMessageToSeveralBindingsIsAcknowledgedAfterTheLast(t *testing.T) {
 
 func TestAFullQueueDropsTheOldestQoS0AndKeepsWhatIsToBeAcknowledged(t *testing.T) {
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
-	b := newRig(t, n, 3*sizeOf("t", 1), fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	b := newRig(t, n, 3*send.SizeOf("t", 1), fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
 	n.LastSocket().Allow(0, nil)
 	<-n.LastSocket().Free
 	batch := []session.Message{fake.Message("t", "1", 0), fake.Message("t", "2", 0), fake.Message("t", "3", 1), fake.Message("t", "4", 0), fake.Message("t", "5", 0), fake.Message("t", "6", 0), fake.Message("t", "7", 1)}
 	b.send.Handle(batch)
 	// 4 and 5 push out 1 and 2; 6 finds a QoS 1 message in front, and goes itself; 7 is left to the broker.
-	var waiting []string
-	b.working.bindings[0].queue.eachDatagram(func(w *queuedDatagram) { waiting = append(waiting, string(w.payload)) })
-	if diff := cmp.Diff([]string{"3", "4", "5"}, waiting); diff != "" {
-		t.Errorf("waiting (-want +got):\n%s", diff)
+	n.LastSocket().Allow(100, nil)
+	fake.WaitFor(t, "what waited", func() bool { return b.Status().Queue.Messages == 0 })
+	if diff := cmp.Diff([]string{"3", "4", "5"}, fake.Payloads(n.LastSocket().Took())); diff != "" {
+		t.Errorf("waited (-want +got):\n%s", diff)
 	}
 	if got := b.Status().Rules[0].Drops["queue_full"]; got != 3 {
 		t.Errorf("%d drops counted, want 3", got)
@@ -293,8 +246,7 @@ func TestAFullQueueDropsTheOldestQoS0AndKeepsWhatIsToBeAcknowledged(t *testing.T
 
 func TestTheSendPathDoesNotAllocate(t *testing.T) {
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
-	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t/{n}", "239.1.1.1:{n}"))
-	b.working.bindings[0].socket = fake.BlackHole{Socket: n.LastSocket()}
+	b := newRigOf(t, n, rigOptions{QueueSize: fake.Plenty, InPlaceOf: blackHole}, []mapping.SendRule{fake.SendRule(t, "r", "t/{n}", "239.1.1.1:{n}")}, nil)
 	batch := make([]session.Message, 64)
 	for i := range batch {
 		batch[i] = session.Message{Topic: fmt.Append(nil, "t/", 1+i%7), Payload: bytes.Repeat([]byte{byte(i)}, 128), QoS: 1}
@@ -311,8 +263,7 @@ func BenchmarkHandle(b *testing.B) {
 	for _, topics := range []int{1, 100, 10_000} {
 		b.Run(fmt.Sprint("topics=", topics), func(b *testing.B) {
 			n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
-			br := newRig(b, n, fake.Plenty, benchRule())
-			br.working.bindings[0].socket = fake.BlackHole{Socket: n.LastSocket()}
+			br := newRigOf(b, n, rigOptions{QueueSize: fake.Plenty, InPlaceOf: blackHole}, []mapping.SendRule{benchRule()}, nil)
 			batch := make([]session.Message, 512)
 			i := 0
 			for b.Loop() {
@@ -331,8 +282,8 @@ func TestDebugLogsEachDatagramAndInfoNone(t *testing.T) {
 	for level, want := range map[slog.Level]int{slog.LevelDebug: 2, slog.LevelInfo: 0} {
 		var out bytes.Buffer
 		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
-		b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
-		b.send.log = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level}))
+		log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level}))
+		b := newRigOf(t, n, rigOptions{QueueSize: fake.Plenty, Logger: log}, []mapping.SendRule{fake.SendRule(t, "r", "t", "239.1.1.1:5000")}, nil)
 		n.LastSocket().Allow(2, fmt.Errorf("gone: %w", multicast.ErrPending))
 		b.send.Handle([]session.Message{fake.Message("t", "abc", 1), fake.Message("t", "d", 1), fake.Message("t", "e", 1)})
 		if got := strings.Count(out.String(), "rule=r topic=t group=239.1.1.1:5000 source=172.17.0.1:40000 interface=iso0"); got != want {
@@ -348,8 +299,7 @@ func TestWhatIsRefusedAfterItWaitedIsNotCountedAsSent(t *testing.T) {
 	s.Allow(0, nil)
 	<-s.Free
 	b.send.Handle([]session.Message{fake.Message("t", "forbidden", 1), fake.Message("t", "good", 1)})
-	a := newAcked()
-	a.watch(b.working.bindings[0])
+	a := b.acks()
 	s.Mu.Lock()
 	s.Reject = map[string]error{"forbidden": syscall.EPERM}
 	s.Mu.Unlock()
@@ -401,7 +351,7 @@ func TestAMessageThatWasADatagramOfItsGroupIsFiltered(t *testing.T) {
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
 	b := newRigOf(t, n, rigOptions{QueueSize: fake.Plenty}, []mapping.SendRule{fake.SendRule(t, "out", "both", "239.1.1.1:5000")},
 		[]mapping.ReceiveRule{fake.ReceiveRule(t, "in", "239.1.1.1:5000", "both")})
-	b.send.guard.Add(loopguard.PublishedDigest(3, netip.MustParseAddrPort("239.1.1.1:5000"), []byte("both"), []byte("ON")), time.Now())
+	b.guard.Add(loopguard.PublishedDigest(3, netip.MustParseAddrPort("239.1.1.1:5000"), []byte("both"), []byte("ON")), time.Now())
 	b.send.Handle([]session.Message{fake.Message("both", "ON", 1), fake.Message("both", "ON", 1)})
 	if got, want := n.LastSocket().Took(), []string{"239.1.1.1:5000 ON"}; !slices.Equal(got, want) {
 		t.Errorf("sent %q, want %q", got, want)
@@ -441,14 +391,14 @@ func TestTheEndWaitsForTheDrainsAndNoneBeginsAfterIt(t *testing.T) {
 		}
 		close(release)
 		<-ended
-		o := b.working.bindings[0]
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		if o.wake(); o.draining {
+		if b.send.Wakes() {
 			t.Error("a drain has begun after the end")
 		}
 	})
 }
+
+// blackHole takes all, and keeps nothing.
+func blackHole(s *fake.Socket) send.Sender { return fake.BlackHole{Socket: s} }
 
 var payload128 = make([]byte, 128)
 

@@ -1,8 +1,7 @@
-package send
+package send_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -10,28 +9,36 @@ import (
 
 	"topicast/bridge/multicast"
 	"topicast/internal/lab/fake"
+	"topicast/mapping"
 )
 
 // What is not different but in the port of a try, or in what else there is on the host,
 // is logged once, and the state has the last of it.
 func TestAReasonThatVariesIsLoggedOnce(t *testing.T) {
 	var log bytes.Buffer
-	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
-	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "a", "239.1.1.1:5000"))
-	o := b.working.bindings[0]
-	o.log = slog.New(slog.NewTextHandler(&log, nil))
-	for i := range 5 {
-		o.pend(fmt.Errorf("a NAT rule changes the source from 172.17.0.1:%d to 10.9.0.1:%d", 50000+i, 40000+i))
+	var refused error
+	n := &fake.Network{OnOpen: func(multicast.Source) error { return refused }}
+	b := newRigOf(t, n, rigOptions{QueueSize: fake.Plenty, Logger: slog.New(slog.NewTextHandler(&log, nil))},
+		[]mapping.SendRule{fake.SendRule(t, "r", "a", "239.1.1.1:5000")}, nil)
+	look := func(ifs ...multicast.Interface) {
+		n.Set(ifs...)
+		b.refresh(t.Context())
 	}
 	for i := range 5 {
-		o.pend(fmt.Errorf("there is no interface never0 (there are lo, veth%cd)", 'a'+i))
+		look(fake.Interface("lo", 1, "127.0.0.1/8"), fake.Interface(fmt.Sprintf("veth%cd", 'a'+i), 10+i, "10.0.0.2/24"))
 	}
-	o.pend(errors.New("interface iso0 is down"))
-	o.pend(errors.New("there is no interface never0 (there are lo)"))
+	for i := range 5 {
+		refused = fmt.Errorf("a NAT rule changes the source from 172.17.0.1:%d to 10.9.0.1:%d", 50000+i, 40000+i)
+		look(fake.Iso0)
+	}
+	down := fake.Iso0
+	down.Up = false
+	look(down)
+	look(fake.Interface("lo", 1, "127.0.0.1/8"))
 	if lines := strings.Count(log.String(), "binding pending"); lines != 4 {
 		t.Errorf("%d lines, want 4:\n%s", lines, &log)
 	}
-	if o.reason != "there is no interface never0 (there are lo)" {
-		t.Errorf("the reason is %q", o.reason)
+	if reason := b.Status().Rules[0].Reason; reason != "there is no interface iso0 (there are lo)" {
+		t.Errorf("the reason is %q", reason)
 	}
 }

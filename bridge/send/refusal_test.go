@@ -1,4 +1,4 @@
-package send
+package send_test
 
 import (
 	"bytes"
@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,50 +16,11 @@ import (
 
 	"topicast/bridge/account"
 	"topicast/bridge/multicast"
+	"topicast/bridge/send"
 	"topicast/bridge/session"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
 )
-
-// releases notes which messages are acknowledged.
-type releases struct {
-	mu  sync.Mutex
-	all []string
-}
-
-func (r *releases) note(name string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.all = append(r.all, name)
-}
-
-func (r *releases) list() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.all)
-}
-
-// released is the acknowledgement of one of them.
-type released struct {
-	of   *releases
-	name string
-}
-
-func (r released) Done()      { r.of.note(r.name) }
-func (r released) Redeliver() { r.of.note("again " + r.name) }
-
-// holdsOf has the acknowledgements of what waits in memory noted when they are released.
-func holdsOf(b *binding) *releases {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	all := new(releases)
-	b.queue.eachDatagram(func(w *queuedDatagram) {
-		if w.ack != nil {
-			w.ack.ack = released{all, string(w.payload)}
-		}
-	})
-	return all
-}
 
 // What never leaves, and looks like a queue that is full.
 func TestWhatCanNeverLeaveIsFoundOutAndDropped(t *testing.T) {
@@ -93,7 +53,7 @@ func TestWhatCanNeverLeaveIsFoundOutAndDropped(t *testing.T) {
 					batch = append(batch, fake.Message("t", p, c.qos))
 				}
 				b.send.Handle(batch)
-				acks := holdsOf(b.working.bindings[0])
+				acks := b.acks()
 				b.watching(c.within)
 				if got := strings.Join(fake.Payloads(s.Took()), " "); got != c.sent {
 					t.Errorf("sent %q, want %q", got, c.sent)
@@ -132,7 +92,7 @@ func TestTheLengthOfWhatCanNeverLeaveIsRemembered(t *testing.T) {
 		b.send.Handle([]session.Message{fake.Message("t", "longer", 1)})
 		s.Allow(0, multicast.ErrNoBuffer)
 		b.send.Handle([]session.Message{fake.Message("t", "longer", 1)})
-		time.Sleep(bufferPatience / 2)
+		time.Sleep(send.BufferPatience / 2)
 		if got := b.Status(); got.Queue.Messages != 1 || got.Rules[0].Drops["no_buffer"] != 101 {
 			t.Errorf("%d wait, drops %v; a length that leaves is not remembered", got.Queue.Messages, got.Rules[0].Drops)
 		}
@@ -212,16 +172,11 @@ func TestWhatWaitsForAFullQueueGoesToTheDisk(t *testing.T) {
 	s.Allow(0, multicast.ErrNoBuffer)
 	<-s.Free
 	b.send.Handle([]session.Message{fake.Message("m", "m0", 1), fake.Message("t/1", "0", 1), fake.Message("t/1", "zero", 0), fake.Message("t/1", "1", 1)})
-	o := b.working.bindings[0]
-	o.mu.Lock()
-	waitUntilStill := func() bool {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		return !o.still.since.IsZero()
-	}
-	o.mu.Unlock()
-	fake.WaitFor(t, "a refusal", waitUntilStill)
-	b.send.FindStuck(time.Now().Add(stuckPatience))
+	later := time.Now().Add(send.StuckPatience)
+	fake.WaitFor(t, "it to be found", func() bool {
+		b.send.FindStuck(later)
+		return b.Status().Rules[0].State == account.StateDegraded
+	})
 	for i := 2; i < 10; i++ {
 		b.send.Handle([]session.Message{fake.Message("t/1", fmt.Sprint(i), 1), fake.Message("m", fmt.Sprint("m", i), 1)})
 	}
@@ -268,7 +223,7 @@ func TestWhatIsRefusedOnDiskHoldsUpNoOtherRule(t *testing.T) {
 		n := &fake.Network{OnOpened: func(s *fake.Socket) { s.Never = 5 }}
 		b := spooling(t, n, fake.SendRule(t, "a", "a", "239.1.1.1:5000"), fake.SendRule(t, "b", "b", "239.1.1.2:5000"), fake.SendRule(t, "m", "m", "239.1.1.3:5000", fake.OnDown(mapping.OnDownDrop)))
 		b.send.Handle([]session.Message{fake.Message("a", "long!", 1), fake.Message("a", "a1", 1), fake.Message("b", "b1", 1), fake.Message("b", "b2", 1)})
-		for b.Status().Rules[0].WaitingDisk < 2 || b.working.bindings[0].storingNow() > 0 {
+		for b.Status().Rules[0].WaitingDisk < 2 || b.send.Storing() > 0 {
 			time.Sleep(time.Millisecond)
 		}
 		n.Set(fake.Iso0)
@@ -283,13 +238,6 @@ func TestWhatIsRefusedOnDiskHoldsUpNoOtherRule(t *testing.T) {
 			t.Errorf("sent %q in the end", got)
 		}
 	})
-}
-
-// storingNow is how many messages are on their way to the disk.
-func (b *binding) storingNow() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.storing
 }
 
 // What waits in memory is let go of when it is too old, whatever it waits for, so that it
@@ -308,7 +256,7 @@ func TestWhatIsTooOldInMemoryIsLetGoWhereverItWaits(t *testing.T) {
 					<-n.LastSocket().Free
 				}
 				b.send.Handle([]session.Message{fake.Message("t", "1", 1), fake.Message("f", "2", 1), fake.Message("t", "3", 2), fake.Message("f", "4", 1)})
-				acks := holdsOf(b.working.bindings[0])
+				acks := b.acks()
 				ctx, stop := context.WithCancel(t.Context())
 				var ended sync.WaitGroup
 				ended.Go(func() { b.watch(ctx) })
@@ -355,8 +303,8 @@ func TestWhatIsRefusedForGoodWithholdsNothing(t *testing.T) {
 					batch = append(batch, fake.Message("t", payload, 1), fake.Message("t", "well", 2))
 				}
 				b.send.Handle(batch)
-				acks := holdsOf(b.working.bindings[0])
-				for onDisk && b.working.bindings[0].storingNow() > 0 {
+				acks := b.acks()
+				for onDisk && b.send.Storing() > 0 {
 					time.Sleep(time.Millisecond)
 				}
 				n.Set(fake.Iso0)
@@ -408,19 +356,16 @@ func TestALineThatIsTriedAtEachLookIsFoundStuck(t *testing.T) {
 		n.LastSocket().Allow(0, multicast.ErrNoBuffer)
 		n.Slow = time.Second
 		b.send.Handle([]session.Message{fake.Message("t", "1", 1)})
-		o, began, stuck := b.working.bindings[0], time.Now(), ""
-		for i := 1; stuck == "" && i < 10_000; i++ {
+		began, stuck := time.Now(), false
+		for i := 1; !stuck && i < 10_000; i++ {
 			time.Sleep(time.Millisecond)
 			if i%1000 == 0 {
 				b.send.FindStuck(time.Now())
 			}
-			if o.mu.TryLock() {
-				stuck = o.stuck
-				o.mu.Unlock()
-			}
+			stuck = b.Status().Rules[0].State == account.StateDegraded
 		}
-		if took := time.Since(began); stuck == "" || took > stuckPatience+3*time.Second { // each try takes a second
-			t.Errorf("%q after %v", stuck, took)
+		if took := time.Since(began); !stuck || took > send.StuckPatience+3*time.Second { // each try takes a second
+			t.Errorf("stuck: %v, after %v", stuck, took)
 		}
 		n.LastSocket().Allow(1, nil)
 		time.Sleep(10 * time.Second)
@@ -430,17 +375,42 @@ func TestALineThatIsTriedAtEachLookIsFoundStuck(t *testing.T) {
 // A datagram that the kernel refuses has not left, however long it is: what is known of
 // the length that never leaves stays known.
 func TestARefusedDatagramDoesNotCountAsOneOfItsLengthThatLeft(t *testing.T) {
-	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
-	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
-	o, long := b.working.bindings[0], strings.Repeat("x", 200)
-	o.refused.tooLong = 100
-	n.LastSocket().Reject = map[string]error{long: errors.New("refused")}
-	b.send.Handle([]session.Message{fake.Message("t", long, 1)})
-	if o.refused.tooLong != 100 {
-		t.Error("forgotten after a datagram that was refused")
-	}
-	b.send.Handle([]session.Message{fake.Message("t", long[1:], 1)})
-	if o.refused.tooLong != 0 {
-		t.Error("known still after a longer one has left")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+		s := n.LastSocket()
+		s.Emptied = true
+		never := func(length int, reject map[string]error) {
+			s.Mu.Lock()
+			defer s.Mu.Unlock()
+			s.Never, s.Reject = length, reject
+		}
+		long := strings.Repeat("x", 200)
+		// known reports whether one of that length is dropped at once.
+		known := func() bool {
+			never(100, nil)
+			before := b.Status().Rules[0].Drops["no_buffer"]
+			b.send.Handle([]session.Message{fake.Message("t", long[:100], 1)})
+			time.Sleep(send.BufferPatience / 2)
+			at := b.Status().Rules[0].Drops["no_buffer"] > before
+			time.Sleep(2 * send.BufferPatience) // by then it is gone in any case
+			return at
+		}
+		if known() || !known() {
+			t.Error("the length is not remembered, or was before")
+		}
+		never(0, map[string]error{long: errors.New("refused")})
+		b.send.Handle([]session.Message{fake.Message("t", long, 1)})
+		if !known() {
+			t.Error("forgotten after a datagram that was refused")
+		}
+		never(0, nil)
+		b.send.Handle([]session.Message{fake.Message("t", long[1:], 1)})
+		if known() {
+			t.Error("known still after a longer one has left")
+		}
+		if got := b.Status().Rules[0]; got.Drops["no_buffer"] != 4 || got.Drops["refused"] != 1 {
+			t.Errorf("drops %v", got.Drops)
+		}
+	})
 }

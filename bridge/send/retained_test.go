@@ -1,6 +1,7 @@
-package send
+package send_test
 
 import (
+	"context"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"topicast/bridge/lastsent"
 	"topicast/bridge/multicast"
+	"topicast/bridge/send"
 	"topicast/bridge/session"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
@@ -29,9 +31,7 @@ func restarted(t *testing.T, n *fake.Network, o rigOptions, dir string, rules ..
 	return b, func() {
 		if !ended {
 			ended = true
-			for _, o := range b.working.bindings {
-				o.stop()
-			}
+			b.send.Stop(context.Background())
 			o.LastSent.Close()
 		}
 	}
@@ -104,14 +104,21 @@ func TestOtherPoliciesRememberNothing(t *testing.T) {
 		if got := n.Payloads(); got != "a,a,n" {
 			t.Errorf("sent %q", got)
 		}
-		for _, r := range b.send.topics.routes {
-			for i := range r.targets {
-				if r.targets[i].sent != nil {
-					t.Errorf("%s remembers what was sent", r.topic)
-				}
-			}
+		if b.send.Notes("a") || b.send.Notes("n") {
+			t.Error("it is noted what was sent")
 		}
 		end()
+	}
+	once := slices.Clone(rules) // which would find what the others remembered
+	for i := range once {
+		once[i].Retained = mapping.RetainedOnce
+	}
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b, _ := restarted(t, n, rigOptions{}, dir, once...)
+	b.kept("a", "a")
+	b.kept("n", "n")
+	if got := n.Payloads(); got != "a,n" {
+		t.Errorf("sent %q: something was remembered", got)
 	}
 }
 
@@ -216,7 +223,7 @@ func TestARetainedMessageGoesBehindAllThatIsOnDisk(t *testing.T) {
 	n.LastSocket().Allow(9, nil)
 	fake.WaitFor(t, "nothing to wait", b.nothingWaits)
 	fake.WaitFor(t, "all to leave", func() bool { return n.Payloads() == "off,dim,off" })
-	fake.WaitFor(t, "it on disk", func() bool { return b.knownAfterAKill(t, state, 0, "t", "off") })
+	fake.WaitFor(t, "it on disk", func() bool { return b.knownAfterAKill(t, state, "t", "off") })
 }
 
 // On disk it is not said that on was sent last while off, which was to leave before on
@@ -226,7 +233,7 @@ func TestNothingIsKnownOnDiskOfATopicThatWaits(t *testing.T) {
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0, fake.Priv0}}
 	b, _ := restarted(t, n, rigOptions{}, dir, fake.SendRule(t, "r", "t", "239.1.1.1:5000"), fake.SendRule(t, "other", "o", "239.1.1.1:5000", fake.OnPriv))
 	b.live("t", "on")
-	fake.WaitFor(t, "it on disk", func() bool { return b.knownAfterAKill(t, dir, 0, "t", "on") })
+	fake.WaitFor(t, "it on disk", func() bool { return b.knownAfterAKill(t, dir, "t", "on") })
 	for _, s := range n.Sockets {
 		if s.Src.Interface == "iso0" {
 			s.Allow(0, nil)
@@ -236,8 +243,8 @@ func TestNothingIsKnownOnDiskOfATopicThatWaits(t *testing.T) {
 	b.live("t", "off")
 	b.live("t", "on")
 	b.live("o", "other")
-	fake.WaitFor(t, "another topic on disk", func() bool { return b.knownAfterAKill(t, dir, 1, "o", "other") })
-	if b.knownAfterAKill(t, dir, 0, "t", "on") {
+	fake.WaitFor(t, "another topic on disk", func() bool { return b.knownAfterAKill(t, dir, "o", "other") })
+	if b.knownAfterAKill(t, dir, "t", "on") {
 		t.Error("the topic is on disk, though others of it wait")
 	}
 }
@@ -291,9 +298,21 @@ func TestARetainedMessageGoesBehindWhatAReloadBringsToItsGroup(t *testing.T) {
 
 // An update of topicast switches no device again.
 func TestTheKeyOfARuleStaysWhatItIs(t *testing.T) {
-	b := newRig(t, &fake.Network{}, fake.Plenty, fake.SendRule(t, "r", "t/{id}", "239.1.1.{id}:5000"))
-	if key := b.working.Rules[0].sentKey("t/1", netip.MustParseAddrPort("239.1.1.1:5000")); key != 0x3f5f8a37e5f70bd2 {
-		t.Errorf("the key is %#x: what a version before has kept would not be found", key)
+	dir := t.TempDir()
+	before := lastsent.Open(lastsent.Options{Dir: dir})
+	is := before.Entry(0x3f5f8a37e5f70bd2, "r")
+	before.Lay(is, lastsent.Print([]byte("on")))
+	before.Sent(is, lastsent.Print([]byte("on")))
+	before.Close()
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b, _ := restarted(t, n, rigOptions{}, dir, fake.SendRule(t, "r", "t/{id}", "239.1.1.{id}:5000"))
+	b.kept("t/1", "on")
+	if got := n.Payloads(); got != "" {
+		t.Errorf("sent %q: what a version before has kept is not found", got)
+	}
+	b.kept("t/2", "on")
+	if got := n.Payloads(); got != "on" {
+		t.Errorf("sent %q for another topic", got)
 	}
 }
 
@@ -325,9 +344,9 @@ func TestAfterARestartARetainedMessageGoesBehindWhatIsOnDisk(t *testing.T) {
 	}
 }
 
-// knownAfterAKill reports whether the next process would know that a rule has sent a
-// payload to 239.1.1.1:5000, were this one killed now.
-func (b *rig) knownAfterAKill(t *testing.T, dir string, rule int, topic, payload string) bool {
+// knownAfterAKill reports whether the next process would know that a rule has sent a payload
+// for a topic, and not send it again, were this one killed now.
+func (b *rig) knownAfterAKill(t *testing.T, dir string, topic, payload string) bool {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, "last-sent"))
 	if err != nil {
@@ -337,23 +356,30 @@ func (b *rig) knownAfterAKill(t *testing.T, dir string, rule int, topic, payload
 	if err := os.WriteFile(filepath.Join(left, "last-sent"), data, 0o600); err != nil {
 		t.Error(err)
 	}
-	s := lastsent.Open(lastsent.Options{Dir: left})
-	defer s.Close()
-	r := b.working.Rules[rule]
-	return s.Entry(r.sentKey(topic, netip.MustParseAddrPort("239.1.1.1:5000")), r.Name).Was(lastsent.Print([]byte(payload)))
+	var rules []mapping.SendRule
+	for _, r := range b.working.Rules {
+		rules = append(rules, *r.SendRule)
+	}
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0, fake.Priv0}}
+	next, end := restarted(t, n, rigOptions{}, left, rules...)
+	defer end()
+	next.kept(topic, payload)
+	return n.Payloads() == ""
 }
 
 // What a kill leaves on disk must not hold back what the devices do not have.
 func TestWhatIsNoLongerSoIsOffTheDiskBeforeADatagramLeaves(t *testing.T) {
 	dir := t.TempDir()
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
-	b, _ := restarted(t, n, rigOptions{}, dir, fake.SendRule(t, "r", "t/+", "239.1.1.1:5000"))
-	known := func(topic, payload string) bool { return b.knownAfterAKill(t, dir, 0, topic, payload) }
+	before := func() {}
+	place := func(s *fake.Socket) send.Sender { return &watched{s, func() { before() }} }
+	b, _ := restarted(t, n, rigOptions{InPlaceOf: place}, dir, fake.SendRule(t, "r", "t/+", "239.1.1.1:5000"))
+	known := func(topic, payload string) bool { return b.knownAfterAKill(t, dir, topic, payload) }
 	b.live("t/1", "on")
 	b.live("t/2", "on")
 	fake.WaitFor(t, "both on disk", func() bool { return known("t/1", "on") && known("t/2", "on") })
 	var seen []bool
-	b.working.bindings[0].socket = &watched{n.LastSocket(), func() { seen = append(seen, known("t/1", "on"), known("t/2", "on")) }}
+	before = func() { seen = append(seen, known("t/1", "on"), known("t/2", "on")) }
 	b.live("t/1", "off")
 	if want := []bool{false, true}; !slices.Equal(seen, want) {
 		t.Errorf("when off leaves for topic 1, a kill leaves on as the last sent of 1 and 2: %v, want %v", seen, want)

@@ -1,4 +1,4 @@
-package send
+package send_test
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"topicast/bridge/lastsent"
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
+	"topicast/bridge/send"
 	"topicast/bridge/spill"
 	"topicast/bridge/spool"
 	"topicast/internal/lab/fake"
@@ -23,10 +25,11 @@ import (
 // rig is the send side on a network that a test writes the script of: without a bridge and
 // without a broker. Tests hand it batches of messages.
 type rig struct {
-	send    *Path
-	working *Generation
+	send    *send.Path
+	working *send.Generation
 	budget  *account.MemBudget
 	own     loopguard.OwnAddresses
+	guard   *loopguard.DedupCache
 	options rigOptions
 	network *fake.Network
 	drains  sync.WaitGroup
@@ -40,6 +43,7 @@ type rigOptions struct {
 	LastSent  *lastsent.Store
 	Logger    *slog.Logger
 	Spool     rigSpool
+	InPlaceOf func(*fake.Socket) send.Sender // the socket that is used
 }
 
 type rigSpool struct {
@@ -50,7 +54,7 @@ type rigSpool struct {
 
 // rigStatus is what a rig has of a bridge's status.
 type rigStatus struct {
-	Rules  []Status
+	Rules  []send.Status
 	NoRule uint64
 	Queue  struct{ Messages, Bytes int64 }
 	Spool  struct {
@@ -64,7 +68,7 @@ func newRig(t testing.TB, n *fake.Network, queue int64, rules ...mapping.SendRul
 	return newRigOf(t, n, rigOptions{QueueSize: queue}, rules, nil)
 }
 
-func newRigOf(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRule, receive []mapping.ReceiveRule) *rig {
+func newRigOf(t testing.TB, n *fake.Network, o rigOptions, sends []mapping.SendRule, receives []mapping.ReceiveRule) *rig {
 	t.Helper()
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -72,17 +76,21 @@ func newRigOf(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRu
 	if o.LastSent == nil {
 		o.LastSent = lastsent.Open(lastsent.Options{})
 	}
+	if o.InPlaceOf == nil {
+		o.InPlaceOf = func(s *fake.Socket) send.Sender { return s }
+	}
 	ctx, stop := context.WithCancel(context.Background())
-	b := &rig{options: o, network: n, budget: account.NewMemBudget(o.QueueSize), changed: make(chan struct{}, 1), working: new(Generation), ctx: ctx, stop: stop}
-	b.send = New(Options{
+	b := &rig{guard: loopguard.NewDedupCache(loopguard.Options{Guard: true, Memory: 1000, Time: 10 * time.Second}),
+		options: o, network: n, budget: account.NewMemBudget(o.QueueSize), changed: make(chan struct{}, 1), working: new(send.Generation), ctx: ctx, stop: stop}
+	b.send = send.New(send.Options{
 		Log: o.Logger, LastSent: o.LastSent, Budget: b.budget, Own: &b.own, Spool: spill.Share(o.Spool.On), MaxAge: o.Spool.MaxAge, Repeats: true,
-		Guard: loopguard.NewDedupCache(loopguard.Options{Guard: true, Memory: 1000, Time: 10 * time.Second}),
-		Open: func(src multicast.Source) (Sender, error) {
+		Guard: b.guard,
+		Open: func(src multicast.Source) (send.Sender, error) {
 			s, err := n.Open(src)
 			if err != nil {
 				return nil, err
 			}
-			return s, nil
+			return o.InPlaceOf(s), nil
 		},
 		Settled: new(account.Signal),
 		LookNow: func() {
@@ -92,12 +100,10 @@ func newRigOf(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRu
 			}
 		},
 	})
-	b.swap(t, send, receive)
+	b.swap(t, sends, receives)
 	t.Cleanup(func() {
 		stop()
-		for _, o := range b.working.bindings {
-			o.stop()
-		}
+		b.send.Stop(context.Background())
 		b.drains.Wait()
 		b.checkSeries(t)
 	})
@@ -105,15 +111,15 @@ func newRigOf(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRu
 }
 
 // reload puts other rules to work. Those of receive say what comes back.
-func (b *rig) reload(t testing.TB, send []mapping.SendRule, receive []mapping.ReceiveRule) {
+func (b *rig) reload(t testing.TB, sends []mapping.SendRule, receives []mapping.ReceiveRule) {
 	t.Helper()
 	b.checkSeries(t)
-	b.swap(t, send, receive)
+	b.swap(t, sends, receives)
 }
 
-func (b *rig) swap(t testing.TB, send []mapping.SendRule, receive []mapping.ReceiveRule) {
+func (b *rig) swap(t testing.TB, sends []mapping.SendRule, receives []mapping.ReceiveRule) {
 	t.Helper()
-	table, err := mapping.Compile(send, receive)
+	table, err := mapping.Compile(sends, receives)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +128,7 @@ func (b *rig) swap(t testing.TB, send []mapping.SendRule, receive []mapping.Rece
 	if interfaces, err := b.network.Interfaces(); err == nil && len(before.Rules) > 0 {
 		b.send.OpenEarly(b.ctx, next, before, interfaces)
 	}
-	b.budget.Divide(next.Sockets(), len(receive))
+	b.budget.Divide(next.Sockets(), len(receives))
 	b.send.Activate(next, before)
 	before.RetireOld(next)
 	b.working = next
@@ -215,7 +221,7 @@ func (b *rig) checkSeries(t testing.TB) {
 func allSendDriven(code int) {
 	if flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == "" && flag.Lookup("test.list").Value.String() == "" {
 		for why := range account.NumReasons {
-			if sendReasons[why] != nil && !drivenSend.reasons[why] {
+			if send.Driven(why) && !drivenSend.reasons[why] {
 				fmt.Printf("--- FAIL: no test has counted the reason %s\n", why)
 				code = 1
 			}
@@ -224,8 +230,49 @@ func allSendDriven(code int) {
 	os.Exit(code)
 }
 
-// sizeOf is what a datagram takes of queue.size.
-func sizeOf(topic string, payload int) int64 {
-	w := queuedDatagram{topic: topic, payload: make([]byte, payload)}
-	return int64(w.size() + account.Overhead)
+// left is how many messages of a rule are left to the broker.
+func (b *rig) left(rule int) int {
+	n, _ := b.working.Rules[rule].LeftWithBroker(time.Now())
+	return n
+}
+
+// acked notes which messages are acknowledged.
+type acked struct {
+	mu   sync.Mutex
+	done []string
+	some chan struct{}
+}
+
+// acks notes the acknowledgements of what waits in memory now.
+func (b *rig) acks() *acked {
+	a := &acked{some: make(chan struct{}, 1000)}
+	a.more(b)
+	return a
+}
+
+// more has a note what has come since, too.
+func (a *acked) more(b *rig) {
+	b.send.OnSettled(a.note, func(payload string) { a.note("again " + payload) })
+}
+
+func (a *acked) note(payload string) {
+	a.mu.Lock()
+	a.done = append(a.done, payload)
+	a.mu.Unlock()
+	a.some <- struct{}{}
+}
+
+// list are those that are.
+func (a *acked) list() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.done)
+}
+
+// wait waits for n of them.
+func (a *acked) wait(n int) []string {
+	for range n {
+		<-a.some
+	}
+	return a.list()
 }

@@ -1,4 +1,4 @@
-package send
+package send_test
 
 import (
 	"context"
@@ -21,8 +21,8 @@ func TestWhatFindsNoRoomInMemoryGoesToTheDiskAtOnce(t *testing.T) {
 		b.send.Handle([]session.Message{fake.Message("t", fmt.Sprint(i), 2)})
 	}
 	b.spilled(t)
-	if got := s.Len(); got != total || b.send.needsRedelivery.Load() {
-		t.Errorf("%d on disk, left to the broker: %v", got, b.send.needsRedelivery.Load())
+	if got := s.Len(); got != total || b.send.RedeliveryDue() {
+		t.Errorf("%d on disk, left to the broker: %v", got, b.send.RedeliveryDue())
 	}
 	n.Set(fake.Iso0)
 	b.refresh(context.Background())

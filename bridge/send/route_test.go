@@ -1,4 +1,4 @@
-package send
+package send_test
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ func TestTheLatestOfATopicIsKnownThoughTheTopicIsForgotten(t *testing.T) {
 	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "+", "239.1.1.1:5000", latest))
 	for i := range 5 {
 		b.send.Handle([]session.Message{fake.Message("a", fmt.Sprint("a", i), 0), fake.Message("b", fmt.Sprint("b", i), 1)})
-		b.send.topics = newTopics()
+		b.send.ForgetTopics()
 	}
 	if got := b.Status().Rules[0]; got.WaitingMemory != 2 || got.Drops["superseded"]+got.Filtered["superseded"] != 8 {
 		t.Errorf("%d wait, drops %v, filtered %v", got.WaitingMemory, got.Drops, got.Filtered)
@@ -27,11 +27,8 @@ func TestTheLatestOfATopicIsKnownThoughTheTopicIsForgotten(t *testing.T) {
 	if got := fmt.Sprint(n.LastSocket().Took()); got != "[239.1.1.1:5000 a4 239.1.1.1:5000 b4]" {
 		t.Errorf("sent %s", got)
 	}
-	o := b.working.bindings[0]
-	fake.WaitFor(t, "the queue", func() bool { return !o.busy() })
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if b.working.Rules[0].lane != nil || o.queue.lanes != nil {
+	b.send.Drained(t.Context())
+	if b.send.KeepsQueues() {
 		t.Error("something is kept of an empty queue")
 	}
 }

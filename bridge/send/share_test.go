@@ -1,4 +1,4 @@
-package send
+package send_test
 
 import (
 	"fmt"
@@ -11,6 +11,7 @@ import (
 
 	"topicast/bridge/account"
 	"topicast/bridge/multicast"
+	"topicast/bridge/send"
 	"topicast/bridge/session"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
@@ -27,7 +28,7 @@ func TestARuleThatFloodsTakesNoRoomOfOthersOfItsSocket(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n, down := &fake.Network{}, fake.OnDown(c.down)
-			b := newRig(t, n, 400*sizeOf("b/10", 1), fake.SendRule(t, "flood", "a/#", "239.1.1.1:5000", down), fake.SendRule(t, "quiet", "b/#", "239.1.1.2:5000", down))
+			b := newRig(t, n, 400*send.SizeOf("b/10", 1), fake.SendRule(t, "flood", "a/#", "239.1.1.1:5000", down), fake.SendRule(t, "quiet", "b/#", "239.1.1.2:5000", down))
 			b.send.Handle([]session.Message{fake.Message("b/10", "x", c.qos)})
 			var flood []session.Message
 			for i := range 1000 {
@@ -40,10 +41,10 @@ func TestARuleThatFloodsTakesNoRoomOfOthersOfItsSocket(t *testing.T) {
 			}
 			b.send.Handle(quiet)
 			got := b.Status().Rules
-			if got[1].WaitingMemory != 50 || got[1].Drops != nil || b.working.Rules[1].left.Load() != 0 {
-				t.Errorf("of the quiet rule %d of 50 wait, %d are left to the broker, drops %v", got[1].WaitingMemory, b.working.Rules[1].left.Load(), got[1].Drops)
+			if got[1].WaitingMemory != 50 || got[1].Drops != nil || b.left(1) != 0 {
+				t.Errorf("of the quiet rule %d of 50 wait, %d are left to the broker, drops %v", got[1].WaitingMemory, b.left(1), got[1].Drops)
 			}
-			lost := got[0].Drops["queue_full"] + uint64(b.working.Rules[0].left.Load())
+			lost := got[0].Drops["queue_full"] + uint64(b.left(0))
 			if got[0].WaitingMemory < 300 || uint64(got[0].WaitingMemory)+lost != 1000 {
 				t.Errorf("of the other one %d wait and %d do not, of 1,000", got[0].WaitingMemory, lost)
 			}
@@ -60,7 +61,7 @@ func TestARuleThatFloodsTakesNoRoomOfOthersOfItsSocket(t *testing.T) {
 			batch := []session.Message{fake.Message("a/1", "y", 1), fake.Message("b/1", "y", 1)}
 			b.send.Handle(batch)
 			fake.WaitFor(t, "the one of the quiet rule", func() bool { return b.Status().Rules[1].Sent == 51 })
-			if left := b.working.Rules[0].left.Load(); left != int64(lost)+1 || b.Status().Rules[0].Sent != 1000-lost {
+			if left := b.left(0); left != int(lost)+1 || b.Status().Rules[0].Sent != 1000-lost {
 				t.Errorf("%d are left to the broker, want one more than %d", left, lost)
 			}
 		})
@@ -70,7 +71,7 @@ func TestARuleThatFloodsTakesNoRoomOfOthersOfItsSocket(t *testing.T) {
 // A rule that has used up its part goes on with what others leave, and gives it back.
 func TestWhatOneRuleBorrowsIsThereAgain(t *testing.T) {
 	n := &fake.Network{}
-	b := newRig(t, n, 400*sizeOf("a", 1), fake.SendRule(t, "a", "a", "239.1.1.1:5000"), fake.SendRule(t, "b", "b", "239.1.1.2:5000"))
+	b := newRig(t, n, 400*send.SizeOf("a", 1), fake.SendRule(t, "a", "a", "239.1.1.1:5000"), fake.SendRule(t, "b", "b", "239.1.1.2:5000"))
 	for _, topic := range []string{"a", "b", "a"} {
 		n.Set()
 		b.refresh(t.Context())
@@ -91,7 +92,7 @@ func TestAReloadSharesTheRoomOfASocketAnew(t *testing.T) {
 	rule := func(i int) mapping.SendRule {
 		return fake.SendRule(t, fmt.Sprint("r", i), fmt.Sprintf("%d/#", i), "239.1.1.1:5000", fake.OnDown(mapping.OnDownLatest))
 	}
-	b := newRig(t, &fake.Network{}, 1600*sizeOf("1/1000", 1), rule(1))
+	b := newRig(t, &fake.Network{}, 1600*send.SizeOf("1/1000", 1), rule(1))
 	flood := func(rule, n int) {
 		for i := range n {
 			b.send.Handle([]session.Message{fake.Message(fmt.Sprintf("%d/%d", rule, 1000+i), "x", 0)})
@@ -122,8 +123,8 @@ func TestARuleOfWhichMuchWaitsDelaysNoOther(t *testing.T) {
 		batch = append(batch, fake.Message("a", fmt.Sprint(i), 1))
 	}
 	b.send.Handle(append(batch, fake.Message("b", "quiet 1", 1), fake.Message("b", "quiet 2", 1)))
-	s.Allow(2*drainBatch, nil)
-	fake.WaitFor(t, "two rounds", func() bool { return len(s.Took()) == 2*drainBatch })
+	s.Allow(2*send.DrainBatch, nil)
+	fake.WaitFor(t, "two rounds", func() bool { return len(s.Took()) == 2*send.DrainBatch })
 	sent := fake.Payloads(s.Took())
 	one, two := slices.Index(sent, "quiet 1"), slices.Index(sent, "quiet 2")
 	if one < 0 || two < one {
@@ -151,7 +152,7 @@ func TestARuleWhoseDatagramsAreRefusedDelaysNoOther(t *testing.T) {
 			for len(s.Took()) <= i && time.Since(began) < time.Minute {
 				time.Sleep(time.Millisecond)
 			}
-			if took := time.Since(began); took > 2*maxPause {
+			if took := time.Since(began); took > 2*send.MaxPause {
 				t.Fatalf("%d of the other rule took %v", i, took)
 			}
 			b.watching(time.Duration(i%5) * time.Second) // in which nothing leaves, and that is noticed

@@ -1,9 +1,8 @@
-package send
+package send_test
 
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,14 +36,11 @@ func TestASpoolThatReturnsHasAllAcknowledgedInOrder(t *testing.T) {
 	s := fake.OpenSpool(t, dir, 1<<20)
 	b := newRigOf(t, &fake.Network{}, rigOptions{QueueSize: fake.Plenty, Spool: rigSpool{On: s}}, []mapping.SendRule{fake.SendRule(t, "r", "t", "239.1.1.1:5000")}, nil)
 	b.numbered("t", 3, 9)
-	acks := newAcked()
-	acks.watch(b.working.bindings[0])
+	acks := b.acks()
 	b.send.SpoolIsBack() // it is not
-	acks.mu.Lock()
-	if got := acks.done; len(got) > 0 || b.Status().Queue.Messages != 7 {
+	if got := acks.list(); len(got) > 0 || b.Status().Queue.Messages != 7 {
 		t.Errorf("acknowledged %q, and %d of 7 wait in memory", got, b.Status().Queue.Messages)
 	}
-	acks.mu.Unlock()
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +133,7 @@ func TestTidyingForARuleOfTheTableBeforeLosesNothing(t *testing.T) {
 	b.spilled(t)
 	old := b.working.Rules[0]
 	b.reload(t, []mapping.SendRule{fake.SendRule(t, "r", "t/{id}", "239.1.1.{id}:5000", latest, fake.MaxAge(time.Hour))}, nil)
-	old.binding.tidy(old, new(spoolWork))
+	old.Tidy()
 	b.spilled(t)
 	if got := b.Status(); got.Spool.Messages != 10 || got.Rules[0].Drops != nil {
 		t.Errorf("%d on disk, drops %v", got.Spool.Messages, got.Rules[0].Drops)
@@ -173,7 +169,7 @@ func TestARuleThatComesBackFindsWhatItHadOnDisk(t *testing.T) {
 			b.numbered("t", 0, 9)
 			b.reload(t, away, nil)
 			b.spilled(t)
-			fake.WaitFor(t, "the disk to be of no use", func() bool { return slices.Equal(b.unused(), []string{"r"}) })
+			fake.WaitFor(t, "the disk to be of no use", func() bool { return slices.Equal(b.send.Unused(), []string{"r"}) })
 			b.reload(t, away, nil) // is known for longer than one table
 			b.send.ExpireOld()
 			if got := b.options.Spool.On.Len(); got != 10 {
@@ -196,8 +192,10 @@ func TestWhatNoRuleUsesIsDroppedWhenItIsTooOld(t *testing.T) {
 	b.reload(t, nil, nil)
 	time.Sleep(25 * time.Millisecond)
 	fake.WaitFor(t, "what no rule uses to go", func() bool { b.send.ExpireOld(); return b.options.Spool.On.Len() == 0 })
-	if got := b.send.removed.Losses("r").Of(account.DropExpired); got != 10 {
-		t.Errorf("%d counted as expired, want 10", got)
+	for name, c := range b.send.Removed() {
+		if got := c.Of(account.DropExpired); name == "r" && got != 10 || name != "r" && got != 0 {
+			t.Errorf("%d of rule %q counted as expired, want 10 of r", got, name)
+		}
 	}
 }
 
@@ -218,6 +216,3 @@ func TestWhatWaitsForABusySocketGoesToTheDiskAsItCame(t *testing.T) {
 		t.Errorf("%d on disk, %q", count, record[0].Payload)
 	}
 }
-
-// unused are the rules whose messages on disk no rule uses.
-func (b *rig) unused() []string { return slices.Sorted(maps.Keys(b.send.spill.Unused())) }

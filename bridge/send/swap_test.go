@@ -1,7 +1,10 @@
-package send
+package send_test
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
+	"regexp"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -43,9 +46,8 @@ func TestWhatWaitsInMemoryGoesWhereTheNextTableSendsIt(t *testing.T) {
 				busy.Allow(0, nil)
 				<-busy.Free
 				b.send.Handle([]session.Message{fake.Message("t/1", "a", 1), fake.Message("t/1", "b", 2), fake.Message("t/1", "c", 1)})
-				acks := newAcked()
-				acks.watch(b.working.bindings[0])
-				of := b.working.Rules[0].sendTotals
+				acks := b.acks()
+				of := b.working.Rules[0]
 				b.reload(t, c.next, nil)
 				synctest.Wait()
 				b.send.Handle([]session.Message{fake.Message("t/1", "later", 1)})
@@ -61,7 +63,7 @@ func TestWhatWaitsInMemoryGoesWhereTheNextTableSendsIt(t *testing.T) {
 				if diff := cmp.Diff(c.drops, drops); diff != "" {
 					t.Errorf("drops (-want +got):\n%s", diff)
 				}
-				if diff := cmp.Diff([]string{"a", "b", "c"}, acks.done); diff != "" {
+				if diff := cmp.Diff([]string{"a", "b", "c"}, acks.list()); diff != "" {
 					t.Errorf("acknowledged (-want +got):\n%s", diff)
 				}
 				if got := b.Status().Queue; got.Messages != 0 || got.Bytes != 0 {
@@ -168,21 +170,26 @@ func TestASourcePortIsFreeBeforeItIsTakenAgain(t *testing.T) {
 }
 
 func TestABindingCountsItsRulesAfterEachReload(t *testing.T) {
+	var log bytes.Buffer
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0, fake.Priv0}}
 	one, two := fake.SendRule(t, "one", "a/{id}", "239.1.1.{id}:5000"), fake.SendRule(t, "two", "b", "239.1.1.1:5000", fake.OnPriv)
-	b := newRig(t, n, fake.Plenty, one, two)
-	first := b.working.bindings
+	b := newRigOf(t, n, rigOptions{QueueSize: fake.Plenty, Logger: slog.New(slog.NewTextHandler(&log, nil))}, []mapping.SendRule{one, two}, nil)
 	for _, rules := range [][]mapping.SendRule{{one, two}, {two, one}, {fake.SendRule(t, "new", "c", "239.1.1.9:5000"), one, two}, {one, two}} {
+		before, _, _ := n.Opened()
 		b.reload(t, rules, nil)
-		for _, o := range b.working.bindings {
-			if !slices.Contains(first, o) {
-				t.Error("a binding that is wanted still is another")
+		if after, _, inUse := n.Opened(); after != before || inUse != 2 {
+			t.Error("a binding that is wanted still is another")
+		}
+		log.Reset()
+		n.Set()
+		b.refresh(t.Context())
+		n.Set(fake.Iso0, fake.Priv0)
+		b.refresh(t.Context())
+		for on, want := range map[string]int{"iso0": len(rules) - 1, "priv0": 1} {
+			is := regexp.MustCompile(fmt.Sprintf(`interface=%s .*\brules=%d\b`, on, want))
+			if got := len(is.FindAllString(log.String(), -1)); got != 2 { // pending, and up
+				t.Errorf("the binding on %s has not %d rules of %d:\n%s", on, want, len(rules), &log)
 			}
-			o.mu.Lock()
-			if want := 1 + len(rules) - 2; o.want.Interface == "iso0" && o.rules != want || o.want.Interface == "priv0" && o.rules != 1 {
-				t.Errorf("the binding on %s has %d rules of %d", o.want.Interface, o.rules, len(rules))
-			}
-			o.mu.Unlock()
 		}
 	}
 }

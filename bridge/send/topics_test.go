@@ -1,4 +1,4 @@
-package send
+package send_test
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"topicast/bridge/multicast"
+	"topicast/bridge/send"
 	"topicast/bridge/session"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
@@ -39,12 +40,6 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
-func (b *rig) blackHole() {
-	for _, of := range b.working.bindings {
-		of.socket = fake.BlackHole{Socket: b.network.LastSocket()}
-	}
-}
-
 func TestTopicsBeyondTheMemoryAreStillRouted(t *testing.T) {
 	const n = 50_000
 	always := func(r *mapping.SendRule) { r.Retained = mapping.RetainedAlways }
@@ -54,7 +49,7 @@ func TestTopicsBeyondTheMemoryAreStillRouted(t *testing.T) {
 		topic func(i int) string
 	}{
 		"to one group": {fake.SendRule(t, "r", "t/#", "239.1.1.1:5000", always), func(i int) string { return long("t", i, 200) }},
-		"long":         {fake.SendRule(t, "r", "t/#", "239.1.1.1:5000", always), func(i int) string { return long("t", i, maxTopicName) }},
+		"long":         {fake.SendRule(t, "r", "t/#", "239.1.1.1:5000", always), func(i int) string { return long("t", i, send.MaxTopicName) }},
 		"to many groups": {fake.SendRule(t, "r", "t/{a}/{b}", "239.{a}.1.1:{b}", once), func(i int) string {
 			return fmt.Sprintf("t/%d/%d", i/1000, 1+i%1000)
 		}},
@@ -63,23 +58,22 @@ func TestTopicsBeyondTheMemoryAreStillRouted(t *testing.T) {
 	}
 	for name, of := range topics {
 		t.Run(name, func(t *testing.T) {
-			b := newRig(t, &fake.Network{Present: []multicast.Interface{fake.Iso0}}, fake.Plenty, of.rule)
-			b.blackHole()
+			b := newRigOf(t, &fake.Network{Present: []multicast.Interface{fake.Iso0}}, rigOptions{QueueSize: fake.Plenty, InPlaceOf: blackHole}, []mapping.SendRule{of.rule}, nil)
 			before := heap()
 			b.unlike(n, of.topic)
-			taken, m := heap()-before, &b.send.topics
+			taken := heap() - before
 			if _, sent, _ := b.working.Rules[0].Totals(); sent+b.working.Rules[0].Dropped()+b.send.Unmatched() != n {
 				t.Errorf("%d of %d are sent", sent, n)
 			}
-			known := len(m.routes)
-			if known == 0 || known == n || m.bytes > maxTopicBytes || len(m.flows) > known+maxUnused {
-				t.Errorf("%d topics with %d groups are remembered, of %d bytes", known, len(m.flows), m.bytes)
+			known, groups, counted, _ := b.send.Topics()
+			if known == 0 || known == n || counted > send.MaxTopicBytes || groups > known+send.MaxUnused {
+				t.Errorf("%d topics with %d groups are remembered, of %d bytes", known, groups, counted)
 			}
 			if name == "to many groups" {
 				taken -= n * 100 // package lastsent's
 			}
-			if taken > maxTopicBytes*5/4 {
-				t.Errorf("%d topics take %d bytes, which count as %d", known, taken, m.bytes)
+			if taken > send.MaxTopicBytes*5/4 {
+				t.Errorf("%d topics take %d bytes, which count as %d", known, taken, counted)
 			}
 			runtime.KeepAlive(b)
 		})
@@ -89,24 +83,24 @@ func TestTopicsBeyondTheMemoryAreStillRouted(t *testing.T) {
 func TestTopicsWithLongNamesAreNotRemembered(t *testing.T) {
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
 	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t/{n}/#", "239.1.1.1:{n}"))
-	b.unlike(100, func(i int) string { return long("t", 1+i, maxTopicName+1) })
-	if got := len(n.LastSocket().Took()); got != 100 || len(b.send.topics.routes) != 0 {
-		t.Errorf("%d of 100 sent; %d topics are remembered", got, len(b.send.topics.routes))
+	b.unlike(100, func(i int) string { return long("t", 1+i, send.MaxTopicName+1) })
+	known, _, _, _ := b.send.Topics()
+	if got := len(n.LastSocket().Took()); got != 100 || known != 0 {
+		t.Errorf("%d of 100 sent; %d topics are remembered", got, known)
 	}
 }
 
 func TestAFloodOfTopicsLeavesThoseThatOthersUse(t *testing.T) {
-	b := newRig(t, &fake.Network{Present: []multicast.Interface{fake.Iso0}}, fake.Plenty,
+	b := newRigOf(t, &fake.Network{Present: []multicast.Interface{fake.Iso0}}, rigOptions{QueueSize: fake.Plenty, InPlaceOf: blackHole}, []mapping.SendRule{
 		fake.SendRule(t, "flooded", "f/#", "239.1.1.1:5000"), fake.SendRule(t, "quiet", "q/#", "239.1.1.2:5000"),
-		fake.SendRule(t, "both", "+/both/#", "239.1.1.3:5000"))
-	b.blackHole()
+		fake.SendRule(t, "both", "+/both/#", "239.1.1.3:5000")}, nil)
 	quiet := func(i int) string { return fmt.Sprint("q/", i) }
 	b.unlike(1000, quiet) // and not again: what nobody takes the room of is not forgotten
 	busy := func(i int) string { return fmt.Sprint("f/busy/", i) }
 	b.unlike(100, busy)
 	known := func(topic func(i int) string, n int) (known int) {
 		for i := range n {
-			if b.send.topics.routes[topic(i)] != nil {
+			if b.send.Remembers(topic(i)) {
 				known++
 			}
 		}
@@ -121,8 +115,8 @@ func TestAFloodOfTopicsLeavesThoseThatOthersUse(t *testing.T) {
 	}
 	// Whoever has less than others gets room of theirs.
 	b.unlike(20_000, func(i int) string { return long("q", i, 500) })
-	m, rules := &b.send.topics, b.working.Rules
-	if a, c := rules[0].topics.bytes, rules[1].topics.bytes; a+c+m.unmatched.bytes != m.bytes || a > maxTopicBytes*6/10 || c > maxTopicBytes*6/10 || m.bytes < maxTopicBytes*9/10 {
+	_, _, all, unmatched := b.send.Topics()
+	if a, c := b.working.Rules[0].TopicBytes(), b.working.Rules[1].TopicBytes(); a+c+unmatched != all || a > send.MaxTopicBytes*6/10 || c > send.MaxTopicBytes*6/10 || all < send.MaxTopicBytes*9/10 {
 		t.Errorf("the rules have %d and %d bytes", a, c)
 	}
 }

@@ -1,4 +1,4 @@
-package send
+package send_test
 
 import (
 	"context"
@@ -35,17 +35,7 @@ func spoolingFor(t testing.TB, n *fake.Network, maxAge time.Duration, rules ...m
 // spilled waits until all is on disk that is to go there.
 func (b *rig) spilled(t *testing.T) {
 	t.Helper()
-	fake.WaitFor(t, "the disk", func() bool {
-		for _, o := range b.working.bindings {
-			o.mu.Lock()
-			busy := o.storing > 0
-			o.mu.Unlock()
-			if busy {
-				return false
-			}
-		}
-		return true
-	})
+	fake.WaitFor(t, "the disk", func() bool { return b.send.Storing() == 0 })
 }
 
 func TestWhatWaitsForASourceIsOnDiskAndLeavesInOrder(t *testing.T) {
@@ -99,8 +89,8 @@ func TestTheDiskOutlivesTheBridge(t *testing.T) {
 	if diff := cmp.Diff([]string{"239.3.3.1:5000 a", "239.3.3.2:5000 b"}, n.LastSocket().Took()); diff != "" {
 		t.Errorf("sent (-want +got):\n%s", diff)
 	}
-	if len(next.unused()) != 1 || next.options.Spool.On.Len() != 1 {
-		t.Errorf("%d queues of rules that are gone, %d messages left; want 1 and 1", len(next.unused()), next.options.Spool.On.Len())
+	if len(next.send.Unused()) != 1 || next.options.Spool.On.Len() != 1 {
+		t.Errorf("%d queues of rules that are gone, %d messages left; want 1 and 1", len(next.send.Unused()), next.options.Spool.On.Len())
 	}
 	next.send.ExpireOld()
 	fake.WaitFor(t, "what is too old to go", func() bool { return next.options.Spool.On.Len() == 0 })
@@ -266,11 +256,8 @@ func TestAStreamCatchesUpInOrder(t *testing.T) {
 			t.Fatalf("datagram %d is %q", i, line)
 		}
 	}
-	o := b.working.bindings[0]
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.spilling || len(o.spooledRules) > 0 {
-		t.Errorf("still by the disk: behind %v, %d rules", o.spilling, len(o.spooledRules))
+	if b.send.ByTheDisk() {
+		t.Error("still by the disk")
 	}
 }
 
@@ -331,8 +318,8 @@ func TestAQueueThatIsFullOverflowsToTheDisk(t *testing.T) {
 	for i := range total {
 		b.send.Handle([]session.Message{fake.Message("t", fmt.Sprintf("%03d %s", i, strings.Repeat("x", 500)), 1)})
 	}
-	if s.Len() == 0 || b.send.needsRedelivery.Load() {
-		t.Errorf("%d on disk, left to the broker: %v", s.Len(), b.send.needsRedelivery.Load())
+	if s.Len() == 0 || b.send.RedeliveryDue() {
+		t.Errorf("%d on disk, left to the broker: %v", s.Len(), b.send.RedeliveryDue())
 	}
 	n.LastSocket().Allow(1<<20, nil)
 	fake.WaitFor(t, "all", func() bool { return len(n.LastSocket().Took()) == total })

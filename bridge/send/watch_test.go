@@ -1,4 +1,4 @@
-package send
+package send_test
 
 import (
 	"sync"
@@ -9,6 +9,7 @@ import (
 
 	"topicast/bridge/account"
 	"topicast/bridge/multicast"
+	"topicast/bridge/send"
 	"topicast/bridge/session"
 	"topicast/internal/lab/fake"
 )
@@ -35,12 +36,12 @@ func newHang(s *fake.Socket) *hang {
 func TestASendThatHangsStopsNeitherTheStatusNorTheLookAtInterfaces(t *testing.T) {
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0, fake.Priv0}}
 	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "hangs", "a", "239.1.1.1:5000"), fake.SendRule(t, "well", "b", "239.1.1.2:5000", fake.OnPriv))
-	b.send.lookPatience = 10 * time.Millisecond // what hangs does so for longer than any
+	b.send.SetLookPatience(10 * time.Millisecond) // what hangs does so for longer than any
 	h := newHang(n.SocketOn("iso0"))
 	n.SocketOn("iso0").Allow(0, nil)
 	<-n.SocketOn("iso0").Free
 	b.send.Handle([]session.Message{fake.Message("a", "0", 1)})
-	var waits Hindrance
+	var waits send.Hindrance
 	fake.WaitFor(t, "a message that waits to be seen", func() bool {
 		waits, _, _ = b.send.Hindrances()
 		return waits.Rule == "hangs"
@@ -75,7 +76,7 @@ func TestASendThatHangsStopsNeitherTheStatusNorTheLookAtInterfaces(t *testing.T)
 		}
 		state(0, account.StateDegraded)
 		state(1, account.StatePending)
-		b.send.lookPatience = time.Hour // what is known to hang is not waited for again
+		b.send.SetLookPatience(time.Hour) // what is known to hang is not waited for again
 		look(fake.Iso0, fake.Priv0)
 		state(1, account.StateUp)
 		look(fake.Interface("iso0", 9, "172.17.0.1/16"), fake.Priv0)
@@ -106,7 +107,7 @@ func TestASendThatHangsStopsNeitherTheStatusNorTheLookAtInterfaces(t *testing.T)
 func TestALookWaitsForASendThatIsSlow(t *testing.T) {
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
 	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "a", "239.1.1.1:5000"))
-	b.send.lookPatience = time.Hour
+	b.send.SetLookPatience(time.Hour)
 	h := newHang(n.LastSocket())
 	h.armed.Store(true)
 	var handled sync.WaitGroup
@@ -165,8 +166,7 @@ func TestASendThatHangsStopsNobodyWhoLooksAfterAll(t *testing.T) {
 	go func() {
 		defer close(looked)
 		now := time.Now()
-		b.send.needsRedelivery.Store(true)
-		b.send.unstored.Store(true)
+		b.send.Owe()
 		b.send.RequestRedelivery(now, func() {})
 		b.send.SpillAgain()
 		b.send.FindStuck(now)
@@ -174,7 +174,7 @@ func TestASendThatHangsStopsNobodyWhoLooksAfterAll(t *testing.T) {
 		b.send.ExpireOld()
 		b.send.WakeAll()
 		b.send.Pending()
-		if !b.send.unstored.Load() {
+		if !b.send.Owes() {
 			t.Error("what the disk turned away is not asked for again")
 		}
 	}()

@@ -1,0 +1,126 @@
+package send
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"topicast/bridge/account"
+)
+
+// What the tests of this package, which stand outside of it, look at or do, and nobody else.
+
+const (
+	MaxGathered    = maxGathered
+	MaxDecoded     = maxDecoded
+	MaxTopicBytes  = maxTopicBytes
+	MaxTopicName   = maxTopicName
+	MaxUnused      = maxUnused
+	BufferPatience = bufferPatience
+	StuckPatience  = stuckPatience
+	ReopenPause    = reopenPause
+	DrainBatch     = drainBatch
+	MaxPause       = maxPause
+)
+
+// Driven reports whether a reason can happen to a send rule at all.
+func Driven(why account.Reason) bool { return sendReasons[why] != nil }
+
+// SizeOf is what a datagram takes of queue.size.
+func SizeOf(topic string, payload int) int64 {
+	w := queuedDatagram{topic: topic, payload: make([]byte, payload)}
+	return int64(w.size() + account.Overhead)
+}
+
+// acknowledgement stands in for that of a session.
+type acknowledgement struct{ done, again func() }
+
+func (a acknowledgement) Done()      { a.done() }
+func (a acknowledgement) Redeliver() { a.again() }
+
+// OnSettled has the messages that wait in memory now told, by their payloads, once they are
+// acknowledged, or left to the broker.
+func (p *Path) OnSettled(acknowledged, left func(payload string)) {
+	p.eachLocked(func(b *binding) {
+		b.queue.eachDatagram(func(w *queuedDatagram) {
+			if payload := string(w.payload); w.ack != nil {
+				w.ack.ack = acknowledgement{func() { acknowledged(payload) }, func() { left(payload) }}
+			}
+		})
+	})
+}
+
+func (p *Path) eachLocked(f func(b *binding)) {
+	for _, b := range p.working.Load().bindings {
+		b.mu.Lock()
+		f(b)
+		b.mu.Unlock()
+	}
+}
+
+// Storing is how many messages are on their way to the disk.
+func (p *Path) Storing() (n int) {
+	p.eachLocked(func(b *binding) { n += b.storing })
+	return n
+}
+
+// ByTheDisk reports whether what comes now goes to the disk, or waits behind what is there.
+func (p *Path) ByTheDisk() (is bool) {
+	p.eachLocked(func(b *binding) { is = is || b.spilling || len(b.spooledRules) > 0 })
+	return is
+}
+
+// Wakes reports whether a goroutine begins to send if it is told that something may leave.
+func (p *Path) Wakes() (begins bool) {
+	p.eachLocked(func(b *binding) {
+		b.wake()
+		begins = begins || b.draining
+	})
+	return begins
+}
+
+// Owe has the path owe the broker a request, and the disk what it has turned away; Owes
+// reports whether it still owes the disk.
+func (p *Path) Owe()       { p.needsRedelivery.Store(true); p.unstored.Store(true) }
+func (p *Path) Owes() bool { return p.unstored.Load() }
+
+// KeepsQueues reports whether anything is kept of what waits, or has waited.
+func (p *Path) KeepsQueues() (any bool) {
+	p.eachLocked(func(b *binding) { any = any || b.queue.lanes != nil })
+	for _, r := range p.working.Load().Rules {
+		any = any || r.lane != nil
+	}
+	return any
+}
+
+// Decoded is how many bytes of decoded payloads there is room for.
+func (p *Path) Decoded() int { return cap(p.decoded) }
+
+// Topics are how many topics are remembered, with how many groups, and for how many bytes
+// they count; of these the rules have theirs, and the rest is of topics without a rule.
+func (p *Path) Topics() (topics, groups, bytes, unmatched int) {
+	m := &p.topics
+	return len(m.routes), len(m.flows), m.bytes, m.unmatched.bytes
+}
+
+func (r *Rule) TopicBytes() int { return r.topics.bytes }
+
+// Remembers reports whether a topic is remembered.
+func (p *Path) Remembers(topic string) bool { return p.topics.routes[topic] != nil }
+
+// Notes reports whether it is noted what was sent last for a topic, which is remembered.
+func (p *Path) Notes(topic string) bool {
+	return slices.ContainsFunc(p.topics.routes[topic].targets, func(t routeTarget) bool { return t.sent != nil })
+}
+
+// ForgetTopics forgets all of them.
+func (p *Path) ForgetTopics() { p.topics = newTopics() }
+
+// Tidy leaves of what the rule has on disk the latest of each topic.
+func (r *Rule) Tidy() { r.binding.tidy(r, new(spoolWork)) }
+
+// SetLookPatience sets how long a look waits for a binding that is sending.
+func (p *Path) SetLookPatience(d time.Duration) { p.lookPatience = d }
+
+// Unused are the rules whose messages on disk no rule uses.
+func (p *Path) Unused() []string { return slices.Sorted(maps.Keys(p.spill.Unused())) }
