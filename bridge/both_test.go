@@ -64,7 +64,7 @@ func TestTheLoopGuardKnowsWhatComesOffTheDisk(t *testing.T) {
 	dir := t.TempDir()
 	send := []mapping.SendRule{fake.SendRule(t, "back", "t", "239.1.1.1:5000")}
 	loops := guardedLoops
-	loops.Hold = 0
+	loops.Delay = 0
 	o := Options{Loops: loops}
 	b, n, _ := bridgeSpooling(t, dir, 1<<20, o, send, fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t"))
 	n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "hello")
@@ -120,7 +120,7 @@ func TestWhatAnotherBridgeSendsOfTheSameMessageIsNotPublished(t *testing.T) {
 	send, receive := cycleOf(t)
 	const other = "172.17.0.3:40000"
 	loops := guardedLoops
-	loops.Hold = 100 * time.Millisecond
+	loops.Delay = 100 * time.Millisecond
 	got := bridgeReceiving(t, Options{Loops: loops}, send, receive, func(b *Bridge, n *fake.Network) {
 		r := n.At("239.1.1.1:5000", "iso0")
 		b.send.Handle([]session.Message{fake.Message("both", "ON", 0), fake.Message("both", "OFF", 0), fake.Message("both", "ON", 0)})

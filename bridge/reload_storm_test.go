@@ -61,7 +61,7 @@ func storm(t *testing.T, tables []*mapping.Table, disk bool) {
 	var b *Bridge
 	var n *fake.Network
 	var p *fake.Publisher
-	o := Options{QueueSize: 256 << 20, Loops: loopguard.Options{Guard: true, Memory: 1 << 16, Time: 10 * time.Second, Hold: time.Millisecond}}
+	o := Options{QueueSize: 256 << 20, Loops: loopguard.Options{Guard: true, Memory: 1 << 16, Time: 10 * time.Second, Delay: time.Millisecond}}
 	send, receive := tables[0].Send(), tables[0].Receive()
 	if disk {
 		b, n, p = bridgeSpooling(t, t.TempDir(), 256<<20, o, send, receive...)

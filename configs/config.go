@@ -125,7 +125,7 @@ type Loops struct {
 	Guard   bool          `key:"guard" default:"true" usage:"whether what comes back by the other direction is known again and stopped"`
 	Memory  int           `key:"memory" default:"65536" range:"1..1048576" usage:"how many messages and datagrams the guard remembers at most"`
 	Time    time.Duration `key:"time" default:"10s" range:"1s..10m" usage:"how long the guard remembers each"`
-	Hold    time.Duration `key:"hold" default:"100ms" range:"0s..10s" usage:"how long a datagram of a rule on a cycle waits, in case its message comes from the broker"`
+	Delay   time.Duration `key:"hold" default:"100ms" range:"0s..10s" usage:"how long a datagram of a rule on a cycle waits, in case its message comes from the broker"`
 	Breaker int           `key:"breaker" default:"100" range:"0..1000000" usage:"how often in a second a receive rule may publish one payload of one source on one topic, three seconds in a row, before it is tested whether that goes round through other programs; 0: never"`
 }
 

@@ -7,6 +7,6 @@ type Options struct {
 	Guard   bool          // DedupCache and delay; OwnAddresses is always on
 	Memory  int           // how many datagrams and messages are remembered
 	Time    time.Duration // and for how long
-	Hold    time.Duration // how long a datagram of a rule on a cycle waits
+	Delay   time.Duration // how long a datagram of a rule on a cycle waits
 	Breaker int           // how often a second, three seconds in a row, a rule may publish one payload of one source on one topic before that is tested; 0: any number
 }

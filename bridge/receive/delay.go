@@ -23,7 +23,7 @@ type delayQueue struct {
 
 // push takes a datagram in.
 func (q *delayQueue) push(t *ruleTopic, payload []byte, a *arrival, b *batch) {
-	if q.path.loops.Hold == 0 {
+	if q.path.loops.Delay == 0 {
 		q.release(t, payload, a, b)
 		return
 	}
@@ -36,7 +36,7 @@ func (q *delayQueue) push(t *ruleTopic, payload []byte, a *arrival, b *batch) {
 	q.waiting = append(q.waiting, w)
 	if !q.running {
 		q.running = true
-		time.AfterFunc(q.path.loops.Hold, q.run)
+		time.AfterFunc(q.path.loops.Delay, q.run)
 	}
 }
 
@@ -77,7 +77,7 @@ func (q *delayQueue) takeDue(now time.Time) (due []*waitingDatagram, next time.D
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := 0
-	for n < len(q.waiting) && now.Sub(q.waiting[n].arrival.At) >= q.path.loops.Hold {
+	for n < len(q.waiting) && now.Sub(q.waiting[n].arrival.At) >= q.path.loops.Delay {
 		n++
 	}
 	due = q.waiting[:n:n]
@@ -85,7 +85,7 @@ func (q *delayQueue) takeDue(now time.Time) (due []*waitingDatagram, next time.D
 		q.waiting, q.running = nil, false
 		return due, -1
 	}
-	return due, q.path.loops.Hold - now.Sub(q.waiting[0].arrival.At)
+	return due, q.path.loops.Delay - now.Sub(q.waiting[0].arrival.At)
 }
 
 // release lets a datagram go on, unless another bridge has sent it because we sent

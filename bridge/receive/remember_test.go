@@ -230,7 +230,7 @@ func TestARuleWithoutAPlaceTellsTheOneThatHas(t *testing.T) {
 // A topic that is forgotten while a datagram for it is held back is known again when it goes on.
 func TestATopicIsForgottenWhileADatagramIsHeldBack(t *testing.T) {
 	loops := guarded
-	loops.Hold, loops.Memory = 100*time.Millisecond, 1<<20
+	loops.Delay, loops.Memory = 100*time.Millisecond, 1<<20
 	send := []mapping.SendRule{fake.SendRule(t, "out", "t/+", "239.1.1.1:5000")}
 	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "in", "239.1.1.1:5000", "t/{source}", func(r *mapping.ReceiveRule) { r.OnChange = true })}
 	rememberingWith(t, rigOptions{QueueSize: 64 << 10, TopicBytes: places, Loops: loops}, send, rules, func(b *rig, p *published) {

@@ -52,7 +52,7 @@ func TestTheRulesOfAGroupChangeWhileDatagramsComeIn(t *testing.T) {
 
 func TestAChangedRulePublishesFirstWhatItHeldBack(t *testing.T) {
 	loops := guarded
-	loops.Hold = 100 * time.Millisecond
+	loops.Delay = 100 * time.Millisecond
 	send, receive := cycle(t)
 	for name, c := range map[string]struct {
 		before, after []mapping.ReceiveRule

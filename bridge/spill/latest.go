@@ -117,7 +117,7 @@ func (q *Queue) Tidy(work []spool.Record, again func(spool.Record) bool) bool {
 // far as again takes them. For the moment in which they are there twice they count once: a
 // full spool has room for what it holds.
 func (b *Batch) moveLatest(again func(spool.Record) bool) (moved int, ok bool) {
-	if b.part == nil {
+	if b.piece == nil {
 		return 0, true
 	}
 	done, twice := 0, int64(0)
@@ -135,7 +135,7 @@ func (b *Batch) moveLatest(again func(spool.Record) bool) (moved int, ok bool) {
 		moved++
 	}
 	queue := b.queue
-	b.part.RemoveCopied(done)
+	b.piece.RemoveCopied(done)
 	b.give(0)
 	queue.countOnce(-twice)
 	return moved, ok

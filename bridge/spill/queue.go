@@ -19,12 +19,12 @@ type Queue struct {
 
 	// Under its mu.
 	rule   Rule
-	parts  []*part // in the order in which they are read
-	own    *part   // the last of them: what is appended goes there; nil: not found yet
-	beside *part   // Aside
-	same   bool    // the rule was the same before the last Assign
-	gone   bool    // no rule uses it any more; what it has in memory still may be appended
-	twice  int64   // bytes of it that are just there twice
+	pieces []*piece // in the order in which they are read
+	own    *piece   // the last of them: what is appended goes there; nil: not found yet
+	beside *piece   // Aside
+	same   bool     // the rule was the same before the last Assign
+	gone   bool     // no rule uses it any more; what it has in memory still may be appended
+	twice  int64    // bytes of it that are just there twice
 	latest latest
 }
 
@@ -52,8 +52,8 @@ func (q *Queue) Append(r spool.Record, stored func(error)) bool {
 	return ok
 }
 
-// wakeReader wakes who reads a part by now, if it is not this queue.
-func (q *Queue) wakeReader(own *part) {
+// wakeReader wakes who reads a piece by now, if it is not this queue.
+func (q *Queue) wakeReader(own *piece) {
 	if reader := own.of.Load(); reader != nil && reader != q {
 		reader.wake()
 	}
@@ -63,7 +63,7 @@ func (q *Queue) wakeReader(own *part) {
 func (q *Queue) Len() (n int) {
 	q.of.mu.Lock()
 	defer q.of.mu.Unlock()
-	for _, p := range q.parts {
+	for _, p := range q.pieces {
 		n += p.Len()
 	}
 	return n
@@ -73,7 +73,7 @@ func (q *Queue) Len() (n int) {
 func (q *Queue) Bytes() (n int64) {
 	q.of.mu.Lock()
 	defer q.of.mu.Unlock()
-	for _, p := range q.parts {
+	for _, p := range q.pieces {
 		n += p.Bytes()
 	}
 	return n
@@ -85,7 +85,7 @@ type Batch struct {
 	Lost    int // what was in front of them, and is gone: too old, or damaged; it is counted
 
 	queue *Queue
-	part  *part // nil: given back
+	piece *piece // nil: given back
 }
 
 // Front reads the oldest messages that are on disk. Where there are some nobody else reads
@@ -111,11 +111,11 @@ func (q *Queue) TryFront(into []spool.Record) (Batch, bool) {
 	return q.read(p, rule, into), true
 }
 
-// read reads the front of a part, whose reading it holds.
-func (q *Queue) read(p *part, rule Rule, into []spool.Record) Batch {
+// read reads the front of a piece, whose reading it holds.
+func (q *Queue) read(p *piece, rule Rule, into []spool.Record) Batch {
 	n, lost := p.Front(into, rule.MaxAge)
 	rule.Losses.CountSpoolLosses(rule.Name, lost.Expired, lost.Damaged)
-	b := Batch{Records: into[:n], Lost: lost.Expired + lost.Damaged, queue: q, part: p}
+	b := Batch{Records: into[:n], Lost: lost.Expired + lost.Damaged, queue: q, piece: p}
 	if n == 0 {
 		b.give(0)
 	}
@@ -124,7 +124,7 @@ func (q *Queue) read(p *part, rule Rule, into []spool.Record) Batch {
 
 // Remove removes the first n, which are passed on or lost, and lets others read the rest.
 func (b *Batch) Remove(n int) {
-	if b.part == nil {
+	if b.piece == nil {
 		return
 	}
 	b.queue.passed(b.Records[:n])
@@ -133,28 +133,28 @@ func (b *Batch) Remove(n int) {
 
 // give gives back what has been read, but for the first n.
 func (b *Batch) give(n int) {
-	b.part.Remove(n)
-	b.part.reading.Unlock()
-	b.part = nil
+	b.piece.Remove(n)
+	b.piece.reading.Unlock()
+	b.piece = nil
 }
 
-// head is the part to read from: the first with something in it. Those before are let go.
-func (q *Queue) head() (*part, Rule) {
+// head is the piece to read from: the first with something in it. Those before are let go.
+func (q *Queue) head() (*piece, Rule) {
 	q.of.mu.Lock()
 	defer q.of.mu.Unlock()
-	for len(q.parts) > 0 && q.parts[0].Len() == 0 {
-		if q.parts[0] == q.own {
+	for len(q.pieces) > 0 && q.pieces[0].Len() == 0 {
+		if q.pieces[0] == q.own {
 			q.own = nil
 		}
-		q.parts[0].of.Store(nil)
-		q.parts = slices.Delete(q.parts, 0, 1)
+		q.pieces[0].of.Store(nil)
+		q.pieces = slices.Delete(q.pieces, 0, 1)
 	}
-	if len(q.parts) == 0 {
+	if len(q.pieces) == 0 {
 		q.forgetLatest()
 		q.latest.all = true
 		return nil, q.rule
 	}
-	return q.parts[0], q.rule
+	return q.pieces[0], q.rule
 }
 
 // Expire drops what is too old in front, where nobody passes it on.
@@ -177,7 +177,7 @@ func (q *Queue) Aside() *spool.Queue {
 	}
 	if q.beside == nil {
 		l := s.uniqueLabel(label{rule: q.rule.Name, kind: s.o.Kinds[0], is: q.rule.Is})
-		q.beside = s.part(l.String(), l)
+		q.beside = s.piece(l.String(), l)
 		q.beside.of.Store(q)
 	}
 	return q.beside.Queue
@@ -185,40 +185,40 @@ func (q *Queue) Aside() *spool.Queue {
 
 // release lets go of what the queue reads, as its rule is gone. Callers hold the Queues' mu.
 func (q *Queue) release() {
-	for _, p := range q.parts {
+	for _, p := range q.pieces {
 		p.of.Store(nil)
 		p.owner = Rule{Name: q.rule.Name, Is: q.rule.Is}
 	}
-	q.parts = nil
+	q.pieces = nil
 	q.forgetLatest()
 }
 
-// sort puts the parts in the order in which their messages came. Callers hold the Queues'
+// sort puts the pieces in the order in which their messages came. Callers hold the Queues'
 // mu.
 func (q *Queue) sort() {
-	if len(q.parts) < 2 {
+	if len(q.pieces) < 2 {
 		return
 	}
 	type place struct {
 		kind int
 		came time.Duration
 	}
-	places := make(map[*part]place, len(q.parts))
-	for _, p := range q.parts {
+	places := make(map[*piece]place, len(q.pieces))
+	for _, p := range q.pieces {
 		places[p] = place{slices.Index(q.of.o.Kinds, p.kind), p.came(&q.rule)}
 	}
-	slices.SortStableFunc(q.parts, func(a, b *part) int {
+	slices.SortStableFunc(q.pieces, func(a, b *piece) int {
 		return cmp.Or(cmp.Compare(places[a].kind, places[b].kind), cmp.Compare(places[a].came, places[b].came))
 	})
 }
 
-// claimOwn finds the part that what is appended goes to: one that says what the rule is now,
+// claimOwn finds the piece that what is appended goes to: one that says what the rule is now,
 // behind all others. Callers hold the Queues' mu.
 func (q *Queue) claimOwn() {
 	s := q.of
 	l := label{rule: q.rule.Name, kind: s.o.Kinds[len(s.o.Kinds)-1], is: q.rule.Is}
-	if n := len(q.parts); n > 0 {
-		last := q.parts[n-1]
+	if n := len(q.pieces); n > 0 {
+		last := q.pieces[n-1]
 		if l.unique = last.unique; last.label == l {
 			q.own = last
 			return
@@ -227,14 +227,14 @@ func (q *Queue) claimOwn() {
 	} else {
 		q.latest.all = true
 	}
-	q.own = s.part(l.String(), l)
+	q.own = s.piece(l.String(), l)
 	if q.gone {
 		return
 	}
 	if q.own.of.Load() != nil { // it stands farther ahead, or another rule has it
 		l = s.uniqueLabel(l)
-		q.own = s.part(l.String(), l)
+		q.own = s.piece(l.String(), l)
 	}
 	q.own.of.Store(q)
-	q.parts = append(q.parts, q.own)
+	q.pieces = append(q.pieces, q.own)
 }

@@ -12,7 +12,7 @@ import (
 	"topicast/bridge/spool"
 )
 
-// What the parts of a rule are for. They are read in the order in which Options.Kinds has
+// What the pieces of a rule are for. They are read in the order in which Options.Kinds has
 // them.
 const (
 	Sent     = "sent"     // messages for the network
@@ -36,7 +36,7 @@ type Queues struct {
 	start int64 // tells this process from others
 
 	mu     sync.Mutex // held for moments; no other lock but the spool's is taken under it
-	parts  map[string]*part
+	pieces map[string]*piece
 	rules  []Rule
 	queues []*Queue
 	unique int // how many names were made unique
@@ -46,7 +46,7 @@ type Queues struct {
 
 // New are queues without rules; Assign gives them some.
 func New(o Options) *Queues {
-	return &Queues{o: o, start: time.Now().UnixNano(), parts: make(map[string]*part), most: maxLatest}
+	return &Queues{o: o, start: time.Now().UnixNano(), pieces: make(map[string]*piece), most: maxLatest}
 }
 
 // New is a queue for a rule that Assign puts to work. wake is called when the disk has
@@ -109,7 +109,7 @@ func (s *Queues) find() (any bool) {
 		}
 		p, q := lone[i], s.queues[heir]
 		p.of.Store(q)
-		q.parts, q.own = append(q.parts, p), nil
+		q.pieces, q.own = append(q.pieces, p), nil
 		q.forgetLatest()
 		changed[q] = true
 	}
@@ -119,17 +119,17 @@ func (s *Queues) find() (any bool) {
 	return len(changed) > 0
 }
 
-// lone are the parts with messages that nobody reads, and of which rules they were. Callers
+// lone are the pieces with messages that nobody reads, and of which rules they were. Callers
 // hold mu.
-func (s *Queues) lone() (lone []*part, of []Rule) {
-	for name, p := range s.parts {
+func (s *Queues) lone() (lone []*piece, of []Rule) {
+	for name, p := range s.pieces {
 		switch q := p.of.Load(); {
 		case p.Len() > 0:
 		case q == nil: // also what Queue.head left
-			delete(s.parts, name)
+			delete(s.pieces, name)
 		case q.gone && q.beside == p:
 			q.beside = nil
-			delete(s.parts, name)
+			delete(s.pieces, name)
 		}
 	}
 	for _, name := range s.o.Spool.Names() {
@@ -137,24 +137,24 @@ func (s *Queues) lone() (lone []*part, of []Rule) {
 		if !slices.Contains(s.o.Kinds, l.kind) {
 			continue
 		}
-		if p := s.part(name, l); p.of.Load() == nil {
+		if p := s.piece(name, l); p.of.Load() == nil {
 			lone, of = append(lone, p), append(of, p.owner)
 		}
 	}
 	return lone, of
 }
 
-// part is the one of a name, made if it is not known. Callers hold mu.
-func (s *Queues) part(name string, l label) *part {
-	p := s.parts[name]
+// piece is the one of a name, made if it is not known. Callers hold mu.
+func (s *Queues) piece(name string, l label) *piece {
+	p := s.pieces[name]
 	if p == nil {
-		p = &part{Queue: s.o.Spool.Queue(name), label: l, owner: Rule{Name: l.rule, Is: l.is}}
-		s.parts[name] = p
+		p = &piece{Queue: s.o.Spool.Queue(name), label: l, owner: Rule{Name: l.rule, Is: l.is}}
+		s.pieces[name] = p
 	}
 	return p
 }
 
-// uniqueLabel makes a label one that no part has, in this process or in others. Callers hold
+// uniqueLabel makes a label one that no piece has, in this process or in others. Callers hold
 // mu.
 func (s *Queues) uniqueLabel(l label) label {
 	s.unique++
@@ -203,7 +203,7 @@ func (s *Queues) ExpireUnused() {
 }
 
 // expire drops what is too old at the front, unless somebody reads there: he does it.
-func (p *part) expire(maxAge time.Duration) (lost spool.Lost) {
+func (p *piece) expire(maxAge time.Duration) (lost spool.Lost) {
 	if p.reading.TryLock() {
 		defer p.reading.Unlock()
 		var first [1]spool.Record

@@ -34,7 +34,7 @@ func (q *Queue) hasRoom(r *spool.Record) bool {
 		return true // else the spool says so itself
 	}
 	used := size - q.twice
-	for _, p := range q.parts {
+	for _, p := range q.pieces {
 		used += p.Bytes()
 	}
 	free := on.MaxSize() - (on.Bytes() - on.Copies(0)) - size

@@ -12,9 +12,9 @@ import (
 	"topicast/bridge/spool"
 )
 
-// A part is one queue of the spool, by its name there. What a rule has on disk is one part,
+// A piece is one queue of the spool, by its name there. What a rule has on disk is one piece,
 // and more where it was another rule, or process, that wrote the first of it.
-type part struct {
+type piece struct {
 	*spool.Queue
 	label
 	reading sync.Mutex // held from reading the front until what was passed on is removed
@@ -24,7 +24,7 @@ type part struct {
 	owner Rule                  // the rule that had it last, by name and identity: at first as its label says
 }
 
-// A label is what the name of a part says: of which rule it was when it was made, and what
+// A label is what the name of a piece says: of which rule it was when it was made, and what
 // it is for. A version before had no identity there, and for what is to be sent no kind.
 type label struct {
 	rule, kind string
@@ -52,9 +52,9 @@ func parseLabel(name string) (l label) {
 	return l
 }
 
-// came is when the first message of a part came, for the order of the parts. One that is
+// came is when the first message of a piece came, for the order of the pieces. One that is
 // just being read is the first of all.
-func (p *part) came(r *Rule) time.Duration {
+func (p *piece) came(r *Rule) time.Duration {
 	if !p.reading.TryLock() {
 		return math.MinInt64
 	}
