@@ -50,6 +50,39 @@ func TestEachRuleFindsThePartThatIsKeptForIt(t *testing.T) {
 	}
 }
 
+// What can never find room is not left to the broker to repeat; and it is asked to repeat what
+// can, as soon as others do not take all.
+func TestABindingKnowsWhatCanFindRoom(t *testing.T) {
+	of := account.NewMemBudget(16_000) // 8,000 for whoever comes first, 4,000 for the bindings
+	of.Divide(2, 1)
+	binding, other := of.ForBinding(), of.ForBinding()
+	binding.Divide(4) // 500 for each of its rules
+	if fits, tooMuch := 8500-account.Overhead, 8501-account.Overhead; !binding.Fits(fits) || binding.Fits(tooMuch) {
+		t.Errorf("what has %d bytes fits: %v; one more: %v", fits, binding.Fits(fits), binding.Fits(tooMuch))
+	}
+	var rule, others account.Share
+	if !binding.HasRoom() {
+		t.Error("there is none in the beginning")
+	}
+	for other.Acquire(&others, room) {
+	}
+	if !binding.HasRoom() {
+		t.Error("there is none though the binding has its part")
+	}
+	for range 6 {
+		binding.Transfer(&rule, room)
+	}
+	if binding.HasRoom() {
+		t.Error("there is room where others have all, and this one half of its part")
+	}
+	for others.Used() > 0 {
+		other.Release(&others, room)
+	}
+	if !binding.HasRoom() {
+		t.Error("there is none though nobody else has anything")
+	}
+}
+
 // A reload changes the parts while messages come and go; in the end all is given back.
 func TestTheRoomOfRulesAddsUpWhateverBecomesOfTheParts(t *testing.T) {
 	of := account.NewMemBudget(100 << 10)

@@ -284,6 +284,39 @@ func TestSendersBeyondTheMemoryAreStillHeard(t *testing.T) {
 	})
 }
 
+// Nor do made-up senders of one group take the places of those of another.
+func TestEachGroupHasPlacesForSenders(t *testing.T) {
+	rules := []mapping.ReceiveRule{
+		fake.ReceiveRule(t, "flooded", "239.1.1.1:5000", "t/{source}/{source_port}"),
+		fake.ReceiveRule(t, "calm", "239.1.1.2:5000", "calm/{source}"),
+	}
+	most := 0 // that are remembered of one group, before it begins anew
+	remembering(t, rules, func(b *rig, p *published) {
+		for i := 0; ; i++ {
+			flood1(b.working.Reader(0), i, "x")
+			if i%100 < 99 {
+				continue
+			}
+			n := b.Status().Receive[0].Remembered.Senders
+			if n < most {
+				break
+			}
+			most = n
+		}
+	})
+	remembering(t, rules, func(b *rig, p *published) {
+		flood(b.working.Reader(0), most, "x")
+		says(b.working.Reader(1), 200, "x")
+		s := b.Status().Receive
+		if s[0].Remembered.Senders != most || s[0].Remembered.SenderBytes < receive.MaxSenderBytes/2 {
+			t.Errorf("remembered of the group that is flooded: %+v, before %d: this test is none", s[0].Remembered, most)
+		}
+		if s[1].Remembered.Senders != 200 {
+			t.Errorf("%d of 200 devices of another group are remembered", s[1].Remembered.Senders)
+		}
+	})
+}
+
 // Where nothing asks who sent a datagram, nothing is remembered of senders; and the loop guard
 // tells them apart all the same.
 func TestSendersThatNobodyAsksForAreNotRemembered(t *testing.T) {

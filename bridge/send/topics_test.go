@@ -120,3 +120,25 @@ func TestAFloodOfTopicsLeavesThoseThatOthersUse(t *testing.T) {
 		t.Errorf("the rules have %d and %d bytes", a, c)
 	}
 }
+
+// What a rule has beyond its part it loses to those that have less than theirs, and not to who
+// floods; and topics that no rule matches have a part as those of one rule have.
+func TestAFloodOfTopicsTakesNoMoreThanItsPart(t *testing.T) {
+	newFlooded := func(filter string) *rig {
+		b := newRigOf(t, &fake.Network{Present: []multicast.Interface{fake.Iso0}}, rigOptions{QueueSize: fake.Plenty, InPlaceOf: blackHole}, []mapping.SendRule{
+			fake.SendRule(t, "flooded", filter, "239.1.1.1:5000"), fake.SendRule(t, "large", "l/#", "239.1.1.2:5000"), fake.SendRule(t, "quiet", "q/#", "239.1.1.3:5000")}, nil)
+		b.unlike(10, func(i int) string { return fmt.Sprint("q/", i) })
+		b.unlike(40_000, func(i int) string { return long("l", i, 500) })
+		return b
+	}
+	for name, b := range map[string]*rig{"of a rule": newFlooded("f/#"), "of no rule": newFlooded("no/#")} {
+		b.unlike(60_000, func(i int) string { return long("f", i, 500) })
+		_, _, all, _ := b.send.Topics()
+		if got := all - b.working.Rules[1].TopicBytes(); got > send.MaxTopicBytes*4/10 || all < send.MaxTopicBytes*9/10 {
+			t.Errorf("%s: %d of %d bytes are those of the flood; a third is its part", name, got, all)
+		}
+		if b.working.Rules[2].TopicBytes() == 0 {
+			t.Errorf("%s: the quiet rule has none", name)
+		}
+	}
+}
