@@ -75,6 +75,7 @@ type Bridge struct {
 	heartbeat     atomic.Int64  // when watch and the send path were last seen at work, in nanoseconds since started
 	lookRequested chan struct{} // asks for a look at the interfaces
 	unlisted      atomic.Bool   // they could not be listed at the last look
+	lettersLost   atomic.Bool   // the last message that was given up found no room in the file for them
 	linkChanges   linkChanges   // of the interfaces since the last look
 
 	// Of watch.
@@ -258,15 +259,23 @@ func (b *Bridge) counts() (now [account.NumReasons]uint64) {
 }
 
 // refused keeps a message of a receive rule that the broker does not take.
-func (b *Bridge) refused(rule string, m *session.Publication) {
+func (b *Bridge) refused(rule string, m *session.Publication, why error, kept func()) {
 	f := b.options.DeadLetters
+	taken := f != nil && f.Add(deadletter.Letter{Time: time.Now(), Rule: rule, Topic: string(m.Topic), QoS: m.QoS, Retain: m.Retain, Payload: m.Payload, Reason: why.Error()}, kept)
+	if !taken && kept != nil {
+		kept()
+	}
 	if f == nil {
 		return
 	}
-	kept := f.Add(deadletter.Letter{Time: time.Now(), Rule: rule, Topic: string(m.Topic), QoS: m.QoS, Retain: m.Retain, Payload: m.Payload, Reason: session.ErrRefused.Error()})
-	if kept {
-		b.log.Warn("a message that the broker does not take is kept in the file of dead letters", "rule", rule, "topic", string(m.Topic), "bytes", len(m.Payload), "file", f.Path())
-	} else {
-		b.log.Error("a message that the broker does not take is lost: the file of dead letters takes no more now", "rule", rule, "topic", string(m.Topic), "bytes", len(m.Payload), "file", f.Path())
+	lost := b.lettersLost.Swap(!taken)
+	args := []any{"rule", rule, "topic", string(m.Topic), "bytes", len(m.Payload), "file", f.Path()}
+	switch {
+	case !taken && !lost:
+		b.log.Error("a message that the broker does not take is lost: the file of dead letters takes no more now", args...)
+	case taken && why == session.ErrRefused:
+		b.log.Warn("a message that the broker does not take is kept in the file of dead letters", args...)
+	default: // the session has said what it does with the topic
+		b.log.Debug("a message on a topic that the broker does not take is given up", args...)
 	}
 }

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -19,6 +21,10 @@ const (
 
 	// maxWaiting bounds the bytes of the messages that wait to be written.
 	maxWaiting = 4 << 20
+
+	// writePause is how often letters are written that nobody waits for. Each time is a
+	// write to the disk, of which flash memory takes so many.
+	writePause = time.Second
 
 	closeTimeout = time.Second
 )
@@ -42,14 +48,21 @@ type File struct {
 	log  *slog.Logger
 
 	mu      sync.Mutex
-	waiting []Letter
-	bytes   int // of them
+	waiting []waitingLetter
+	bytes   int       // of them
+	written time.Time // when letters were taken to be written last
+	timed   bool      // they will be in a while
 	closed  bool
 
 	wake  chan struct{}
 	ended chan struct{}
 
 	failing bool // of the goroutine: the last write failed
+}
+
+type waitingLetter struct {
+	Letter
+	kept func() // nil: nobody waits
 }
 
 // Open takes the file at path into use, which is made with the first letter.
@@ -63,8 +76,10 @@ func Open(path string, log *slog.Logger) *File {
 func (f *File) Path() string { return f.path }
 
 // Add keeps a copy of a letter. It does not block; it is false where there is no room, since
-// the disk is slower than messages are given up.
-func (f *File) Add(l Letter) bool {
+// the disk is slower than messages are given up. Else kept, where not nil, is called when the
+// letter is safe on disk, or when that has failed: whoever has the message elsewhere too keeps
+// it until then.
+func (f *File) Add(l Letter, kept func()) bool {
 	l.Payload = append([]byte{}, l.Payload...) // never null
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -72,12 +87,30 @@ func (f *File) Add(l Letter) bool {
 	if f.closed || f.bytes+size > maxWaiting {
 		return false
 	}
-	f.waiting, f.bytes = append(f.waiting, l), f.bytes+size
+	f.waiting, f.bytes = append(f.waiting, waitingLetter{l, kept}), f.bytes+size
+	switch {
+	case kept != nil || f.bytes > maxWaiting/2:
+		f.wakeNow()
+	case !f.timed:
+		f.timed = true
+		time.AfterFunc(time.Until(f.written.Add(writePause)), func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.wakeNow()
+		})
+	}
+	return true
+}
+
+// wakeNow has what waits be written. Callers hold mu.
+func (f *File) wakeNow() {
+	if f.closed {
+		return // that does it
+	}
 	select {
 	case f.wake <- struct{}{}:
 	default:
 	}
-	return true
 }
 
 // Close writes what waits, and returns when that is done, or after a second.
@@ -106,7 +139,7 @@ func (f *File) run() {
 func (f *File) writeWaiting() {
 	f.mu.Lock()
 	letters := f.waiting
-	f.waiting = nil
+	f.waiting, f.timed, f.written = nil, false, time.Now()
 	f.mu.Unlock()
 	if len(letters) == 0 {
 		return
@@ -117,19 +150,27 @@ func (f *File) writeWaiting() {
 		f.bytes -= len(l.Topic) + len(l.Payload)
 	}
 	f.mu.Unlock()
+	for _, l := range letters {
+		if l.kept != nil {
+			l.kept()
+		}
+	}
 	if err != nil && !f.failing {
 		f.log.Error("messages that were given up cannot be kept, and are lost", "file", f.path, "count", len(letters), "topic", letters[0].Topic, "err", err)
 	}
 	f.failing = err != nil
 }
 
-// write appends letters, each whole or not at all.
-func (f *File) write(letters []Letter) error {
-	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
+// write appends letters, each whole or not at all. When it returns they are safe.
+func (f *File) write(letters []waitingLetter) error {
+	dir := filepath.Dir(f.path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	for len(letters) > 0 {
-		file, err := os.OpenFile(f.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		_, err := os.Lstat(f.path)
+		begun := errors.Is(err, fs.ErrNotExist)
+		file, err := os.OpenFile(f.path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 		if err != nil {
 			return err
 		}
@@ -143,12 +184,33 @@ func (f *File) write(letters []Letter) error {
 				return err
 			}
 		}
+		if begun || full {
+			if err := syncFolder(dir); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
+// syncFolder has the names in a folder be safe.
+func syncFolder(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // which knows no such thing
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		err = nil // nor do some file systems
+	}
+	return errors.Join(err, d.Close())
+}
+
 // appendTo writes letters until the file is full; n is how many.
-func appendTo(file *os.File, letters []Letter) (n int, full bool, err error) {
+func appendTo(file *os.File, letters []waitingLetter) (n int, full bool, err error) {
 	info, err := file.Stat()
 	if err != nil {
 		return 0, false, err
@@ -157,11 +219,21 @@ func appendTo(file *os.File, letters []Letter) (n int, full bool, err error) {
 		return 0, false, errors.New("is not a file")
 	}
 	size := info.Size()
+	var last [1]byte
+	if _, err := file.ReadAt(last[:], size-1); size > 0 && (err != nil || last[0] != '\n') {
+		if err == nil {
+			_, err = file.WriteString("\n") // the power went when a line was written
+		}
+		if err != nil {
+			return 0, false, err
+		}
+		size++
+	}
 	for _, l := range letters {
 		if size >= MaxFile {
 			return n, true, nil
 		}
-		line, err := json.Marshal(l)
+		line, err := json.Marshal(l.Letter)
 		if err != nil {
 			return n, false, err
 		}

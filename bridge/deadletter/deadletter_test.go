@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,12 +45,12 @@ func TestLettersAreLinesOfJSONThatOnlyTheOwnerReads(t *testing.T) {
 		f := Open(path, slog.Default())
 		payload := bytes.Clone(l.Payload)
 		l.Payload = payload
-		if !f.Add(l) {
+		if !f.Add(l, nil) {
 			t.Error("refused")
 		}
 		clear(payload) // the caller's memory
 		f.Close()
-		if f.Add(l) {
+		if f.Add(l, nil) {
 			t.Error("taken after the end")
 		}
 	}
@@ -70,7 +71,7 @@ func TestTheFileIsBoundedAndTheLatestIsInIt(t *testing.T) {
 	payload := make([]byte, 256<<10)
 	const n = 110 // of 350 KB: more than two files hold
 	for i := range n {
-		for !f.Add(Letter{Rule: "r", Topic: strings.Repeat("t", i), Payload: payload}) {
+		for !f.Add(Letter{Rule: "r", Topic: strings.Repeat("t", i), Payload: payload}, nil) {
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -95,7 +96,7 @@ func TestWhatWaitsForTheDiskIsBounded(t *testing.T) {
 	f := &File{wake: make(chan struct{}, 1)} // nobody writes
 	payload := make([]byte, 1<<20)
 	n := 0
-	for f.Add(Letter{Payload: payload}) {
+	for f.Add(Letter{Payload: payload}, nil) {
 		if n++; n > 100 {
 			t.Fatal("it takes all")
 		}
@@ -109,15 +110,78 @@ func TestAFileThatCannotBeWrittenIsSaidOnce(t *testing.T) {
 	var log bytes.Buffer
 	f := Open(filepath.Join(os.DevNull, "d"), slog.New(slog.NewTextHandler(&log, nil)))
 	for range 3 {
-		f.Add(Letter{Topic: "a/b"})
-		for waiting := true; waiting; {
-			f.mu.Lock()
-			waiting = f.bytes > 0
-			f.mu.Unlock()
-		}
+		kept := make(chan bool)
+		f.Add(Letter{Topic: "a/b"}, func() { close(kept) })
+		<-kept // else whoever waits would do so for ever
 	}
 	f.Close()
 	if n := strings.Count(log.String(), "cannot be kept, and are lost"); n != 1 || !strings.Contains(log.String(), "topic=a/b") {
 		t.Errorf("%d lines: %s", n, log.String())
+	}
+}
+
+// Whoever has the message elsewhere lets it go only when the letter is safe.
+func TestALetterIsOnDiskWhenThatIsSaid(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sub", "d")
+	f := Open(path, slog.Default())
+	for i := range 20 {
+		n := make(chan int)
+		if !f.Add(Letter{Topic: "a/b", Payload: []byte{byte(i)}}, func() { n <- len(read(t, path)) }) {
+			t.Fatal("refused")
+		}
+		if got := <-n; got != i+1 {
+			t.Fatalf("%d letters of %d", got, i+1)
+		}
+	}
+	f.Close()
+}
+
+// What nobody waits for is written together: flash memory takes so many writes.
+func TestLettersThatNobodyWaitsForAreFewWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "d")
+		f := Open(path, slog.Default())
+		f.Add(Letter{}, nil)
+		synctest.Wait()
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if got := len(read(t, path)); got != 1 {
+			t.Fatalf("%d letters: the first one waits", got)
+		}
+		for range 9 {
+			time.Sleep(writePause / 10)
+			f.Add(Letter{}, nil)
+			synctest.Wait()
+		}
+		if got := len(read(t, path)); got != 1 {
+			t.Errorf("%d letters before the pause is over", got)
+		}
+		time.Sleep(writePause / 10)
+		synctest.Wait()
+		if got := len(read(t, path)); got != 10 {
+			t.Errorf("%d letters after it", got)
+		}
+		f.Add(Letter{}, nil)
+		f.Close()
+		if got := len(read(t, path)); got != 11 {
+			t.Errorf("%d letters at the end", got)
+		}
+	})
+}
+
+// The power went while a letter was written: the next one is whole.
+func TestALetterThatWasCutDoesNotSpoilTheNext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "d")
+	if err := os.WriteFile(path, []byte(`{"time":"2026-`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		f := Open(path, slog.Default())
+		f.Add(Letter{Topic: "a/b"}, nil)
+		f.Close()
+	}
+	text, err := os.ReadFile(path)
+	if lines := strings.Split(string(text), "\n"); err != nil || len(lines) != 4 || !strings.HasSuffix(lines[1], "}") || !strings.HasPrefix(lines[2], `{"time":`) {
+		t.Errorf("%v: %s", err, text)
 	}
 }

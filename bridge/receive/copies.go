@@ -45,8 +45,12 @@ type copied struct {
 	stored  bool          // on disk
 	err     error         // why it is not in the queue
 	over    bool          // the broker has the message, or never will
+	keeping bool          // it never will, and who keeps such messages does not have this one on disk yet
 	stopped bool          // the session has ended before
 }
+
+// done reports whether the copy is not needed any more.
+func (e *copied) done() bool { return e.over && !e.keeping }
 
 // copyOrigin is the Origin of messages of one quality of service of which there are
 // copies. The session reports them in their order.
@@ -143,8 +147,23 @@ func (o *copyOrigin) Published(n, bytes int) {
 	s.path.settled.Notify()
 }
 
-// Refused implements session.Refuser.
-func (o *copyOrigin) Refused(m *session.Publication) { o.spool.rule.Load().Refused(m) }
+// Refused implements session.Refuser. The copy of the next message stays until it is kept
+// elsewhere.
+func (o *copyOrigin) Refused(m *session.Publication, why error) {
+	o.mu.Lock()
+	e := new(copied)
+	if len(o.waiting) > 0 {
+		e = o.waiting[0]
+	}
+	e.keeping = true
+	o.mu.Unlock()
+	o.spool.rule.Load().refused(m, why, func() {
+		o.mu.Lock()
+		e.keeping = false
+		o.mu.Unlock()
+		o.wakePump()
+	})
+}
 
 // finish lets the next n be trimmed.
 func (o *copyOrigin) finish(n int) {
@@ -251,7 +270,7 @@ func (c *copies) forget(front []spool.Record, n int) bool {
 	for ; done < len(front); done++ {
 		left := c.list[done+lost:]
 		at := slices.IndexFunc(left, func(e *copied) bool { return e.came == front[done].Came })
-		if at < 0 || !left[at].over {
+		if at < 0 || !left[at].done() {
 			break
 		}
 		for _, e := range left[:at] {
@@ -269,10 +288,10 @@ func (c *copies) forget(front []spool.Record, n int) bool {
 func (c *copies) over() (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.list) > 0 && c.list[0].over && c.list[0].err != nil {
+	for len(c.list) > 0 && c.list[0].done() && c.list[0].err != nil {
 		c.drop(1)
 	}
-	for n < len(c.list) && c.list[n].over && c.list[n].stored {
+	for n < len(c.list) && c.list[n].done() && c.list[n].stored {
 		n++
 	}
 	return n

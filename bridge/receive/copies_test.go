@@ -404,3 +404,31 @@ func TestAKillAtAnyTimeLosesNothingAndKeepsTheOrder(t *testing.T) {
 		})
 	}
 }
+
+// The copy of a message that the broker does not take stays until that is kept elsewhere: a
+// kill in between must not lose it.
+func TestTheCopyOfAMessageThatIsGivenUpStaysUntilItIsKept(t *testing.T) {
+	b, n, p := spooling(t, t.TempDir(), 1<<20, rigOptions{}, nil, fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t"))
+	b.connect(true)
+	n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "1", "2")
+	p.Await(t, 2)
+	p.Rescue()
+	b.onDisk(t, 2)
+	for i, payload := range []string{"1", "2"} {
+		p.Origins[i].(session.Refuser).Refused(&session.Publication{Topic: []byte("t"), Payload: []byte(payload)}, session.ErrRefused)
+		p.Origins[i].Lost(1, 1, session.ErrRefused)
+	}
+	if got := b.working.Rules[0].UnneededCopies(); got > 0 {
+		t.Fatalf("%d copies may go", got)
+	}
+	b.keep[1]()
+	if got := b.working.Rules[0].UnneededCopies(); got > 0 {
+		t.Fatalf("%d copies may go, and the first is not kept", got)
+	}
+	b.onDisk(t, 2)
+	b.keep[0]()
+	b.onDisk(t, 0)
+	if diff := cmp.Diff([]string{"r t 1", "r t 2"}, b.refused); diff != "" {
+		t.Error(diff)
+	}
+}

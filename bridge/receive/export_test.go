@@ -9,6 +9,7 @@ import (
 	"topicast/bridge/account"
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
+	"topicast/bridge/session"
 	"topicast/bridge/spool"
 )
 
@@ -100,3 +101,9 @@ func (p *Path) SetTopicBytes(n int64) { p.topicRoom = account.NewMemBudget(n) }
 func (r *Rule) Notes(topic string) bool {
 	return r.path.states[topic] != nil
 }
+
+// Unsettled is how many messages of a batch from the disk are awaited.
+func Unsettled(origin session.Origin) int { return int(origin.(*inflightBatch).left.Load()) }
+
+// UnneededCopies is how many copies the disk may forget.
+func (r *Rule) UnneededCopies() int { return r.spool.copies.Load().over() }

@@ -51,7 +51,7 @@ type Path struct {
 	joins      func() (multicast.Joins, error)
 	lookNow    func() // asks for a look at the interfaces
 	settled    *account.Signal
-	refused    func(rule string, m *session.Publication) // nil: nobody keeps it
+	refused    func(rule string, m *session.Publication, why error, kept func()) // nil: nobody keeps it
 
 	// Read and written by anybody.
 	table     atomic.Pointer[mapping.Table]
@@ -81,10 +81,10 @@ type Options struct {
 	Spool   *spill.Spool  // nil: there is none
 	MaxAge  time.Duration // how long a message may wait there; 0: no limit
 	Listen  func(multicast.ReceiverOptions, multicast.Interface) (Receiver, error)
-	Joins   func() (multicast.Joins, error)           // what is joined on this host; nil: nobody knows
-	LookNow func()                                    // asks for a look at the interfaces
-	Settled *account.Signal                           // told when the broker has something, or the disk
-	Refused func(rule string, m *session.Publication) // is given what the broker does not take, before that is lost; nil: nobody is. It must not block
+	Joins   func() (multicast.Joins, error)                                   // what is joined on this host; nil: nobody knows
+	LookNow func()                                                            // asks for a look at the interfaces
+	Settled *account.Signal                                                   // told when the broker has something, or the disk
+	Refused func(rule string, m *session.Publication, why error, kept func()) // is given what the broker does not take; nil: nobody is. It must not block, and calls kept, unless that is nil, when the message is on disk, or cannot be: a copy of it stays until then
 }
 
 // New makes a receive side without rules; Build and Activate give it those of a table.
@@ -322,9 +322,16 @@ func (r *Rule) Rescue(m *session.Publication) (session.Origin, bool) {
 }
 
 // Refused implements session.Refuser.
-func (r *Rule) Refused(m *session.Publication) {
-	if r.path.refused != nil {
-		r.path.refused(r.Name, m)
+func (r *Rule) Refused(m *session.Publication, why error) { r.refused(m, why, nil) }
+
+// refused gives a message away that the broker does not take. kept is called when what there
+// is of it on disk can go; nil: there is nothing.
+func (r *Rule) refused(m *session.Publication, why error, kept func()) {
+	switch {
+	case r.path.refused != nil:
+		r.path.refused(r.Name, m, why, kept)
+	case kept != nil:
+		kept()
 	}
 }
 

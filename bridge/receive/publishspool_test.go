@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"topicast/bridge/receive"
 	"topicast/bridge/session"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
@@ -133,8 +134,14 @@ func TestWhatTheSessionLosesForGoodFromTheSpoolIsCounted(t *testing.T) {
 	b.spooled(t, 1)
 	b.connect(true)
 	fake.WaitFor(t, "the message", func() bool { return len(p.Published()) == 1 })
-	p.Origins[0].(session.Refuser).Refused(&session.Publication{Topic: []byte("t"), Payload: []byte("1")})
+	p.Origins[0].(session.Refuser).Refused(&session.Publication{Topic: []byte("t"), Payload: []byte("1")}, session.ErrRefused)
 	p.Origins[0].Lost(1, 1, session.ErrRefused)
+	// A kill just now must not lose it: until it is kept elsewhere it is on disk.
+	if n := receive.Unsettled(p.Origins[0]); n != 1 {
+		t.Fatalf("the batch waits for %d messages", n)
+	}
+	b.spooled(t, 1)
+	b.keep[0]()
 	b.spooled(t, 0)
 	if got := b.Status().Receive[0].Drops["broker_refused"]; got != 1 {
 		t.Errorf("drops %v", b.Status().Receive[0].Drops)

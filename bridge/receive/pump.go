@@ -160,8 +160,12 @@ func (f *inflightBatch) Lost(n, bytes int, err error) {
 	f.finish(n)
 }
 
-// Refused implements session.Refuser.
-func (f *inflightBatch) Refused(m *session.Publication) { f.spool.rule.Load().Refused(m) }
+// Refused implements session.Refuser. Until the message is kept elsewhere the batch is not
+// done, and stays on disk.
+func (f *inflightBatch) Refused(m *session.Publication, why error) {
+	f.left.Add(1)
+	f.spool.rule.Load().refused(m, why, func() { f.finish(1) })
+}
 
 func (f *inflightBatch) finish(n int) {
 	if f.left.Add(-int64(n)) == 0 {

@@ -34,6 +34,7 @@ type rig struct {
 	to      fake.Publisher
 	changed chan struct{}    // a look at the interfaces was asked for
 	changes multicast.Change // since the last look
+	keep    []func()         // that it is kept elsewhere now
 	refused []string         // what the broker did not take: rule, topic, payload
 }
 
@@ -71,8 +72,11 @@ func newRig(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRule
 		},
 		Joins:   o.Joins,
 		Settled: new(account.Signal),
-		Refused: func(rule string, m *session.Publication) {
+		Refused: func(rule string, m *session.Publication, _ error, kept func()) {
 			b.refused = append(b.refused, fmt.Sprintf("%s %s %s", rule, m.Topic, m.Payload))
+			if kept != nil {
+				b.keep = append(b.keep, kept)
+			}
 		},
 		LookNow: func() {
 			select {

@@ -89,6 +89,11 @@ func (s *Session) connectionLost(conn *connection, life time.Duration) error {
 	s.inbox.carried = conn.mqtt.acks.carry()
 	published := s.outbox.maybePoison()
 	if errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset) {
+		if topic := s.outbox.probeFailed(); topic != "" {
+			s.subscriber.reset()
+			s.backoff.reset()
+			return fmt.Errorf("%w when given a message on topic %q, which it does not take, to see whether it does now", err, topic)
+		}
 		if were, window := s.outbox.shrink(); were > 0 {
 			s.subscriber.reset()
 			return fmt.Errorf("%w while %d messages of QoS 2 awaited its answer; it may take fewer at once (mosquitto: max_inflight_messages): it gets %d at most from now on", err, were, window)
@@ -171,6 +176,9 @@ func (s *Session) attribute(conn *connection, err error) error {
 	}
 	const ask = "check what the broker allows this user to publish, and how much at a time"
 	switch found := s.outbox.narrow(s.o.GiveUpAfter); {
+	case found.barred:
+		s.log.Warn("the broker takes no messages on a topic: they are given up as they come, and one is tried now and then", "topic", found.topic)
+		fallthrough
 	case found.givenUp:
 		return fmt.Errorf("%w when given a message on topic %q, time and again, while it takes others; the message is given up: "+ask, err, found.topic)
 	case found.losses > 0 && s.o.GiveUpAfter > 0:

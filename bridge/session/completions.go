@@ -1,9 +1,12 @@
 package session
 
 // completions are the outcomes that Origins are still to be told, in order.
-type completions struct {
-	runs []run
-	errs []error // of each run; nil: it is published
+type completions []completion
+
+type completion struct {
+	run
+	err     error        // nil: they are published
+	refused *Publication // the one that it is, if that was given up; a copy
 }
 
 func (c *completions) published(r run)       { c.add(r, nil) }
@@ -13,30 +16,42 @@ func (c *completions) add(r run, why error) {
 	if r.n == 0 {
 		return
 	}
-	if last := len(c.runs) - 1; last >= 0 && c.runs[last].origin == r.origin && c.errs[last] == why {
-		c.runs[last].n += r.n
-		c.runs[last].bytes += r.bytes
-		return
+	if n := len(*c); n > 0 {
+		if last := &(*c)[n-1]; last.origin == r.origin && last.err == why && last.refused == nil {
+			last.n += r.n
+			last.bytes += r.bytes
+			return
+		}
 	}
-	c.runs, c.errs = append(c.runs, r), append(c.errs, why)
+	*c = append(*c, completion{run: r, err: why})
+}
+
+// gaveUp is for one message that the broker does not take.
+func (c *completions) gaveUp(p *Publication, why error) {
+	*c = append(*c, completion{run{p.Origin, 1, len(p.Payload)}, why, p})
 }
 
 // notify tells the Origins. Callers hold notifyMu, and not mu.
 func (o *outbox) notify() {
-	for i, r := range o.completions.runs {
-		o.outstanding.Add(-int64(r.n))
-		why := o.completions.errs[i]
-		if why == nil {
-			o.published.Add(uint64(r.n))
+	for i := range o.completions {
+		c := &o.completions[i]
+		o.outstanding.Add(-int64(c.n))
+		if c.err == nil {
+			o.published.Add(uint64(c.n))
+		}
+		if c.refused != nil {
+			if r, ok := c.origin.(Refuser); ok {
+				r.Refused(c.refused, c.err)
+			}
 		}
 		switch {
-		case r.origin == nil:
-		case why == nil:
-			r.origin.Published(r.n, r.bytes)
+		case c.origin == nil:
+		case c.err == nil:
+			c.origin.Published(c.n, c.bytes)
 		default:
-			r.origin.Lost(r.n, r.bytes, why)
+			c.origin.Lost(c.n, c.bytes, c.err)
 		}
 	}
-	clear(o.completions.runs)
-	o.completions.runs, o.completions.errs = o.completions.runs[:0], o.completions.errs[:0]
+	clear(o.completions)
+	o.completions = o.completions[:0]
 }

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"bytes"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +18,8 @@ import (
 //  3. nextWrite    gives the writer what may be written now
 //  4. wrote        QoS 0 is done: its Origin is told
 //  5. acknowledge  the reader of the connection has PUBACK, PUBREC or PUBCOMP
-//  6. popDelivered what is acknowledged leaves the ring in order; its Origin is told
+//  6. popSettled   what is acknowledged, or given up, leaves the ring in order; its
+//     Origin is told
 //
 // Around it, by the goroutine of Run: attach begins a connection, detach ends it,
 // and stop ends everything.
@@ -41,8 +44,12 @@ type outbox struct {
 	maxInFlight uint64  // of both together
 	first       int     // the flow whose turn comes first
 
+	refused refusedTopics
+
 	watching bool // for late acknowledgements; see rescue.go
 	timer    *time.Timer
+
+	takenAgain func(topic string) // is told of a topic that the broker takes again
 
 	outstanding atomic.Int64  // publications whose Origins were not told yet
 	published   atomic.Uint64 // publications that the broker has
@@ -69,13 +76,22 @@ func extend(runs []run, origin Origin, bytes int) []run {
 }
 
 func newOutbox(maxInFlight int) *outbox {
-	o := &outbox{maxInFlight: uint64(maxInFlight), flows: [2]flow{newFlow(qos1IDs, maxInFlight), newFlow(qos2IDs, min(maxInFlight, qos2Window))}}
+	o := &outbox{takenAgain: func(string) {}, maxInFlight: uint64(maxInFlight), flows: [2]flow{newFlow(qos1IDs, maxInFlight), newFlow(qos2IDs, min(maxInFlight, qos2Window))}}
 	o.spaceFreed.L = &o.mu
 	return o
 }
 
 // add takes publications, and returns the connection over which they may leave at once.
 func (o *outbox) add(batch []Publication) *mqttConn {
+	c, gaveUp := o.addEach(batch)
+	if gaveUp {
+		o.tellGivenUp()
+	}
+	return c
+}
+
+// addEach also reports whether some of them are given up for their topic.
+func (o *outbox) addEach(batch []Publication) (c *mqttConn, gaveUp bool) {
 	o.outstanding.Add(int64(len(batch)))
 	var checked []byte // the topic that was found valid last: often the next one's too
 	o.mu.Lock()
@@ -93,7 +109,12 @@ func (o *outbox) add(batch []Publication) *mqttConn {
 		case o.stopped:
 			o.refuse(p, ErrStopped)
 		case p.QoS > 0:
-			o.flows[p.QoS-1].push(p)
+			f := &o.flows[p.QoS-1]
+			f.push(p)
+			if len(o.refused.topics) > 0 && o.refused.bars(p.Topic, f, f.tail-1) {
+				f.at(f.tail - 1).state = barred
+				gaveUp = true
+			}
 			if !o.watching {
 				o.watch()
 			}
@@ -106,7 +127,7 @@ func (o *outbox) add(batch []Publication) *mqttConn {
 			o.refuse(p, ErrNotConnected)
 		}
 	}
-	return o.conn
+	return o.conn, gaveUp
 }
 
 // same reports whether two slices are one.
@@ -227,24 +248,33 @@ func (o *outbox) acknowledge(answers []pubAck, release func(id uint16) error) (o
 	o.notifyMu.Lock()
 	defer o.notifyMu.Unlock()
 	o.mu.Lock()
+	var again []string
 	for _, a := range answers {
 		f := o.flow(a.id)
 		n, ok := f.find(a.id)
+		topic := ""
+		if ok && len(o.refused.topics) > 0 {
+			topic = f.at(n).topic()
+		}
 		if a.kind == typePubrec && err == nil && (!ok || n < f.next) {
 			err = release(a.id) // one that is to be written again gets it in its turn
 		}
 		if !ok && a.kind == typePubcomp {
 			f.leftover.released(a.id)
 		}
-		switch other := o.beside(f); {
-		case !ok || !f.answered(n, a.kind):
+		if !ok || !f.answered(n, a.kind) {
 			stray++
-		case other.poison.suspect:
+			continue
+		}
+		if o.refused.taken(topic) {
+			again = append(again, topic)
+		}
+		if other := o.beside(f); other.poison.suspect {
 			other.poison.took++
 		}
 	}
 	for i := range o.flows {
-		o.popDelivered(&o.flows[i])
+		o.popSettled(&o.flows[i])
 	}
 	o.flows[1].grow()
 	for i := range o.flows { // each leaves the other room
@@ -252,6 +282,9 @@ func (o *outbox) acknowledge(answers []pubAck, release func(id uint16) error) (o
 	}
 	o.mu.Unlock()
 	o.notify()
+	for _, topic := range again {
+		o.takenAgain(topic)
+	}
 	return opened, stray, err
 }
 
@@ -272,13 +305,38 @@ func (f *flow) answered(n uint64, kind byte) bool {
 	return true
 }
 
-// popDelivered takes out of a ring what is delivered and has nothing undelivered before
-// it. Callers hold notifyMu and mu.
-func (o *outbox) popDelivered(f *flow) {
-	for r := &f.ring; r.head < r.written && r.at(r.head).state == delivered; {
-		p := r.pop()
-		o.completions.published(run{p.origin, 1, p.payload})
+// popSettled takes out of a ring what is delivered or given up, and has nothing before it
+// that is not. Callers hold notifyMu and mu.
+func (o *outbox) popSettled(f *flow) {
+	for f.head < f.tail && f.at(f.head).state.settled() {
+		o.pop(f, nil)
 	}
+}
+
+// pop takes the message at the head out of a ring; why is why it is lost, unless what
+// became of it is known. Callers hold notifyMu and mu.
+func (o *outbox) pop(f *flow, why error) {
+	switch m := f.at(f.head); m.state {
+	case delivered:
+		why = nil // the broker has it, if not in its turn
+	case givenUp:
+		why = ErrRefused
+	case barred:
+		why = ErrTopicRefused
+	}
+	if errors.Is(why, ErrRefused) {
+		p := *f.at(f.head).publication()
+		p.Topic, p.Payload = bytes.Clone(p.Topic), bytes.Clone(p.Payload)
+		o.completions.gaveUp(&p, why)
+		f.pop()
+		f.poison.popped()
+		return
+	}
+	m := f.pop()
+	if why != nil {
+		m.rescue()
+	}
+	o.completions.add(run{m.origin, 1, m.payload}, why)
 }
 
 // attach begins a connection, which has passed its handshake. present says that
@@ -342,21 +400,9 @@ func (o *outbox) stop() {
 	}
 	for i := range o.flows {
 		for f := &o.flows[i]; f.head < f.tail; {
-			o.giveUp(f, ErrStopped)
+			o.pop(f, ErrStopped)
 		}
 	}
 	o.mu.Unlock()
 	o.notify()
-}
-
-// giveUp takes the message at the head out of the ring of a flow. Callers hold notifyMu and mu.
-func (o *outbox) giveUp(f *flow, why error) {
-	p := f.pop()
-	switch {
-	case p.state == delivered, p.state == released && why != ErrStopped:
-		why = nil // the broker has it, if not in its turn
-	case why == ErrStopped:
-		p.rescue()
-	}
-	o.completions.add(run{p.origin, 1, p.payload}, why)
 }

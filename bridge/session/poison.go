@@ -1,7 +1,5 @@
 package session
 
-import "bytes"
-
 // Some brokers close the connection when they are given a message that they do
 // not take: its topic is not allowed to us, or it is too large. MQTT 3.1.1 knows
 // no other way to say so. As what is not acknowledged is published again on the
@@ -58,6 +56,14 @@ func newPoisonSearch(window uint64) poisonSearch { return poisonSearch{window: w
 // clear says that the broker has acknowledged the oldest message, or any while none is a
 // suspect.
 func (s *poisonSearch) clear() { *s = poisonSearch{window: s.full, full: s.full} }
+
+// popped says that the oldest message was given up. After a suspect the next one is alone
+// as well.
+func (s *poisonSearch) popped() {
+	if s.suspect {
+		s.suspect, s.losses, s.ends, s.others, s.failures = false, 0, 0, 0, 0
+	}
+}
 
 // attached is the begin of a connection.
 func (f *flow) attached() {
@@ -155,6 +161,7 @@ type suspicion struct {
 	topic   string
 	losses  int  // connections that ended over it, while others were acknowledged
 	givenUp bool // it is lost
+	barred  bool // and from now on all that come on its topic
 }
 
 // narrow goes on with the search after a connection that the broker closed, perhaps
@@ -162,25 +169,22 @@ type suspicion struct {
 func (o *outbox) narrow(giveUpAfter int) (found suspicion) {
 	o.notifyMu.Lock()
 	defer o.notifyMu.Unlock()
-	var refused []Publication
 	o.mu.Lock()
 	for i := range o.flows {
 		f := &o.flows[i]
 		s := &f.poison
 		switch {
-		case !s.possible:
+		case !s.possible, f.at(f.head).state.settled():
 		case s.other > 0:
 			s.others++
 		case s.suspect:
 			s.count()
 			found = suspicion{topic: f.at(f.head).topic(), losses: s.losses, givenUp: giveUpAfter > 0 && s.losses >= giveUpAfter}
 			if found.givenUp {
-				p := *f.at(f.head).publication()
-				p.Topic, p.Payload = bytes.Clone(p.Topic), bytes.Clone(p.Payload)
-				refused = append(refused, p)
-				o.giveUp(f, ErrRefused)
-				o.popDelivered(f)
-				s.suspect, s.losses, s.ends, s.others, s.failures = false, 0, 0, 0, 0 // the next one is alone as well
+				f.at(f.head).state = givenUp
+				if found.barred = o.refused.givenUp(found.topic); found.barred {
+					o.bar(found.topic)
+				}
 			}
 		default:
 			if s.failures++; s.failures >= maxFailures {
@@ -190,12 +194,10 @@ func (o *outbox) narrow(giveUpAfter int) (found suspicion) {
 			}
 		}
 	}
-	o.mu.Unlock()
-	for i := range refused {
-		if r, ok := refused[i].Origin.(Refuser); ok {
-			r.Refused(&refused[i])
-		}
+	for i := range o.flows {
+		o.popSettled(&o.flows[i])
 	}
+	o.mu.Unlock()
 	o.notify()
 	return found
 }

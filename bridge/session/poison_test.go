@@ -27,7 +27,8 @@ func (b *sickBroker) serve() {
 	for {
 		select {
 		case conn := <-b.broker.conns:
-			p := &peer{t: b.t, Conn: conn, in: make(chan packets.ControlPacket)}
+			// With room, as a socket has: else neither end might read while both write.
+			p := &peer{t: b.t, Conn: conn, in: make(chan packets.ControlPacket, 1<<12)}
 			go p.readAll()
 			b.obey(p)
 			_ = p.Close()
@@ -93,7 +94,7 @@ type refuser struct {
 	kept []string
 }
 
-func (k *refuser) Refused(p *Publication) {
+func (k *refuser) Refused(p *Publication, _ error) {
 	k.kept = append(k.kept, fmt.Sprintf("%s %s", p.Topic, p.Payload))
 }
 

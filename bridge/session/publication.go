@@ -27,7 +27,7 @@ type Origin interface {
 
 	// Lost says that the next n will not be delivered, as far as is known: a
 	// message whose acknowledgement is missing may have arrived. The error is
-	// ErrNotConnected, ErrStopped, ErrInvalid or ErrRefused.
+	// ErrNotConnected, ErrStopped, ErrInvalid, ErrRefused or ErrTopicRefused.
 	Lost(n, bytes int, err error)
 }
 
@@ -49,13 +49,13 @@ type Rescuer interface {
 	Rescue(*Publication) (Origin, bool)
 }
 
-// A Refuser is an Origin that can keep what the broker does not take. It is given such a
-// message before it is told that it is lost, with ErrRefused.
+// A Refuser is an Origin that can keep what the broker does not take. It is given each such
+// message, before it is told that it is lost: that one alone, with the same error.
 type Refuser interface {
 	Origin
 
 	// Refused keeps a message. It must not block, nor publish.
-	Refused(*Publication)
+	Refused(p *Publication, why error)
 }
 
 // What Publish says, and Origin.Lost.
@@ -64,7 +64,17 @@ var (
 	ErrStopped      = errors.New("the session with the broker has ended")
 	ErrInvalid      = errors.New("not a message of MQTT: want a topic name of UTF-8 without wildcards, QoS 0, 1 or 2, and less than 256 MiB in all")
 	ErrRefused      = errors.New("the broker closes the connection whenever it is given this message, and takes others")
+
+	// ErrTopicRefused is also an ErrRefused.
+	ErrTopicRefused error = topicRefused{}
 )
+
+type topicRefused struct{}
+
+func (topicRefused) Error() string {
+	return "the broker has closed connections over messages on this topic, and takes others"
+}
+func (topicRefused) Unwrap() error { return ErrRefused }
 
 // valid reports whether a frame can be made of p that the broker will not close the
 // connection for: it would do so again at each redelivery.

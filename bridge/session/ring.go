@@ -26,7 +26,12 @@ const (
 	unanswered state = iota
 	released         // QoS 2: PUBREC came, so that PUBREL is ours to send [MQTT-4.3.3-1]
 	delivered        // PUBACK came, or PUBCOMP
+	givenUp          // the broker closes the connection over it
+	barred           // it is given up for its topic; see refusedtopics.go
 )
+
+// settled reports whether nothing more is to come.
+func (s state) settled() bool { return s >= delivered }
 
 // A slab holds the frames of messages that follow each other. The ring empties in
 // order, so it is soon free as a whole, and used again: a busy rule makes no

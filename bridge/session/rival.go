@@ -65,7 +65,7 @@ func (o *outbox) unanswered(c *mqttConn) (kinds []string) {
 	for i, kind := range []string{"messages of QoS 1", "messages of QoS 2"} {
 		f := &o.flows[i]
 		for n := f.head; n < f.next; n++ {
-			if f.at(n).state != delivered {
+			if !f.at(n).state.settled() {
 				kinds = append(kinds, kind)
 				break
 			}

@@ -68,6 +68,9 @@ func New(o Options) (*Session, error) {
 		s.open = s.dial
 	}
 	s.outbox = newOutbox(s.o.MaxInFlight)
+	s.outbox.takenAgain = func(topic string) {
+		s.log.Info("the broker takes messages on a topic again", "topic", topic)
+	}
 	s.inbox.handle = o.Handle
 	s.wake = make(chan struct{}, 1)
 	s.subs = newSubscriptions(o.Subscriptions, !o.Clean)
