@@ -68,10 +68,10 @@ func TestABrokerThatIsWellAgainIsUsedWithinFiveSeconds(t *testing.T) {
 		for _, tt := range []struct {
 			filters int
 			every   time.Duration // a message; 0: none
-		}{{1, 0}, {1, time.Second}, {40, 0}, {40, 20 * time.Millisecond}, {0, 100 * time.Millisecond}} {
+		}{{1, 0}, {1, time.Second}, {40, 0}, {40, 100 * time.Millisecond}} {
 			t.Run(fmt.Sprintf("%s, %d filters, a message each %v", name, tt.filters, tt.every), func(t *testing.T) {
 				for _, ill := range []time.Duration{4 * time.Second, 11 * time.Second, 70 * time.Second, 61 * time.Minute} {
-					if ill > time.Hour && tt.every > 0 && tt.every < time.Second {
+					if ill > time.Hour && (tt.every > 0 || tt.filters > 1) {
 						continue // it takes long
 					}
 					synctest.Test(t, func(t *testing.T) { healsSoon(t, illness, tt.filters, tt.every, ill) })

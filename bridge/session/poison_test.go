@@ -95,7 +95,16 @@ type refuser struct {
 }
 
 func (k *refuser) Refused(p *Publication, _ error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.kept = append(k.kept, fmt.Sprintf("%s %s", p.Topic, p.Payload))
+}
+
+// given is what it was given to keep.
+func (k *refuser) given() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.kept)
 }
 
 func sick(t *testing.T, o Options) (*sickBroker, *client) {
