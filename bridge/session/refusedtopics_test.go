@@ -163,8 +163,11 @@ func TestManyTopicsThatAreForbiddenCostFewConnections(t *testing.T) {
 	if n := len(r.topics); n != maxRefusedTopics || r.topics[fmt.Sprint(3*maxRefusedTopics-1)] == nil {
 		t.Errorf("%d topics are remembered", n)
 	}
-	if long := strings.Repeat("x", maxRefusedTopic+1); r.givenUp(long) || r.givenUp(long) || r.topics[long] != nil {
-		t.Error("a long topic is remembered")
+	long := strings.Repeat("x", maxRefusedTopic+1)
+	for range barAfter {
+		if r.givenUp(long) || r.topics[long] != nil {
+			t.Error("a long topic is remembered")
+		}
 	}
 }
 
