@@ -33,7 +33,7 @@ func (c *compilation) checkReceive(r *ReceiveRule) {
 	}
 	hint := ""
 	if r.Name == "" {
-		r.Name = groupsText(r.Groups)
+		r.Name = GroupsText(r.Groups)
 		hint = "a rule without a name has its groups for one; name one of the two"
 	}
 	c.checkName(r.Name, hint)
@@ -47,20 +47,6 @@ func item(field string, i, of int) string {
 		return field
 	}
 	return field + "[" + strconv.Itoa(i) + "]"
-}
-
-// groupsText is what a rule is called by its groups: the first ones, as one may
-// list thousands.
-func groupsText(groups []GroupRange) string {
-	const most = 3
-	var texts []string
-	for _, g := range groups[:min(len(groups), most)] {
-		texts = append(texts, g.String())
-	}
-	if more := len(groups) - most; more > 0 {
-		texts = append(texts, fmt.Sprintf("%d more", more))
-	}
-	return strings.Join(texts, ", ")
 }
 
 // checkGroups returns the family of the first group, and whether there is one.

@@ -106,6 +106,9 @@ func (g GroupRange) String() string {
 	return hosts + ":" + strconv.Itoa(int(g.Port))
 }
 
+// GroupsText is what a rule without a name is called: by its first groups.
+func GroupsText(groups []GroupRange) string { return Listed(groups, GroupRange.String) }
+
 // MarshalText is String.
 func (g GroupRange) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
 

@@ -1,6 +1,10 @@
 package mapping
 
-import "strconv"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
 
 // quote quotes a text that somebody else wrote, and cuts it where it would
 // flood a log.
@@ -10,4 +14,17 @@ func quote(s string) string {
 		return strconv.Quote(s[:most]) + "…"
 	}
 	return strconv.Quote(s)
+}
+
+// Listed is the first of a list that may have thousands, and how many more there are.
+func Listed[T any](list []T, text func(T) string) string {
+	const most = 3
+	var words []string
+	for _, t := range list[:min(len(list), most)] {
+		words = append(words, text(t))
+	}
+	if more := len(list) - most; more > 0 {
+		words = append(words, fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(words, ", ")
 }

@@ -226,7 +226,7 @@ func printReceive(out io.Writer, cfg *configs.Config, h *host) error {
 		if cfg.Table.ReceiveLoops(i) {
 			more = append(more, "on a cycle")
 		}
-		t.row(r.Name, groupList(r.Groups), cmp.Or(e.on.Name, r.Interface),
+		t.row(r.Name, mapping.GroupsText(r.Groups), cmp.Or(e.on.Name, r.Interface),
 			sourceList(r.Sources), r.Topic, r.QoS, h.state(e.pending(), e.err), strings.Join(more, ", "))
 	}
 	return t.print(out)

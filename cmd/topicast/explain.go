@@ -172,7 +172,7 @@ func explainKeys(line func(key, format string, args ...any), keys []configs.Key,
 		switch {
 		case !is:
 			values := k.Values(rule)
-			text := listed(values, func(v string) string { return v })
+			text := mapping.Listed(values, func(v string) string { return v })
 			if m := k.Meaning(text); m != "" {
 				text += ": " + m
 			}

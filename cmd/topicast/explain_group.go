@@ -141,7 +141,7 @@ func (q question) senderText() string {
 
 // explainHeard tells what one rule makes of the datagrams, and whether any.
 func explainHeard(out io.Writer, q question, i int, r mapping.ReceiveRule, loops bool, h *host) bool {
-	fmt.Fprintf(out, "%s: groups %s\n", ruleTitle("receive", i, r.Name), groupList(r.Groups))
+	fmt.Fprintf(out, "%s: groups %s\n", ruleTitle("receive", i, r.Name), mapping.GroupsText(r.Groups))
 	line := lines(out)
 	e := h.listener(r)
 	lost := func(format string, args ...any) bool {

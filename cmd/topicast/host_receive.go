@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"topicast/bridge/multicast"
 	"topicast/mapping"
@@ -105,21 +104,5 @@ func sourceList(sources []netip.Prefix) string {
 	if len(sources) == 0 {
 		return "-"
 	}
-	return listed(sources, mapping.PrefixText)
-}
-
-// groupList is also the name that mapping gives a rule without one.
-func groupList(groups []mapping.GroupRange) string { return listed(groups, mapping.GroupRange.String) }
-
-// listed keeps a line readable where a rule has a long list.
-func listed[T any](list []T, text func(T) string) string {
-	const most = 3
-	var words []string
-	for _, t := range list[:min(len(list), most)] {
-		words = append(words, text(t))
-	}
-	if more := len(list) - most; more > 0 {
-		words = append(words, fmt.Sprintf("%d more", more))
-	}
-	return strings.Join(words, ", ")
+	return mapping.Listed(sources, mapping.PrefixText)
 }

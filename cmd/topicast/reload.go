@@ -162,7 +162,7 @@ func (r *reloading) taken(cfg *configs.Config, unchanged bool, rules mapping.Cha
 		names []string
 	}{{"added", rules.Added}, {"removed", rules.Removed}, {"changed", rules.Changed}} {
 		if len(c.names) > 0 {
-			args = append(args, c.key, listed(c.names, func(name string) string { return name }))
+			args = append(args, c.key, mapping.Listed(c.names, func(name string) string { return name }))
 		}
 	}
 	if unchanged {
