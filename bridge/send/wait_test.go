@@ -191,15 +191,13 @@ func TestWhatIsTooOldIsNotSent(t *testing.T) {
 
 func TestWhatIsTooOldOnDiskIsNotSentAndMakesRoom(t *testing.T) {
 	n := &fake.Network{}
-	b := spooling(t, n, fake.SendRule(t, "r", "t", "239.1.1.1:5000", fake.MaxAge(20*time.Millisecond)))
+	b := spooling(t, n, fake.SendRule(t, "r", "t", "239.1.1.1:5000", fake.MaxAge(time.Nanosecond)))
 	b.send.Handle([]session.Message{fake.Message("t", "1", 1), fake.Message("t", "2", 1)})
 	b.spilled(t)
-	time.Sleep(25 * time.Millisecond)
 	b.send.ExpireOld()
 	fake.WaitFor(t, "room", func() bool { return b.Status().Spool.Messages == 0 })
 	b.send.Handle([]session.Message{fake.Message("t", "3", 1)})
 	b.spilled(t)
-	time.Sleep(25 * time.Millisecond)
 	n.Set(fake.Iso0)
 	b.refresh(context.Background())
 	fake.WaitFor(t, "the third to be found too old", func() bool { return b.Status().Rules[0].Drops["expired"] == 3 })
