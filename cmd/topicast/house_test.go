@@ -107,6 +107,21 @@ func TestEveryPackageIsDeclaredWithItsSentenceAndImportsOnlyWhatItMay(t *testing
 	}
 }
 
+// The picture of the house in docs/architecture.md has them all.
+func TestEveryPackageStandsInThePicture(t *testing.T) {
+	_, picture, _ := strings.Cut(document(t, "docs/architecture.md"), "```\n")
+	picture, _, _ = strings.Cut(picture, "\n```")
+	words := strings.Fields(picture)
+	for pkg := range packages {
+		if strings.HasPrefix(pkg, "internal/lab/") {
+			pkg = "internal/lab" // one for all
+		}
+		if !slices.Contains(words, pkg) {
+			t.Errorf("%s is not there", pkg)
+		}
+	}
+}
+
 // What measures and tests the program is not in it.
 func TestTheProgramCarriesNoEquipment(t *testing.T) {
 	imports := map[string][]string{}
