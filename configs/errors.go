@@ -3,6 +3,7 @@ package configs
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -69,6 +70,19 @@ func (e Errors) Unwrap() []error {
 		list[i] = one
 	}
 	return list
+}
+
+// maxFaults bounds the faults that are named: a word that is replaced by a wrong one is one
+// in each rule of a list, and nobody reads more of them. They are logged one by one.
+const maxFaults = 100
+
+// first is the first n of them, and how many more there are.
+func (e Errors) first(n int) Errors {
+	more := len(e) - n
+	if more <= 1 { // it takes no less room to count one than to name it
+		return e
+	}
+	return append(e[:n:n], &Error{Origin: e[0].Origin, Err: fmt.Errorf("%d more faults; the first are named", more)})
 }
 
 // sort puts faults of one file in the order of the file; those without a line

@@ -24,7 +24,7 @@ var searchPath = []string{"topicast.yaml", "/etc/topicast/topicast.yaml"}
 // TOPICAST_CONFIG names, else ./topicast.yaml, else /etc/topicast/topicast.yaml.
 //
 // flags are those of AddFlags, or nil. The error is an Errors with every fault
-// there is; then there is no Config.
+// there is, up to a hundred; then there is no Config.
 //
 // Nothing outside the file is looked at: passwords and certificates are read
 // when they are needed, and whether this host has an interface or an address is
@@ -141,7 +141,7 @@ func load(file string, data []byte, flags *pflag.FlagSet) (*Config, error) {
 
 	d.errs.sort()
 	if all := append(d.errs, s.errs...); len(all) > 0 {
-		return nil, all
+		return nil, all.first(maxFaults)
 	}
 	c := &Config{
 		File: file, Broker: doc.Broker, Queue: doc.Queue, Spool: doc.Spool, Loops: doc.Loops,

@@ -584,3 +584,43 @@ func TestAFileWithoutAnExtensionIsToldSo(t *testing.T) {
 		t.Errorf("no extension: %v", err)
 	}
 }
+
+// One wrong word in a list of thousands is not thousands of lines in the log, the status and
+// the terminal.
+func TestFaultsThatAreNamedAreBounded(t *testing.T) {
+	load := func(rules int) Errors {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "topicast.yaml")
+		writeFile(t, file, []byte("send:\n"+strings.Repeat("- { fliter: a, group: '239.1.1.1:5000', interface: iso0 }\n", rules)))
+		_, err := Load(file, nil)
+		faults, ok := errors.AsType[Errors](err)
+		if !ok {
+			t.Fatalf("%d rules: %v", rules, err)
+		}
+		return faults
+	}
+	each := len(load(1))
+	few := maxFaults / each / 2
+	if got := len(load(few)); got != few*each {
+		t.Errorf("of %d faults %d are named, want all", few*each, got)
+	}
+	const rules = 1000
+	all := load(rules)
+	want := fmt.Sprintf("%d more faults", rules*each-maxFaults)
+	if len(all) != maxFaults+1 || !strings.Contains(all[maxFaults].Error(), want) {
+		t.Errorf("of %d faults there are %d lines, want %d; the last: %v, want: %s", rules*each, len(all), maxFaults+1, all[len(all)-1], want)
+	}
+}
+
+func TestAConfigurationThatIsTooLongIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "topicast.yaml")
+	if err := os.WriteFile(file, []byte("# by mistake\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(file, maxFile+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(file, nil); err == nil || !strings.Contains(err.Error(), "33554432") {
+		t.Errorf("%v, want that it is longer than 33554432 bytes", err)
+	}
+}

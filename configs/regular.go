@@ -28,15 +28,23 @@ func readRegular(file string, most int64) ([]byte, error) {
 
 // readAtMost reads to the end, which must come within most bytes.
 func readAtMost(f io.Reader, file string, most int64) ([]byte, error) {
+	tooLong := &fs.PathError{Op: "read", Path: file, Err: errTooLong(most)}
+	if of, ok := f.(*os.File); ok {
+		if info, err := of.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > most {
+			return nil, tooLong // and takes no memory
+		}
+	}
 	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err == nil && int64(len(data)) > most {
-		err = &fs.PathError{Op: "read", Path: file, Err: errTooLong(most)}
+		err = tooLong
 	}
 	return data, err
 }
 
-// maxFile bounds a configuration: it is more than a million rules take.
-const maxFile = 256 << 20
+// maxFile bounds a configuration: it is more than three hundred thousand rules take. What is
+// larger was put in its place by mistake, and to read it would take the memory that the
+// rules in force need.
+const maxFile = 32 << 20
 
 type errTooLong int64
 

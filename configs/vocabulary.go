@@ -74,9 +74,11 @@ const portOfGroup = `the port belongs to group, as in group: "239.1.2.3:5000"`
 
 // plainWord returns a word without separators, in lower case: iface of
 // I-Face, sourceip of source_ip and sourceIP.
-func plainWord(s string) string {
-	return strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "", " ", "").Replace(s))
-}
+func plainWord(s string) string { return strings.ToLower(separators.Replace(s)) }
+
+// separators are made once: a replacer takes longer to make than it is in use, and there may
+// be a word for each of thousands of rules.
+var separators = strings.NewReplacer("_", "", "-", "", ".", "", " ", "")
 
 // Meant returns the one of names that a word was meant to be: what other programs call it,
 // the same word parted otherwise, or one that differs little; "" if there is none.
