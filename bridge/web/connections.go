@@ -24,7 +24,9 @@ const (
 )
 
 // connections is a listener that has no more than most open. A new one takes the
-// place of the one that has been idle for longest, or is busy for too long.
+// place of the one that has been idle for longest, or is busy for too long; first of one from
+// where most are. So whoever opens them by the thousand displaces his own, and a health
+// check from elsewhere has its answer.
 type connections struct {
 	net.Listener
 	most   int
@@ -40,6 +42,7 @@ type connections struct {
 type connection struct {
 	net.Conn
 	of    *connections
+	from  string    // the address of the other side
 	busy  bool      // an answer is being written
 	since time.Time // it is, or is not
 }
@@ -54,7 +57,10 @@ func (l *connections) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{Conn: accepted, of: l}
+	c := &connection{Conn: accepted, of: l, from: accepted.RemoteAddr().String()}
+	if host, _, err := net.SplitHostPort(c.from); err == nil {
+		c.from = host
+	}
 	for !l.admit(c) {
 		select {
 		case <-l.freed:
@@ -79,7 +85,7 @@ func (l *connections) admit(c *connection) bool {
 	defer l.mu.Unlock()
 	now := time.Now()
 	if len(l.all) >= l.most {
-		last := l.leastInUse(now)
+		last := l.leastInUse(now, c.from)
 		if last == nil {
 			return false
 		}
@@ -92,12 +98,34 @@ func (l *connections) admit(c *connection) bool {
 }
 
 // leastInUse is the connection that has asked for nothing for longest, else the one whose
-// answer has taken longest, if that is too long. Callers hold mu.
-func (l *connections) leastInUse(now time.Time) (last *connection) {
+// answer has taken longest, if that is too long: of those from where most are, which may be
+// where a new one comes from, else of all. Callers hold mu.
+func (l *connections) leastInUse(now time.Time, newcomer string) (last *connection) {
+	count, most := make(map[string]int), 0
 	for c := range l.all {
+		count[c.from]++
+		most = max(most, count[c.from])
+	}
+	crowded := func(c *connection) bool {
+		if count[newcomer] == most {
+			return c.from == newcomer
+		}
+		return count[c.from] == most
+	}
+	goesBefore := func(c, other *connection) bool {
 		switch {
-		case c.busy && now.Sub(c.since) < maxBusy:
-		case last == nil, last.busy && !c.busy, last.busy == c.busy && c.since.Before(last.since):
+		case crowded(c) != crowded(other):
+			return crowded(c)
+		case c.busy != other.busy:
+			return !c.busy
+		}
+		return c.since.Before(other.since)
+	}
+	for c := range l.all {
+		if c.busy && now.Sub(c.since) < maxBusy {
+			continue
+		}
+		if last == nil || goesBefore(c, last) {
 			last = c
 		}
 	}

@@ -214,8 +214,40 @@ func TestIdleConnectionsGiveWayFirst(t *testing.T) {
 		for _, c := range c.all {
 			l.all[c] = true
 		}
-		if got := l.leastInUse(now); got != c.want {
+		if got := l.leastInUse(now, ""); got != c.want {
 			t.Errorf("of %d: %+v, want %+v", len(c.all), got, c.want)
+		}
+	}
+}
+
+// Whoever opens connections by the thousand displaces his own.
+func TestConnectionsFromWhereMostAreGiveWay(t *testing.T) {
+	now := time.Now()
+	at := func(from string, busy bool, ago time.Duration) *connection {
+		return &connection{from: from, busy: busy, since: now.Add(-ago)}
+	}
+	check, scrape := at("10.0.0.1", false, time.Minute), at("10.0.0.2", false, time.Hour)
+	first, second := at("10.0.0.9", false, 2*time.Millisecond), at("10.0.0.9", false, time.Millisecond)
+	working, hanging := at("10.0.0.9", true, time.Second), at("10.0.0.9", true, 2*maxBusy)
+	for _, c := range []struct {
+		name     string
+		all      []*connection
+		newcomer string
+		want     *connection
+	}{
+		{"one of the many", []*connection{check, scrape, second, first}, "10.0.0.9", first},
+		{"somebody else", []*connection{check, scrape, second, first}, "10.0.0.1", first},
+		{"a new one", []*connection{check, scrape, second, first}, "10.0.0.3", first},
+		{"as many as others: its own", []*connection{check, scrape, second}, "10.0.0.9", second},
+		{"of the many all are busy, one for too long", []*connection{check, hanging, working}, "10.0.0.9", hanging},
+		{"of the many all are busy", []*connection{check, working, at("10.0.0.9", true, 0)}, "10.0.0.9", check},
+	} {
+		l := newConnections(nil, 1)
+		for _, one := range c.all {
+			l.all[one] = true
+		}
+		if got := l.leastInUse(now, c.newcomer); got != c.want {
+			t.Errorf("%s: %+v gives way, want %+v", c.name, got, c.want)
 		}
 	}
 }
