@@ -98,8 +98,8 @@ func (l *connections) admit(c *connection) bool {
 }
 
 // leastInUse is the connection that has asked for nothing for longest, else the one whose
-// answer has taken longest, if that is too long: of those from where most are, which may be
-// where a new one comes from, else of all. Callers hold mu.
+// answer has taken longest, if that is too long: of those from where most are, else of all.
+// Where a new one comes from there it takes no other's place, but waits. Callers hold mu.
 func (l *connections) leastInUse(now time.Time, newcomer string) (last *connection) {
 	count, most := make(map[string]int), 0
 	for c := range l.all {
@@ -122,7 +122,7 @@ func (l *connections) leastInUse(now time.Time, newcomer string) (last *connecti
 		return c.since.Before(other.since)
 	}
 	for c := range l.all {
-		if c.busy && now.Sub(c.since) < maxBusy {
+		if c.busy && now.Sub(c.since) < maxBusy || count[newcomer] == most && c.from != newcomer {
 			continue
 		}
 		if last == nil || goesBefore(c, last) {

@@ -240,7 +240,8 @@ func TestConnectionsFromWhereMostAreGiveWay(t *testing.T) {
 		{"a new one", []*connection{check, scrape, second, first}, "10.0.0.3", first},
 		{"as many as others: its own", []*connection{check, scrape, second}, "10.0.0.9", second},
 		{"of the many all are busy, one for too long", []*connection{check, hanging, working}, "10.0.0.9", hanging},
-		{"of the many all are busy", []*connection{check, working, at("10.0.0.9", true, 0)}, "10.0.0.9", check},
+		{"of the many all are busy", []*connection{check, working, at("10.0.0.9", true, 0)}, "10.0.0.9", nil},
+		{"of the many all are busy, and a new one comes", []*connection{check, working, at("10.0.0.9", true, 0)}, "10.0.0.3", check},
 	} {
 		l := newConnections(nil, 1)
 		for _, one := range c.all {
