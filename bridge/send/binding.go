@@ -269,9 +269,10 @@ func (b *binding) shut() {
 		b.own.Remove(b.socket.LocalAddr())
 		b.socket.Close()
 		b.socket, b.source = nil, multicast.Source{}
+		b.show(func() { b.probe, b.on, b.from = multicast.Probe{}, "", netip.AddrPort{} })
 		b.path.settled.Notify()
 	}
-	b.show(func() { b.stuck, b.probe, b.on, b.from = "", multicast.Probe{}, "", netip.AddrPort{} })
+	b.show(func() { b.stuck = "" })
 }
 
 // reopenPause is how long a socket that cannot send is left closed.
