@@ -23,8 +23,8 @@ package session
 //
 // A broker that takes no other is ill, and so may be one that is given no other. All
 // messages stay where they are, and it is asked again. But once a connection has counted,
-// and there is no other left, as those that would come wait on disk for the suspect, each
-// second connection that ends counts too.
+// and there is no other left, or only such on the same topic, as those that would come wait
+// on disk for the suspect, each second connection that ends counts too.
 
 const (
 	// maxFailures is how often in a row a connection must end before something is
@@ -145,6 +145,13 @@ func (o *outbox) maybePoison() bool {
 	return any
 }
 
+// noneElse reports whether, after one that counted, a connection has ended over another message on
+// the suspect's topic: there is no other left of which the broker may take one.
+func (f *flow) noneElse() bool {
+	s := &f.poison
+	return s.losses > 0 && s.took == 0 && f.at(s.other).topic() == f.at(f.head).topic()
+}
+
 // count counts a connection that ended over the suspect.
 func (s *poisonSearch) count() {
 	if s.took == 0 && s.losses > 0 {
@@ -175,7 +182,7 @@ func (o *outbox) narrow(giveUpAfter int) (found suspicion) {
 		s := &f.poison
 		switch {
 		case !s.possible, f.at(f.head).state.settled():
-		case s.other > 0:
+		case s.other > 0 && !f.noneElse():
 			s.others++
 		case s.suspect:
 			s.count()

@@ -244,6 +244,21 @@ func TestMessagesOfTheOtherQoSAreOthersToo(t *testing.T) {
 	})
 }
 
+// Nor does it help that more on its topic is on its way, as there is of a stream.
+func TestOthersOnTheSameTopicDoNotKeepAMessageFromBeingGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c := sick(t, Options{GiveUpAfter: 3})
+		b.set(forbids("a/0"))
+		k := &refuser{}
+		c.PublishBatch(on(1, k, 2, 2))
+		c.PublishBatch(on(1, k, 1, 20))
+		time.Sleep(3 * time.Minute)
+		if n := len(k.given()); n == 0 {
+			t.Errorf("told of %d, kept %d: %s", k.count(), n, c.log)
+		}
+	})
+}
+
 // Where there is a spool, what would come next waits there for what is on its way.
 func TestOneOtherMessageIsEnoughInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
