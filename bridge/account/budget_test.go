@@ -1,15 +1,19 @@
-package account
+package account_test
 
-import "testing"
+import (
+	"testing"
+
+	"topicast/bridge/account"
+)
 
 // Whatever rules of bindings take and give back, also from others and in other parts, adds up.
 func TestTheRoomOfAllAddsUp(t *testing.T) {
-	of := NewMemBudget(10_000)
+	of := account.NewMemBudget(10_000)
 	of.Divide(2, 2)
-	bindings := []*BindingBudget{of.ForBinding(), of.ForBinding()}
+	bindings := []*account.BindingBudget{of.ForBinding(), of.ForBinding()}
 	type rule struct {
-		of *BindingBudget
-		Share
+		of *account.BindingBudget
+		account.Share
 	}
 	rules := []*rule{{of: bindings[0]}, {of: bindings[0]}, {of: bindings[1]}}
 	var held []*rule
@@ -35,11 +39,11 @@ func TestTheRoomOfAllAddsUp(t *testing.T) {
 	for _, r := range held {
 		r.of.Release(&r.Share, 72)
 	}
-	if of.Bytes() != 0 || of.shared.Load() != 0 || of.messages.Load() != 0 {
-		t.Errorf("left over: %d bytes, %d shared, %d messages", of.Bytes(), of.shared.Load(), of.messages.Load())
+	if of.Bytes() != 0 || of.Shared() != 0 || of.Count() != 0 {
+		t.Errorf("left over: %d bytes, %d shared, %d messages", of.Bytes(), of.Shared(), of.Count())
 	}
 	for _, r := range rules {
-		if r.of.Used() != 0 || r.Share != (Share{}) {
+		if r.of.Used() != 0 || r.Share != (account.Share{}) {
 			t.Errorf("left over: %d bytes of a binding, %+v of a rule", r.of.Used(), r.Share)
 		}
 	}

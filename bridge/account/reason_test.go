@@ -1,14 +1,16 @@
-package account
+package account_test
 
 import (
 	"regexp"
 	"testing"
+
+	"topicast/bridge/account"
 )
 
 // A reason put in between must not take the name of its neighbour.
 func TestEachReasonHasANameOfItsOwn(t *testing.T) {
-	named := make(map[string]Reason)
-	for _, r := range Reasons() {
+	named := make(map[string]account.Reason)
+	for _, r := range account.Reasons() {
 		if !regexp.MustCompile(`^[a-z]+(_[a-z]+)*$`).MatchString(r.String()) {
 			t.Errorf("reason %d is called %q", r, r)
 		}
@@ -17,7 +19,7 @@ func TestEachReasonHasANameOfItsOwn(t *testing.T) {
 		}
 		named[r.String()] = r
 	}
-	for name, want := range map[string]Reason{"no_rule": DropNoRule, "retained": DropRetained, "own": DropOwn, "breaker": DropBreaker, "stopped": DropStopped} {
+	for name, want := range map[string]account.Reason{"no_rule": account.DropNoRule, "retained": account.DropRetained, "own": account.DropOwn, "breaker": account.DropBreaker, "stopped": account.DropStopped} {
 		if named[name] != want {
 			t.Errorf("%s is the name of reason %d, want %d", name, named[name], want)
 		}

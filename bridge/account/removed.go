@@ -13,33 +13,49 @@ const MaxRemoved = 1000
 // Removed are the accounts of rules that a reload has removed: what was lost of them shows
 // until the end of the process, and a rule that comes back goes on with its own. T is what
 // has become of a rule's messages; its Counters are the account. The zero Removed is ready.
-type Removed[T any, P interface {
-	*T
-	Account() *Counters
-}] struct {
+type Removed[T any, P totals[T]] struct {
 	mu    sync.Mutex
 	by    map[string]P
 	names []string // the one removed longest ago first
 	rest  Counters
 }
 
+type totals[T any] interface {
+	*T
+	Account() *Counters
+}
+
 // Account is c, for what has it embedded.
 func (c *Counters) Account() *Counters { return c }
 
-// Update is called when a reload has put rules to work: gone are the accounts of those that
-// are not among them, and back the names of all that are.
-func (r *Removed[T, P]) Update(gone map[string]P, back func(name string) bool) {
+// Replace is called when a reload puts rules to work in the place of others: it takes in the
+// accounts of those that are gone, and lets go of those that are back. of says what a rule is
+// called and what its account is.
+func Replace[R, T any, P totals[T]](r *Removed[T, P], before, next []R, of func(R) (name string, account P)) {
+	if slices.EqualFunc(next, before, func(a, b R) bool {
+		is, _ := of(a)
+		was, _ := of(b)
+		return is == was
+	}) {
+		return
+	}
+	is := make(map[string]bool, len(next))
+	for _, rule := range next {
+		name, _ := of(rule)
+		is[name] = true
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.names = slices.DeleteFunc(r.names, func(name string) bool {
-		if back(name) {
+		if is[name] {
 			delete(r.by, name)
-			return true
 		}
-		return false
+		return is[name]
 	})
-	for name, account := range gone {
-		r.add(name, account)
+	for _, rule := range before {
+		if name, account := of(rule); !is[name] {
+			r.add(name, account)
+		}
 	}
 }
 

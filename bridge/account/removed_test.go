@@ -9,12 +9,20 @@ import (
 
 type totals struct{ account.Counters }
 
+// rule is one of a table.
+type rule struct {
+	name string
+	*totals
+}
+
+func (r rule) account() (string, *totals) { return r.name, r.totals }
+
 func TestTheLossesOfRulesThatAreGoneAreKeptByName(t *testing.T) {
 	var r account.Removed[totals, *totals]
-	none := func(string) bool { return false }
 	old := new(totals)
 	old.Count(account.DropExpired, 2)
-	r.Update(map[string]*totals{"old": old}, none)
+	before := []rule{{"old", old}, {"stays", new(totals)}}
+	account.Replace(&r, before, before[1:], rule.account)
 	old.Count(account.DropRemoved, 3)
 	if got := r.Losses("old"); got.Of(account.DropExpired) != 2 || got.Of(account.DropRemoved) != 3 {
 		t.Errorf("%v", got.Dropped())
@@ -23,7 +31,7 @@ func TestTheLossesOfRulesThatAreGoneAreKeptByName(t *testing.T) {
 	if got := r.Find("old"); got != old {
 		t.Error("it does not come back to its own")
 	}
-	r.Update(nil, func(name string) bool { return name == "old" })
+	account.Replace(&r, before[1:], before, rule.account)
 	for name, c := range r.All() {
 		if n := c.Dropped(); name == "old" || name == "" && n != 0 || name != "" && n != 1 {
 			t.Errorf("rule %q has lost %d", name, n)
@@ -34,12 +42,12 @@ func TestTheLossesOfRulesThatAreGoneAreKeptByName(t *testing.T) {
 func TestRulesThatAreGoneAreBounded(t *testing.T) {
 	var r account.Removed[totals, *totals]
 	const rules = account.MaxRemoved + 500
-	gone := make(map[string]*totals)
+	var gone []rule
 	for i := range rules {
-		gone[fmt.Sprint(i)] = new(totals)
-		gone[fmt.Sprint(i)].Count(account.DropRemoved, 1)
+		gone = append(gone, rule{fmt.Sprint(i), new(totals)})
+		gone[i].Count(account.DropRemoved, 1)
 	}
-	r.Update(gone, func(string) bool { return false })
+	account.Replace(&r, gone, nil, rule.account)
 	for _, c := range gone {
 		c.Count(account.DropRemoved, 1) // they go on losing
 	}

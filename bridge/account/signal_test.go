@@ -1,13 +1,15 @@
-package account
+package account_test
 
 import (
 	"context"
 	"sync/atomic"
 	"testing"
+
+	"topicast/bridge/account"
 )
 
 func TestASignalMissesNoChange(t *testing.T) {
-	var s Signal
+	var s account.Signal
 	s.Notify() // nobody waits
 	var n atomic.Int64
 	const last = 10_000
@@ -25,7 +27,7 @@ func TestASignalMissesNoChange(t *testing.T) {
 func TestAWaitEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if new(Signal).Wait(ctx, func() bool { return false }) {
+	if new(account.Signal).Wait(ctx, func() bool { return false }) {
 		t.Error("reports that it is done")
 	}
 }

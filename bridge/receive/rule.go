@@ -47,6 +47,9 @@ type receiveTotals struct {
 	LastReceived account.Moment
 }
 
+// account is what the losses of the rule are counted by once it is gone.
+func (r *Rule) account() (name string, of *receiveTotals) { return r.Name, r.receiveTotals }
+
 // Totals are how many datagrams arrived, and how many messages the broker has.
 func (r *Rule) Totals() (received, published uint64) {
 	return r.received.Load(), r.published.Load()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"topicast/bridge/account"
 	"topicast/bridge/spill"
 	"topicast/mapping"
 )
@@ -197,7 +198,7 @@ func (p *Path) Activate(table *mapping.Table, next, before *Generation) {
 	for _, r := range missing(before.Rules, next.Rules) {
 		r.flush()
 	}
-	p.updateRemoved(next, before)
+	account.Replace(&p.removed, before.Rules, next.Rules, (*Rule).account)
 	p.table.Store(table)
 	p.topicRoom.Divide(0, next.varying())
 	p.senderRoom.Divide(0, len(next.memberships))
@@ -211,24 +212,6 @@ func (p *Path) Activate(table *mapping.Table, next, before *Generation) {
 	p.assignSpool(next)
 	p.working.Store(next)
 	p.WakePump() // a rule that is back may have something on disk
-}
-
-// updateRemoved keeps the accounts of rules that are gone.
-func (p *Path) updateRemoved(next, before *Generation) {
-	if slices.EqualFunc(next.Rules, before.Rules, func(a, b *Rule) bool { return a.Name == b.Name }) {
-		return
-	}
-	is := make(map[string]bool, len(next.Rules))
-	for _, r := range next.Rules {
-		is[r.Name] = true
-	}
-	gone := make(map[string]*receiveTotals)
-	for _, r := range before.Rules {
-		if !is[r.Name] {
-			gone[r.Name] = r.receiveTotals
-		}
-	}
-	p.removed.Update(gone, func(name string) bool { return is[name] })
 }
 
 // assignSpool gives the rules what the previous ones had on disk.

@@ -89,6 +89,9 @@ func (r *Rule) took(n, bytes int, at int64) {
 	r.lastSent.Put(at)
 }
 
+// account is what the losses of the rule are counted by once it is gone.
+func (r *Rule) account() (name string, of *sendTotals) { return r.Name, r.sendTotals }
+
 // Totals are how many messages matched, how many datagrams the kernel took, and how many
 // bytes of payload these were.
 func (r *Rule) Totals() (received, sent, bytes uint64) {

@@ -188,7 +188,7 @@ func (p *Path) Activate(next, before *Generation) {
 	waits := before.takeQueued()
 	p.assignSpool(next)
 	next.relistSpooled()
-	p.updateRemoved(next, before)
+	account.Replace(&p.removed, before.Rules, next.Rules, (*Rule).account)
 	p.handOver(waits, next, before)
 	for _, b := range next.bindings {
 		b.mu.Lock()
@@ -232,24 +232,6 @@ func (p *Path) assignSpool(next *Generation) {
 		}
 	}
 	p.spill.Assign(rules, queues)
-}
-
-// updateRemoved keeps the accounts of rules that are gone.
-func (p *Path) updateRemoved(next, before *Generation) {
-	if slices.EqualFunc(next.Rules, before.Rules, func(a, b *Rule) bool { return a.Name == b.Name }) {
-		return
-	}
-	is := make(map[string]bool, len(next.Rules))
-	for _, r := range next.Rules {
-		is[r.Name] = true
-	}
-	gone := make(map[string]*sendTotals)
-	for _, r := range before.Rules {
-		if !is[r.Name] {
-			gone[r.Name] = r.sendTotals
-		}
-	}
-	p.removed.Update(gone, func(name string) bool { return is[name] })
 }
 
 // takeQueued takes out what waits in memory, and forgets what is on disk.
