@@ -292,7 +292,7 @@ func (t *ruleTopic) encode(payload []byte, a *arrival, b *batch) {
 	if t.returns.Load() {
 		r.path.dedup.Add(loopguard.PublishedDigest(a.on, a.Group, t.name, payload), b.now)
 	}
-	b.add(r.path, session.Publication{Topic: t.name, Payload: payload, QoS: r.QoS, Retain: r.Retain, Origin: r})
+	b.add(r.path, session.Publication{Topic: t.name, Payload: payload, QoS: r.QoS, Retain: r.Retain, Origin: r, Queue: r.budget})
 	if b.logsEach {
 		r.Log.Debug("published", "rule", r.Name, "topic", string(t.name), "group", a.Group, "source", a.Source,
 			"interface", a.Interface, "bytes", len(payload))

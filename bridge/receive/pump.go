@@ -118,7 +118,7 @@ func (s *publishSpool) readBatch() *inflightBatch {
 	f.front, _ = s.queue.TryFront(records[:])
 	for _, record := range f.front.Records {
 		m := session.Publication{Topic: record.Topic, Payload: record.Payload,
-			QoS: record.Flags & flagsQoS, Retain: record.Flags&flagsRetain != 0, Origin: f}
+			QoS: record.Flags & flagsQoS, Retain: record.Flags&flagsRetain != 0, Origin: f, Queue: s.budget}
 		if record.Key != "" {
 			s.expectBack(&m, record.Key, time.Now())
 		}
@@ -202,7 +202,7 @@ func (s *publishSpool) finish() bool {
 	}
 	batch := make([]session.Publication, len(s.pending))
 	for i, p := range s.pending {
-		batch[i] = session.Publication{Topic: p.topic, Payload: p.payload, QoS: p.flags & flagsQoS, Retain: p.flags&flagsRetain != 0, Origin: s.rule.Load()}
+		batch[i] = session.Publication{Topic: p.topic, Payload: p.payload, QoS: p.flags & flagsQoS, Retain: p.flags&flagsRetain != 0, Origin: s.rule.Load(), Queue: s.budget}
 	}
 	s.path.publisher.PublishBatch(batch)
 	s.pending = nil

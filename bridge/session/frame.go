@@ -94,6 +94,13 @@ func publishParts(b []byte) (frame, topic, payload []byte) {
 	return frame, topic, payload
 }
 
+// identify gives a PUBLISH of ours, of QoS 1 or 2, its packet identifier.
+func identify(frame []byte, id uint16) {
+	head, _, _ := fixedHeader(frame)
+	topic := int(binary.BigEndian.Uint16(frame[head:]))
+	binary.BigEndian.PutUint16(frame[head+2+topic:], id)
+}
+
 // fixedHeader reads the two to five bytes that open a frame: head is their
 // number, rest the number of bytes that follow. head is 0 while some are missing.
 func fixedHeader(b []byte) (head, rest int, err error) {

@@ -37,8 +37,9 @@ type outbox struct {
 	conn       *mqttConn // the connection, while there is one
 	stopped    bool
 
-	pending []byte // frames of QoS 0 that wait to be written
-	runs    []run  // whose they are
+	pending []byte      // frames of QoS 0 that wait to be written
+	runs    []run       // whose they are
+	crowd   map[any]int // bytes of each Publication.Queue in the second half of pending
 
 	flows       [2]flow // publications of QoS 1, and of QoS 2
 	maxInFlight uint64  // of both together
@@ -110,15 +111,15 @@ func (o *outbox) addEach(batch []Publication) (c *mqttConn, gaveUp bool) {
 			o.refuse(p, ErrStopped)
 		case p.QoS > 0:
 			f := &o.flows[p.QoS-1]
-			f.push(p)
-			if len(o.refused.topics) > 0 && o.refused.bars(p.Topic, f, f.tail-1) {
-				f.at(f.tail - 1).state = barred
+			m, n := f.enter(p)
+			if len(o.refused.topics) > 0 && o.refused.bars(p.Topic, f, n) {
+				m.state = barred
 				gaveUp = true
 			}
 			if !o.watching {
 				o.watch()
 			}
-		case o.waitForSpace(publishSize(p)):
+		case o.waitForSpace(p.Queue, publishSize(p)):
 			o.pending = appendPublish(o.pending, p, 0)
 			o.runs = extend(o.runs, p.Origin, len(p.Payload))
 		case o.stopped:
@@ -135,21 +136,41 @@ func same(a, b []byte) bool { return len(a) == len(b) && len(a) > 0 && &a[0] == 
 
 // waitForSpace waits until a frame of QoS 0 may be appended. It is false when there
 // is no connection, or none any more. Callers hold mu, which is free meanwhile.
-func (o *outbox) waitForSpace(size int) bool {
+func (o *outbox) waitForSpace(queue any, size int) bool {
 	for c := o.conn; ; {
 		switch {
 		case o.conn != c || c == nil:
 			return false
-		case len(o.pending) == 0 || len(o.pending)+size <= maxPending:
+		case o.takeSpace(queue, size):
 			return true
 		}
 		o.mu.Unlock()
 		c.publishNow() // else everybody might wait for somebody to write
 		o.mu.Lock()
-		if o.conn == c && len(o.pending)+size > maxPending && len(o.pending) > 0 {
+		if o.conn == c {
+			if o.takeSpace(queue, size) {
+				return true
+			}
 			o.spaceFreed.Wait()
 		}
 	}
+}
+
+// takeSpace reports whether a frame of QoS 0 may be appended. Of the second half of the space
+// none gets more than it leaves to the others: a broker that takes less than one rule has
+// for it does not keep those that have little waiting.
+func (o *outbox) takeSpace(queue any, size int) bool {
+	filled := len(o.pending) + size
+	switch {
+	case len(o.pending) == 0, filled <= maxPending/2:
+		return true
+	case o.crowd[queue]+size > maxPending-filled:
+		return false
+	case o.crowd == nil:
+		o.crowd = make(map[any]int)
+	}
+	o.crowd[queue] += size
+	return true
 }
 
 // refuse tells of a publication that is not taken. Callers hold mu, which is free
@@ -176,6 +197,7 @@ func (o *outbox) nextWrite(c *mqttConn, b []byte, free []run) (frames []byte, ru
 	b, o.pending = o.pending, b
 	runs, o.runs = o.runs, free
 	if len(runs) > 0 {
+		clear(o.crowd)
 		o.spaceFreed.Broadcast()
 	}
 	from := len(b)
@@ -310,6 +332,9 @@ func (f *flow) answered(n uint64, kind byte) bool {
 func (o *outbox) popSettled(f *flow) {
 	for f.head < f.tail && f.at(f.head).state.settled() {
 		o.pop(f, nil)
+		if f.turns.len > 0 {
+			f.admit() // what follows may have been given up as well
+		}
 	}
 }
 
@@ -382,7 +407,7 @@ func (o *outbox) detach(c *mqttConn, why error) {
 	for _, r := range o.runs {
 		o.completions.lost(r, why)
 	}
-	o.conn, o.pending, o.runs = nil, nil, nil
+	o.conn, o.pending, o.runs, o.crowd = nil, nil, nil, nil
 	o.spaceFreed.Broadcast()
 	o.mu.Unlock()
 	o.notify()
@@ -399,7 +424,7 @@ func (o *outbox) stop() {
 		o.timer.Stop()
 	}
 	for i := range o.flows {
-		for f := &o.flows[i]; f.head < f.tail; {
+		for f := &o.flows[i]; f.head < f.tail; f.admit() {
 			o.pop(f, ErrStopped)
 		}
 	}

@@ -12,6 +12,7 @@ type Publication struct {
 	QoS     byte   // 0, 1 or 2
 	Retain  bool   // the broker is to keep it for later subscribers
 	Origin  Origin // told what becomes of it; nil: nobody is
+	Queue   any    // those with equal ones keep their order, and take turns with others; comparable
 }
 
 // An Origin is told what becomes of its publications, each of them once: those of

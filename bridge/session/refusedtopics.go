@@ -54,15 +54,15 @@ type topicProbe struct {
 	n     uint64
 }
 
-// bars reports whether a message that is about to be number n of a flow is to be given up
-// for its topic.
+// bars reports whether a message that has just become number n of a flow is to be given up
+// for its topic. One that waits for its turn yet is no probe.
 func (r *refusedTopics) bars(topic []byte, f *flow, n uint64) bool {
 	t := r.topics[string(topic)]
 	if t == nil || !t.barred() {
 		return false
 	}
 	now := time.Now()
-	if r.probe.topic == nil && !now.Before(t.probeAt) && !now.Before(r.notTill) {
+	if n != notYet && r.probe.topic == nil && !now.Before(t.probeAt) && !now.Before(r.notTill) {
 		r.probe = topicProbe{t, f, n}
 		return false
 	}
@@ -132,6 +132,13 @@ func (o *outbox) bar(topic string) {
 		for n := f.head; n < f.tail; n++ {
 			if m := f.at(n); m.state == unanswered && m.topic() == topic {
 				m.state = barred
+			}
+		}
+		for _, q := range f.turns.order {
+			for n := q.first; n < q.end; n++ {
+				if m := q.at(n); m.topic() == topic {
+					m.state = barred
+				}
 			}
 		}
 	}

@@ -21,6 +21,21 @@ const (
 	late      = 3
 )
 
+// looks are the numbers up to which there were messages at each of the last looks.
+type looks [late]uint64
+
+// look notes how far they go now, and gives the number up to which they are late; or, with
+// soon, up to which they were there at the last look.
+func (l *looks) look(end uint64, soon bool) (limit uint64) {
+	limit = l[0]
+	if soon {
+		limit = l[late-1]
+	}
+	copy(l[:], l[1:])
+	l[late-1] = end
+	return limit
+}
+
 // watch begins to look. Callers hold mu.
 func (o *outbox) watch() {
 	o.watching = true
@@ -41,21 +56,26 @@ func (o *outbox) watch() {
 // for.
 func (o *outbox) rescueLate() {
 	o.mu.Lock()
-	var limits [2]uint64
 	for i := range o.flows {
 		f := &o.flows[i]
-		limits[i] = f.looks[0]
-		copy(f.looks[:], f.looks[1:])
-		f.looks[late-1] = f.tail
+		if f.queued = max(0, f.queued-1); f.turns.len > 0 {
+			f.queued = late // what comes from a queue to the ring has waited before
+		}
+		f.limit = f.looks.look(f.tail, f.queued > 0)
+		for _, q := range f.turns.order {
+			if q.limit = q.looks.look(q.end, true); q.copied < q.limit {
+				f.limit = notYet // what is before it goes to the disk before it
+			}
+		}
 	}
 	o.mu.Unlock()
-	o.rescue(limits)
+	o.rescue()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.watching = false
 	for i := range o.flows {
 		f := &o.flows[i]
-		o.watching = o.watching || max(f.copied, f.head) < f.tail
+		o.watching = o.watching || f.turns.len > 0 || max(f.copied, f.head) < f.tail
 	}
 	if o.watching = o.watching && !o.stopped; o.watching {
 		o.timer.Reset(lookEvery)
@@ -68,39 +88,59 @@ const rescueAtOnce = 256
 // rescueAll has copies made of all that is not acknowledged.
 func (o *outbox) rescueAll() {
 	o.mu.Lock()
-	var limits [2]uint64
 	for i := range o.flows {
-		limits[i] = o.flows[i].tail
+		f := &o.flows[i]
+		f.limit = notYet
+		for _, q := range f.turns.order {
+			q.limit = q.end
+		}
 	}
 	o.mu.Unlock()
-	o.rescue(limits)
+	o.rescue()
 }
 
 // rescue has copies made of what is numbered below the limits.
-func (o *outbox) rescue(limits [2]uint64) {
+func (o *outbox) rescue() {
 	for more := true; more; {
 		o.mu.Lock()
-		more = o.rescueSome(limits)
+		left := rescueAtOnce
+		for i := range o.flows {
+			o.flows[i].rescue(&left)
+		}
 		o.mu.Unlock()
+		more = left == 0
 	}
 }
 
-// rescueSome has copies made of some, and reports whether to call it again. Callers hold mu.
-func (o *outbox) rescueSome(limits [2]uint64) (more bool) {
-	left := rescueAtOnce
-	for i := range o.flows {
-		f := &o.flows[i]
-		for f.copied = max(f.copied, f.head); f.copied < limits[i]; f.copied++ {
-			if left == 0 {
-				return true
-			}
-			left--
-			if !f.at(f.copied).rescue() {
-				break
+// rescue has copies made of as many as are left. What waits for its turn is behind all that
+// is in the ring: of each queue the copies are in its order. Callers hold the outbox's mu.
+func (f *flow) rescue(left *int) {
+	for f.copied = max(f.copied, f.head); f.copied < min(f.limit, f.tail); f.copied++ {
+		if !f.at(f.copied).copy(left) {
+			return
+		}
+	}
+	for _, q := range f.turns.order {
+		for ; q.copied < q.limit; q.copied++ {
+			if !q.at(q.copied).copy(left) {
+				return
 			}
 		}
 	}
-	return false
+}
+
+// copy is rescue, at most once and while there are any left. It is false if that is to be
+// tried again.
+func (m *queuedMessage) copy(left *int) bool {
+	if m.copied {
+		return true
+	}
+	if *left == 0 {
+		return false
+	}
+	*left--
+	m.copied = m.rescue()
+	return m.copied
 }
 
 // rescue has a copy made of a message that the broker may not have, or not for its

@@ -10,6 +10,7 @@ type queuedMessage struct {
 	payload  int // bytes
 	qos      byte
 	state    state
+	copied   bool  // a copy was asked for; see rescue.go
 	awaiting uint8 // QoS 2: how many, with it, awaited a PUBREC when it was written; see window.go
 }
 
@@ -59,6 +60,7 @@ type ring struct {
 	ids                       idRange
 	messages                  []queuedMessage // of number n: messages[n % len(messages)]; the length is a power of two
 	head, next, written, tail uint64
+	unwritten                 int // bytes of those that were never written
 
 	slab *slab   // that the next frame goes to; nil at first
 	free []*slab // empty ones
@@ -83,16 +85,23 @@ func newRing(ids idRange) ring {
 
 func (r *ring) at(n uint64) *queuedMessage { return &r.messages[n&uint64(len(r.messages)-1)] }
 
-// push appends a message with a publication.
-func (r *ring) push(p *Publication) {
+// message makes one of a publication. It has no packet identifier yet.
+func (r *ring) message(p *Publication) queuedMessage {
+	s := r.slabFor(publishSize(p))
+	from := len(s.b)
+	s.b = appendPublish(s.b, p, 0)
+	s.inUse++
+	return queuedMessage{frame: s.b[from:len(s.b):len(s.b)], slab: s, origin: p.Origin, payload: len(p.Payload), qos: p.QoS}
+}
+
+// push appends a message, which gets its packet identifier.
+func (r *ring) push(m queuedMessage) {
 	if r.tail-r.head == uint64(len(r.messages)) {
 		r.resize(2 * len(r.messages))
 	}
-	s := r.slabFor(publishSize(p))
-	from := len(s.b)
-	s.b = appendPublish(s.b, p, r.ids.of(r.tail))
-	s.inUse++
-	*r.at(r.tail) = queuedMessage{frame: s.b[from:len(s.b):len(s.b)], slab: s, origin: p.Origin, payload: len(p.Payload), qos: p.QoS}
+	identify(m.frame, r.ids.of(r.tail))
+	r.unwritten += len(m.frame)
+	*r.at(r.tail) = m
 	r.tail++
 }
 
@@ -128,6 +137,9 @@ func (r *ring) release(s *slab) {
 func (r *ring) pop() (p queuedMessage) {
 	p, *r.at(r.head) = *r.at(r.head), queuedMessage{}
 	r.release(p.slab)
+	if r.head >= r.written {
+		r.unwritten -= len(p.frame)
+	}
 	r.head++
 	r.next = max(r.next, r.head)
 	r.written = max(r.written, r.head)

@@ -40,7 +40,11 @@ type flow struct {
 	leftover     leftover  // QoS 2
 	copied       uint64    // the number up to which there are copies of them, as far as there can be; see rescue.go
 
-	looks [late]uint64 // the number up to which there were any at each of the last looks
+	limit  uint64 // the number up to which there are to be any
+	looks  looks
+	queued int // above 0: at one of the last looks something waited for its turn
+
+	turns turns // what waits for its turn to come to the ring
 }
 
 func newFlow(ids idRange, window int) flow {
@@ -124,8 +128,12 @@ func (f *flow) appendWritable(b []byte, from, limit int, end uint64) []byte {
 		case released:
 			b = appendAck(b, typePubrel, f.ids.of(f.next))
 		}
+		if f.next >= f.written {
+			f.unwritten -= len(p.frame)
+		}
 	}
 	f.written = max(f.written, f.next)
+	f.admit()
 	return b
 }
 

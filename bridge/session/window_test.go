@@ -14,16 +14,20 @@ func (o *outbox) burst(t *testing.T, takes, beside int) (n int) {
 	o.add(batchOf(2, &teller{}, make([]string, qos2Window)...))
 	o.add(batchOf(1, &teller{}, make([]string, beside)...))
 	f := &o.flows[1]
+	o.mu.Lock()
 	for i := range o.flows {
 		o.flows[i].appendWritable(nil, 0, 1<<20, o.writableEnd(i))
 	}
 	first := f.head
 	n = int(f.next - f.head)
+	o.mu.Unlock()
 	if n > takes {
 		o.shrink()
+		o.mu.Lock()
 		for i := range o.flows {
 			o.flows[i].rewind()
 		}
+		o.mu.Unlock()
 		return n
 	}
 	var answers []pubAck

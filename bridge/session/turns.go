@@ -1,0 +1,156 @@
+package session
+
+import "math"
+
+// What the broker does not take at once waits, and what waits is of many. In one queue a
+// rule that has thousands of messages waiting would have the others wait behind them, for
+// as long as the broker needs for all of them. So only a little stands in the ring ahead of
+// the broker. The rest waits in a queue for each [Publication.Queue], and those take turns,
+// each with the same number of bytes (deficit round robin: Shreedhar and Varghese, 1996).
+// While the broker keeps up nothing waits there, and the ring is all there is.
+
+// ringAhead and bytesAhead are how many messages, and bytes, stand in the ring beyond those
+// that were written before others wait for their turn. It is as much as one write takes.
+const (
+	ringAhead  = 1024
+	bytesAhead = 128 << 10
+)
+
+// turnBytes is what a queue may have more in the ring with each turn.
+const turnBytes = 4 << 10
+
+// turns are the queues of a flow.
+type turns struct {
+	queues map[any]*turnQueue // those in which something waits
+	order  []*turnQueue       // the same, in the order of their turns
+	next   int                // in order: whose turn it is
+	len    int                // messages in all
+	last   *turnQueue         // that of the last message: often the next one's too
+	spare  []queuedMessage    // memory of a queue that is empty
+}
+
+// turnQueue is what waits of one Publication.Queue.
+type turnQueue struct {
+	key      any
+	messages []queuedMessage // circular: of number n messages[n % len(messages)]; the length is a power of two
+	first    uint64          // number of the one in front
+	end      uint64          // and of the next one to come
+	deficit  int             // bytes that it may have in the ring before the turn is over
+
+	// See rescue.go.
+	copied, limit uint64 // the number up to which there are copies of them, and are to be
+	looks         looks
+}
+
+func (q *turnQueue) at(n uint64) *queuedMessage { return &q.messages[n&uint64(len(q.messages)-1)] }
+
+// enter takes a publication in: into the ring, or behind others that wait for their turn. It
+// returns where it stands until the next change, and its number; notYet if it has none.
+func (f *flow) enter(p *Publication) (m *queuedMessage, n uint64) {
+	if f.turns.len == 0 && !f.ahead() {
+		f.push(f.message(p))
+		return f.at(f.tail - 1), f.tail - 1
+	}
+	q := f.turns.push(p.Queue, f.message(p))
+	return q.at(q.end - 1), notYet
+}
+
+// notYet is a number that no message has.
+const notYet = math.MaxUint64
+
+// ahead reports whether enough stands in the ring ahead of the broker.
+func (f *flow) ahead() bool {
+	return f.tail-f.written >= ringAhead || f.unwritten >= bytesAhead
+}
+
+// push appends a message to a queue.
+func (t *turns) push(key any, m queuedMessage) *turnQueue {
+	q := t.last
+	if q == nil || q.key != key {
+		if q = t.queues[key]; q == nil {
+			q = t.add(key)
+		}
+		t.last = q
+	}
+	if n := uint64(len(q.messages)); q.end-q.first == n {
+		larger := make([]queuedMessage, 2*n)
+		for i := q.first; i < q.end; i++ {
+			larger[i&(2*n-1)] = *q.at(i)
+		}
+		q.messages = larger
+	}
+	*q.at(q.end) = m
+	q.end++
+	t.len++
+	return q
+}
+
+// add begins a queue. Its turn is after those of all others.
+func (t *turns) add(key any) *turnQueue {
+	if t.queues == nil {
+		t.queues = make(map[any]*turnQueue)
+	}
+	q := &turnQueue{key: key, messages: t.spare}
+	if t.spare = nil; q.messages == nil {
+		q.messages = make([]queuedMessage, minRing)
+	}
+	t.queues[key] = q
+	t.order = append(t.order, nil)
+	copy(t.order[t.next+1:], t.order[t.next:])
+	t.order[t.next] = q
+	t.next++
+	return q
+}
+
+// pop takes out the message in front of a queue, which ends with its last one.
+func (t *turns) pop(q *turnQueue) queuedMessage {
+	m := *q.at(q.first)
+	*q.at(q.first) = queuedMessage{}
+	q.first++
+	q.copied = max(q.copied, q.first)
+	t.len--
+	return m
+}
+
+// end ends the queue whose turn it is, which is empty.
+func (t *turns) end() {
+	q := t.order[t.next]
+	if len(q.messages) <= keptRing {
+		t.spare = q.messages
+	}
+	if t.last == q {
+		t.last = nil
+	}
+	delete(t.queues, q.key)
+	copy(t.order[t.next:], t.order[t.next+1:])
+	t.order[len(t.order)-1] = nil
+	t.order = t.order[:len(t.order)-1]
+}
+
+// admit has what waits for its turn follow into the ring, as far as that has room. It is
+// called after each change that may have made some.
+func (f *flow) admit() {
+	t := &f.turns
+	for t.len > 0 {
+		if t.next >= len(t.order) {
+			t.next = 0
+		}
+		q := t.order[t.next]
+		if q.deficit <= 0 {
+			q.deficit += turnBytes
+		}
+		for q.deficit > 0 && q.first < q.end {
+			if f.ahead() {
+				return // the turn goes on then
+			}
+			m := t.pop(q)
+			q.deficit -= len(m.frame)
+			f.push(m)
+		}
+		if q.first == q.end {
+			t.end()
+		} else {
+			t.next++
+		}
+	}
+}
