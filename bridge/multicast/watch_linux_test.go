@@ -201,13 +201,20 @@ func TestWatchTellsWhenItMissedSomething(t *testing.T) {
 			rig.GW.DelAddr("priv0", "10.0.0.77/24")
 		}
 	}
-	w.hold.Lock()
-	miss()
-	w.hold.Unlock()
-	if c := w.await("a flood", func(c Change) bool { return c.Overflow }); len(c.Deleted)+len(c.Returned) > 0 {
-		t.Errorf("nothing happened to the interfaces: %+v", c)
+	for more := 2; ; more-- {
+		w.hold.Lock()
+		miss()
+		w.hold.Unlock()
+		c := w.await("a flood", func(c Change) bool { return c.Overflow })
+		w.forget()
+		if len(c.Deleted)+len(c.Returned) == 0 {
+			break
+		}
+		if more == 0 { // at first the carriers of new interfaces may just have come
+			t.Errorf("nothing happened to the interfaces: %+v", c)
+			break
+		}
 	}
-	w.forget()
 	rig.Dev.Down("eth0")
 	rig.Dev.Up("eth0")
 	w.await("after it", func(c Change) bool { return slices.Contains(c.Returned, index) })
