@@ -91,3 +91,25 @@ func TestARepetitionWaitsForNothing(t *testing.T) {
 		}
 	})
 }
+
+// Where both qualities of service are under suspicion one message is given to the broker
+// alone, not one of each, whatever was written before.
+func TestOneMessageAloneIsOneOfBothQoS(t *testing.T) {
+	for _, written := range []uint64{0, 1} {
+		o, c := newOutbox(10), new(mqttConn)
+		o.add(append(batchOf(2, nil, "x", "y"), batchOf(1, nil, "x", "y")...))
+		defer o.stop()
+		o.mu.Lock()
+		for i := range o.flows {
+			o.flows[i].poison.window, o.flows[i].poison.alone = 1, true
+		}
+		o.flows[1].rewriteEnd = o.flows[1].head + written
+		o.conn = c
+		o.mu.Unlock()
+		frames, _, _ := o.nextWrite(c, nil, nil)
+		first, _, _ := publishParts(frames)
+		if len(first) != len(frames) || frames[0]>>1&3 != 1 {
+			t.Errorf("%d written before: % x", written, frames)
+		}
+	}
+}
