@@ -2,6 +2,7 @@ package spool
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -150,4 +151,50 @@ func TestAFullDiskIsGivenBackWhatIsRemovedWhileSomethingWaits(t *testing.T) {
 			t.Errorf("%d left, log: %s", s.Len(), log)
 		}
 	})
+}
+
+// A disk that hangs while the spool is opened holds nobody up: neither the start, nor the end.
+func TestADiskThatHangsWhileItIsOpened(t *testing.T) {
+	for _, stopped := range []bool{false, true} {
+		t.Run(fmt.Sprint("stopped ", stopped), func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, Options{Dir: dir, MaxSize: 1 << 20})
+			appendNow(t, s.Queue("rule"), record("0"))
+			closeNow(t, s)
+			synctest.Test(t, func(t *testing.T) {
+				disk, answers, stop := new(faults), make(chan struct{}), make(chan struct{})
+				disk.are(func(string, string) error { <-answers; return nil })
+				if stopped {
+					close(stop)
+				}
+				began, log := time.Now(), &logs{}
+				s, err := Open(Options{Dir: dir, MaxSize: 1 << 20, files: disk.files(), Stop: stop, Logger: log.logger()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if waited := time.Since(began); stopped && waited > 0 || waited > openWait {
+					t.Errorf("Open took %v", waited)
+				}
+				if _, ok := s.Queue("rule").Append(record("x"), nil); ok || s.Err() == nil || !stopped && !strings.Contains(log.String(), "does not answer") {
+					t.Errorf("it takes a record, or does not say why not: %v %s", s.Err(), log)
+				}
+				if stopped {
+					if err := s.Close(); err == nil {
+						t.Error("nobody is told that it was not closed")
+					}
+					close(answers)
+					return
+				}
+				uses := s.Uses()
+				close(answers)
+				synctest.Wait()
+				if s.Err() != nil || s.Uses() == uses {
+					t.Fatal(s.Err(), s.Uses())
+				}
+				appendNow(t, s.Queue("rule"), record("1"))
+				check(t, drain(t, s.Queue("rule"), 10), "0", "1")
+				closeNow(t, s)
+			})
+		})
+	}
 }

@@ -37,6 +37,8 @@ type Options struct {
 	Logger  *slog.Logger // nil: no log
 	Clock   Clock        // what ages are measured with; nil: the system's
 
+	Stop <-chan struct{} // closed: Open waits no longer for the disk; nil: never
+
 	files files         // what goes through them
 	retry time.Duration // the first pause before the next try; 0: retryFirst
 }
@@ -85,6 +87,8 @@ type Spool struct {
 	pause   time.Duration // from one try to the next
 	began   time.Time     // the last try
 	last    bool          // that was the last try: the spool is closed
+	opening atomic.Bool   // the disk has not answered yet
+	late    atomic.Bool   // and Open has not waited for it
 	removes bool          // to remove works all the same
 	trying  bool          // what is to be done now needs the folder
 	later   []*Queue      // removing from them failed
@@ -96,7 +100,8 @@ type Spool struct {
 
 // Open opens the spool in a folder, or makes one. The caller closes it. Where the
 // disk does not allow it the spool is there, and empty, and [Spool.Err] tells why; it
-// is tried again until it can be used. An error means that it never can.
+// is tried again until it can be used; so it is with a disk that does not answer for
+// openWait. An error means that it never can.
 func Open(options Options) (*Spool, error) {
 	if options.MaxSize < 1 {
 		return nil, fmt.Errorf("open the spool in %s: its size limit is %d bytes; set at least 1", options.Dir, options.MaxSize)
@@ -122,13 +127,45 @@ func Open(options Options) (*Spool, error) {
 		wake:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),
 	}
+	s.trouble.Store(&errSilent)
+	s.opening.Store(true)
+	opened := make(chan struct{})
+	go func() {
+		s.openFirst()
+		close(opened)
+		s.run()
+	}()
+	silent := time.NewTimer(openWait)
+	defer silent.Stop()
+	select {
+	case <-opened:
+		return s, nil
+	case <-options.Stop:
+		s.late.Store(true)
+	case <-silent.C:
+		s.late.Store(true)
+		s.log.Error("the spool's disk does not answer, and is waited for; what cannot go on waits in memory, unacknowledged", "dir", s.dir)
+	}
+	return s, nil
+}
+
+// openWait is how long Open waits for a disk that hangs.
+const openWait = 30 * time.Second
+
+var errSilent = errors.New("the disk does not answer; look at its health, or name another folder")
+
+// openFirst opens what is in the folder.
+func (s *Spool) openFirst() {
 	s.began = time.Now()
-	s.next = s.began.Add(lookEvery)
 	err := s.openStore(new(batch))
 	s.shift.Store(0) // nobody was told of anything yet
-	s.tell(cmp.Or(err, s.diskTrouble()))
-	go s.run()
-	return s, nil
+	err = cmp.Or(err, s.diskTrouble())
+	s.next = time.Now().Add(lookEvery)
+	s.opening.Store(false)
+	if !s.late.Load() {
+		s.trouble.Store(nil)
+	}
+	s.tell(err)
 }
 
 // Queue is the queue of that name, the same one for the same name. It comes to
@@ -206,6 +243,9 @@ func (s *Spool) Close() error {
 	s.closing = true
 	s.mu.Unlock()
 	s.signal()
+	if s.opening.Load() {
+		return errSilent // there is nothing to write
+	}
 	<-s.stopped
 	if again {
 		return ErrClosed

@@ -140,7 +140,7 @@ func runBridge(ctx context.Context, r *reloading, refused *refusedAtStart) error
 		"send_rules", len(cfg.Table.Send()), "receive_rules", len(cfg.Table.Receive()))
 	sayFiles(cfg, log) // before the folder of the spool is made
 	late := make(chan struct{})
-	kept := openSpool(cfg.Spool, log)
+	kept := openSpool(ctx, cfg.Spool, log)
 	closeSpool := sync.OnceFunc(func() { closeSpool(kept, late, log) })
 	known := lastsent.Open(lastsent.Options{Dir: cfg.StateDir(), Logger: log})
 	closeLastSent := sync.OnceFunc(func() { closeLastSent(known, late, log) })

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 
 	"topicast/bridge"
@@ -9,13 +10,13 @@ import (
 )
 
 // openSpool opens the spool that c asks for. Where that cannot be now, what cannot go on
-// waits in memory until it can.
-func openSpool(c configs.Spool, log *slog.Logger) bridge.Spool {
+// waits in memory until it can. It waits for a disk that hangs only until ctx ends.
+func openSpool(ctx context.Context, c configs.Spool, log *slog.Logger) bridge.Spool {
 	s := bridge.Spool{Dir: c.Dir, Size: int64(c.MaxSize), MaxAge: c.MaxAge}
 	if c.Dir == "" {
 		return s
 	}
-	if s.On, s.Err = spool.Open(spool.Options{Dir: c.Dir, MaxSize: s.Size, Logger: log}); s.Err != nil {
+	if s.On, s.Err = spool.Open(spool.Options{Dir: c.Dir, MaxSize: s.Size, Logger: log, Stop: ctx.Done()}); s.Err != nil {
 		log.Error("no spool; what cannot go on waits in memory, unacknowledged", "err", s.Err)
 		return s
 	}

@@ -2,13 +2,32 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
 
 	"topicast/bridge"
 	"topicast/bridge/spool"
+	"topicast/configs"
 )
+
+// A start that is told to end does not wait for the spool's disk: here for another process
+// to let go of the folder.
+func TestAStartThatIsToldToEndDoesNotWaitForTheDisk(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	c := configs.Spool{Dir: t.TempDir(), MaxSize: 1 << 20}
+	first := openSpool(t.Context(), c, log)
+	defer first.On.Close()
+	told, stop := context.WithCancel(t.Context())
+	stop()
+	second := openSpool(told, c, log)
+	if err := second.On.Err(); err == nil || errors.Is(err, spool.ErrInUse) {
+		t.Errorf("it waited until it knew that %v", err)
+	}
+	closeSpool(second, make(chan struct{}), log) // that is not waited for either
+}
 
 func TestADiskThatHangsKeepsNobodyFromTheEnd(t *testing.T) {
 	s, err := spool.Open(spool.Options{Dir: t.TempDir(), MaxSize: 1 << 20})
