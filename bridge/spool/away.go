@@ -124,7 +124,8 @@ func (s *store) close() {
 	s.lock, s.folder = nil, nil
 }
 
-// isBack reports whether one of the segments that are needed is at its path.
+// isBack reports whether one of the segments that are needed is at its path, or none is
+// needed.
 func (s *Spool) isBack() bool {
 	var paths []string
 	s.mu.Lock()
@@ -134,7 +135,7 @@ func (s *Spool) isBack() bool {
 		}
 	}
 	s.mu.Unlock()
-	return slices.ContainsFunc(paths, func(path string) bool {
+	return len(paths) == 0 || slices.ContainsFunc(paths, func(path string) bool {
 		_, err := s.files.stat(path)
 		return err == nil
 	})

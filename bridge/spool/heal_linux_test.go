@@ -199,6 +199,27 @@ func TestWhatIsTakenAwayIsMadeAnewWithWhatItHeld(t *testing.T) {
 	}
 }
 
+// A rule of which nothing is left does not matter when the folder goes.
+func TestAQueueThatIsEmptyWhenTheFolderGoes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	s := open(t, Options{Dir: dir, MaxSize: 1 << 20, retry: time.Millisecond})
+	if err := errors.Join(numbered(s.Queue("rule"), 0, 9), numbered(s.Queue("other"), 0, 9)); err != nil {
+		t.Fatal(err)
+	}
+	drain(t, s.Queue("rule"), 10)
+	if err := errors.Join(os.Rename(dir, dir+"-away"), numbered(s.Queue("other"), 10, 19), numbered(s.Queue("rule"), 10, 19)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := reopened(s, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := errors.Join(inSequence(s.Queue("other"), 0, 19), inSequence(s.Queue("rule"), 10, 19)); err != nil {
+		t.Error(err)
+	}
+}
+
 // A folder that was away and comes back does not bring again what was moved from it.
 func TestAFolderThatComesBackBringsNothingTwice(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")

@@ -132,6 +132,8 @@ func (s *Spool) renumber(q *Queue, batches []*batch, more uint64) {
 // open holds: its files can be read still. Should that not work, both are as before. It
 // returns how many records are lost, for they cannot be read.
 func (s *Spool) moveTo(b *batch) (lost int, err error) {
+	s.swap.Lock()
+	defer s.swap.Unlock() // nobody reads or removes meanwhile
 	to, err := openStore(&s.files, s.dir, s.maxSize, s.Queue, s.time, s.store)
 	if err != nil {
 		return 0, err
@@ -140,8 +142,6 @@ func (s *Spool) moveTo(b *batch) (lost int, err error) {
 	if !to.same {
 		time = s.timeOf(to)
 	}
-	s.swap.Lock()
-	defer s.swap.Unlock() // nobody reads or removes meanwhile
 	m := &move{spool: s, to: to, by: s.time.copy().become(time), more: map[*Queue]uint64{}}
 	m.number()
 	if len(to.segments) > 0 {
@@ -163,12 +163,16 @@ func (s *Spool) moveTo(b *batch) (lost int, err error) {
 	defer s.mu.Unlock()
 	old := s.store
 	for q, d := range old.queues { // what is lost at the end counts
+		next := d.next + m.more[q]
+		to.first = max(to.first, next)
 		there := to.queues[q]
-		if to.same && d.next > there.next {
-			m.lost += int(d.next - there.next)
+		if there == nil {
+			continue // nothing is left of it
 		}
-		there.next = d.next + m.more[q]
-		to.first = max(to.first, there.next)
+		if to.same && next > there.next {
+			m.lost += int(next - there.next)
+		}
+		there.next = next
 	}
 	// Should it come back, what it holds is not to come twice.
 	done := stateOf(s.time.mark(), to.first)

@@ -61,6 +61,7 @@ func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue, 
 		return nil, err
 	}
 	if s.same = before != nil && s.sharesWith(before); s.same {
+		s.before = before.queues
 		for q, d := range before.queues {
 			k := s.states.known[q.name]
 			k.head = max(k.head, d.head)
@@ -187,6 +188,9 @@ func (s *store) scan(g *segment, last bool, queue func(string) *Queue) error {
 
 // enter enters a record that was found. What is missing between two numbers is lost.
 func (s *store) enter(q *Queue, g *segment, at int64, f *frame) {
+	if was := s.before[q]; s.same && (was == nil || f.number >= was.next) {
+		return // it was not wholly written, and waits in memory, or did
+	}
 	d := s.queues[q]
 	if d == nil {
 		head := f.number

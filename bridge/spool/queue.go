@@ -152,6 +152,7 @@ func (q *Queue) RemoveCopied(n int) { q.removeFirst(n, true) }
 
 func (q *Queue) removeFirst(n int, copied bool) {
 	s := q.spool
+	s.swap.RLock()
 	s.mu.Lock()
 	if n = min(max(n, 0), len(q.taken)); n > 0 {
 		if copied && s.copying > 0 && s.store != nil {
@@ -161,6 +162,7 @@ func (q *Queue) removeFirst(n int, copied bool) {
 		q.taken = q.taken[n:]
 	}
 	s.mu.Unlock()
+	s.swap.RUnlock()
 	if n > 0 {
 		s.signal()
 	}

@@ -58,7 +58,7 @@ type Spool struct {
 	// What lies in the folder; nil while nothing could be opened. Written by the committing
 	// goroutine, which holds both mutexes for it; read with one of them.
 	store *store
-	swap  sync.RWMutex // held to read from files; comes before mu
+	swap  sync.RWMutex // held to read from files, and to remove; comes before mu
 	time  *timeline
 	// Another folder may have another timeline. So that what callers were told of goes
 	// on to be true, they are told of times less this.

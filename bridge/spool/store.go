@@ -30,9 +30,10 @@ type store struct {
 	segments []*segment // by age; the spool's mutex is held to change it
 	active   bool       // the last one can be appended to
 	queues   map[*Queue]*diskQueue
-	first    uint64 // the least number for a record of a queue that is new
-	away     error  // the disk is gone for this reason, and all is closed
-	same     bool   // as one that was open before
+	first    uint64                // the least number for a record of a queue that is new
+	away     error                 // the disk is gone for this reason, and all is closed
+	same     bool                  // as one that was open before
+	before   map[*Queue]*diskQueue // what was known of that
 
 	found findings
 }
