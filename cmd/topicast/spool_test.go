@@ -11,6 +11,7 @@ import (
 	"topicast/bridge"
 	"topicast/bridge/spool"
 	"topicast/configs"
+	"topicast/internal/lab/fake"
 )
 
 // A start that is told to end does not wait for the spool's disk: here for another process
@@ -27,6 +28,9 @@ func TestAStartThatIsToldToEndDoesNotWaitForTheDisk(t *testing.T) {
 		t.Errorf("it waited until it knew that %v", err)
 	}
 	closeSpool(second, make(chan struct{}), log) // that is not waited for either
+	// It finds out later, and ends, before the folder is gone.
+	fake.WaitFor(t, "the end of its wait", func() bool { return errors.Is(second.On.Err(), spool.ErrInUse) })
+	_ = second.On.Close() // as it was told already
 }
 
 func TestADiskThatHangsKeepsNobodyFromTheEnd(t *testing.T) {
