@@ -63,8 +63,11 @@ func (d *doubt) write() {
 	}
 }
 
-// end notes that a write worked. It reports whether there was a doubt.
-func (d *doubt) end() bool {
+// end notes that a write worked, which began then. It reports whether that ends a doubt.
+func (d *doubt) end(began time.Time) bool {
+	if began.Sub(d.began) < d.since {
+		return false // the disk may have gone after it
+	}
 	was := d.since > d.wrote
 	d.wrote = max(time.Since(d.began), d.since+1)
 	return was
@@ -86,7 +89,7 @@ func (s *Spool) spared() bool {
 // assured notes that the disk is there. Who could not read something looks again.
 func (s *Spool) assured() {
 	s.mu.Lock()
-	was := s.doubt.end()
+	was := s.doubt.end(s.began)
 	s.mu.Unlock()
 	if was {
 		s.uses.Add(1)
