@@ -256,3 +256,61 @@ func TestWhatTheDiskOrTheEndLosesIsCounted(t *testing.T) {
 		t.Errorf("stopped %d, want 2", got)
 	}
 }
+
+// Rules that have much on disk do not keep one from its turn that comes after them in the
+// configuration.
+func TestEachRuleOnDiskHasItsTurn(t *testing.T) {
+	const many, each, size = 8, 80, 60_000 // more than one round takes of so many
+	var rules []mapping.ReceiveRule
+	for i := range many {
+		rules = append(rules, fake.ReceiveRule(t, fmt.Sprint("r", i), fmt.Sprintf("239.1.1.%d:5000", i), "much"))
+	}
+	rules = append(rules, fake.ReceiveRule(t, "last", "239.1.2.1:5000", "last"))
+	b, n, p := spooling(t, t.TempDir(), 1<<30, rigOptions{QueueSize: 1 << 28}, nil, rules...)
+	for i := range many {
+		for range each {
+			n.At(fmt.Sprintf("239.1.1.%d:5000", i), "iso0").Hear(fake.Device, strings.Repeat("x", size))
+		}
+	}
+	n.At("239.1.2.1:5000", "iso0").Hear(fake.Device, "1")
+	b.spooled(t, many*each+1)
+	b.connect(true)
+	acknowledged := 0
+	fake.WaitFor(t, "the last rule's message", func() bool {
+		if slices.Contains(p.Published(), "last 1") {
+			return true
+		}
+		acknowledged += p.Acknowledge()
+		return false
+	})
+	if acknowledged > 400 { // of 640; about 90 are on their way at a time
+		t.Errorf("%d messages of others went before", acknowledged)
+	}
+}
+
+// A message that the broker does not take holds up what its own rule has on disk, and nothing
+// of others.
+func TestARuleOnDiskWaitsForNoOther(t *testing.T) {
+	const each = 2*receive.InflightSize + 10
+	b, n, p := spooling(t, t.TempDir(), 1<<30, rigOptions{QueueSize: 1 << 28}, nil,
+		fake.ReceiveRule(t, "bad", "239.1.1.1:5000", "bad"), fake.ReceiveRule(t, "good", "239.1.1.2:5000", "good"))
+	for range each {
+		n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "x")
+		n.At("239.1.1.2:5000", "iso0").Hear(fake.Device, "x")
+	}
+	b.spooled(t, 2*each)
+	b.connect(true)
+	told, good := 0, 0
+	fake.WaitFor(t, "all of the other rule", func() bool {
+		for ; told < len(p.Published()); told++ {
+			if m := p.Batch(told); string(m.Topic) == "good" {
+				m.Origin.Published(1, 1)
+				good++
+			}
+		}
+		return good == each
+	})
+	if got := b.Status().Receive[0].Published; got != 0 {
+		t.Errorf("%d of the first are published", got)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -25,74 +26,71 @@ func (p *Path) WakePump() {
 	}
 }
 
-// Pump publishes what is on disk, while there is a connection, and trims the copies.
+// Pump publishes what is on disk, while there is a connection, and trims the copies. Each rule
+// has one batch on its way at a time, and waits for no other's: a message that the broker
+// does not take holds up its own rule.
 func (p *Path) Pump(ctx context.Context) {
-	trim := func() {
+	var flying []*inflightBatch
+	defer func() {
+		for _, f := range flying {
+			f.front.Remove(0) // it stays on disk, and is published again another time
+		}
+	}()
+	for more := false; ; {
+		if !more {
+			select {
+			case <-ctx.Done():
+				return
+			case <-p.pumpWake:
+			}
+		}
 		if p.untrimmed.Swap(false) {
 			p.working.Load().trim()
 		}
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.pumpWake:
-		}
-		trim()
-		for p.online.Load() && ctx.Err() == nil && p.round(ctx, p.working.Load().spools, trim) {
-			trim()
+		flying = slices.DeleteFunc(flying, (*inflightBatch).settled)
+		more = false
+		if p.online.Load() && ctx.Err() == nil {
+			flying, more = p.launch(flying, p.working.Load().spools)
 		}
 	}
 }
 
-// roundBytes bounds what one round of the pump holds in memory, as far as it can
-// be known before: it is looked at between two rules.
-const roundBytes = 4 << 20
+// flyingBytes bounds what the batches on their way hold in memory, as far as it can be
+// known before: it is looked at between two rules. Those that are left out are the first the
+// next time.
+const flyingBytes = 4 << 20
 
-// round publishes from the front of what each rule has on disk, and waits until
-// the broker has it. It reports whether there was anything.
-func (p *Path) round(ctx context.Context, spools []*publishSpool, trim func()) (any bool) {
-	var batches []*inflightBatch
+// launch publishes from the front of what each rule has on disk that has no batch on its
+// way. It reports whether to look again at once.
+func (p *Path) launch(flying []*inflightBatch, spools []*publishSpool) (now []*inflightBatch, more bool) {
 	bytes := 0
-	for _, s := range spools {
-		if s.state.Load() == direct || bytes > roundBytes {
+	busy := make(map[*publishSpool]bool, len(flying))
+	for _, f := range flying {
+		bytes += f.bytes
+		busy[f.spool] = true
+	}
+	first := p.pumpFirst
+	for i := range spools {
+		at := (first + i) % len(spools)
+		s := spools[at]
+		if s.state.Load() == direct || busy[s] {
 			continue
 		}
+		if bytes > flyingBytes {
+			p.pumpFirst = at
+			break
+		}
 		f := s.readBatch()
-		any = any || f.front.Lost > 0
+		more = more || f.front.Lost > 0
 		if len(f.publications) == 0 {
-			any = s.finish() || any
+			more = s.finish() || more
 			continue
 		}
 		bytes += f.bytes
-		batches = append(batches, f)
+		flying = append(flying, f)
 		p.publisher.PublishBatch(f.publications)
 	}
-	for _, f := range batches {
-		defer f.front.Remove(0)
-	}
-	for _, f := range batches {
-		any = true
-		if !p.await(ctx, f, trim) || f.stopped {
-			return false // it stays on disk, and is published again another time
-		}
-		f.commit()
-	}
-	return any
-}
-
-// await waits until the broker has a batch. It is false if ctx ends before.
-func (p *Path) await(ctx context.Context, f *inflightBatch, trim func()) bool {
-	for {
-		select {
-		case <-f.done:
-			return true
-		case <-p.pumpWake:
-			trim()
-		case <-ctx.Done():
-			return false
-		}
-	}
+	return flying, more
 }
 
 // inflightBatch is a part of what is on disk, on its way to the broker.
@@ -101,10 +99,9 @@ type inflightBatch struct {
 	front        spill.Batch
 	publications []session.Publication
 	bytes        int
-	done         chan struct{}
-	stopped      bool // the session has ended; valid when done is closed
+	stopped      bool // the session has ended; valid when none is left
 
-	left atomic.Int64
+	left atomic.Int64 // that the session has told nothing of
 }
 
 // inflightSize is how many messages a rule publishes at a time, at most.
@@ -112,7 +109,7 @@ const inflightSize = 256
 
 // readBatch reads from the front of what is on disk.
 func (s *publishSpool) readBatch() *inflightBatch {
-	f := &inflightBatch{spool: s, done: make(chan struct{})}
+	f := &inflightBatch{spool: s}
 	var records [inflightSize]spool.Record
 	// What another rule had when the round began may just be on its way for that.
 	f.front, _ = s.queue.TryFront(records[:])
@@ -169,15 +166,24 @@ func (f *inflightBatch) Refused(m *session.Publication, why error) {
 
 func (f *inflightBatch) finish(n int) {
 	if f.left.Add(-int64(n)) == 0 {
-		close(f.done)
+		f.spool.path.WakePump()
 	}
 	f.spool.path.settled.Notify()
 }
 
-// commit lets the disk forget what the broker has.
-func (f *inflightBatch) commit() {
-	f.front.Remove(len(f.publications))
-	f.spool.finish()
+// settled reports whether the session has told of all of a batch; then the disk forgets it,
+// unless the session has ended.
+func (f *inflightBatch) settled() bool {
+	switch {
+	case f.left.Load() > 0:
+		return false
+	case f.stopped:
+		f.front.Remove(0)
+	default:
+		f.front.Remove(len(f.publications))
+		f.spool.finish()
+	}
+	return true
 }
 
 // finish ends the spooling if nothing is left on disk: the pending messages go on, and what
