@@ -109,7 +109,7 @@ type TLS struct {
 
 // Queue is the section queue: the memory for messages on their way.
 type Queue struct {
-	Size Size `key:"size" default:"64MiB" range:"64KiB..64GiB" usage:"the most memory for messages that wait: for an interface, a socket or the broker"`
+	Size Size `key:"size" default:"32MiB" range:"64KiB..64GiB" usage:"the most memory for messages that wait: for an interface, a socket or the broker"`
 }
 
 // Spool is the section spool: the disk for messages that cannot go on.

@@ -3,6 +3,10 @@ package main
 import (
 	"log/slog"
 	"math"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
@@ -23,4 +27,36 @@ func limitMemory(limit memlimit.Provider, log *slog.Logger) {
 	case n < math.MaxInt64:
 		log.Info("memory", "go_limit", n)
 	}
+}
+
+// maxGarbage is how much memory may be garbage before it is collected, where that is less
+// than what is in use; but a quarter of that may be always. Go's own rule, as much again as is
+// in use, would have a full queue take twice its size.
+const maxGarbage = 12 << 20
+
+// garbagePercent is what to tell the collector (GOGC) when so much is in use.
+func garbagePercent(live uint64) int {
+	return int(min(max(100*maxGarbage/max(live, 1), 25), 100))
+}
+
+// boundGarbage has the collector keep to maxGarbage from now on: after each collection it is
+// told anew. While messages are carried there is next to no garbage, and no collection. GOGC in
+// the environment goes first.
+func boundGarbage() {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	type collected struct{ _ [16]byte } // what is found unused by each collection
+	percent := 100
+	var after func(*collected)
+	after = func(*collected) {
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(live)
+		if next := garbagePercent(live[0].Value.Uint64()); next != percent {
+			percent = next
+			debug.SetGCPercent(percent)
+		}
+		runtime.SetFinalizer(new(collected), after)
+	}
+	after(nil)
 }

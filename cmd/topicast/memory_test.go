@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"log/slog"
 	"math"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"testing"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
+
+	"topicast/internal/lab/fake"
 )
 
 func TestGoStaysWithinTheControlGroupsMemory(t *testing.T) {
@@ -37,4 +40,31 @@ func TestGoStaysWithinTheControlGroupsMemory(t *testing.T) {
 			t.Errorf("%s: %d, want %d; %s", tt.name, got, tt.want, out.String())
 		}
 	}
+}
+
+// What is garbage is bounded where much is in use, and the program ends with the collector as
+// Go has it where GOGC says so.
+func TestGarbageIsBounded(t *testing.T) {
+	for live, want := range map[uint64]int{0: 100, 4 << 20: 100, 12 << 20: 100, 24 << 20: 50, 1 << 30: 25} {
+		if got := garbagePercent(live); got != want {
+			t.Errorf("%d bytes in use: %d %%, want %d %%", live, got, want)
+		}
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	t.Setenv("GOGC", "100")
+	boundGarbage()
+	t.Setenv("GOGC", "")
+	use := make([]byte, 64<<20)
+	runtime.GC()
+	if got := debug.SetGCPercent(100); got != 100 {
+		t.Fatalf("GOGC is given, and %d %% are set", got)
+	}
+	boundGarbage()
+	fake.WaitFor(t, "the collector to be told", func() bool {
+		runtime.GC()
+		got := debug.SetGCPercent(100)
+		debug.SetGCPercent(got)
+		return got == 25
+	})
+	runtime.KeepAlive(use)
 }

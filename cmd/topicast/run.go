@@ -102,7 +102,10 @@ const startTime = time.Second
 // ends it early.
 func deferGC() (started <-chan struct{}, stop func()) {
 	percent := debug.SetGCPercent(400)
-	restore := sync.OnceFunc(func() { debug.SetGCPercent(percent) })
+	restore := sync.OnceFunc(func() {
+		debug.SetGCPercent(percent)
+		boundGarbage()
+	})
 	over := make(chan struct{})
 	timer := time.AfterFunc(startTime, func() {
 		restore()
