@@ -139,3 +139,26 @@ func waitFor(t *testing.T, what string, is func() bool) {
 	}
 	t.Fatalf("waited in vain for %s", what)
 }
+
+// inSequence wants the records of a queue to be those that begin with the numbers
+// from first to last.
+func inSequence(q *Queue, first, last int) error {
+	if q.Len() != last-first+1 {
+		return fmt.Errorf("%d records, want %d to %d", q.Len(), first, last)
+	}
+	dst := make([]Record, 100)
+	for want := first; q.Len() > 0; {
+		n, lost := q.Front(dst, 0)
+		if n == 0 || lost != (Lost{}) {
+			return fmt.Errorf("%d records, lost %+v, %d left", n, lost, q.Len())
+		}
+		for _, r := range dst[:n] {
+			if number, _, _ := strings.Cut(string(r.Payload), " "); number != fmt.Sprint(want) {
+				return fmt.Errorf("record %s, want %d", number, want)
+			}
+			want++
+		}
+		q.Remove(n)
+	}
+	return nil
+}
