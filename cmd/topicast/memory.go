@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
@@ -39,17 +40,23 @@ func garbagePercent(live uint64) int {
 	return int(min(max(100*maxGarbage/max(live, 1), 25), 100))
 }
 
-// boundGarbage has the collector keep to maxGarbage from now on: after each collection it is
-// told anew. While messages are carried there is next to no garbage, and no collection. GOGC in
-// the environment goes first.
-func boundGarbage() {
+// boundGarbage has the collector keep to maxGarbage until end is called: after each collection
+// it is told anew. While messages are carried there is next to no garbage, and no collection.
+// GOGC in the environment goes first.
+func boundGarbage() (end func()) {
 	if os.Getenv("GOGC") != "" {
-		return
+		return func() {}
 	}
 	type collected struct{ _ [16]byte } // what is found unused by each collection
-	percent := 100
+	var mu sync.Mutex
+	ended, percent := false, 0
 	var after func(*collected)
 	after = func(*collected) {
+		mu.Lock()
+		defer mu.Unlock()
+		if ended {
+			return
+		}
 		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 		metrics.Read(live)
 		if next := garbagePercent(live[0].Value.Uint64()); next != percent {
@@ -59,4 +66,9 @@ func boundGarbage() {
 		runtime.SetFinalizer(new(collected), after)
 	}
 	after(nil)
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		ended = true
+	}
 }

@@ -52,19 +52,30 @@ func TestGarbageIsBounded(t *testing.T) {
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(100))
 	t.Setenv("GOGC", "100")
-	boundGarbage()
+	boundGarbage()()
 	t.Setenv("GOGC", "")
 	use := make([]byte, 64<<20)
 	runtime.GC()
 	if got := debug.SetGCPercent(100); got != 100 {
 		t.Fatalf("GOGC is given, and %d %% are set", got)
 	}
-	boundGarbage()
+	end := boundGarbage()
+	set := func() int {
+		percent := debug.SetGCPercent(100)
+		debug.SetGCPercent(percent)
+		return percent
+	}
 	fake.WaitFor(t, "the collector to be told", func() bool {
 		runtime.GC()
-		got := debug.SetGCPercent(100)
-		debug.SetGCPercent(got)
-		return got == 25
+		return set() == 25
 	})
+	end()
 	runtime.KeepAlive(use)
+	debug.SetGCPercent(77)
+	for range 3 {
+		runtime.GC()
+	}
+	if got := set(); got != 77 {
+		t.Errorf("%d %% are set after the end", got)
+	}
 }

@@ -102,9 +102,10 @@ const startTime = time.Second
 // ends it early.
 func deferGC() (started <-chan struct{}, stop func()) {
 	percent := debug.SetGCPercent(400)
+	var end func()
 	restore := sync.OnceFunc(func() {
 		debug.SetGCPercent(percent)
-		boundGarbage()
+		end = boundGarbage()
 	})
 	over := make(chan struct{})
 	timer := time.AfterFunc(startTime, func() {
@@ -114,6 +115,8 @@ func deferGC() (started <-chan struct{}, stop func()) {
 	return over, func() {
 		timer.Stop()
 		restore()
+		end()
+		debug.SetGCPercent(percent)
 	}
 }
 
