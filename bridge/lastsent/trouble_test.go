@@ -178,12 +178,13 @@ func TestAFileThatIsInTheWayIsNamed(t *testing.T) {
 
 func TestAFolderThatIsRemovedIsMadeAgainAtTheEnd(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
-	s := opened(t, Options{Dir: dir})
+	s := open(Options{Dir: dir}) // without its goroutine, which would make the folder again while it is removed
+	s.late.Store(true)
 	s.send(s.of(1), on)
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	s.Close()
+	s.finish()
 	if !opened(t, Options{Dir: dir}).of(1).Was(on) {
 		t.Error("not known after a restart")
 	}
