@@ -103,7 +103,7 @@ func (s *Session) connectionLost(conn *connection, life time.Duration) error {
 	if life >= usefulLife {
 		s.backoff.reset()
 	}
-	s.setLongestProbe(conn)
+	s.boundProbes(conn)
 	if s.subscriber.probe != nil && (errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset)) {
 		s.closeCause = closeCause{statusAccepted: s.closeCause.statusAccepted}
 		return s.probed(err)

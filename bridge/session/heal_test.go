@@ -160,7 +160,7 @@ func healsSoon(t *testing.T, illness func(packets.ControlPacket) ([]byte, bool, 
 	synctest.Wait()
 	s := c.State()
 	if s.Active < filters && len(c.surplusOrOut()) > 0 { // it was taken for a limit, or a filter for the cause
-		time.Sleep(firstProbe * probeGrowth * (1 + probeGrowth))
+		time.Sleep(firstProbeNone * probeGrowth * (1 + probeGrowth))
 		synctest.Wait()
 		s = c.State()
 	}

@@ -28,12 +28,14 @@ import (
 
 const (
 	// firstProbe is when one of the filters that are left out is asked for again. Where
-	// that ends the connection the time grows threefold, up to maxProbe. Where not one is
-	// granted the broker may be ill, and then it is not to wait so long: see setLongestProbe.
-	firstProbe   = 3 * time.Second
-	probeGrowth  = 3
-	maxProbe     = time.Hour
-	maxProbeNone = time.Minute
+	// that ends the connection the time grows threefold, up to maxProbe: each try costs the
+	// others what comes meanwhile. Where not one is granted there is less to lose, and the
+	// broker may be ill; then it is firstProbeNone, up to maxProbeNone: see boundProbes.
+	firstProbe     = time.Minute
+	probeGrowth    = 3
+	maxProbe       = time.Hour
+	firstProbeNone = 3 * time.Second
+	maxProbeNone   = time.Minute
 
 	// allRefused is how many different filters have to end connections, one by one, with
 	// none granted, before no more are asked for.
@@ -60,10 +62,11 @@ type limits struct {
 	unsure      bool                          // there may be some of that
 	logged      [2]int                        // maxSubs and the number wanted, as they were logged last
 
-	probeDelay   time.Duration // until one of those left out is asked for, and when that is; 0: none is
-	longestProbe time.Duration // how long that may be
-	probeAt      time.Time
-	probes       int
+	probeDelay    time.Duration // until one of those left out is asked for, and when that is; 0: none is
+	shortestProbe time.Duration // how short and how long that may be
+	longestProbe  time.Duration
+	probeAt       time.Time
+	probes        int
 }
 
 // closeRecord is what a subscription, asked for alone, did to connections.
@@ -80,7 +83,7 @@ type refusal []string
 const maxRefusals = 16
 
 func newLimits() *limits {
-	return &limits{maxFilters: maxChunk, maxSubs: -1, closedAbove: -1, longestProbe: maxProbe, closedOver: make(map[*subscription]closeRecord)}
+	return &limits{maxFilters: maxChunk, maxSubs: -1, closedAbove: -1, shortestProbe: firstProbe, longestProbe: maxProbe, closedOver: make(map[*subscription]closeRecord)}
 }
 
 // limitsOf are those of a broker.
@@ -264,7 +267,7 @@ func (r closeRecord) outText() string {
 
 // leaveOut sets when one of those left out is asked for again.
 func (l *limits) leaveOut() {
-	l.probeDelay = min(max(l.probeDelay, firstProbe), l.longestProbe)
+	l.probeDelay = min(max(l.probeDelay, l.shortestProbe), l.longestProbe)
 	l.probeAt = time.Now().Add(l.probeDelay)
 }
 
@@ -272,28 +275,28 @@ func (l *limits) leaveOut() {
 func (l *limits) probed(granted bool) {
 	l.probes++
 	if granted {
-		l.probeDelay, l.probeAt = max(l.probeDelay/probeGrowth, firstProbe), time.Time{} // the next one at once
+		l.probeDelay, l.probeAt = max(l.probeDelay/probeGrowth, l.shortestProbe), time.Time{} // the next one at once
 		return
 	}
 	l.probeDelay *= probeGrowth
 	l.leaveOut()
 }
 
-// setLongestProbe looks at what a connection is of use for, as each probe may end it. Where
+// boundProbes looks at what a connection is of use for, as each probe may end it. Where
 // subscriptions are granted it is of much. Where none is, and the broker has granted some
 // before, or does not get anything from us either, there is nothing to lose. Else it may be
 // one that lets this user publish only.
-func (s *Session) setLongestProbe(conn *connection) {
+func (s *Session) boundProbes(conn *connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.subscriber.limits
 	switch {
 	case s.subs.count().active > 0:
-		l.longestProbe = maxProbe
+		l.shortestProbe, l.longestProbe = firstProbe, maxProbe
 	case s.outbox.published.Load() == conn.published || slices.ContainsFunc(s.subs.wanted, func(sub *subscription) bool { return sub.proven }):
-		l.longestProbe = firstProbe
+		l.shortestProbe, l.longestProbe = firstProbeNone, firstProbeNone
 	default:
-		l.longestProbe = maxProbeNone
+		l.shortestProbe, l.longestProbe = firstProbeNone, maxProbeNone
 	}
 }
 

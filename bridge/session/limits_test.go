@@ -170,13 +170,13 @@ func TestTheLimitOfFiltersInAPacketIsRemembered(t *testing.T) {
 				b.perPacket = 8
 				go b.serve()
 				c := start(t, Options{URLs: []string{b.url()}, Subscriptions: subs}, b.use)
-				time.Sleep(4 * time.Minute)
+				time.Sleep(firstProbe*(1+probeGrowth) + 2*stableLife) // two probes; the next is nine minutes after them
 				synctest.Wait()
 				if n := c.State().Active; n != want {
 					t.Fatalf("%d active: %s", n, c.log)
 				}
 				// 500, 62, 7; where one is bad 1, and once more to be sure; and where it was
-				// in all of these, one that has grown too large; and the probes of 4 minutes.
+				// in all of these, one that has grown too large; and the two probes.
 				n, sizes := b.since()
 				if over := slices.DeleteFunc(sizes, func(n int) bool { return n <= 8 }); n > 12 || len(over) > 3 {
 					t.Errorf("%d connects, SUBSCRIBEs of %d", n, over)

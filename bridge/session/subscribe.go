@@ -186,7 +186,7 @@ func (s *Session) probe(ctx context.Context, conn *connection, r *round) (more b
 		return false
 	}
 	s.subscriber.probe = nil
-	s.setLongestProbe(conn)
+	s.boundProbes(conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	limits := s.subscriber.limits
