@@ -19,6 +19,7 @@ var (
 	metricReceived  = ofRules("counter", "messages_received_total", "MQTT messages that matched the rule.", "rule")
 	metricSent      = ofRules("counter", "datagrams_sent_total", "Datagrams the kernel took.", "rule")
 	metricSentBytes = ofRules("counter", "sent_bytes_total", "Payload bytes of the datagrams the kernel took.", "rule")
+	metricLeft      = ofRules("counter", "messages_left_total", "Messages left with the broker, for there was no room (queue.size); each counts as received again when the broker repeats it.", "rule")
 	metricHeard     = ofRules("counter", "datagrams_received_total", "Datagrams that arrived for the rule.", "rule")
 	metricPublished = ofRules("counter", "messages_published_total", "Messages that the broker has: acknowledged, or with QoS 0 written to the connection.", "rule")
 	metricDrops     = ofRules("counter", "drops_total", "Messages or datagrams lost; rule is empty where no rule matched, and for those of more than 1,000 rules that reloads have removed.", "direction", "rule", "reason")
@@ -43,7 +44,7 @@ var (
 	descLatency   = desc("send_seconds", "Time from a message parsed to its datagram taken by the kernel.")
 	descBuild     = desc("build_info", "Always 1; the labels say what is running.", "version", "goversion")
 
-	descs = []*prometheus.Desc{metricReceived.desc, metricSent.desc, metricSentBytes.desc, metricHeard.desc, metricPublished.desc,
+	descs = []*prometheus.Desc{metricReceived.desc, metricSent.desc, metricSentBytes.desc, metricLeft.desc, metricHeard.desc, metricPublished.desc,
 		metricDrops.desc, metricFiltered.desc, metricLast.desc, metricUnclaimed.desc, metricState.desc, metricVerified.desc,
 		descHeld, descLeft, descQueueN, descQueueB, descSpoolOK, descSpoolN, descSpoolB, descReloadOK, descReloadAt, descConnected, descConnects, descUnclaimed, descLatency, descBuild}
 )
@@ -101,6 +102,7 @@ func (b *Bridge) WriteRules(w io.Writer) error {
 	count(e, metricReceived, g.send.Rules, func(r *send.Rule) (string, uint64) { n, _, _ := r.Totals(); return r.Name, n })
 	count(e, metricSent, g.send.Rules, func(r *send.Rule) (string, uint64) { _, n, _ := r.Totals(); return r.Name, n })
 	count(e, metricSentBytes, g.send.Rules, func(r *send.Rule) (string, uint64) { _, _, n := r.Totals(); return r.Name, n })
+	count(e, metricLeft, g.send.Rules, func(r *send.Rule) (string, uint64) { return r.Name, r.Left() })
 	count(e, metricHeard, g.receive.Rules, func(r *receive.Rule) (string, uint64) { n, _ := r.Totals(); return r.Name, n })
 	count(e, metricPublished, g.receive.Rules, func(r *receive.Rule) (string, uint64) { _, n := r.Totals(); return r.Name, n })
 	e.begin(metricDrops)

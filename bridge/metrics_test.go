@@ -64,6 +64,9 @@ topicast_datagrams_sent_total{rule="r"} 1
 # HELP topicast_sent_bytes_total Payload bytes of the datagrams the kernel took.
 # TYPE topicast_sent_bytes_total counter
 topicast_sent_bytes_total{rule="r"} 3
+# HELP topicast_messages_left_total Messages left with the broker, for there was no room (queue.size); each counts as received again when the broker repeats it.
+# TYPE topicast_messages_left_total counter
+topicast_messages_left_total{rule="r"} 0
 # HELP topicast_drops_total Messages or datagrams lost; rule is empty where no rule matched, and for those of more than 1,000 rules that reloads have removed.
 # TYPE topicast_drops_total counter
 topicast_drops_total{direction="send",rule="",reason="no_rule"} 1
@@ -248,7 +251,7 @@ func TestTheRulesMetricsAreInTheFormatOfPrometheus(t *testing.T) {
 	if problems, err := testutil.GatherAndLint(r); err != nil || len(problems) > 0 {
 		t.Error(problems, err)
 	}
-	want := map[string]int{"topicast_messages_received_total": 2, "topicast_datagrams_sent_total": 2, "topicast_sent_bytes_total": 2,
+	want := map[string]int{"topicast_messages_received_total": 2, "topicast_datagrams_sent_total": 2, "topicast_sent_bytes_total": 2, "topicast_messages_left_total": 2,
 		"topicast_drops_total": 29, "topicast_filtered_total": 2, "topicast_rule_last_message_timestamp_seconds": 2, "topicast_unclaimed_datagrams_total": 2,
 		"topicast_rule_state": 6, "topicast_rule_source_verified": 2}
 	if diff := cmp.Diff(want, families); diff != "" {
@@ -286,8 +289,8 @@ func TestMetricsOfManyRulesAreWrittenPageByPage(t *testing.T) {
 	for _, line := range strings.Split(strings.TrimSuffix(strings.Join(whole.written, ""), "\n"), "\n") {
 		lines[line]++
 	}
-	const headings, ofNoRule, reasons = 2 * 9, 12, 9 // retained and 8 drops
-	if want := headings + ofNoRule + 500*(3+1+1+3+1+reasons); len(lines) != want || len(whole.written) < 3 {
+	const headings, ofNoRule, reasons = 2 * 10, 12, 9 // retained and 8 drops
+	if want := headings + ofNoRule + 500*(4+1+1+3+1+reasons); len(lines) != want || len(whole.written) < 3 {
 		t.Errorf("%d different lines on %d pages, want %d", len(lines), len(whole.written), want)
 	}
 	torn := pages{broken: errors.New("torn")}

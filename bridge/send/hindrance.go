@@ -75,6 +75,7 @@ func larger(a, b Hindrance) Hindrance {
 
 // countLeft notes a message of the rule that stays with the broker.
 func (r *Rule) countLeft(now time.Time) {
+	r.leftEver.Add(1)
 	if r.left.Add(1) == 1 {
 		r.leftSince.Put(account.MomentOf(now))
 	}

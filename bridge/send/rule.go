@@ -50,9 +50,10 @@ type sendTotals struct {
 	sentBytes    atomic.Uint64 // their payloads
 	LastReceived account.Moment
 	lastSent     account.Moment
-	waiting      atomic.Int64 // datagrams in the queues of bindings
-	waitingBytes atomic.Int64 // what they take of queue.size
-	left         atomic.Int64 // messages that stay with the broker, for there was no room, and that it is still to repeat
+	waiting      atomic.Int64  // datagrams in the queues of bindings
+	waitingBytes atomic.Int64  // what they take of queue.size
+	leftEver     atomic.Uint64 // messages that were left with the broker: each counts as received again when it is repeated
+	left         atomic.Int64  // messages that stay with the broker, for there was no room, and that it is still to repeat
 	leftSince    account.Moment
 }
 
@@ -88,6 +89,9 @@ func (r *Rule) took(n, bytes int, at int64) {
 	r.sentBytes.Add(uint64(bytes))
 	r.lastSent.Put(at)
 }
+
+// Left is how many messages were left with the broker, which repeats them, for there was no room.
+func (r *Rule) Left() uint64 { return r.leftEver.Load() }
 
 // account is what the losses of the rule are counted by once it is gone.
 func (r *Rule) account() (name string, of *sendTotals) { return r.Name, r.sendTotals }

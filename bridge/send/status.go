@@ -29,6 +29,7 @@ type Status struct {
 	Received   uint64            `json:"messages_received"`
 	Sent       uint64            `json:"datagrams_sent"`
 	SentBytes  uint64            `json:"sent_bytes"`
+	Left       uint64            `json:"messages_left"`         // left with the broker for want of room; each counts as received again when it is repeated
 	Drops      map[string]uint64 `json:"drops,omitempty"`       // what was lost, by reason
 	FirstDrops map[string]string `json:"first_drops,omitempty"` // topic and cause of the first of each reason
 	Filtered   map[string]uint64 `json:"filtered,omitempty"`    // what the configuration asks not to carry, by reason
@@ -113,6 +114,7 @@ func (v *View) Status(r *Rule, place int) Status {
 	s := v.bindings[r.binding]
 	s.Name, s.Direction, s.Filter, s.Group = r.Name, "send", r.Filter.String(), r.Group.String()
 	s.Received, s.Sent, s.SentBytes = r.Totals()
+	s.Left = r.Left()
 	s.State, s.Reason = v.Judge(r)
 	s.Drops, s.FirstDrops, s.Filtered = r.Counters.Describe()
 	s.Lately = account.Lately{LastSent: r.lastSent.Time(v.now), WaitingMemory: r.InMemory(), WaitingDisk: r.InSpool(), Place: place}
