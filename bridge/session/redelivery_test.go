@@ -94,6 +94,7 @@ func TestWhatIsWrittenAgainKeepsItsOrderAndOnlyThatIsMarked(t *testing.T) {
 		c := start(t, Options{URLs: []string{b.url()}, MaxInFlight: 4}, b.use)
 		p := b.greet(false, 0)
 		c.reached("connected", connected)
+		synctest.Wait() // else the writer, who just begins, may find both batches at once
 		o := &teller{}
 		c.PublishBatch(append(batchOf(1, o, "a", "c", "d"), batchOf(2, o, "b")...))
 		c.PublishBatch(batchOf(1, o, "e", "f"))
