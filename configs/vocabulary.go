@@ -28,6 +28,8 @@ var otherWords = []struct{ key, words string }{
 	{"oversize", "mtu fragment dontfragment df"},
 	{"every", "interval rate ratelimit throttle minperiod mininterval debounce period limit"},
 	{"on_change", "changed changes onlychanges distinct dedup dedupe deduplicate unique rbe reportbyexception filterunchanged"},
+	{"rate", "ratelimit throttle pace pacing maxrate limit interval spacing"},
+	{"when_over", "onlimit overflow whenfull onoverflow"},
 	{"name", "id label title alias"},
 	// of the sections
 	{"url", "urls server servers host hostname address addr uri endpoint brokerurl serveruri brokers"},

@@ -17,6 +17,7 @@ func (c *compilation) checkSend(r *SendRule) {
 		c.fault("retained", "", "%d is not %v", uint8(r.Retained), retainedNames)
 	}
 	c.checkOnDown(r)
+	c.checkRhythm(r)
 	hint := ""
 	if r.Name == "" {
 		r.Name = r.Filter.String()

@@ -26,7 +26,9 @@ type SendRule struct {
 	MaxAge  time.Duration `key:"max_age" range:"0s..8760h" usage:"how long a message may wait for source or interface before it is dropped; left out: as long as spool.max_age says; 0s: no limit" means:"0s: nothing is too old to be sent|*: what has waited longer is dropped"`
 	Payload Payload       `key:"payload" default:"raw" usage:"how a message's payload becomes the datagram's: raw, hex, base64, or json:/pointer" means:"raw: the same bytes|*: decoded before sending"`
 	// DropEmpty is about a retained topic that is cleared, for example.
-	DropEmpty bool `key:"empty" default:"send" oneof:"send|drop" true:"drop" usage:"a message whose datagram would be empty, as a retained topic that is cleared brings one: send or drop" means:"send: what comes to no bytes sends an empty datagram|drop: a message without a payload sends nothing"`
+	DropEmpty bool     `key:"empty" default:"send" oneof:"send|drop" true:"drop" usage:"a message whose datagram would be empty, as a retained topic that is cleared brings one: send or drop" means:"send: what comes to no bytes sends an empty datagram|drop: a message without a payload sends nothing"`
+	Rate      Rate     `key:"rate" usage:"how many datagrams each target gets at most, evenly spaced, such as 50/s or 10/m; empty: no limit" means:"*: each target gets no more, evenly spaced"`
+	WhenOver  WhenOver `key:"when_over" default:"wait" oneof:"wait|latest|drop" usage:"messages that come faster than rate: wait, latest or drop" means:"wait: what comes faster waits, in order|latest: of what comes faster the last message of each topic waits|drop: what comes faster is dropped"`
 }
 
 // Binding is the local end of a sender. Equal bindings share one socket, so the

@@ -13,6 +13,7 @@ const (
 	DropBadGroup                    // the group template yields no multicast group for this topic
 	DropBadPayload                  // the payload is not what the rule's codec expects
 	DropOversize                    // more than a datagram holds, or more than the MTU where the rule forbids fragments
+	DropRate                        // it came faster than the rate of its rule, and when_over does not let it wait
 	DropPending                     // QoS 0, and the rule's source or interface is not there
 	DropNoBuffer                    // the kernel had no room (ENOBUFS): QoS 0, for a whole second; QoS 1 and 2, and it never will
 	DropFirewall                    // a firewall on this host refuses the datagram (EPERM)
@@ -22,7 +23,7 @@ const (
 	DropSource                      // its source is none of the rule's
 	DropBadTopic                    // the topic template yields no topic name for this datagram
 	DropUnchanged                   // on_change, and the payload is that of the last message
-	DropSuperseded                  // every, and a later datagram came in time
+	DropSuperseded                  // every, on_down: latest or when_over: latest, and a later one came in time
 	DropBreaker                     // what the rule publishes comes back through other programs
 	DropOffline                     // QoS 0, and there is no connection to the broker
 	DropBrokerRefused               // QoS 1 or 2, and the broker ends each connection over it (broker.give_up_after)
@@ -49,6 +50,7 @@ var reasons = [NumReasons]struct {
 	DropBadGroup:      {name: "bad_group"},
 	DropBadPayload:    {name: "bad_payload"},
 	DropOversize:      {name: "oversize"},
+	DropRate:          {name: "rate"},
 	DropPending:       {name: "pending"},
 	DropNoBuffer:      {name: "no_buffer"},
 	DropFirewall:      {name: "firewall"},

@@ -248,7 +248,7 @@ func (b *binding) setState(s account.State, reason string) {
 func (b *binding) busy() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.socket != nil && !b.queue.empty()
+	return b.socket != nil && b.queue.n > b.queue.pacing.n // what waits for its time is not waited for
 }
 
 func (b *binding) close() {
@@ -323,6 +323,9 @@ func (b *binding) stop() {
 	defer b.mu.Unlock()
 	b.shut()
 	b.stopped = true
+	if t := b.queue.pacing.timer; t != nil {
+		t.Stop()
+	}
 	b.queue.eachDatagram(func(w *queuedDatagram) {
 		b.queue.remove(w)
 		b.budget.Release(&w.lane.room, w.size())

@@ -65,6 +65,9 @@ func (b *binding) idle(must, busy bool) bool {
 		return false
 	}
 	b.draining, b.again = false, false
+	if b.socket != nil && !b.stopped && b.ctx.Err() == nil {
+		b.restUntilDue(time.Now())
+	}
 	return true
 }
 
@@ -143,6 +146,11 @@ func (b *binding) drain(work *drainWork) (s Sender, progress bool, err error) {
 	}
 	var failed [drainBatch]error
 	n, err := b.transmit(out, acknowledged, nil, func(i int, err error) { failed[i] = err })
+	for i, w := range from {
+		if w.line != nil {
+			b.onTime(w, i < n, time.Now())
+		}
+	}
 	for i, w := range from[:n] {
 		work.settle(b, w, failed[i])
 	}
@@ -153,6 +161,9 @@ func (b *binding) drain(work *drainWork) (s Sender, progress bool, err error) {
 		if errors.Is(err, multicast.ErrNoBuffer) {
 			done, why := b.noRoom(front{out[n:], next.number, next.ack != nil, &next.lane.refusal}, work, err)
 			for _, w := range from[n : n+done] {
+				if w.line != nil {
+					b.onTime(w, true, time.Now())
+				}
 				work.settle(b, w, why)
 				why = nil // the next one has left
 			}
@@ -170,6 +181,9 @@ func (b *binding) drain(work *drainWork) (s Sender, progress bool, err error) {
 // is too old is dropped on the way there. Callers hold mu.
 func (b *binding) sendable(into []*queuedDatagram, now time.Time) []*queuedDatagram {
 	q := &b.queue
+	if q.pacing.n > 0 {
+		into = b.dueNow(into, now)
+	}
 	each := max(1, drainBatch/max(1, len(q.lanes)))
 	for range len(q.lanes) {
 		if q.empty() || len(into) == drainBatch {
@@ -189,7 +203,7 @@ func (b *binding) sendable(into []*queuedDatagram, now time.Time) []*queuedDatag
 			continue
 		}
 		q.turn++
-		if l.rule.onDisk() {
+		if l.rule.onDisk() || l.rule.paced() {
 			continue
 		}
 		w := l.first

@@ -21,6 +21,7 @@ const (
 	ReopenPause    = reopenPause
 	DrainBatch     = drainBatch
 	MaxPause       = maxPause
+	MaxPaced       = maxPaced
 )
 
 // Driven reports whether a reason can happen to a send rule at all.
@@ -56,6 +57,15 @@ func (p *Path) eachLocked(f func(b *binding)) {
 		f(b)
 		b.mu.Unlock()
 	}
+}
+
+// PacedHeld is how many messages wait unacknowledged for their time, and PacedTargets how many
+// targets of rules with a rate are known.
+func (p *Path) PacedHeld() int64 { return p.pacedHeld.Load() }
+
+func (p *Path) PacedTargets() (n int) {
+	p.eachLocked(func(b *binding) { n += len(b.queue.pacing.targets) })
+	return n
 }
 
 // Storing is how many messages are on their way to the disk.

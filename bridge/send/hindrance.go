@@ -43,6 +43,9 @@ func (b *binding) noteHindrances() {
 		}
 		if w != nil {
 			h := Hindrance{l.rule.Name, w.since, why, l.room.Used()}
+			if l.rule.paced() && b.socket != nil && b.stuck == "" {
+				h.Why = "its target gets no more than " + l.rule.Rate.String()
+			}
 			if oldest, largest = older(oldest, h), larger(largest, h); oldest == h {
 				b.oldestIn, b.oldestNumber = l, w.number
 			}

@@ -53,6 +53,7 @@ type Path struct {
 	finished        atomic.Uint64     // batches
 	refreshed       atomic.Uint64     // bindings compared with the interfaces
 	needsRedelivery atomic.Bool       // the broker is to repeat messages: there was no room
+	pacedHeld       atomic.Int64      // messages that wait unacknowledged in memory for their rule's rate
 	unstored        atomic.Bool       // the disk has turned something away that is still to go there
 	latency         account.Histogram // from handed over by the session to taken by the kernel
 	working         atomic.Pointer[Generation]
@@ -74,6 +75,7 @@ type Path struct {
 	pendingAcks  map[int32]*pendingAck // messages of the current batch with a datagram in a queue
 	gathered     []datagram            // not flushed yet
 	dirty        []*binding            // bindings that these leave through
+	paced        []datagram            // of rules with a rate, to be queued by flush
 	decoded      []byte                // decoded payloads of these
 	staleEntries []*lastsent.Entry     // what is no longer so in lastSent's file, once these leave
 	out          []multicast.Datagram  // scratch of flush: what leaves through one binding,
@@ -161,7 +163,7 @@ func (p *Path) Handle(batch []session.Message) {
 		r := p.route(batch[i].Topic)
 		for j := range r.targets {
 			p.gather(&batch[i], int32(i), &r.targets[j])
-			if len(p.gathered) >= maxGathered || len(p.decoded) >= maxDecoded {
+			if len(p.gathered)+len(p.paced) >= maxGathered || len(p.decoded) >= maxDecoded {
 				p.flush(batch)
 			}
 		}
@@ -232,6 +234,10 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 	if rule.guard != nil {
 		t.flow.remember(rule.guard, payload, p.began)
 	}
+	if rule.paced() {
+		p.paced = append(p.paced, datagram{payload: payload, target: t, print: print, message: i})
+		return
+	}
 	p.gathered = append(p.gathered, datagram{payload: payload, target: t, print: print, message: i})
 	p.join(t.flow, int32(len(p.gathered)))
 }
@@ -288,6 +294,9 @@ func (p *Path) flush(batch []session.Message) {
 		clear(p.out)
 		p.meta, p.out = p.meta[:0], p.out[:0]
 	}
+	if len(p.paced) > 0 {
+		p.queuePaced(batch)
+	}
 	clear(p.gathered)
 	p.gathered, p.dirty, p.decoded = p.gathered[:0], p.dirty[:0], p.decoded[:0]
 	p.flushes++
@@ -313,7 +322,7 @@ func (p *Path) send(b *binding, batch []session.Message) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := 0
-	if b.socket != nil && b.queue.empty() && len(b.spooledRules) == 0 && !b.needsRedelivery.Load() {
+	if b.socket != nil && b.allPaced() && !b.needsRedelivery.Load() {
 		var err error
 		n, err = b.transmit(p.out, acknowledged(p.meta, batch), nil, p.refused)
 		p.latency.Observe(time.Since(p.began), uint64(countTaken(p.meta[:n], p.at)))

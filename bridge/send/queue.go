@@ -6,7 +6,6 @@ import (
 
 	"topicast/bridge/account"
 	"topicast/bridge/lastsent"
-	"topicast/mapping"
 )
 
 // queuedDatagram is a datagram in a queue, with a payload of its own.
@@ -22,6 +21,7 @@ type queuedDatagram struct {
 	since   time.Time
 
 	lane       *lane           // where it waits
+	line       *inLine         // there, if the rule has a rate
 	prev, next *queuedDatagram // there
 	number     uint64          // tells it from all others of its binding, from 1
 }
@@ -58,6 +58,8 @@ type queue struct {
 	turn  int     // which of them is sent from first
 	n     int     // how many datagrams wait, in all
 	last  uint64  // number of the last one that came
+
+	pacing pacing // of rules with a rate
 }
 
 // lane is what of one rule waits in the memory of one binding, first in, first out. The
@@ -70,6 +72,7 @@ type lane struct {
 	first, last *queuedDatagram
 	latest      map[string]*queuedDatagram // of on_down: latest, the last one of each topic
 	refusal     refusal                    // what is known of the first
+	lines       map[netip.AddrPort]*line   // of a rule with a rate, what waits for each target
 	swept       *queuedDatagram            // up to here what can has gone to the disk, while nothing leaves; nil: nothing is known
 }
 
@@ -93,7 +96,7 @@ func (q *queue) place(l *lane) { l.place = len(q.lanes); q.lanes = append(q.lane
 // push appends.
 func (q *queue) push(l *lane, w queuedDatagram) {
 	q.last++
-	w.lane, w.number, w.prev, w.next = l, q.last, l.last, nil
+	w.lane, w.line, w.number, w.prev, w.next = l, nil, q.last, l.last, nil
 	if l.empty() {
 		q.place(l)
 		l.first = &w
@@ -104,11 +107,14 @@ func (q *queue) push(l *lane, w queuedDatagram) {
 	q.n++
 	l.rule.waiting.Add(1)
 	l.rule.waitingBytes.Add(int64(w.size() + account.Overhead))
-	if l.rule.OnDown == mapping.OnDownLatest {
+	if l.rule.KeepsLatest() {
 		if l.latest == nil {
 			l.latest = make(map[string]*queuedDatagram)
 		}
 		l.latest[w.topic] = &w
+	}
+	if l.rule.paced() {
+		q.pacing.line(l, &w)
 	}
 }
 
@@ -132,6 +138,9 @@ func (q *queue) remove(w *queuedDatagram) {
 		delete(l.latest, w.topic)
 	}
 	w.prev, w.next = nil, nil
+	if w.line != nil {
+		q.pacing.unline(l, w)
+	}
 	q.n--
 	l.rule.waiting.Add(-1)
 	l.rule.waitingBytes.Add(-int64(w.size() + account.Overhead))
@@ -144,7 +153,7 @@ func (q *queue) remove(w *queuedDatagram) {
 	if q.lanes = q.lanes[:len(q.lanes)-1]; len(q.lanes) == 0 {
 		q.lanes = nil
 	}
-	l.latest, *l.at = nil, nil
+	l.latest, l.lines, *l.at = nil, nil, nil
 }
 
 // each calls f for each lane. f may empty it, and return false if the others are not to be
@@ -177,5 +186,5 @@ func (q *queue) eachDatagram(f func(*queuedDatagram)) {
 
 // superseded reports whether only the latest of its topic is wanted, and that is another one.
 func (w *queuedDatagram) superseded() bool {
-	return w.rule.OnDown == mapping.OnDownLatest && w.lane.latest[w.topic] != w
+	return w.rule.KeepsLatest() && w.lane.latest[w.topic] != w
 }

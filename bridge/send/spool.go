@@ -22,6 +22,8 @@ type spoolQueue struct {
 	owner   atomic.Pointer[binding] // in whose spooledRules it was last
 	listed  bool                    // it is there now; under that binding's mu
 	refusal refusal                 // of what is in front; likewise
+
+	notBefore time.Time // of a rule with a rate, when what is in front may leave; likewise
 }
 
 // kept says what a rule is to package spill. It is asked for by who builds a generation alone.
@@ -30,7 +32,7 @@ func (r *Rule) kept() spill.Rule {
 		r.is = spill.Identity(r.Filter.String(), r.Group.String(), r.Binding.Interface, r.Binding.Source.String())
 	}
 	return spill.Rule{
-		Name: r.Name, Is: r.is, MaxAge: r.MaxAge, Latest: r.OnDown == mapping.OnDownLatest, Losses: &r.Counters,
+		Name: r.Name, Is: r.is, MaxAge: r.MaxAge, Latest: r.KeepsLatest(), Losses: &r.Counters,
 	}
 }
 
@@ -143,7 +145,12 @@ func (w *restored) giveUp(why account.Reason, err error) { w.gone, w.why, w.err 
 func (b *binding) drainSpool(work *drainWork) (s Sender, progress bool, err error) {
 	b.mu.Lock()
 	s = b.socket
-	work.spool.rules = append(work.spool.rules[:0], b.spooledRules...)
+	work.spool.rules = work.spool.rules[:0]
+	for _, r := range b.spooledRules {
+		if !r.paced() || !r.spool.notBefore.After(time.Now()) {
+			work.spool.rules = append(work.spool.rules, r)
+		}
+	}
 	b.mu.Unlock()
 	rules, refused := work.spool.rules, 0
 	for i := range rules {
@@ -195,7 +202,11 @@ func (b *binding) onDisk() (n int) {
 // drainSpooledRule sends from the front of what a rule has on disk.
 func (b *binding) drainSpooledRule(r *Rule, work *drainWork) (s Sender, progress bool, err error) {
 	known := !r.spool.Untidy() || b.tidy(r, &work.spool)
-	front := r.spool.Front(work.spool.records[:])
+	most := len(work.spool.records)
+	if r.paced() {
+		most = 1
+	}
+	front := r.spool.Front(work.spool.records[:most])
 	defer front.Remove(0)
 	records := front.Records
 	defer clear(records)
@@ -231,7 +242,7 @@ func (b *binding) sendRestored(r *Rule, all []restored, records []spool.Record, 
 	var place [drainBatch]int // of each datagram in all
 	for i := range all {
 		w := &all[i]
-		if !w.gone && r.OnDown == mapping.OnDownLatest && r.spool.Superseded(&records[i]) {
+		if !w.gone && r.KeepsLatest() && r.spool.Superseded(&records[i]) {
 			w.giveUp(account.DropSuperseded, nil)
 		}
 		if !w.gone {
@@ -240,6 +251,16 @@ func (b *binding) sendRestored(r *Rule, all []restored, records []spool.Record, 
 		}
 	}
 	defer clear(out)
+	if r.paced() && len(out) > 0 {
+		if b.yields(r, out[0].Group, time.Now()) {
+			return 0, nil
+		}
+		defer func() {
+			if done > 0 {
+				b.queue.pacing.target(all[0].group).left(r, time.Now())
+			}
+		}()
+	}
 	n, err := b.transmit(out, true, &r.spool.refusal, func(i int, err error) {
 		all[place[i]].giveUp(reasonOf(err), err)
 	})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"topicast/bridge/account"
 	"topicast/bridge/multicast"
@@ -265,6 +266,7 @@ func (g *Generation) relistSpooled() {
 		b.mu.Lock()
 		b.rules++
 		if r.spool != nil && r.spool.Len() > 0 {
+			r.spool.notBefore = time.Time{} // by the rate of the rule as it is now
 			b.listSpooled(r)
 			b.spilling = true
 		}

@@ -58,6 +58,12 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message,
 		}
 		b.supersede(rule, d.target.route.topic)
 	}
+	if rule.paced() {
+		if err := b.isOver(rule, group, since); err != nil {
+			d.target.drop(account.DropRate, err)
+			return
+		}
+	}
 	d.target.delayed()
 	if a != nil {
 		a.left.Add(1)
@@ -73,6 +79,7 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message,
 		w.message = m.Payload
 	}
 	switch {
+	case b.replaces(l, &w):
 	case b.bypasses(l, &w):
 	case b.makeRoom(l, w.size(), a != nil):
 		w.payload, w.message = bytes.Clone(w.payload), bytes.Clone(w.message)

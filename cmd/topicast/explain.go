@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -156,8 +157,10 @@ func explainTarget(out io.Writer, target mapping.Target, r mapping.SendRule, spo
 				}
 			}
 		},
-		"oversize": func() { line("oversize", "%s", oversizeText(b.Fragment, p)) },
-		"on_down":  func() { line("on_down", "%s", onDownText(r.OnDown, keys, spool)) },
+		"oversize":  func() { line("oversize", "%s", oversizeText(b.Fragment, p)) },
+		"rate":      func() { line("rate", "%s", rateText(&r, keys)) },
+		"when_over": nil, // in the line of rate
+		"on_down":   func() { line("on_down", "%s", onDownText(r.OnDown, keys, spool)) },
 	})
 }
 
@@ -211,16 +214,30 @@ func portText(port uint16) string {
 
 // onDownText is what the key means, and where messages are kept.
 func onDownText(o mapping.OnDown, keys []configs.Key, spool string) string {
-	text := o.String()
-	for _, k := range keys {
-		if k.Name == "on_down" {
-			text += ": " + k.Meaning(text)
-		}
-	}
+	text := meant(keys, "on_down", o.String())
 	if o != mapping.OnDownSpool {
 		return text
 	}
 	return text + ", in " + cmp.Or(spool, "memory, unless systemd gives a folder")
+}
+
+// meant is a value of a key, and what it means.
+func meant(keys []configs.Key, name, value string) string {
+	for _, k := range keys {
+		if k.Name == name {
+			return value + ": " + k.Meaning(value)
+		}
+	}
+	return value
+}
+
+// rateText is what a target gets at most, and what becomes of the rest.
+func rateText(r *mapping.SendRule, keys []configs.Key) string {
+	if r.Rate.Period() == 0 {
+		return "no limit"
+	}
+	_, over, _ := strings.Cut(meant(keys, "when_over", r.WhenOver.String()), ": ")
+	return fmt.Sprintf("%s: each target gets one in %s at most; %s", r.Rate, configs.DurationText(r.Rate.Period()), over)
 }
 
 func oversizeText(fragment bool, p place) string {
