@@ -64,8 +64,11 @@ func (b *Bridge) logSilence(now time.Time) {
 	}
 	silent := b.receive.Silent(now, silentFor)
 	if len(silent) > 0 {
-		b.log.Info("nothing heard yet, though datagrams come to this host that no program takes: does the sender send to the address of this host, "+
-			"by broadcast, or to another port, instead of to the group?",
+		question := "does the sender send to the address of this host, by broadcast, or to another port, instead of to the group? (for what comes to this host itself a rule has port in place of group)"
+		if silent[0].Port != 0 {
+			question = "does the sender send to another port, or to a group?"
+		}
+		b.log.Info("nothing heard yet, though datagrams come to this host that no program takes: "+question,
 			"rule", silent[0].Name, "rules", len(silent), "unicast", came.Unicast, "multicast", came.Multicast)
 	}
 }

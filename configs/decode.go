@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,13 +65,40 @@ func (d *decoder) unknown(n *syntax.Node, e *syntax.Entry, s *section, path stri
 		return
 	}
 	meant, hint := suggestKey(e.Key, s)
-	if g := n.Entry("group"); hint == portOfGroup && g != nil && g.Value.Kind == syntax.Text && !strings.Contains(g.Value.Text, "/") && isPort(e.Value.Text) {
-		hint = "the port belongs to group: write group: " + strconv.Quote(withPort(g.Value.Text, e.Value.Text))
+	if hint == portOfGroup {
+		hint = portBehind(n.Entry("group"), e)
 	}
 	d.fault(e.At, join(path, e.Key), withHint(hint, fmt.Errorf("unknown key")))
 	if meant != "" {
 		d.reported[join(path, meant)] = true
 	}
+}
+
+// portBehind says that the port is a part of group, and how to write that where the two give
+// a group.
+func portBehind(g, port *syntax.Entry) string {
+	if g == nil || g.Value.Kind != syntax.Text || strings.Contains(g.Value.Text, "/") || !isPort(port.Value.Text) {
+		return portOfGroup
+	}
+	return "the port belongs to group: write group: " + strconv.Quote(withPort(g.Value.Text, port.Value.Text))
+}
+
+// groupAndPort looks at group and port of a receive rule together: beside a group the port is
+// mostly meant to be the group's.
+func (d *decoder) groupAndPort(rule *syntax.Node, path string) {
+	group, port := join(path, "group"), join(path, "port")
+	g, p := rule.Entry("group"), rule.Entry("port")
+	switch {
+	case p != nil && g == nil && d.reported[port] && strings.HasPrefix(path, "receive"):
+		d.reported[group] = true // that there is neither follows from it
+		return
+	case g == nil || p == nil || !isPort(p.Value.Text) || d.reported[port]:
+		return
+	}
+	d.errs = slices.DeleteFunc(d.errs, func(e *Error) bool { return e.Path == group }) // such as that it has no port
+	d.reported[group] = true
+	d.fault(p.At, port, withHint(portBehind(g, p)+"; without group, port is for what comes to this host itself",
+		errors.New("a rule has a group or a port, and this one has both")))
 }
 
 // noSpace returns the key in a text that would be one and its value, were there a
@@ -136,7 +164,7 @@ func (d *decoder) sections(n *syntax.Node, s *section, path string, visit func(f
 // none.
 func (d *decoder) rules(lists map[string]*syntax.Node, maxAge time.Duration) (sends []mapping.SendRule, receives []mapping.ReceiveRule) {
 	sends = decodeRules(d, lists["send"], "send", "a filter, a group, and a source or an interface", mapping.SendRule{MaxAge: maxAge}, nil)
-	receives = decodeRules(d, lists["receive"], "receive", "a group, an interface and a topic", mapping.ReceiveRule{},
+	receives = decodeRules(d, lists["receive"], "receive", "a group or a port, an interface and a topic", mapping.ReceiveRule{},
 		func(r *mapping.ReceiveRule, given func(key string) bool) {
 			if !given("empty") {
 				r.DropEmpty = r.Retain
@@ -182,6 +210,7 @@ func decodeRules[R any](d *decoder, n *syntax.Node, key, least string, blank R, 
 			}
 		})
 		d.ends(item, path)
+		d.groupAndPort(item, path)
 		if complete != nil {
 			complete(&rules[i], func(key string) bool { return item.Entry(key) != nil })
 		}

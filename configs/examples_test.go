@@ -63,7 +63,20 @@ var examples = map[string]example{
 		received: map[[2]string]string{{"192.0.2.8:40000", "239.2.3.1:6969"}: "cot/alpha/192.0.2.8"},
 	},
 	"examples/coiot.yaml": {
-		received: map[[2]string]string{{"192.0.2.31:5683", "224.0.1.187:5683"}: "shelly/192.0.2.31/coiot"},
+		received: map[[2]string]string{
+			{"192.0.2.31:5683", "224.0.1.187:5683"}: "shelly/192.0.2.31/coiot",
+			{"192.0.2.32:5683", "192.0.2.1:5683"}:   "shelly/192.0.2.32/coiot",
+		},
+	},
+	"examples/artnet.yaml": {
+		received: map[[2]string]string{
+			{"192.0.2.20:6454", "192.0.2.1:6454"}:     "artnet/192.0.2.20",
+			{"192.0.2.20:6454", "2.255.255.255:6454"}: "artnet/192.0.2.20",
+			{"192.0.2.21:50000", "192.0.2.255:6454"}:  "artnet/192.0.2.21",
+		},
+	},
+	"examples/syslog.yaml": {
+		received: map[[2]string]string{{"192.0.2.3:41514", "192.0.2.1:514"}: "syslog/192.0.2.3"},
 	},
 	"examples/ssdp.yaml": {
 		received: map[[2]string]string{
@@ -160,12 +173,5 @@ func takes(r *mapping.ReceiveRule, a *mapping.Arrival) bool {
 	for _, p := range r.Sources {
 		from = from || p.Contains(a.Source.Addr())
 	}
-	for _, groups := range r.Groups {
-		for group := range groups.All() {
-			if from && group == a.Group {
-				return true
-			}
-		}
-	}
-	return false
+	return from && r.Hears(a.Group)
 }

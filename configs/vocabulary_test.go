@@ -133,7 +133,7 @@ func TestAPortOfItsOwnIsPutBehindTheGroup(t *testing.T) {
 		"239.1.2.0/24":   portOfGroup,
 	} {
 		_, err := load("x.yaml", []byte("receive: [{group: \""+group+"\", port: 5000, interface: lo, topic: a}]\n"), nil)
-		if got := report(err); !strings.Contains(got, "port: unknown key\n    hint: ") || !strings.Contains(got, want+"\n") {
+		if got := report(err); !strings.Contains(got, "port: a rule has a group or a port, and this one has both\n    hint: ") || !strings.Contains(got, want+"; without group, port is for what comes to this host itself\n") || strings.Contains(got, "].group") {
 			t.Errorf("%s: %s\nwant %s", group, got, want)
 		}
 	}

@@ -26,15 +26,20 @@ func (c *compilation) checkReceive(r *ReceiveRule) {
 	if r.Every < 0 {
 		c.fault("every", "0s publishes every datagram", "%s is less than nothing", r.Every)
 	}
-	ipv6, known := c.checkGroups(r.Groups)
+	ipv6, known := false, false
+	if r.Port != 0 {
+		c.checkHostPort(r)
+	} else {
+		ipv6, known = c.checkGroups(r.Groups)
+	}
 	c.checkInterface(r.Interface, ipv6, known)
 	for i, p := range r.Sources {
 		c.checkSender(item("source", i, len(r.Sources)), p, ipv6, known)
 	}
 	hint := ""
 	if r.Name == "" {
-		r.Name = GroupsText(r.Groups)
-		hint = "a rule without a name has its groups for one; name one of the two"
+		r.Name = r.Heard()
+		hint = "a rule without a name has its groups, or its port, for one; name one of the two"
 	}
 	c.checkName(r.Name, hint)
 	c.checkTopic(r)
@@ -52,7 +57,7 @@ func item(field string, i, of int) string {
 // checkGroups returns the family of the first group, and whether there is one.
 func (c *compilation) checkGroups(groups []GroupRange) (ipv6, known bool) {
 	if len(groups) == 0 {
-		c.fault("group", "name a multicast address and port, as in 239.1.2.3:5000", "missing")
+		c.fault("group", "name a multicast address and port, as in 239.1.2.3:5000; or, in place of group, port: what comes to this host itself", "missing")
 		return false, false
 	}
 	count := 0
@@ -74,12 +79,35 @@ func (c *compilation) checkGroups(groups []GroupRange) (ipv6, known bool) {
 			"%s groups, and a rule has at most %d", atLeast(count), maxGroups)
 		return ipv6, known
 	}
+	c.addGroups("group", count)
+	return ipv6, known
+}
+
+// addGroups counts the groups of a rule, or the sockets of its port.
+func (c *compilation) addGroups(field string, count int) {
 	if before := c.groups; before <= maxAllGroups && before+count > maxAllGroups {
-		c.fault("group", "each group takes a socket and a membership; name those that are in use",
+		c.fault(field, "each group takes a socket and a membership; name those that are in use",
 			"%d groups with those of the rules before it, and all rules have at most %d", before+count, maxAllGroups)
 	}
 	c.groups += count
-	return ipv6, known
+}
+
+// checkHostPort looks at a rule for what comes to the host itself.
+func (c *compilation) checkHostPort(r *ReceiveRule) {
+	if len(r.Groups) > 0 {
+		c.fault("port", "make two rules of it; the port of a group belongs to group",
+			"a rule listens to groups or to what comes to this host itself, and this one has both group and port")
+	}
+	if r.Topic.uses(datumGroup) {
+		c.fault("topic", "write {destination}, the address that a datagram was sent to", "%s has {group}, and what comes to this host itself has none", r.Topic)
+	}
+	families := r.hostFamilies()
+	if len(families) == 0 {
+		on, _ := netip.ParseAddr(r.Interface)
+		c.fault("source", "name the interface, or an "+family(!on.Is6())+" address of it",
+			"all sources are %s, but the interface's address %s is %s", family(!on.Is6()), on, family(on.Is6()))
+	}
+	c.addGroups("port", len(families))
 }
 
 // atLeast writes a count of groups, of which one above the limit of all is not exact.

@@ -66,9 +66,9 @@ func TestCompileRefusesReceiveRules(t *testing.T) {
 		change receiveChange
 		want   string
 	}{
-		"no groups": {rawGroups(), "group: missing (name a multicast address and port, as in 239.1.2.3:5000)"},
+		"no groups": {rawGroups(), "group: missing (name a multicast address and port, as in 239.1.2.3:5000; or, in place of group, port: what comes to this host itself)"},
 		"no groups, interface": {all(rawGroups(), onInterface("fd17::1"), sources("fd17::7/128")),
-			"group: missing (name a multicast address and port, as in 239.1.2.3:5000)"},
+			"group: missing (name a multicast address and port, as in 239.1.2.3:5000; or, in place of group, port: what comes to this host itself)"},
 		"the zero group":     {rawGroups(mapping.GroupRange{}), "group: has no address"},
 		"no last":            {rawGroups(mapping.GroupRange{First: netip.MustParseAddr("239.1.1.1"), Port: 1}), "group: has no address"},
 		"unicast":            {rawGroups(ends("10.1.1.1", "10.1.1.1", 1)), "group: 10.1.1.1 is not an IPv4 multicast address, 224.0.0.0 to 239.255.255.255"},
@@ -119,7 +119,7 @@ func TestCompileRefusesReceiveRules(t *testing.T) {
 		"name twice":     {called("good"), `name: "good" is the name of receive[0] too`},
 		"name of send":   {called("out"), `name: "out" is the name of send[0] too`},
 		"name of a line": {called("a\nb"), `name: "a\nb" holds control characters or is not UTF-8, so it cannot label a metric`},
-		"name by groups": {all(called(""), groups(t, "239.9.9.9:1")), `name: "239.9.9.9:1" is the name of receive[1] too (a rule without a name has its groups for one; name one of the two)`},
+		"name by groups": {all(called(""), groups(t, "239.9.9.9:1")), `name: "239.9.9.9:1" is the name of receive[1] too (a rule without a name has its groups, or its port, for one; name one of the two)`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -23,7 +23,8 @@ import (
 //	payload      the payload, as encoding says
 //	encoding     "utf-8": payload is the datagram's text; "base64": its bytes in base64
 //	source       the sender, "192.0.2.7:1234" or "[2001:db8::7]:1234"
-//	group        the group it was sent to, "239.1.2.3:5000"
+//	group        the group it was sent to, "239.1.2.3:5000"; of a datagram that came to the host
+//	             itself it is destination, the address it was sent to, "192.0.2.1:5000"
 //	interface    name of the interface it arrived on
 //	received_at  when it did, in UTC and up to the nanosecond (RFC 3339)
 //
@@ -100,7 +101,11 @@ func appendEnvelope(dst, payload []byte, a *Arrival) []byte {
 	}
 	dst = append(dst, `,"source":"`...)
 	dst = a.Source.AppendTo(dst)
-	dst = append(dst, `","group":"`...)
+	if a.Group.Addr().IsMulticast() {
+		dst = append(dst, `","group":"`...)
+	} else {
+		dst = append(dst, `","destination":"`...)
+	}
 	dst = a.Group.AppendTo(dst)
 	dst = append(dst, `","interface":`...)
 	dst = appendQuoted(dst, strings.ToValidUTF8(a.Interface, "\ufffd")) // Linux takes any bytes for a name

@@ -97,6 +97,18 @@ func (r *reach) from(a *address) address {
 // groupIndex finds the receive rules that hear a group.
 type groupIndex map[groupFamily][]groupSpan
 
+// hostRanges are the addresses that are no groups: what is sent to any of them may come to a
+// host, this one or another that runs the same rules.
+func hostRanges(ipv6 bool) [][2]netip.Addr {
+	if ipv6 {
+		return [][2]netip.Addr{{netip.IPv6Unspecified(), netip.MustParseAddr("feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")}}
+	}
+	return [][2]netip.Addr{
+		{netip.IPv4Unspecified(), netip.AddrFrom4([4]byte{223, 255, 255, 255})},
+		{netip.AddrFrom4([4]byte{240}), broadcast},
+	}
+}
+
 // groupFamily is what groups are divided by first.
 type groupFamily struct {
 	ipv6 bool
@@ -117,6 +129,15 @@ func newGroupIndex(rules []ReceiveRule) groupIndex {
 		for _, g := range rules[i].Groups {
 			key := groupFamily{g.First.Is6(), g.Port}
 			x[key] = append(x[key], groupSpan{first: toAddress(g.First), last: toAddress(g.Last), rule: int32(i)})
+		}
+		for j := range rules[i].Joins() {
+			if !j.Host() {
+				break
+			}
+			key := groupFamily{j.Group.Addr().Is6(), j.Group.Port()}
+			for _, hosts := range hostRanges(key.ipv6) {
+				x[key] = append(x[key], groupSpan{first: toAddress(hosts[0]), last: toAddress(hosts[1]), rule: int32(i)})
+			}
 		}
 	}
 	for _, list := range x {

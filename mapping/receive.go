@@ -5,17 +5,20 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
-// ReceiveRule is one entry of receive: it carries the datagrams of groups to a
-// topic. The tags are those of package configs, and the one place that says what a key is.
+// ReceiveRule is one entry of receive: it carries the datagrams of groups, or those that
+// come to this host itself at a port, to a topic. The tags are those of package configs, and the one place that says what a key is.
 type ReceiveRule struct {
-	// Name is unique among all rules; Compile makes "" the text of the groups.
-	Name string `key:"name" usage:"what the rule is called in the log, the metrics and the status page; empty: its groups"`
+	// Name is unique among all rules; Compile makes "" what Heard returns.
+	Name string `key:"name" usage:"what the rule is called in the log, the metrics and the status page; empty: its groups, or port and its number"`
 	// Groups are all of one family.
-	Groups    []GroupRange   `key:"group" usage:"what to listen to: address:port of a multicast group, a range of them, or a list"`
+	Groups []GroupRange `key:"group" usage:"what to listen to: address:port of a multicast group, a range of them, or a list"`
+	// Port is 0 where the rule has groups.
+	Port      uint16         `key:"port" default:"0" range:"0..65535" usage:"in place of group: what comes to this host at that UDP port by the interface, unicast and broadcast; 0: nothing" means:"0: only groups|*: what comes to this host at that port by the interface, unicast and broadcast"`
 	Interface string         `key:"interface" usage:"where to listen: the name of an interface, or one of its addresses"`
 	Sources   []netip.Prefix `key:"source" usage:"whom to listen to: an address, a prefix, or a list; empty: everybody"`
 	Topic     Topic          `key:"topic" usage:"where to publish; {...} is an address or a name of the datagram, or integer arithmetic on them"`
@@ -32,15 +35,74 @@ type ReceiveRule struct {
 // A Join is what one socket joins for receive rules. It is comparable: rules with
 // equal joins share a socket.
 type Join struct {
-	Group     netip.AddrPort
-	Interface string // as in the rule
-	Sources   string // the addresses it is joined for, sorted, with blanks between; "" is everybody
+	Group     netip.AddrPort // an unspecified address: what comes to the host itself at that port, of its family
+	Interface string         // as in the rule
+	Sources   string         // the addresses it is joined for, sorted, with blanks between; "" is everybody
+}
+
+// Host reports whether it is for what comes to the host itself, and no group.
+func (j Join) Host() bool { return j.Group.Addr().IsUnspecified() }
+
+// Heard is the group, or port 6454 of IPv4.
+func (j Join) Heard() string {
+	if j.Host() {
+		return "port " + strconv.Itoa(int(j.Group.Port())) + " of " + family(j.Group.Addr().Is6())
+	}
+	return j.Group.String()
+}
+
+// Heard says what the rule listens to: its groups, at most three by name, or port 6454.
+func (r *ReceiveRule) Heard() string {
+	if r.Port != 0 {
+		return "port " + strconv.Itoa(int(r.Port))
+	}
+	return GroupsText(r.Groups)
+}
+
+// Hears reports whether the rule listens to what is sent to an address and port, as far as
+// the rule tells: whether a host's address is one of this host is not asked.
+func (r *ReceiveRule) Hears(to netip.AddrPort) bool {
+	a := to.Addr()
+	if r.Port != 0 {
+		return r.Port == to.Port() && !a.IsMulticast() && slices.Contains(r.hostFamilies(), a.Is6())
+	}
+	return slices.ContainsFunc(r.Groups, func(g GroupRange) bool {
+		return g.Port == to.Port() && g.First.Compare(a) <= 0 && a.Compare(g.Last) <= 0
+	})
+}
+
+// hostFamilies are the families that a rule with a port hears, false for IPv4: both, but for
+// one that its interface's address or its sources leave out.
+func (r *ReceiveRule) hostFamilies() (ipv6 []bool) {
+	on, err := netip.ParseAddr(r.Interface)
+	for _, six := range []bool{false, true} {
+		sender := len(r.Sources) == 0 || slices.ContainsFunc(r.Sources, func(p netip.Prefix) bool { return p.Addr().Is6() == six })
+		if sender && (err != nil || on.Is6() == six) {
+			ipv6 = append(ipv6, six)
+		}
+	}
+	return ipv6
+}
+
+func unspecified(ipv6 bool) netip.Addr {
+	if ipv6 {
+		return netip.IPv6Unspecified()
+	}
+	return netip.IPv4Unspecified()
 }
 
 // Joins yields what is to be joined for the rule: each group, and a group that is
-// listed twice twice.
+// listed twice twice; or its port, in each family.
 func (r *ReceiveRule) Joins() iter.Seq[Join] {
 	return func(yield func(Join) bool) {
+		if r.Port != 0 {
+			for _, ipv6 := range r.hostFamilies() {
+				if !yield(Join{Group: netip.AddrPortFrom(unspecified(ipv6), r.Port), Interface: r.Interface}) {
+					return
+				}
+			}
+			return
+		}
 		var words []string
 		for _, a := range r.JoinedSources() {
 			words = append(words, a.String())
@@ -58,8 +120,12 @@ func (r *ReceiveRule) Joins() iter.Seq[Join] {
 
 // JoinedSources returns the addresses that the network is asked for (RFC 4607),
 // sorted, if all of the rule's sources are single addresses. Else it returns nil: all
-// datagrams are asked for, and those of others are sorted out on arrival.
+// datagrams are asked for, and those of others are sorted out on arrival. So is what
+// comes to the host itself.
 func (r *ReceiveRule) JoinedSources() (addrs []netip.Addr) {
+	if r.Port != 0 {
+		return nil
+	}
 	for _, p := range r.Sources {
 		if !p.IsSingleIP() {
 			return nil
@@ -72,9 +138,10 @@ func (r *ReceiveRule) JoinedSources() (addrs []netip.Addr) {
 
 // An Arrival is a datagram as far as a topic template or an envelope asks for it.
 type Arrival struct {
-	Group, Source netip.AddrPort // no zone
-	Interface     string         // name of the interface it arrived on (ReceiveRule.InterfaceText)
-	At            time.Time
+	Group     netip.AddrPort // where it was sent to: the group, or the address of a host or a broadcast; no zone
+	Source    netip.AddrPort // no zone
+	Interface string         // name of the interface it arrived on (ReceiveRule.InterfaceText)
+	At        time.Time
 }
 
 // InterfaceText returns what {interface} stands for, and an envelope says, where the

@@ -16,7 +16,8 @@ import (
 //	dmx/{group&65535}      of 239.255.1.2 it is 258
 //	site/{(group>>8)&255}/{group&255}
 //
-// The names are group and source, addresses without port and zone; port and
+// The names are group and source, addresses without port and zone; destination, where the
+// datagram was sent to: the group, or the address of this host or a broadcast; port and
 // source_port; interface, the name of the interface the datagram arrived on; and
 // name, that of the rule. In an expression an address is a number, its 32 bits
 // or, with IPv6, its last 32; interface and name are no numbers.
@@ -43,13 +44,14 @@ const (
 	datumPort
 	datumSource
 	datumSourcePort
+	datumDestination
 	datumInterface
 	datumName
 	datumNumber // what an expression comes to
 	datumText   // as written
 )
 
-var datumNames = []string{"group", "port", "source", "source_port", "interface", "name"}
+var datumNames = []string{"group", "port", "source", "source_port", "destination", "interface", "name"}
 
 // ParseTopic reads a topic template. What can never be a topic is an error here;
 // what depends on the rule is left to Compile, what depends on datagrams to Append.
@@ -77,6 +79,9 @@ func (t Topic) Varies() bool {
 func (t Topic) VariesBySender() (address, port bool) {
 	return t.uses(datumSource), t.uses(datumSourcePort)
 }
+
+// VariesByDestination reports whether the topic depends on where a datagram was sent to.
+func (t Topic) VariesByDestination() bool { return t.uses(datumDestination) }
 
 // Equal reports whether two templates are written alike.
 func (t Topic) Equal(other Topic) bool { return t.text == other.text }
@@ -138,7 +143,7 @@ func (p *part) append(dst []byte, a *Arrival, name string) ([]byte, *TopicError)
 	switch p.kind {
 	case datumText:
 		return append(dst, p.text...), nil
-	case datumGroup:
+	case datumGroup, datumDestination:
 		return a.Group.Addr().WithZone("").AppendTo(dst), nil
 	case datumPort:
 		return strconv.AppendUint(dst, uint64(a.Group.Port()), 10), nil
@@ -170,12 +175,13 @@ func appendText(dst []byte, part, value, without string) ([]byte, *TopicError) {
 }
 
 // operands are the numbers that expressions know by their index.
-func (a *Arrival) operands() [datumSourcePort + 1]operand {
+func (a *Arrival) operands() [datumDestination + 1]operand {
 	return [...]operand{
-		datumGroup:      {addressNumber(a.Group.Addr()), true},
-		datumPort:       {int64(a.Group.Port()), true},
-		datumSource:     {addressNumber(a.Source.Addr()), true},
-		datumSourcePort: {int64(a.Source.Port()), true},
+		datumGroup:       {addressNumber(a.Group.Addr()), true},
+		datumPort:        {int64(a.Group.Port()), true},
+		datumSource:      {addressNumber(a.Source.Addr()), true},
+		datumSourcePort:  {int64(a.Source.Port()), true},
+		datumDestination: {addressNumber(a.Group.Addr()), true},
 	}
 }
 

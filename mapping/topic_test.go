@@ -97,7 +97,7 @@ func TestTopicRefuses(t *testing.T) {
 		"a/{source":                "{ without }",
 		"a/source}":                "} without {",
 		"{}":                       "ends where a name, a number or ( should follow",
-		"{sources}":                "{sources} is none of {group}, {port}, {source}, {source_port}, {interface}, {name}; did you mean {source}",
+		"{sources}":                "{sources} is none of {group}, {port}, {source}, {source_port}, {destination}, {interface}, {name}; did you mean {source}",
 		"{id}":                     "{id} is none of",
 		"{source+id}":              "{id} is none of",
 		"{Source}":                 "did you mean {source}",

@@ -98,6 +98,12 @@ func (t *Table) heardTwice() []Warning {
 		for n, g := range r.Groups {
 			listings[o] = append(listings[o], listing{g, i, n})
 		}
+		for j := range r.Joins() {
+			if !j.Host() {
+				break
+			}
+			listings[o] = append(listings[o], listing{GroupRange{j.Group.Addr(), j.Group.Addr(), j.Group.Port()}, i, 0})
+		}
 	}
 	var found limited
 	steps := maxSteps
@@ -130,6 +136,15 @@ func (t *Table) heardTwiceOf(list []listing, steps *int, found *limited) {
 
 func (t *Table) warnTwice(earlier, later listing, found *limited) {
 	r, other := &t.receive[later.rule], &t.receive[earlier.rule]
+	if r.Port != 0 {
+		if later.First.Is4() || !slices.Contains(other.hostFamilies(), false) || !slices.Contains(r.hostFamilies(), false) { // once for both families
+			if anyOverlap(r.Sources, other.Sources) {
+				found.add(place{"receive", later.rule}.path("port"),
+					"receive[%d] publishes what comes to port %d on %s too: what both hear is published twice", earlier.rule, r.Port, r.Topic)
+			}
+		}
+		return
+	}
 	path := place{"receive", later.rule}.path(item("group", later.item, len(r.Groups)))
 	switch {
 	case earlier.rule == later.rule:

@@ -33,6 +33,9 @@ var (
 	// allowed, above what the interface's MTU leaves room for.
 	ErrTooLong = errors.New("too long")
 
+	// ErrNoFamily: the system is without that address family.
+	ErrNoFamily = errors.New("no such address family")
+
 	// ErrBadGroup: not a group of the sender's address family with a port.
 	ErrBadGroup = errors.New("not a group")
 )

@@ -110,6 +110,19 @@ func (in *inbox) index(i int) int {
 	return 0
 }
 
+// destination returns the address that a datagram was sent to; it is not valid if that is
+// not known.
+func (in *inbox) destination(i int) netip.Addr {
+	a, given := &in.slots[i].arrival, int(in.headers[i].Hdr.Controllen)
+	switch h := &a.header; {
+	case given >= unix.CmsgLen(unix.SizeofInet4Pktinfo) && h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO:
+		return netip.AddrFrom4([4]byte(a.info[8:12])) // in_pktinfo.ipi_addr
+	case given >= unix.CmsgLen(unix.SizeofInet6Pktinfo) && h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO:
+		return netip.AddrFrom16([16]byte(a.info[:16])) // in6_pktinfo.ipi6_addr
+	}
+	return netip.Addr{}
+}
+
 // A receiver has an inbox while it has datagrams to hand out, and none while it
 // waits: thousands of quiet sockets share a few. Of large ones there are only as
 // many as keep the processors busy, and some small ones for those that come when the others

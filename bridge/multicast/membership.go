@@ -58,6 +58,8 @@ func (r *Receiver) groupAddr() *net.UDPAddr { return &net.UDPAddr{IP: r.group.Ad
 // kept, what arrives between the two is lost. If another socket of the host has
 // joined the same group on the interface, the kernel sends no report.
 //
+// What comes to the host itself has nothing to join: there it does nothing.
+//
 // It may be called while Receive waits. The error wraps ErrPending if the
 // interface is gone; then nothing is joined until a later Rejoin succeeds. It is
 // net.ErrClosed after Close.
@@ -88,10 +90,14 @@ func (r *Receiver) Rejoin() error {
 // the group, so that nothing is lost of those from whom they were and are received. Those
 // that have arrived of others are left out. If it fails nothing has changed, and a new
 // receiver is needed: errors.ErrUnsupported outside Linux, and where the sources are, or
-// were, more than one socket may name. It may be called while Receive waits.
+// were, more than one socket may name, and of what comes to the host itself. It may be
+// called while Receive waits.
 func (r *Receiver) SetSources(sources []netip.Addr) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.host() {
+		return errors.ErrUnsupported
+	}
 	sources = slices.Clone(sources)
 	slices.SortFunc(sources, netip.Addr.Compare)
 	sources = slices.Compact(sources)

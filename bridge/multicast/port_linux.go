@@ -25,7 +25,7 @@ import (
 // set, or SO_REUSEPORT, for programs of one user. With both a socket gets on with
 // either kind. A group's datagram goes to each socket that is bound to the group or
 // to the wildcard; the balancing of SO_REUSEPORT is for unicast, which a socket bound
-// to a group does not get.
+// to a group does not get. Which one does: hostport_linux.go.
 //
 // anyPort is one that nobody has yet: to a socket that shares already the kernel may
 // give one that is shared. And SO_REUSEPORT at the binding has the kernel go through
@@ -88,11 +88,12 @@ func portTaken(group netip.AddrPort) string {
 
 // portHolder is a socket that has a port.
 type portHolder struct {
-	local   netip.AddrPort
-	uid     int
-	inode   uint64
-	program string // "" if /proc does not show it
-	pid     int
+	local     netip.AddrPort
+	uid       int
+	inode     uint64
+	program   string // "" if /proc does not show it
+	pid       int
+	connected bool
 }
 
 // String returns "python3 (pid 4711) of user nobody is bound to 0.0.0.0:9522"; the
@@ -154,7 +155,7 @@ func holdersOf(addr netip.AddrPort) []portHolder {
 	}
 	var found []portHolder
 	for _, h := range l.holders {
-		if a := h.local.Addr(); a.IsUnspecified() || a == addr.Addr() {
+		if a := h.local.Addr(); a.IsUnspecified() || a == addr.Addr() || addr.Addr().IsUnspecified() {
 			found = append(found, h)
 		}
 	}
@@ -177,6 +178,7 @@ func boundSockets(table string, port uint16) (holders []portHolder) {
 		}
 		h := portHolder{local: netip.AddrPortFrom(tableAddr(strings.TrimSuffix(fields[1], suffix)), port)}
 		h.uid, _ = strconv.Atoi(fields[7])
+		h.connected = strings.Trim(fields[2], "0:") != ""
 		h.inode, _ = strconv.ParseUint(fields[9], 10, 64)
 		if h.local.IsValid() {
 			holders = append(holders, h)

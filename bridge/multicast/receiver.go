@@ -27,14 +27,16 @@ const (
 
 // ReceiverOptions says which datagrams to receive.
 type ReceiverOptions struct {
-	Group     netip.AddrPort // the group, with its port
+	Group     netip.AddrPort // the group, with its port; with an unspecified address, what comes to the host itself at that port (Linux)
 	Interface string         // the interface to join on: its name, or one of its addresses (see ResolveInterface)
 	Sources   []netip.Addr   // only from these (RFC 4607), of any number; none: from anybody
 	Buffer    int            // receive buffer in bytes; 0: 8 MiB
 }
 
 // Receiver receives the datagrams of one group that arrive on one interface,
-// and no others: not those of another group with the same port, nor unicast.
+// and no others: not those of another group with the same port, nor unicast. Or it
+// receives what comes to the host itself at a port by one interface, unicast and
+// broadcast of one family, and no groups.
 //
 // Outside Linux it is bound to the wildcard and sorts out the rest itself. On
 // Windows it cannot: datagrams for other groups of the port come through where a
@@ -90,6 +92,12 @@ func ListenOn(o ReceiverOptions, on Interface) (*Receiver, error) {
 
 func (o ReceiverOptions) check() error {
 	g := o.Group.Addr()
+	if isHostPort(o.Group) {
+		if len(o.Sources) > 0 {
+			return fmt.Errorf("listen to %s: the network cannot be asked for what comes to this host of some senders only", o.Group)
+		}
+		return CanHearHost()
+	}
 	if !isGroup(o.Group) {
 		return fmt.Errorf("listen to %s: %w with a port", o.Group, ErrBadGroup)
 	}
@@ -97,6 +105,15 @@ func (o ReceiverOptions) check() error {
 		if s.Is4() != g.Is4() || s.Is4In6() || s.IsMulticast() || s.IsUnspecified() {
 			return fmt.Errorf("listen to %s: source %s is not an %s address to receive from", o.Group, s, family(g.Is6()))
 		}
+	}
+	return nil
+}
+
+// CanHearHost returns why what comes to the host itself cannot be received on this system, or
+// nil.
+func CanHearHost() error {
+	if !canHearHost {
+		return fmt.Errorf("what comes to a port of this host is received on Linux only: %w", errors.ErrUnsupported)
 	}
 	return nil
 }
@@ -131,6 +148,9 @@ func (r *Receiver) open(sources []netip.Addr) (err error) {
 	}
 	r.setOnly(sources)
 	r.init(r, ip)
+	if r.host() {
+		return r.enter() // there is nothing to join
+	}
 	return r.join(ip, sources)
 }
 
@@ -139,6 +159,8 @@ func explainListen(o ReceiverOptions, on string, err error) error {
 	switch {
 	case outOfDescriptors(err):
 		return errNoDescriptors(err)
+	case noFamily(err):
+		return &stateError{"this host has no " + family(o.Group.Addr().Is6()), []error{ErrNoFamily, err}}
 	case inUse(err):
 		return &stateError{portTaken(o.Group), []error{err}}
 	case denied(err):
@@ -178,6 +200,9 @@ func (r *Receiver) Receive(batch []Datagram) (int, error) {
 	}
 }
 
+// host reports whether the receiver is for what comes to the host itself.
+func (r *Receiver) host() bool { return r.group.Addr().IsUnspecified() }
+
 // release gives back the inbox, if there is one.
 func (r *Receiver) release() {
 	if r.inbox != nil {
@@ -214,6 +239,7 @@ func (r *Receiver) Buffer() int { return r.buffer }
 // Close leaves the group and closes the socket. A Receive under way returns
 // net.ErrClosed. Closing again does nothing.
 func (r *Receiver) Close() error {
+	r.forget()
 	err := r.conn.Close()
 	if errors.Is(err, net.ErrClosed) {
 		err = nil

@@ -11,15 +11,20 @@ import (
 )
 
 // openReceiver makes a socket that is bound to the group and hears nothing but
-// what it will join itself. The port is shared with other programs; each gets a
-// copy of what the group gets.
+// what it will join itself, or one that hears what comes to the host by the
+// interface. The port is shared with other programs; each gets a copy of what the
+// group gets.
 func openReceiver(group netip.AddrPort, index int, vrf bool, wish int) (c *net.UDPConn, buffer int, err error) {
 	newSocket := newUDP
 	if group.Port() == 0 {
 		newSocket = newKeptUDP // of a self-test
 	}
 	c, err = newSocket(group.Addr().Is6(), func(fd int) error {
-		if err := errors.Join(joinVRF(fd, index, vrf), hearAll(fd, group.Addr().Is6(), false)); err != nil {
+		err := joinVRF(fd, index, vrf)
+		if group.Addr().IsUnspecified() {
+			err = bindToHost(fd, index, group.Addr().Is6())
+		}
+		if err := errors.Join(err, hearAll(fd, group.Addr().Is6(), false)); err != nil {
 			return err
 		}
 		if buffer, err = grow(fd, unix.SO_RCVBUF, wish); err != nil {
@@ -89,6 +94,7 @@ type intake struct {
 	most    int
 	errno   unix.Errno
 	cut     atomic.Uint64 // datagrams that were longer than any can be
+	inode   uint64        // of the socket, where it is for what comes to the host
 }
 
 func (n *intake) init(r *Receiver, _ packetConn) { n.attempt = r.read }
@@ -146,6 +152,13 @@ func (r *Receiver) unpack(i int, d *Datagram) bool {
 		return false
 	}
 	d.Group, d.Source, d.Payload, d.Interface = r.group, in.source(i), in.payload(i), r.on.Index
+	if r.host() {
+		to := in.destination(i)
+		if !to.IsValid() || to.IsMulticast() { // before Linux 4.20, groups that other programs have joined
+			return false
+		}
+		d.Group = netip.AddrPortFrom(to, r.group.Port())
+	}
 	return r.wants(d.Source.Addr())
 }
 

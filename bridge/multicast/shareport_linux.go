@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -125,9 +126,13 @@ func (s *Sender) inode() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	return inodeOf(raw)
+}
+
+func inodeOf(raw syscall.RawConn) (uint64, error) {
 	var stat unix.Stat_t
 	var failed error
-	err = raw.Control(func(fd uintptr) { failed = unix.Fstat(int(fd), &stat) })
+	err := raw.Control(func(fd uintptr) { failed = unix.Fstat(int(fd), &stat) })
 	return stat.Ino, errors.Join(err, os.NewSyscallError("fstat", failed))
 }
 

@@ -17,6 +17,11 @@ func isGroup(g netip.AddrPort) bool {
 	return a.IsMulticast() && !a.Is4In6() && a.Zone() == "" && g.Port() != 0
 }
 
+// isHostPort reports whether it stands for what comes to a host itself at a port.
+func isHostPort(g netip.AddrPort) bool {
+	return g.Addr().IsUnspecified() && g.Addr().Zone() == "" && g.Port() != 0
+}
+
 // socketOption is one to set, and what to call it.
 type socketOption struct {
 	name string

@@ -179,6 +179,9 @@ func (r *groupReader) handleBatch(datagrams []multicast.Datagram) {
 			r.count(account.DropOwn, 1)
 			continue
 		}
+		if r.host && d.Group != r.to {
+			r.turnTo(d.Group)
+		}
 		from := r.sender(d.Source, at)
 		for j := range from.actions {
 			action := &from.actions[j]
@@ -295,7 +298,11 @@ func (t *ruleTopic) encode(payload []byte, a *arrival, b *batch) {
 	}
 	b.add(r.path, session.Publication{Topic: t.name, Payload: payload, QoS: r.QoS, Retain: r.Retain, Origin: r, Queue: r.budget})
 	if b.logsEach {
-		r.Log.Debug("published", "rule", r.Name, "topic", string(t.name), "group", a.Group, "source", a.Source,
+		to := "group"
+		if !a.Group.Addr().IsMulticast() {
+			to = "destination"
+		}
+		r.Log.Debug("published", "rule", r.Name, "topic", string(t.name), to, a.Group, "source", a.Source,
 			"interface", a.Interface, "bytes", len(payload))
 	}
 }

@@ -83,6 +83,9 @@ func (r *Rule) kept() spill.Rule {
 		for _, g := range r.Groups {
 			is = append(is, g.String())
 		}
+		if r.Port != 0 {
+			is = append(is, r.Heard())
+		}
 		r.is = spill.Identity(is...)
 	}
 	return spill.Rule{Name: r.Name, Is: r.is, MaxAge: r.path.maxAge, Losses: &r.Counters}

@@ -16,8 +16,8 @@ import (
 	"topicast/mapping"
 )
 
-// membership is one group on one interface, from anybody or from named sources,
-// and the rules that listen there. It has a socket and a goroutine of its own, so
+// membership is one group on one interface, from anybody or from named sources, or
+// what comes to a port of the host by the interface, and the rules that listen there. It has a socket and a goroutine of its own, so
 // that a group in trouble delays no other.
 type membership struct {
 	mapping.Join // its sources change under mu, by a reload (setSources)
@@ -31,6 +31,8 @@ type membership struct {
 	reader  *groupReader // nil: not joined
 	state   account.State
 	reason  string
+	takers  []string // other programs that take a part of what comes to a port of the host
+	sharers []string // that share it
 	since   time.Time
 	failed  error // what ended the reader, if it was not closed
 	stopped bool
@@ -64,7 +66,7 @@ func (m *membership) setSources(sources string) {
 		return
 	}
 	if err := m.reader.socket.SetSources(m.addresses()); err != nil {
-		m.path.log.Debug("joining anew", "group", m.Group, "interface", m.reader.at.Name, "err", err)
+		m.path.log.Debug("joining anew", "group", m.Heard(), "interface", m.reader.at.Name, "err", err)
 		m.closeSocket()
 	}
 }
@@ -75,14 +77,17 @@ type groupReader struct {
 	at     multicast.Interface // as it was at the joining
 	name   string              // of at, for topics and envelopes
 	socket Receiver
+	host   bool // it hears what comes to the host itself
 
 	// Guarded by the membership's mu.
 	usable bool   // at the last look the interface was one on which something is heard
 	drops  uint64 // the kernel's, as last read
 
 	// Of the goroutine that reads the socket.
-	lastListeners *listeners // those of the last batch
-	lastPacings   uint64     // of the path, likewise
+	lastListeners *listeners                 // those of the last batch
+	lastPacings   uint64                     // of the path, likewise
+	to            netip.AddrPort             // where the datagrams were sent to that are in hand
+	others        map[netip.AddrPort]senders // what is remembered of senders to other addresses, where that makes a difference
 	senders       senders
 }
 
@@ -101,7 +106,7 @@ func (m *membership) release(on multicast.Interface, err error, changes multicas
 	was := m.reader.at
 	// A previous socket belongs to the table of the previous VRF.
 	other := on.Index != was.Index || on.Name != was.Name || on.VRF != was.VRF || on.VRF && on.Master != was.Master
-	if err != nil || other || slices.Contains(changes.Deleted, was.Index) || m.failed != nil || lost(was.Index, m.Group.Addr()) {
+	if err != nil || other || slices.Contains(changes.Deleted, was.Index) || m.failed != nil || !m.Host() && lost(was.Index, m.Group.Addr()) {
 		m.closeSocket()
 	}
 }
@@ -117,6 +122,11 @@ func (m *membership) refresh(on multicast.Interface, err error, changes multicas
 	if err == nil && m.reader == nil {
 		err = m.open(on)
 	}
+	m.takers, m.sharers = nil, nil
+	if m.Host() && errors.Is(err, multicast.ErrNoFamily) { // so nothing of it can come
+		m.setState(account.StateUp, err.Error())
+		return
+	}
 	if err != nil {
 		m.setState(account.StatePending, err.Error())
 		return
@@ -126,7 +136,7 @@ func (m *membership) refresh(on multicast.Interface, err error, changes multicas
 	hears := on.Hears()
 	if returned := slices.Contains(changes.Returned, on.Index); hears == nil && (returned || !m.reader.usable) {
 		if err := m.reader.socket.Rejoin(); err != nil {
-			m.path.log.Warn("cannot join again", "group", m.Group, "interface", on.Name, "err", err)
+			m.path.log.Warn("cannot join again", "group", m.Heard(), "interface", on.Name, "err", err)
 		}
 	}
 	if m.reader.usable = hears == nil; hears != nil {
@@ -134,6 +144,9 @@ func (m *membership) refresh(on multicast.Interface, err error, changes multicas
 		return
 	}
 	m.setState(account.StateUp, "")
+	if m.Host() {
+		m.takers, m.sharers = m.reader.socket.Rivals(on)
+	}
 }
 
 // open opens the socket. Callers hold mu.
@@ -143,7 +156,7 @@ func (m *membership) open(on multicast.Interface) error {
 		return err
 	}
 	rule := mapping.ReceiveRule{Interface: m.Interface}
-	m.reader = &groupReader{membership: m, at: on, usable: on.Hears() == nil, name: rule.InterfaceText(on.Name), socket: s, senders: senders{room: m.room}}
+	m.reader = &groupReader{membership: m, at: on, usable: on.Hears() == nil, name: rule.InterfaceText(on.Name), to: m.Group, socket: s, host: m.Host(), senders: senders{room: m.room}}
 	m.failed = nil
 	r := m.reader
 	m.readers.Go(func() { r.run(s) })
@@ -163,7 +176,7 @@ const fewDatagrams = 4
 // run reads the socket until it is closed.
 func (r *groupReader) run(s Receiver) {
 	datagrams := make([]multicast.Datagram, fewDatagrams)
-	defer r.senders.forgetAll()
+	defer r.forgetSenders()
 	for {
 		n, err := s.Receive(datagrams)
 		if n > 0 {
@@ -191,7 +204,7 @@ func (r *groupReader) fail(err error) {
 	}
 	r.failed = err
 	r.setState(account.StatePending, err.Error())
-	r.path.log.Warn("cannot receive any more; joining again", "group", r.Group, "interface", r.at.Name, "err", err)
+	r.path.log.Warn("cannot receive any more; joining again", "group", r.Heard(), "interface", r.at.Name, "err", err)
 	r.path.lookNow()
 }
 
@@ -217,7 +230,7 @@ func (m *membership) readDrops() {
 	r.drops = now
 	for _, rule := range m.listeners.Load().rules {
 		if rule.Count(account.DropReceiveBuffer, n) {
-			rule.LogFirst(rule.Name, account.DropReceiveBuffer, "group", m.Group.String(), fmt.Errorf(
+			rule.LogFirst(rule.Name, account.DropReceiveBuffer, "group", m.Heard(), fmt.Errorf(
 				"%d datagrams came faster than they could be read, and the receive buffer holds %d bytes; raise net.core.rmem_max", n, r.socket.Buffer()))
 		}
 	}

@@ -120,6 +120,6 @@ func (r *Rule) logLoop(t *ruleTopic, a *arrival, now time.Time) {
 func (r *Rule) Mentions(text string) bool {
 	in := func(s string) bool { return strings.Contains(strings.ToLower(s), text) }
 	return in(r.Name) || in(r.Topic.String()) || in(r.Interface) ||
-		slices.ContainsFunc(r.Groups, func(g mapping.GroupRange) bool { return in(g.String()) }) ||
+		r.Port != 0 && in(r.Heard()) || slices.ContainsFunc(r.Groups, func(g mapping.GroupRange) bool { return in(g.String()) }) ||
 		slices.ContainsFunc(r.Sources, func(p netip.Prefix) bool { return in(mapping.PrefixText(p)) })
 }

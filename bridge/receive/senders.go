@@ -51,6 +51,7 @@ func senderSize(rules int) int { return senderCost + actionCost*rules }
 // there is no room for others, unless they are heard again.
 type senders struct {
 	byAddress, byPort bool         // what is done with a datagram depends on who sent it
+	byDestination     bool         // and on where it was sent to: these are those of one destination
 	anyone            *senderState // else: of all senders
 
 	now, before map[netip.AddrPort]*senderState
@@ -68,19 +69,20 @@ func (r *groupReader) takeRules() {
 		return
 	}
 	r.lastListeners, r.lastPacings = now, pacings
-	r.senders.forgetAll()
+	r.forgetSenders()
 	s := senders{room: r.senders.room, cost: senderSize(len(now.rules))}
 	for _, rule := range now.rules {
 		address, port := rule.Topic.VariesBySender()
 		s.byAddress = s.byAddress || address || len(rule.Sources) > 0
 		s.byPort = s.byPort || port
+		s.byDestination = s.byDestination || r.Host() && rule.Topic.VariesByDestination()
 	}
 	r.senders = s
 }
 
 func (r *groupReader) arrival(source netip.AddrPort, digest uint64, now time.Time) arrival {
 	return arrival{
-		Arrival: mapping.Arrival{Group: r.Group, Source: source, Interface: r.name, At: now},
+		Arrival: mapping.Arrival{Group: r.to, Source: source, Interface: r.name, At: now},
 		on:      int32(r.at.Index),
 		source:  digest,
 	}
@@ -173,6 +175,41 @@ func (s *senders) makeRoom() bool {
 	s.room.Release(len(s.before), len(s.before)*s.cost)
 	s.before = nil
 	return s.room.Acquire(s.cost)
+}
+
+// mostDestinations is of how many destinations of a host's port senders are remembered at a
+// time: a host has few addresses, and few broadcasts come.
+const mostDestinations = 8
+
+// turnTo takes in hand what was sent to an address of the host.
+func (r *groupReader) turnTo(to netip.AddrPort) {
+	if !r.senders.byDestination {
+		r.to = to
+		return
+	}
+	if len(r.others) >= mostDestinations {
+		r.forgetSenders()
+	}
+	if r.others == nil {
+		r.others = make(map[netip.AddrPort]senders)
+	}
+	next, known := r.others[to]
+	if !known {
+		next = r.senders
+		next.now, next.before, next.anyone, next.last = nil, nil, nil, nil
+	}
+	delete(r.others, to)
+	r.others[r.to] = r.senders
+	r.to, r.senders = to, next
+}
+
+// forgetSenders forgets the senders to all destinations.
+func (r *groupReader) forgetSenders() {
+	r.senders.forgetAll()
+	for _, s := range r.others {
+		s.forgetAll()
+	}
+	r.others = nil
 }
 
 // forgetAll forgets all, and gives their room back.

@@ -2,6 +2,7 @@ package receive
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"topicast/bridge/account"
@@ -13,15 +14,17 @@ import (
 type Status struct {
 	Name       string            `json:"name"`
 	Groups     []string          `json:"groups"`
+	Port       uint16            `json:"port,omitempty"`    // in place of groups: what comes to this host itself at that port
 	Interface  string            `json:"interface"`         // its name, once it is known
 	Sources    []string          `json:"sources,omitempty"` // none: anybody
 	Topic      string            `json:"topic"`
 	State      account.State     `json:"state"`
 	Reason     string            `json:"reason,omitempty"`
 	Since      time.Time         `json:"since"`
-	Sockets    int               `json:"sockets"`          // one a group
-	Joined     int               `json:"joined"`           // how many of them listen
-	Buffer     int               `json:"buffer,omitempty"` // bytes of receive buffer that each was granted
+	Sockets    int               `json:"sockets"`                    // one a group; of a port, one for each address family
+	Joined     int               `json:"joined"`                     // how many of them listen
+	Sharers    []string          `json:"port_shared_with,omitempty"` // of a port: other programs that have it too, as far as Linux tells
+	Buffer     int               `json:"buffer,omitempty"`           // bytes of receive buffer that each was granted
 	Received   uint64            `json:"datagrams_received"`
 	Published  uint64            `json:"messages_published"`
 	Drops      map[string]uint64 `json:"drops,omitempty"`       // what was lost, by reason
@@ -35,12 +38,13 @@ type Status struct {
 // Status is the rule as it is now; place is its place in the list.
 func (r *Rule) Status(now time.Time, place int) Status {
 	s := Status{
-		Name: r.Name, Topic: r.Topic.String(),
+		Name: r.Name, Groups: []string{}, Port: r.Port, Topic: r.Topic.String(),
 		Received: r.received.Load(), Published: r.published.Load(), Remembered: r.remembered(),
 	}
 	for _, g := range r.Groups {
 		s.Groups = append(s.Groups, g.String())
 	}
+	s.Sharers = r.sharers()
 	for _, p := range r.Sources {
 		s.Sources = append(s.Sources, mapping.PrefixText(p))
 	}
@@ -52,13 +56,38 @@ func (r *Rule) Status(now time.Time, place int) Status {
 	return s
 }
 
+// sharers are the other programs that have the port of the rule too.
+func (r *Rule) sharers() (all []string) {
+	if r.Port == 0 {
+		return nil
+	}
+	for _, m := range r.memberships {
+		m.mu.Lock()
+		for _, text := range m.sharers {
+			if !slices.Contains(all, text) {
+				all = append(all, text)
+			}
+		}
+		m.mu.Unlock()
+	}
+	return all
+}
+
 // askReaders fills in what the memberships say: one that is in trouble speaks for the
 // rule, which is up if none is and pending if all are. It returns how many are.
 func (r *Rule) askReaders(s *Status) (pending int) {
 	s.State, s.Interface = account.StateUp, r.Interface
+	absent, why := 0, "" // of families that the host does not have
 	for _, m := range r.memberships {
 		m.mu.Lock()
-		s.Sockets++
+		if m.reader == nil && m.state == account.StateUp {
+			absent, why = absent+1, m.reason
+		} else {
+			s.Sockets++
+		}
+		if len(m.takers) > 0 && s.State == account.StateUp {
+			s.State, s.Reason = account.StateDegraded, m.takers[0]
+		}
 		if m.reader != nil {
 			s.Joined++
 			s.Buffer, s.Interface = m.reader.socket.Buffer(), m.reader.at.Name
@@ -73,7 +102,10 @@ func (r *Rule) askReaders(s *Status) (pending int) {
 		}
 		m.mu.Unlock()
 	}
-	if pending == len(r.memberships) {
+	switch {
+	case absent == len(r.memberships):
+		s.State, s.Reason, pending = account.StatePending, why, absent
+	case pending == len(r.memberships)-absent:
 		s.State = account.StatePending
 	}
 	return pending
@@ -92,7 +124,11 @@ func (r *Rule) Judge(now time.Time) (account.State, string) {
 
 // describeReaders fills in what the memberships say, in words.
 func (r *Rule) describeReaders(s *Status) {
-	if pending := r.askReaders(s); s.State == account.StateDegraded {
+	switch pending := r.askReaders(s); {
+	case pending == 0 || s.State != account.StateDegraded:
+	case r.Port != 0:
+		s.Reason = fmt.Sprintf("%d of %d sockets of the port are not open: %s", pending, s.Sockets, s.Reason)
+	default:
 		s.Reason = fmt.Sprintf("%d of %d groups are not joined: %s", pending, s.Sockets, s.Reason)
 	}
 }

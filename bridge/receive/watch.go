@@ -1,6 +1,7 @@
 package receive
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -78,16 +79,36 @@ func (p *Path) Rejoin(interfaces []multicast.Interface, changes multicast.Change
 		err error
 	}
 	byWant := make(map[string]found)
-	for _, m := range p.working.Load().memberships {
+	type hostPort struct {
+		index int
+		at    netip.AddrPort
+	}
+	first := make(map[hostPort]*membership)
+	find := func(m *membership) (multicast.Interface, error) {
 		f, known := byWant[m.Interface]
 		if !known {
 			f.on, f.err = multicast.ResolveInterface(m.Interface, interfaces)
 			byWant[m.Interface] = f
 		}
-		m.release(f.on, f.err, changes, lost)
+		if f.err != nil || !m.Host() {
+			return f.on, f.err
+		}
+		at := hostPort{f.on.Index, m.Group}
+		if first[at] == nil {
+			first[at] = m
+		}
+		if other := first[at]; other != m { // of two sockets one would get all unicast
+			return f.on, fmt.Errorf("another rule listens to %s by this interface, and names it %s: name it so here too", m.Heard(), other.Interface)
+		}
+		return f.on, nil
 	}
 	for _, m := range p.working.Load().memberships {
-		m.refresh(byWant[m.Interface].on, byWant[m.Interface].err, changes)
+		on, err := find(m)
+		m.release(on, err, changes, lost)
+	}
+	for _, m := range p.working.Load().memberships {
+		on, err := find(m)
+		m.refresh(on, err, changes)
 	}
 	p.logStateChanges()
 }

@@ -152,7 +152,7 @@ func checkFile(cfg *configs.Config, h *host, r *checkReport, out, errOut io.Writ
 		hostFaults, hostWarnings := h.examineAll(cfg)
 		r.add(scopeHost, severityError, hostFaults)
 		warnings = append(warnings, r.add(scopeHost, severityWarning, hostWarnings)...)
-		notes = r.add(scopeHost, severityNote, located(cfg, h.examineBuffers(cfg.Table)))
+		notes = r.add(scopeHost, severityNote, located(cfg, append(h.examineBuffers(cfg.Table), h.examineSharers(cfg.Table.Receive())...)))
 	}
 	send, receive := cfg.Table.Send(), cfg.Table.Receive()
 	fmt.Fprintf(out, "%s: broker %s, as %s\n\n", cfg.File, cfg.Broker.URLs.Shown(), cfg.Broker.ClientID)
@@ -219,14 +219,14 @@ func printSend(out io.Writer, cfg *configs.Config, h *host) error {
 // printReceive prints a line for each receive rule, with the interface as it is
 // on this host now.
 func printReceive(out io.Writer, cfg *configs.Config, h *host) error {
-	keys := moreThan(configs.ReceiveKeys(), "name", "group", "interface", "source", "topic", "qos")
+	keys := moreThan(configs.ReceiveKeys(), "name", "group", "port", "interface", "source", "topic", "qos")
 	t := newTable("RECEIVE", "GROUPS", "INTERFACE", "SOURCES", "TOPIC", "QOS", "STATE", "MORE")
 	for i, r := range cfg.Table.Receive() {
 		e, more := h.listener(r), given(cfg, "receive", i, keys, &r)
 		if cfg.Table.ReceiveLoops(i) {
 			more = append(more, "on a cycle")
 		}
-		t.row(r.Name, mapping.GroupsText(r.Groups), cmp.Or(e.on.Name, r.Interface),
+		t.row(r.Name, r.Heard(), cmp.Or(e.on.Name, r.Interface),
 			sourceList(r.Sources), r.Topic, r.QoS, h.state(e.pending(), e.err), strings.Join(more, ", "))
 	}
 	return t.print(out)

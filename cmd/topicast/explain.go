@@ -16,15 +16,16 @@ import (
 func newExplainCommand() *cobra.Command {
 	var file, from string
 	c := &cobra.Command{
-		Use:   "explain TOPIC|GROUP:PORT",
+		Use:   "explain TOPIC|GROUP:PORT|HOST:PORT",
 		Short: "Tell where a topic's messages or a group's datagrams go, and why",
 		Long: `Of a topic, tell which send rules it matches, and what each makes of its messages:
 the exact group, source, interface and ttl, what becomes of the payload and of
 retained messages; or why a rule drops them. Tell too which receive rules can
 publish on it. Of a topic that no rule knows, tell which filters come nearest.
 
-Of a group, tell which receive rules listen to it, and on which topic each
-publishes its datagrams; --from says from whom they are, for rules that go by it.
+Of a group, or of an address of this host with a port, tell which receive rules
+listen to it, and on which topic each publishes its datagrams; --from says from
+whom they are, for rules that go by it.
 
 Nothing is opened and nothing is sent.
 
@@ -33,7 +34,8 @@ datagrams go to a topic; 1 they go nowhere, or the configuration has faults; 64
 wrong usage.`,
 		Example: `  topicast explain site/3/lamp/7/set
   topicast explain site/3/lamp/7/set --config gateway.yaml
-  topicast explain 239.255.3.7:30001 --from 127.0.0.3:40000`,
+  topicast explain 239.255.3.7:30001 --from 127.0.0.3:40000
+  topicast explain 192.0.2.5:6454`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return runExplain(c.Context(), args[0], from, file, c.OutOrStdout())
 		},

@@ -11,20 +11,26 @@ import (
 	"strings"
 	"time"
 
+	"topicast/bridge/multicast"
 	"topicast/configs"
 	"topicast/mapping"
 )
 
-// question is what is asked about the datagrams of a group.
+// question is what is asked about the datagrams of a group, or those for a host.
 type question struct {
-	group  netip.AddrPort
+	group  netip.AddrPort // where they are sent to
 	source netip.AddrPort // not valid: from anybody
 	port   bool           // the source's port is known
 }
 
-// parseQuestion tells a group from a topic. A topic that looks like a group is one
-// that nobody has.
+// parseQuestion tells a group, or the address and port of a host, from a topic. A topic that
+// looks like one of these is one that nobody has.
 func parseQuestion(what, from string) (q question, isGroup bool, err error) {
+	if to, err := netip.ParseAddrPort(what); err == nil && !to.Addr().IsMulticast() && !to.Addr().IsUnspecified() && to.Addr().Zone() == "" && to.Port() != 0 {
+		q.group = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+		q, err = q.sentBy(from)
+		return q, true, err
+	}
 	template, zone, err := parseGroup(what)
 	if err != nil {
 		if from != "" {
@@ -45,16 +51,23 @@ func parseQuestion(what, from string) (q question, isGroup bool, err error) {
 		return q, true, usageError(fmt.Errorf("each rule says on which interface it listens; leave out %%%s", zone))
 	}
 	q.group, _ = template.Fixed()
+	q, err = q.sentBy(from)
+	return q, true, err
+}
+
+// sentBy is the question about the datagrams of one sender, "" for any.
+func (q question) sentBy(from string) (question, error) {
 	if from == "" {
-		return q, true, nil
+		return q, nil
 	}
+	var err error
 	if q.source, q.port, err = parseFrom(from); err != nil {
-		return q, true, usageError(err)
+		return q, usageError(err)
 	}
 	if q.source.Addr().Is4() != q.group.Addr().Is4() {
-		return q, true, usageError(fmt.Errorf("--from %s is not of the address family of %s", from, q.group))
+		return q, usageError(fmt.Errorf("--from %s is not of the address family of %s", from, q.group))
 	}
-	return q, true, nil
+	return q, nil
 }
 
 // meansGroup reports whether a text that is no group may have been meant as one. It may
@@ -86,12 +99,12 @@ func parseFrom(text string) (source netip.AddrPort, port bool, err error) {
 	return source, port, nil
 }
 
-// explainGroup tells what becomes of the datagrams of a group.
+// explainGroup tells what becomes of the datagrams of a group, or of those for a host.
 func explainGroup(out io.Writer, q question, t *mapping.Table, h *host) error {
 	rules := t.Receive()
 	var heard []int
 	for i, r := range rules {
-		if slices.ContainsFunc(r.Groups, func(g mapping.GroupRange) bool { return inRange(g, q.group) }) {
+		if r.Hears(q.group) {
 			heard = append(heard, i)
 		}
 	}
@@ -141,13 +154,16 @@ func (q question) senderText() string {
 
 // explainHeard tells what one rule makes of the datagrams, and whether any.
 func explainHeard(out io.Writer, q question, i int, r mapping.ReceiveRule, loops bool, h *host) bool {
-	fmt.Fprintf(out, "%s: groups %s\n", ruleTitle("receive", i, r.Name), mapping.GroupsText(r.Groups))
+	fmt.Fprintf(out, "%s: %s\n", ruleTitle("receive", i, r.Name), heardText(r))
 	line := lines(out)
 	e := h.listener(r)
 	lost := func(format string, args ...any) bool {
 		explainKeys(line, receiveKeys("interface", "source"), &r, explainListener(line, r, e))
 		line("drop", format, args...)
 		return false
+	}
+	if r.Port != 0 && e.on.Index > 0 && !isOf(q.group.Addr(), e.on) {
+		return lost("%s is no address of %s, nor the broadcast address of one: what comes for it there is not for this host", q.group.Addr(), e.on.Name)
 	}
 	if q.source.IsValid() && len(r.Sources) > 0 {
 		a := q.source.Addr()
@@ -160,10 +176,28 @@ func explainHeard(out io.Writer, q question, i int, r mapping.ReceiveRule, loops
 		return lost("bad_topic: %v", err)
 	}
 	by := explainListener(line, r, e)
-	by["name"], by["group"] = nil, nil // in the title
+	by["name"], by["group"], by["port"] = nil, nil, nil // in the title
 	by["topic"] = func() { line("topic", "%s", topic) }
 	explainMessage(line, by, r, loops)
 	return true
+}
+
+// heardText is "groups 239.1.2.3:5000", or "port 6454 of this host".
+func heardText(r mapping.ReceiveRule) string {
+	if r.Port != 0 {
+		return r.Heard() + " of this host"
+	}
+	return "groups " + r.Heard()
+}
+
+// isOf reports whether what is sent to an address and comes by an interface is for this host.
+func isOf(to netip.Addr, on multicast.Interface) bool {
+	if to == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return true
+	}
+	return slices.ContainsFunc(on.Addresses, func(a multicast.Address) bool {
+		return a.Prefix.Addr() == to || a.Broadcast == to || on.Loopback && to.Is4() && a.Prefix.Contains(to)
+	})
 }
 
 // receiveKeys are the keys of a receive rule that have one of these names.
@@ -177,6 +211,11 @@ func explainPublisher(out io.Writer, i int, r mapping.ReceiveRule, loops bool, h
 	line := lines(out)
 	by := explainListener(line, r, h.listener(r))
 	by["name"], by["topic"] = nil, nil // in the title
+	if r.Port != 0 {
+		by["group"] = nil
+	} else {
+		by["port"] = nil
+	}
 	explainMessage(line, by, r, loops)
 }
 
@@ -263,6 +302,9 @@ func explainUnheard(out io.Writer, group netip.AddrPort, rules []mapping.Receive
 	t := &table{}
 	for _, port := range []bool{true, false} { // first those with the same address
 		for i, r := range rules {
+			if why, near := missesHost(r, group); near && (r.Port == group.Port()) != port && len(*t) < most {
+				t.row("  "+ruleTitle("receive", i, r.Name), r.Heard(), why)
+			}
 			for _, g := range r.Groups {
 				why, near := misses(g, group)
 				if near && strings.HasPrefix(why, "the port") == port && len(*t) < most {
@@ -276,6 +318,17 @@ func explainUnheard(out io.Writer, group netip.AddrPort, rules []mapping.Receive
 	}
 	fmt.Fprint(out, "\nnearest:\n")
 	_ = t.print(out) // the output is watched
+}
+
+// missesHost says where the address and port of a host part from a rule, if only in one thing.
+func missesHost(r mapping.ReceiveRule, to netip.AddrPort) (why string, near bool) {
+	switch {
+	case r.Port == 0 || to.Addr().IsMulticast() && r.Port != to.Port():
+		return "", false
+	case to.Addr().IsMulticast():
+		return fmt.Sprintf("%s is a group, and the rule hears what comes to this host itself", to.Addr()), true
+	}
+	return fmt.Sprintf("the port is %d, not %d", r.Port, to.Port()), true
 }
 
 // misses says where a group parts from a range, if only in one thing.

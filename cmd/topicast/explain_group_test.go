@@ -22,8 +22,13 @@ func TestAnArgumentOfExplainIsAGroupOrATopic(t *testing.T) {
 		{"[ff15::7]:5000", "[2001:db8::7]:1234", true, ""},
 		{"[ff15::7]:5000", "2001:db8::7", true, ""},
 		{"site/3/lamp/7/set", "", false, ""},
-		{"239.1.2.3", "", false, ""}, // {group} makes such topics
-		{"10.1.2.3:5000", "", false, ""},
+		{"239.1.2.3", "", false, ""},    // {group} makes such topics
+		{"10.1.2.3:5000", "", true, ""}, // what comes to a host
+		{"[fd17::1]:5000", "fd17::7", true, ""},
+		{"0.0.0.0:5000", "", false, ""},
+		{"10.1.2.3:0", "", false, ""},
+		{"10.1.2.3", "", false, ""},
+		{"10.1.2.3:5000", "fd17::7", true, "not of the address family of 10.1.2.3:5000"},
 		{"site/+/lamp", "", false, "a topic holds no wildcards"},
 		{"site/3/lamp/7/set", "192.0.2.7", false, "--from is for the datagrams of a group"},
 		{"[ff02::7%eth0]:5000", "", true, "leave out %eth0"},

@@ -93,7 +93,7 @@ func sayNetwork(cfg *configs.Config, first bool, log *slog.Logger) {
 	}
 	sayFindings(located(cfg, faults), located(cfg, warnings), log)
 	if first {
-		for _, n := range located(cfg, h.examineBuffers(cfg.Table)) {
+		for _, n := range located(cfg, append(h.examineBuffers(cfg.Table), h.examineSharers(cfg.Table.Receive())...)) {
 			log.Info("this host", "note", n, "hint", n.Hint)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"topicast/bridge/multicast"
@@ -13,6 +14,7 @@ import (
 // goroutine of its own.
 type groupReaders struct {
 	receivers []*multicast.Receiver
+	sources   []netip.Addr // none: anybody
 	done      sync.WaitGroup
 	closing   sync.Once
 
@@ -24,9 +26,16 @@ type groupReaders struct {
 // openGroupReaders joins groups on an interface, and calls heard with what arrives, by one
 // goroutine at a time. Payloads are valid until it returns.
 func openGroupReaders(groups []netip.AddrPort, on multicast.Interface, sources []netip.Addr, heard func([]multicast.Datagram)) (*groupReaders, error) {
-	e := &groupReaders{}
+	e := &groupReaders{sources: sources}
 	for _, g := range groups {
-		r, err := multicast.ListenOn(multicast.ReceiverOptions{Group: g, Sources: sources}, on)
+		o := multicast.ReceiverOptions{Group: g, Sources: sources}
+		if g.Addr().IsUnspecified() { // the network cannot be asked
+			o.Sources = nil
+		}
+		r, err := multicast.ListenOn(o, on)
+		if g.Addr().IsUnspecified() && errors.Is(err, multicast.ErrNoFamily) {
+			continue
+		}
 		if err != nil {
 			e.close()
 			return nil, err
@@ -52,9 +61,18 @@ func (g *groupReaders) read(r *multicast.Receiver, heard func([]multicast.Datagr
 			g.close()
 			return
 		}
-		heard(batch[:n])
+		heard(g.wanted(batch[:n]))
 		g.mu.Unlock()
 	}
+}
+
+// wanted are the datagrams of the senders that were asked for: of what comes to this host
+// itself the others arrive too.
+func (g *groupReaders) wanted(batch []multicast.Datagram) []multicast.Datagram {
+	if len(g.sources) == 0 {
+		return batch
+	}
+	return slices.DeleteFunc(batch, func(d multicast.Datagram) bool { return !slices.Contains(g.sources, d.Source.Addr()) })
 }
 
 // close leaves the groups. Any goroutine may call it, again too.

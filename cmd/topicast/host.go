@@ -17,7 +17,8 @@ type host struct {
 	places     map[mapping.Binding]place // every binding is resolved once
 	limits     limits
 	routes     routes
-	unseen     bool // nothing of it is looked at
+	sharers    func(port uint16, on multicast.Interface) []string // who else has a port of this host
+	unseen     bool                                               // nothing of it is looked at
 }
 
 // errUnseen is where nothing of this host is looked at.
@@ -35,7 +36,7 @@ func newHost() (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &host{interfaces: interfaces, places: make(map[mapping.Binding]place), limits: newLimits(), routes: newRoutes()}, nil
+	return &host{interfaces: interfaces, places: make(map[mapping.Binding]place), limits: newLimits(), routes: newRoutes(), sharers: multicast.PortSharers}, nil
 }
 
 // know tells a configuration what other names the interfaces of this host have.

@@ -58,7 +58,55 @@ func (h *host) examineReceive(rules []mapping.ReceiveRule) (faults, warnings []f
 			faults = append(faults, f)
 		}
 	}
-	return faults, warnings
+	return append(faults, h.examineHostPorts(rules)...), warnings
+}
+
+// hostPort is a port of this host by one interface.
+type hostPort struct {
+	index int
+	port  uint16
+}
+
+// examineHostPorts finds rules for what comes to this host itself that cannot have their
+// socket: on this system, or because an interface has two names.
+func (h *host) examineHostPorts(rules []mapping.ReceiveRule) (faults []finding) {
+	first := make(map[hostPort]int)
+	for i, r := range rules {
+		e := h.listener(r)
+		if r.Port == 0 || e.on.Index == 0 {
+			continue
+		}
+		if err := multicast.CanHearHost(); err != nil {
+			faults = append(faults, finding{path: fmt.Sprintf("receive[%d].port", i), err: err})
+			continue
+		}
+		at := hostPort{e.on.Index, r.Port}
+		n, known := first[at]
+		if !known {
+			first[at] = i
+		} else if other := rules[n].Interface; other != r.Interface {
+			faults = append(faults, finding{path: fmt.Sprintf("receive[%d].interface", i), hint: "write interface: " + other, err: fmt.Errorf(
+				"%s is the interface that receive[%d] calls %s, and of two sockets for one port of it the first is used alone", r.Interface, n, other)})
+		}
+	}
+	return faults
+}
+
+// examineSharers notes which other programs have a port that rules hear this host by.
+func (h *host) examineSharers(rules []mapping.ReceiveRule) (notes []finding) {
+	asked := make(map[hostPort]bool)
+	for i, r := range rules {
+		e := h.listener(r)
+		at := hostPort{e.on.Index, r.Port}
+		if r.Port == 0 || e.on.Index == 0 || asked[at] {
+			continue
+		}
+		asked[at] = true
+		for _, text := range h.sharers(r.Port, e.on) {
+			notes = append(notes, finding{path: fmt.Sprintf("receive[%d].port", i), err: errors.New(text)})
+		}
+	}
+	return notes
 }
 
 // examineLimits warns of what the system would deny all these rules together.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"topicast/bridge/multicast"
 	"topicast/mapping"
 )
 
@@ -67,6 +68,27 @@ func TestAnAbsentInterfaceThatReceiveRulesShareIsToldOnce(t *testing.T) {
 	_, warnings := testHost().examineReceive([]mapping.ReceiveRule{{Interface: "iso0"}, {Interface: "wlan0"}, {Interface: "wlan0"}, {Interface: "wlan0"}})
 	expectOne(t, "warnings", warnings, "receive[1].interface: there is no interface wlan0")
 	expectOne(t, "warnings", warnings, "(and so for 2 rules more)")
+}
+
+func TestRulesForAHostPortNameTheInterfaceAlike(t *testing.T) {
+	h := testHost()
+	rules := []mapping.ReceiveRule{{Interface: "iso0", Port: 6454}, {Interface: "172.17.0.1", Port: 6454}}
+	faults, _ := h.examineReceive(rules)
+	if multicast.CanHearHost() != nil {
+		expectOne(t, "faults", faults, "receive[0].port: what comes to a port of this host is received on Linux only")
+		return
+	}
+	expectOne(t, "faults", faults, "receive[1].interface: 172.17.0.1 is the interface that receive[0] calls iso0, and of two sockets for one port of it the first is used alone")
+	rules[0].Interface = "priv0"
+	faults, _ = h.examineReceive(rules)
+	expectOne(t, "faults", faults, "")
+	h.sharers = func(port uint16, on multicast.Interface) []string {
+		if port == 6454 && on.Name == "iso0" {
+			return []string{"somebody has it"}
+		}
+		return nil
+	}
+	expectOne(t, "notes", h.examineSharers(append(rules, rules[1], mapping.ReceiveRule{Interface: "iso0"})), "receive[1].port: somebody has it")
 }
 
 func TestSocketsAreOneForEachJoin(t *testing.T) {

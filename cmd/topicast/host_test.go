@@ -32,7 +32,8 @@ func testHost() *host {
 			}},
 			{Name: "bare0", Index: 7, MTU: 1500, Up: true, Carrier: true, Master: "br0", MasterKind: "bridge", HeardOn: "br0"},
 		},
-		places: make(map[mapping.Binding]place),
+		places:  make(map[mapping.Binding]place),
+		sharers: func(uint16, multicast.Interface) []string { return nil },
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,14 +20,19 @@ import (
 func newListenCommand() *cobra.Command {
 	o := listenOptions{format: formatText}
 	c := &cobra.Command{
-		Use:   "listen GROUP:PORT [GROUP:PORT]...",
-		Short: "Join groups and print the datagrams that arrive",
+		Use:   "listen [GROUP:PORT]...",
+		Short: "Print the datagrams of groups, or what comes to this host",
 		Long: `Join groups on an interface and print each datagram that arrives: the time, the
 sender's address and port, the group if there are several, the interface, the
 size and the payload.
 
 ` + groupUsage + `
 A range stands for all groups in it: 239.255.0.1-239.255.0.63:5568.
+
+With --port it hears what comes to this host itself, unicast and broadcast, at that
+port by the interface, and each line tells where it was sent to. Of unicast Linux
+gives each datagram to one program: while this listens, others that have the port
+may miss what they got, a running topicast as well.
 
 Without --interface it is the one interface that is up, not the loopback and no
 port of a bridge or member of a bond; of several, none is guessed.
@@ -40,7 +46,8 @@ group cannot be joined; 64 wrong usage.`,
 		Example: `  topicast listen 239.1.2.3:5000 --interface lo
   topicast listen 239.1.2.3:5000 --interface 127.0.0.1 --format json
   topicast listen 239.255.0.1-239.255.0.63:5568 239.1.2.3:5000 --interface lo
-  topicast listen 239.1.2.3:5000 --interface lo --source 127.0.0.1 --for 1s`,
+  topicast listen 239.1.2.3:5000 --interface lo --source 127.0.0.1 --for 1s
+  topicast listen --port 6454 --interface lo`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return runListen(c.Context(), o, args, c.OutOrStdout(), c.ErrOrStderr())
 		},
@@ -51,6 +58,7 @@ group cannot be joined; 64 wrong usage.`,
 
 type listenOptions struct {
 	on      string
+	port    uint16 // 0: groups alone
 	sources []netip.Addr
 	count   int
 	length  time.Duration
@@ -61,6 +69,7 @@ func (o *listenOptions) addFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.SortFlags = false
 	f.StringVar(&o.on, "interface", "", "the `name` of the interface to join on, or an address of it")
+	f.Uint16Var(&o.port, "port", 0, "what comes to this host itself at this port, unicast and broadcast; 0: nothing")
 	f.Func("source", "only what this `address` sends (a source-specific join); may be repeated", func(s string) error {
 		a, err := parseAddress(s)
 		if err != nil {
@@ -86,7 +95,7 @@ func runListen(ctx context.Context, o listenOptions, texts []string, out, errOut
 	}
 	ctx, enough := context.WithCancel(ctx)
 	defer enough()
-	p := &printer{out: out, format: o.format, on: j.on.Name, several: len(j.groups) > 1}
+	p := &printer{out: out, format: o.format, on: j.on.Name, several: len(j.groups) > 1 || o.port != 0}
 	t := &tally{printer: p, count: o.count, enough: enough}
 	e, err := openGroupReaders(j.groups, j.on, o.sources, t.heard)
 	if err != nil {
@@ -98,6 +107,11 @@ func runListen(ctx context.Context, o listenOptions, texts []string, out, errOut
 	fmt.Fprintf(errOut, "listening on %s, interface %s (index %d)%s\n", strings.Join(j.texts, ", "), j.on.Name, j.on.Index, fromText(o.sources))
 	if err := j.on.Hears(); err != nil {
 		printWarning(errOut, err)
+	}
+	if o.port != 0 {
+		for _, text := range multicast.PortSharers(o.port, j.on) {
+			printWarning(errOut, text)
+		}
 	}
 	if g, needed := j.needsSource(o.sources); needed {
 		printWarning(errOut, fmt.Sprintf("%s is for source-specific multicast, and routers may deliver nothing without --source", g))
@@ -142,6 +156,12 @@ func (o *listenOptions) prepare(texts []string) (j listening, err error) {
 			}
 		}
 	}
+	if o.port != 0 {
+		j.addPort(o.port)
+	}
+	if len(j.groups) == 0 {
+		return j, usageError(errors.New("GROUP:PORT is missing, or --port"))
+	}
 	if o.count < 0 || o.length < 0 {
 		return j, usageError(errors.New("--count and --for are not negative"))
 	}
@@ -161,6 +181,12 @@ func (o *listenOptions) prepare(texts []string) (j listening, err error) {
 		return j, withHint(err, "topicast interfaces lists what there is")
 	}
 	return j, nil
+}
+
+// addPort adds what comes to this host itself, in each family.
+func (j *listening) addPort(port uint16) {
+	j.texts = append(j.texts, "port "+strconv.Itoa(int(port)))
+	j.groups = append(j.groups, netip.AddrPortFrom(netip.IPv4Unspecified(), port), netip.AddrPortFrom(netip.IPv6Unspecified(), port))
 }
 
 // onlyInterface is the interface to listen on where there is no other.

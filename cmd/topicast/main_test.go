@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await, "udp": udp},
 		Condition:           condition,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -47,6 +48,22 @@ func condition(name string) (bool, error) {
 	return slices.ContainsFunc(interfaces, func(i multicast.Interface) bool {
 		return slices.ContainsFunc(i.Addresses, func(a multicast.Address) bool { return a.Prefix.Addr() == netip.IPv6Loopback() })
 	}), err
+}
+
+// udp SOURCE TO PAYLOAD sends a datagram from an address of this host.
+func udp(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: udp SOURCE TO PAYLOAD")
+	}
+	source, err := netip.ParseAddr(args[0])
+	ts.Check(err)
+	to, err := netip.ParseAddrPort(args[1])
+	ts.Check(err)
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(source, 0)))
+	ts.Check(err)
+	defer c.Close()
+	_, err = c.WriteToUDPAddrPort([]byte(args[2]), to)
+	ts.Check(err)
 }
 
 // exits STATUS COMMAND... runs a command that must end with that status.

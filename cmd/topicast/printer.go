@@ -27,7 +27,7 @@ type printer struct {
 	out     io.Writer
 	format  string
 	on      string // the interface they arrive on
-	several bool   // they are of several groups, so each line names its own
+	several bool   // they are of several groups, or for several addresses of this host, so each line names its own
 }
 
 func (p *printer) print(d multicast.Datagram, at time.Time) error {
@@ -50,17 +50,21 @@ func (p *printer) print(d multicast.Datagram, at time.Time) error {
 // datagramJSON is what --format json prints. Names may be added to it, not
 // changed.
 type datagramJSON struct {
-	Time      time.Time      `json:"time"`
-	Source    netip.AddrPort `json:"source"`
-	Group     netip.AddrPort `json:"group"`
-	Interface string         `json:"interface"`
-	Size      int            `json:"size"` // of the payload, in bytes
-	Payload   *string        `json:"payload,omitempty"`
-	Base64    []byte         `json:"payload_base64,omitempty"` // instead, where it is not UTF-8
+	Time      time.Time       `json:"time"`
+	Source    netip.AddrPort  `json:"source"`
+	Group     *netip.AddrPort `json:"group,omitempty"`
+	To        *netip.AddrPort `json:"destination,omitempty"` // in its place, of what came to this host itself
+	Interface string          `json:"interface"`
+	Size      int             `json:"size"` // of the payload, in bytes
+	Payload   *string         `json:"payload,omitempty"`
+	Base64    []byte          `json:"payload_base64,omitempty"` // instead, where it is not UTF-8
 }
 
 func (p *printer) json(d multicast.Datagram, at time.Time) error {
-	j := datagramJSON{Time: at, Source: d.Source, Group: d.Group, Interface: p.on, Size: len(d.Payload)}
+	j := datagramJSON{Time: at, Source: d.Source, Group: &d.Group, Interface: p.on, Size: len(d.Payload)}
+	if !d.Group.Addr().IsMulticast() {
+		j.Group, j.To = nil, &d.Group
+	}
 	if utf8.Valid(d.Payload) {
 		text := string(d.Payload)
 		j.Payload = &text

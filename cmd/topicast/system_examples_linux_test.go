@@ -93,6 +93,13 @@ func lweSentence(source, body string) []byte {
 	return fmt.Appendf([]byte("UdPbC\x00"), "\\%s*%02X\\$%s*%02X\r\n", tag, sum(tag), body, sum(body))
 }
 
+// artDMX is an ArtDmx packet (Art-Net 4): the universe's low byte, and its channels.
+func artDMX(universe byte, slots [512]byte) []byte {
+	header := []byte("Art-Net\x00\x00\x50\x00\x0e\x01\x00\x00\x00\x02\x00")
+	header[14] = universe
+	return append(header, slots[:]...)
+}
+
 // example is a file of configs/examples on the gateway of a rig.
 func example(t *testing.T, file string, change ...string) *system {
 	t.Helper()
@@ -161,6 +168,20 @@ func TestExamplesCarryWhatRealDevicesSay(t *testing.T) {
 				}
 				return nil
 			},
+		},
+		{
+			file: "artnet.yaml", change: []string{"192.0.2.0/24", "172.17.0.0/16"}, group: "172.17.0.1:6454", payload: artDMX(3, slots),
+			topic: "artnet/172.17.0.50",
+			check: func(p []byte) error {
+				if len(p) != 530 || p[14] != 3 || p[18] != 255 || p[529] != 7 {
+					return fmt.Errorf("%d bytes", len(p))
+				}
+				return nil
+			},
+		},
+		{
+			file: "syslog.yaml", change: []string{"192.0.2.0/24", "172.17.0.0/16"}, group: "172.17.0.1:514", payload: []byte("<34>1 2026-11-23T02:40:00Z lamp su - - - denied"),
+			topic: "syslog/172.17.0.50", check: func([]byte) error { return nil },
 		},
 		{
 			file: "ssdp.yaml", group: "239.255.255.250:1900", payload: ssdpNotify("2fac1234-31f8-11b4-a222-08002b34c003"),

@@ -25,6 +25,7 @@ type Network struct {
 	openErr       error
 	Sockets       []*Socket
 	ListenErr     error
+	listenErr6    error // for what is IPv6
 	receivers     []*Receiver
 	Sent          map[string][]string // payloads by group, as they were sent by any socket
 	OnListen      func()              // called without the lock
@@ -75,12 +76,22 @@ func (n *Network) Listen(o multicast.ReceiverOptions, on multicast.Interface) (*
 	}
 	n.Mu.Lock()
 	defer n.Mu.Unlock()
+	if n.listenErr6 != nil && o.Group.Addr().Is6() {
+		return nil, n.listenErr6
+	}
 	if n.ListenErr != nil {
 		return nil, n.ListenErr
 	}
 	r := &Receiver{Options: o, on: on.Name, In: make(chan []multicast.Datagram), Done: make(chan struct{})}
 	n.receivers = append(n.receivers, r)
 	return r, nil
+}
+
+// RefuseIPv6 has Listen fail for what is IPv6.
+func (n *Network) RefuseIPv6(err error) {
+	n.Mu.Lock()
+	defer n.Mu.Unlock()
+	n.listenErr6 = err
 }
 
 // GatewayRoutes lists the routes that the test has put into Routes.

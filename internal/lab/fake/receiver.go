@@ -21,6 +21,8 @@ type Receiver struct {
 	Rejoins int
 	Failure error // of Receive, once in is closed
 	Refuse  error // of SetSources
+	takers  []string
+	sharers []string
 }
 
 // Hear hands over a batch, each datagram from its source.
@@ -72,6 +74,20 @@ func (r *Receiver) Rejoin() error {
 	defer r.mu.Unlock()
 	r.Rejoins++
 	return nil
+}
+
+// Rivals are those of SetRivals.
+func (r *Receiver) Rivals(multicast.Interface) (takers, sharers []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.takers, r.sharers
+}
+
+// SetRivals has other programs take a part of what comes, or share it.
+func (r *Receiver) SetRivals(takers, sharers []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.takers, r.sharers = takers, sharers
 }
 
 func (r *Receiver) Buffer() int { return 4096 }
