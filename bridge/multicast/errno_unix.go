@@ -34,6 +34,10 @@ func filtered(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(e
 // EIO: no checksum offload, or IPsec. No ICMP error reads like one of these.
 func unsegmentable(err error) bool { return errors.Is(err, unix.EIO) || errors.Is(err, unix.EINVAL) }
 
+// invalid: what Linux says over IPv6 where it has no room for one more neighbour, among
+// other things (ip6_finish_output2).
+func invalid(err error) bool { return errors.Is(err, unix.EINVAL) }
+
 // inUse: bound by another program.
 func inUse(err error) bool { return errors.Is(err, unix.EADDRINUSE) }
 

@@ -15,6 +15,8 @@ func filtered(err error) bool  { return errors.Is(err, windows.WSAEACCES) }
 func inUse(err error) bool     { return errors.Is(err, windows.WSAEADDRINUSE) }
 func denied(err error) bool    { return errors.Is(err, windows.WSAEACCES) }
 
+func invalid(error) bool { return false } // which is said of neighbours on Linux alone
+
 func unreachable(err error) bool {
 	return errors.Is(err, windows.WSAENETUNREACH) || errors.Is(err, windows.WSAENETDOWN) ||
 		errors.Is(err, windows.WSAEHOSTUNREACH) || errors.Is(err, windows.WSAEADDRNOTAVAIL)

@@ -29,6 +29,10 @@ var (
 	// (ENOBUFS). See Sender.Wait.
 	ErrNoBuffer = errors.New("the interface's queue is full")
 
+	// ErrNoNeighbour: the kernel has no room for one more neighbour, and refuses what goes
+	// to a group that it has none for. It comes with ErrNoBuffer.
+	ErrNoNeighbour = errors.New("the kernel's table of neighbours is full")
+
 	// ErrTooLong: the payload is above MaxPayload or, where fragments are not
 	// allowed, above what the interface's MTU leaves room for.
 	ErrTooLong = errors.New("too long")

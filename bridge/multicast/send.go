@@ -34,7 +34,7 @@ import (
 // system said (os.ErrPermission: a firewall forbids it).
 //
 // If n < len(batch), err says why batch[n] and the rest have to wait: it is
-// ErrWouldBlock or wraps ErrNoBuffer (see Wait), or wraps ErrPending when the
+// ErrWouldBlock or wraps ErrNoBuffer (see Wait), some of these ErrNoNeighbour too, or wraps ErrPending when the
 // source or the interface is gone, or net.ErrClosed. A datagram that met
 // ErrNoBuffer was not taken, though programs on this host may have heard it.
 func (s *Sender) Send(batch []Datagram, failed func(i int, err error)) (n int, err error) {
@@ -83,6 +83,7 @@ func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, erro
 		if err == nil {
 			continue
 		}
+		full, unsure := s.neighbours.refused(err)
 		switch run := c.datagrams(taken, taken+1); { // the entry that err belongs to
 		case blocked(err), errors.Is(err, os.ErrDeadlineExceeded): // the latter is how another goroutine's Wait ends
 			return at, ErrWouldBlock
@@ -92,6 +93,9 @@ func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, erro
 			if tries++; tries == mostTries {
 				return at, ErrWouldBlock
 			}
+		case unsure: // once more
+		case full:
+			return at, noNeighbour(s.source, err)
 		case run > 1:
 			// Which of them it is, or whether all are well and only the run is
 			// not, shows when they leave singly. A full queue too may have room

@@ -59,6 +59,7 @@ type Sender struct {
 	queue       string                     // that cuts runs up; "" is none
 	port        fixedPort
 	pause       bool // the last Send met a full queue
+	neighbours  neighbours
 }
 
 // Open opens the socket of a source that Resolve returned. The error wraps
@@ -101,6 +102,7 @@ func open(src Source) (*Sender, error) {
 		return nil, pending(fmt.Sprintf("%s is no longer there", src))
 	}
 	s.write, s.strays = s.writer(), s.strayErrors()
+	s.neighbours = neighbours{ipv6: src.Binding.IPv6, overflows: neighbourOverflows}
 	s.whole = MaxPayload
 	if src.Binding.Fragment {
 		s.whole = src.MTU - headers(src.Binding.IPv6)

@@ -32,13 +32,17 @@ func (b *binding) run() {
 		}
 		b.path.settled.Notify()
 		if progress {
-			pause, work.askPause, work.askAt = firstPause, 0, time.Time{}
+			pause, work.askPause, work.askAt, work.crowded = firstPause, 0, time.Time{}, false
 		}
 		switch {
 		case s == nil:
 		case errors.Is(err, multicast.ErrNoBuffer):
-			pauseFor(b.ctx, pause)
-			pause = min(2*pause, maxPause)
+			most := maxPause
+			if work.crowded || errors.Is(err, multicast.ErrNoNeighbour) {
+				most = crowdedPause
+			}
+			pauseFor(b.ctx, min(pause, most))
+			pause = min(2*pause, most)
 			work.ask(s, time.Now())
 		case err != nil:
 			_ = s.Wait(b.ctx) // an error of the socket shows at the next send
@@ -82,6 +86,7 @@ type drainWork struct {
 	queue    queueState
 	askAt    time.Time // whether it is idle is asked at the earliest
 	askPause time.Duration
+	crowded  bool // when it was asked last, the kernel had had no room for one more neighbour
 }
 
 // queueState is what was seen of the interface's queue before the first send of a round; what
@@ -92,6 +97,7 @@ const (
 	notSeen queueState = iota
 	seenIdle
 	seenBusy
+	seenCrowded // the kernel had no room for one more neighbour
 )
 
 // ask asks whether the interface's queue is idle, if that is of use. It takes the kernel
@@ -101,8 +107,13 @@ func (work *drainWork) ask(s Sender, now time.Time) {
 	if !work.suspects || now.Before(work.askAt) {
 		return
 	}
-	if work.queue = seenBusy; s.Idle() {
+	switch work.crowded = s.NeighboursFull(); {
+	case work.crowded:
+		work.queue = seenCrowded
+	case s.Idle():
 		work.queue = seenIdle
+	default:
+		work.queue = seenBusy
 	}
 	work.askPause = min(max(2*work.askPause, firstPause), maxAskPause)
 	work.askAt = now.Add(work.askPause)

@@ -11,17 +11,19 @@ import (
 // What the tests of this package, which stand outside of it, look at or do, and nobody else.
 
 const (
-	MaxGathered    = maxGathered
-	MaxDecoded     = maxDecoded
-	MaxTopicBytes  = maxTopicBytes
-	MaxTopicName   = maxTopicName
-	MaxUnused      = maxUnused
-	BufferPatience = bufferPatience
-	StuckPatience  = stuckPatience
-	ReopenPause    = reopenPause
-	DrainBatch     = drainBatch
-	MaxPause       = maxPause
-	MaxPaced       = maxPaced
+	MaxGathered     = maxGathered
+	MaxDecoded      = maxDecoded
+	MaxTopicBytes   = maxTopicBytes
+	MaxTopicName    = maxTopicName
+	MaxUnused       = maxUnused
+	BufferPatience  = bufferPatience
+	StuckPatience   = stuckPatience
+	ReopenPause     = reopenPause
+	DrainBatch      = drainBatch
+	MaxPause        = maxPause
+	CrowdedPause    = crowdedPause
+	CrowdedPatience = crowdedPatience
+	MaxPaced        = maxPaced
 )
 
 // Driven reports whether a reason can happen to a send rule at all.

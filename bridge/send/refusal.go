@@ -30,17 +30,27 @@ import (
 // dropped as one that never can, or by max_age; the disk has it; or the interface goes, and
 // on_down decides. At the end, and where there is no room, the broker keeps it.
 //
+// An idle queue is no sign of that where the kernel has no room for one more neighbour, which
+// anybody on the network can bring about (multicast.ErrNoNeighbour): all groups are refused in
+// turn then, and one at a time may be let through. So nothing is dropped for that others leave
+// until they have for crowdedPatience, in which each comes to its turn a dozen times.
+//
 // A datagram of QoS 0 is dropped after bufferPatience, and at once where nothing leaves;
 // for a full send buffer it waits.
 const (
-	bufferPatience = time.Second
-	otherPatience  = 10 * time.Second
-	stuckPatience  = 2 * time.Second
-	stuckQuiet     = 10 * time.Minute // how often that is logged
+	bufferPatience  = time.Second
+	otherPatience   = 10 * time.Second
+	crowdedPatience = time.Minute
+	stuckPatience   = 2 * time.Second
+	stuckQuiet      = 10 * time.Minute // how often that is logged
 
 	// How long the queue is left alone between two tries: longer each time.
 	firstPause = time.Millisecond
 	maxPause   = 50 * time.Millisecond
+
+	// crowdedPause is that where there is no room for a neighbour: once in five seconds there
+	// is some, and those who took it take it again within so long.
+	crowdedPause = 10 * time.Millisecond
 
 	// maxAskPause is how rarely it is asked at last whether the queue is idle.
 	maxAskPause = time.Second
@@ -58,8 +68,9 @@ type refusal struct {
 // refusals are what is known of the datagrams that the socket has had no room for. The
 // binding's mu guards them.
 type refusals struct {
-	departures uint64 // how often something has left
-	tooLong    int    // length of the shortest payload that was found never to leave; 0: none is known
+	departures uint64    // how often something has left
+	crowded    time.Time // when the kernel was last known to have no room for one more neighbour
+	tooLong    int       // length of the shortest payload that was found never to leave; 0: none is known
 }
 
 // standstill is that nothing leaves. The binding's mu guards it.
@@ -107,6 +118,11 @@ func (b *binding) noRoom(f front, work *drainWork, err error) (done int, why err
 		r.idle++
 	case seenBusy:
 		r.idle = 0
+	case seenCrowded:
+		r.idle, b.refused.crowded = 0, now
+	}
+	if errors.Is(err, multicast.ErrNoNeighbour) {
+		r.idle, b.refused.crowded = 0, now
 	}
 	done = 1
 	switch b.judge(f, work, now) {
@@ -135,7 +151,8 @@ func (b *binding) noRoom(f front, work *drainWork, err error) (done int, why err
 // judge decides about what is in front of a queue; see the rules above. Callers hold mu.
 func (b *binding) judge(f front, work *drainWork, now time.Time) verdict {
 	r, length := f.refusal, len(f.waits[0].Payload)
-	patient := now.Sub(r.since) >= otherPatience
+	crowded := b.crowded(now)
+	patient := now.Sub(r.since) >= otherPatience && !crowded || now.Sub(r.since) >= crowdedPatience
 	switch {
 	case !b.suspects(r, length, now):
 		return waits
@@ -149,7 +166,7 @@ func (b *binding) judge(f front, work *drainWork, now time.Time) verdict {
 		return notByBusy
 	}
 	if len(f.waits) > 1 {
-		known := b.refused.tooLong > 0 && length >= b.refused.tooLong
+		known := !crowded && b.refused.tooLong > 0 && length >= b.refused.tooLong
 		if next := f.waits[1:2]; (patient || known && len(next[0].Payload) < length) && b.leaves(next) {
 			return overtaken
 		}
@@ -157,6 +174,10 @@ func (b *binding) judge(f front, work *drainWork, now time.Time) verdict {
 	work.suspects = true
 	return waits
 }
+
+// crowded reports whether the kernel has had no room for one more neighbour lately. Callers
+// hold mu.
+func (b *binding) crowded(now time.Time) bool { return now.Sub(b.refused.crowded) < otherPatience }
 
 // leaves reports whether a datagram that is sent alone leaves. Callers hold mu.
 func (b *binding) leaves(one []multicast.Datagram) bool {
@@ -212,7 +233,9 @@ func (b *binding) checkStuck(now time.Time) {
 		return
 	}
 	stuck := "the send buffer for interface " + b.source.Interface + " is full, and nothing leaves it; messages of QoS 1 and 2 wait until something does"
-	if errors.Is(b.still.refuser, multicast.ErrNoBuffer) {
+	if errors.Is(b.still.refuser, multicast.ErrNoBuffer) && b.crowded(now) {
+		stuck = "the kernel has no room for one more neighbour, which each group needs on interface " + b.source.Interface + ": is somebody speaking for hosts without number? Messages of QoS 1 and 2 wait; more fit with a higher gc_thresh3 of net.ipv4.neigh.default and net.ipv6.neigh.default (arp(7))"
+	} else if errors.Is(b.still.refuser, multicast.ErrNoBuffer) {
 		stuck = "the queue of interface " + b.source.Interface + " takes no datagrams (ENOBUFS); messages of QoS 1 and 2 wait until it does"
 	}
 	b.show(func() { b.stuck, b.stuckSince = stuck, b.still.since })

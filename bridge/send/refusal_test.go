@@ -414,3 +414,62 @@ func TestARefusedDatagramDoesNotCountAsOneOfItsLengthThatLeft(t *testing.T) {
 		}
 	})
 }
+
+// Where the kernel has no room for one more neighbour, an idle queue is no sign that a datagram
+// can never leave, nor that others leave; but for a long time.
+func TestWhatFindsNoRoomForANeighbourIsWaitedFor(t *testing.T) {
+	for name, full := range map[string]error{"over IPv4": multicast.ErrNoBuffer, "over IPv6": errors.Join(multicast.ErrNoNeighbour, multicast.ErrNoBuffer)} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+				b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+				s := n.LastSocket()
+				s.Emptied, s.Crowded = true, true
+				s.Allow(0, full)
+				b.send.Handle([]session.Message{fake.Message("t", "a", 1), fake.Message("t", "b", 2), fake.Message("t", "c", 1)})
+				b.watching(send.CrowdedPatience / 2)
+				if got := b.Status(); got.Queue.Messages != 3 || got.Rules[0].Drops != nil || !strings.Contains(got.Rules[0].Reason, "gc_thresh3") {
+					t.Errorf("%d wait, drops %v, %s", got.Queue.Messages, got.Rules[0].Drops, got.Rules[0].Reason)
+				}
+				s.Mu.Lock()
+				calls := s.Calls
+				s.Mu.Unlock()
+				time.Sleep(time.Second)
+				s.Mu.Lock()
+				calls = s.Calls - calls
+				s.Mu.Unlock()
+				if most := int(time.Second / send.CrowdedPause); calls < most/2 || calls > most+1 {
+					t.Errorf("tried %d times in a second", calls)
+				}
+				s.Allow(10, nil)
+				time.Sleep(time.Second)
+				if got := strings.Join(fake.Payloads(s.Took()), " "); got != "a b c" {
+					t.Errorf("sent %q", got)
+				}
+			})
+		})
+	}
+}
+
+// One that can never leave, and is refused while there is no room for neighbours either, is
+// found out all the same once others have left for long.
+func TestWhatCanNeverLeaveIsFoundOutThoughThereIsNoRoomForNeighbours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"), fake.SendRule(t, "o", "o", "239.1.1.2:5000"))
+		s := n.LastSocket()
+		s.Never, s.Emptied, s.Crowded = 5, true, true
+		b.send.Handle([]session.Message{fake.Message("t", "long!", 1), fake.Message("t", "a", 1)})
+		for i := range 70 {
+			b.send.Handle([]session.Message{fake.Message("o", "o", 1)})
+			b.watching(time.Second)
+			got := b.Status()
+			if dropped := got.Rules[0].Drops["no_buffer"] == 1; dropped != (i >= int(send.CrowdedPatience/time.Second)) && i != int(send.CrowdedPatience/time.Second)-1 {
+				t.Fatalf("after %d s: drops %v", i+1, got.Rules[0].Drops)
+			}
+		}
+		if got := fake.Payloads(s.Took()); got[len(got)-1] != "o" || !strings.Contains(strings.Join(got, ""), "a") || len(got) != 71 {
+			t.Errorf("sent %q", got)
+		}
+	})
+}

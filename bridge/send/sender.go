@@ -12,6 +12,7 @@ type Sender interface {
 	Send(batch []multicast.Datagram, failed func(i int, err error)) (int, error)
 	Wait(ctx context.Context) error
 	Idle() bool
+	NeighboursFull() bool
 	Carrier() error
 	SetQueue(kind string)
 	SegmentationError() error

@@ -30,6 +30,7 @@ var datagramAttacks = []attack{
 	{name: "igmp", about: "IGMP queries of versions 1 to 3, 5,000 a second", victims: toVictimBoth, leastVictims: leastCarried, run: igmp},
 	{name: "mld", about: "MLD queries of versions 1 and 2, 5,000 a second", victims: toVictimBoth, leastVictims: leastCarried, prepare: memberOverIPv6, run: mld},
 	{name: "neighbours", about: "router advertisements of ever other networks, and neighbour solicitations, 5,000 a second", victims: toVictimBoth, leastVictims: leastCarried, prepare: overIPv6, run: neighbours},
+	{name: "ndisc-flood", about: "neighbour solicitations of ever other hosts, 5,000 a second, until the kernel's table of neighbours is full", victims: toSend, lossless: true, alone: true, prepare: overIPv6, run: fillNeighbours},
 }
 
 var (
@@ -254,6 +255,17 @@ func mld(r *rig) {
 		r.spend(cost{Datagrams: 1, Bytes: len(m)})
 		return f.MLD(linkLocal(i%1000), all, m)
 	})
+}
+
+// fillNeighbours has the gateway's kernel remember more neighbours than it has room for, so
+// that it has none for a group. Its frames take none: the table is one for all namespaces.
+func fillNeighbours(r *rig) {
+	f, station := r.forger(), r.GW.Station(iso0)
+	r.pace(5000, 0, func(i int) error {
+		r.spend(cost{Datagrams: 1, Bytes: 32})
+		return f.Solicit(linkLocal(i), gateway6, station)
+	})
+	r.pause(5 * time.Second) // the attack is over when the kernel may forget the last (neigh_forced_gc)
 }
 
 // neighbours gives the gateway addresses without end, as far as its kernel takes them, and

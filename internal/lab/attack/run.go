@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"topicast/internal/lab/harness"
@@ -14,8 +15,17 @@ import (
 
 // runAll makes the attacks, some at a time, and returns their rows in order.
 func runAll(ctx context.Context, dir string, o options) []row {
-	return harness.RunAll(&program, o.Parallel, o.attacks, func(a attack) string { return a.name },
-		func(a attack) row { return runAttack(ctx, dir, o, a) })
+	var shared sync.RWMutex // what all namespaces share
+	return harness.RunAll(&program, o.Parallel, o.attacks, func(a attack) string { return a.name }, func(a attack) row {
+		if a.alone {
+			shared.Lock()
+			defer shared.Unlock()
+		} else {
+			shared.RLock()
+			defer shared.RUnlock()
+		}
+		return runAttack(ctx, dir, o, a)
+	})
 }
 
 // runAttack makes one, on a rig of its own.

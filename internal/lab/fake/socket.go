@@ -24,6 +24,7 @@ type Socket struct {
 	Reject  map[string]error // by payload
 	Never   int              // from this length on a payload is never taken, but ErrNoBuffer; 0: all are
 	Emptied bool             // what Idle says
+	Crowded bool             // what NeighboursFull says
 	sent    []string         // group, blank, payload
 	Calls   int
 	Closed  bool
@@ -101,6 +102,12 @@ func (s *Socket) Idle() bool {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
 	return s.Emptied
+}
+
+func (s *Socket) NeighboursFull() bool {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	return s.Crowded
 }
 
 func (s *Socket) SetQueue(kind string) {

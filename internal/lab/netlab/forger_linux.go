@@ -2,6 +2,7 @@ package netlab
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"os"
 
@@ -12,17 +13,19 @@ import (
 // can. Its methods may be called from any goroutine.
 type Forger struct {
 	four, six int // raw sockets whose packets bring their header along (raw(7), IPPROTO_RAW)
+	link      int // a packet socket, for packets in frames to a station that is given
 	index     int
 }
 
 // Forger opens a forger on a host's interface, until the end of the test.
 func (h *Host) Forger(dev string) *Forger {
 	h.t.Helper()
-	f := &Forger{four: -1, six: -1, index: h.Index(dev)}
+	f := &Forger{four: -1, six: -1, link: -1, index: h.Index(dev)}
 	h.must(h.Do(f.open), "forge on", dev)
 	h.t.Cleanup(func() {
 		unix.Close(f.four)
 		unix.Close(f.six)
+		unix.Close(f.link)
 	})
 	return f
 }
@@ -32,6 +35,9 @@ func (f *Forger) open() (err error) {
 		return os.NewSyscallError("socket", err)
 	}
 	if f.six, err = unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW); err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	if f.link, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 		return os.NewSyscallError("socket", err)
 	}
 	err = unix.SetsockoptIPMreqn(f.four, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(f.index)})
@@ -78,6 +84,22 @@ func (f *Forger) Neighbour(source, to netip.Addr, message []byte) error {
 	head := header6(unix.IPPROTO_ICMPV6, source, to, len(message))
 	head[7] = 255
 	return f.write(append(head, icmp6(source, to, message)...), to)
+}
+
+// Solicit asks a station for the hardware address of an address of its own (RFC 4861, 4.3), in
+// the name of a host that has the hardware address 02:00:… with the last four bytes of its
+// address. The kernel of the forger need know no neighbour for that: the table is one for all
+// namespaces.
+func (f *Forger) Solicit(source, to netip.Addr, station net.HardwareAddr) error {
+	message := append([]byte{135, 0, 0, 0, 0, 0, 0, 0}, to.AsSlice()...)
+	from := source.As16()
+	message = append(append(message, 1, 1, 2, 0), from[12:]...)
+	packet := header6(unix.IPPROTO_ICMPV6, source, to, len(message))
+	packet[7] = 255
+	to6 := unix.SockaddrLinklayer{Ifindex: f.index, Halen: uint8(len(station))}
+	to6.Protocol = binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_IPV6))
+	copy(to6.Addr[:], station)
+	return os.NewSyscallError("sendto", unix.Sendto(f.link, append(packet, icmp6(source, to, message)...), 0, &to6))
 }
 
 // An ICMPError is what a router or a host says of a datagram that it could not pass on.

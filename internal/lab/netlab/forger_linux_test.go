@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -150,5 +151,34 @@ func TestAFirstFragmentIsNoDatagram(t *testing.T) {
 	}
 	if got := d.WaitFor(1); string(got[0].Payload) != "whole" {
 		t.Errorf("%v", got)
+	}
+}
+
+// What a forger says is believed of whom it says it in the name of, and its own kernel knows
+// nothing of those.
+func TestAForgedSolicitationMakesANeighbour(t *testing.T) {
+	r := netlab.NewRig(t)
+	f := r.Dev.Forger("eth0")
+	source := netip.MustParseAddr("fe80::7:8")
+	known := func(h *netlab.Host, dev string) string {
+		out, err := h.Command("ip", "-6", "neigh", "show", source.String(), "dev", dev).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return string(out)
+	}
+	solicit := func() {
+		if err := f.Solicit(source, netip.MustParseAddr("fd17::1"), r.GW.Station("iso0")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(known(r.GW, "iso0"), "02:00:00:07:00:08"); time.Sleep(time.Millisecond) {
+		solicit() // again: an interface that has just come up may not be ready for it
+		if time.Now().After(deadline) {
+			t.Fatalf("after 10 s the gateway knows %q", known(r.GW, "iso0"))
+		}
+	}
+	if got := known(r.Dev, "eth0"); got != "" {
+		t.Errorf("the forger's own host knows %s", got)
 	}
 }

@@ -32,6 +32,9 @@ func (h *Host) Index(dev string) int {
 	return h.link(dev).Attrs().Index
 }
 
+// Station is the hardware address of an interface.
+func (h *Host) Station(dev string) net.HardwareAddr { return h.link(dev).Attrs().HardwareAddr }
+
 // Addr adds an address such as "172.17.0.1/16" to an interface.
 func (h *Host) Addr(dev, prefix string) {
 	h.t.Helper()
