@@ -205,6 +205,37 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
+// The same while thousands wait for a broker that takes less than comes, of one rule alone
+// or of ten.
+func BenchmarkPublishBehindOthers(b *testing.B) {
+	for _, queues := range []int{1, 10} {
+		b.Run(fmt.Sprintf("queues=%d", queues), func(b *testing.B) {
+			const size, waiting = 64, 6400
+			p, origin := newPublishing(b), &counter{}
+			batches := make([][]Publication, queues)
+			for i := range batches {
+				batches[i] = publications(size, 1, origin)
+				for j := range batches[i] {
+					batches[i][j].Queue = i
+				}
+			}
+			for n := range waiting / size {
+				p.PublishBatch(batches[n%queues])
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for n := 0; n < b.N; n += size {
+				p.PublishBatch(batches[n/size%queues])
+				p.answers(b, size, 1)
+			}
+			b.StopTimer()
+			if origin.published < b.N || origin.lost > 0 || p.Outstanding() != waiting {
+				b.Fatalf("published %d of %d, lost %d, outstanding %d", origin.published, b.N, origin.lost, p.Outstanding())
+			}
+		})
+	}
+}
+
 // What many publishers do to each other.
 func BenchmarkPublishFromManySockets(b *testing.B) {
 	p := newPublishing(b)

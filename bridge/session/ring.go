@@ -94,14 +94,14 @@ func (r *ring) message(p *Publication) queuedMessage {
 	return queuedMessage{frame: s.b[from:len(s.b):len(s.b)], slab: s, origin: p.Origin, payload: len(p.Payload), qos: p.QoS}
 }
 
-// push appends a message, which gets its packet identifier.
-func (r *ring) push(m queuedMessage) {
+// push appends a message, which it copies, and which gets its packet identifier.
+func (r *ring) push(m *queuedMessage) {
 	if r.tail-r.head == uint64(len(r.messages)) {
 		r.resize(2 * len(r.messages))
 	}
 	identify(m.frame, r.ids.of(r.tail))
 	r.unwritten += len(m.frame)
-	*r.at(r.tail) = m
+	*r.at(r.tail) = *m
 	r.tail++
 }
 

@@ -20,7 +20,8 @@ func TestTheRingKeepsEachFrameUntilItGoes(t *testing.T) {
 				p.Payload[i] = byte(step)
 			}
 			want = append(want, appendPublish(nil, p, qos1IDs.of(r.tail)))
-			r.push(r.message(p))
+			m := r.message(p)
+			r.push(&m)
 			continue
 		}
 		for range 1 + random.IntN(len(want)) {
@@ -38,7 +39,7 @@ func TestTheRingKeepsEachFrameUntilItGoes(t *testing.T) {
 		r.pop()
 	}
 	p := &Publication{Topic: []byte("t"), Payload: make([]byte, 1000), QoS: 1}
-	if n := testing.AllocsPerRun(10_000, func() { r.push(r.message(p)); r.pop() }); n != 0 {
+	if n := testing.AllocsPerRun(10_000, func() { m := r.message(p); r.push(&m); r.pop() }); n != 0 {
 		t.Errorf("%v allocations for each publication, want 0", n)
 	}
 }

@@ -47,11 +47,12 @@ func (q *turnQueue) at(n uint64) *queuedMessage { return &q.messages[n&uint64(le
 // enter takes a publication in: into the ring, or behind others that wait for their turn. It
 // returns where it stands until the next change, and its number; notYet if it has none.
 func (f *flow) enter(p *Publication) (m *queuedMessage, n uint64) {
+	message := f.message(p)
 	if f.turns.len == 0 && !f.ahead() {
-		f.push(f.message(p))
+		f.push(&message)
 		return f.at(f.tail - 1), f.tail - 1
 	}
-	q := f.turns.push(p.Queue, f.message(p))
+	q := f.turns.push(p.Queue, &message)
 	return q.at(q.end - 1), notYet
 }
 
@@ -63,8 +64,8 @@ func (f *flow) ahead() bool {
 	return f.tail-f.written >= ringAhead || f.unwritten >= bytesAhead
 }
 
-// push appends a message to a queue.
-func (t *turns) push(key any, m queuedMessage) *turnQueue {
+// push appends a message, which it copies, to a queue.
+func (t *turns) push(key any, m *queuedMessage) *turnQueue {
 	q := t.last
 	if q == nil || q.key != key {
 		if q = t.queues[key]; q == nil {
@@ -79,7 +80,7 @@ func (t *turns) push(key any, m queuedMessage) *turnQueue {
 		}
 		q.messages = larger
 	}
-	*q.at(q.end) = m
+	*q.at(q.end) = *m
 	q.end++
 	t.len++
 	return q
@@ -102,14 +103,12 @@ func (t *turns) add(key any) *turnQueue {
 	return q
 }
 
-// pop takes out the message in front of a queue, which ends with its last one.
-func (t *turns) pop(q *turnQueue) queuedMessage {
-	m := *q.at(q.first)
-	*q.at(q.first) = queuedMessage{}
+// popped forgets the message in front of a queue, which ends with its last one.
+func (t *turns) popped(q *turnQueue) {
+	*q.at(q.first) = queuedMessage{} // it is to keep nothing alive
 	q.first++
 	q.copied = max(q.copied, q.first)
 	t.len--
-	return m
 }
 
 // end ends the queue whose turn it is, which is empty.
@@ -143,9 +142,10 @@ func (f *flow) admit() {
 			if f.ahead() {
 				return // the turn goes on then
 			}
-			m := t.pop(q)
+			m := q.at(q.first)
 			q.deficit -= len(m.frame)
 			f.push(m)
+			t.popped(q)
 		}
 		if q.first == q.end {
 			t.end()
