@@ -26,7 +26,7 @@ const (
 	DropSuperseded                  // every, on_down: latest or when_over: latest, and a later one came in time
 	DropBreaker                     // what the rule publishes comes back through other programs
 	DropOffline                     // QoS 0, and there is no connection to the broker
-	DropBrokerRefused               // QoS 1 or 2, and the broker ends each connection over it (broker.give_up_after)
+	DropBrokerRefused               // the broker ends each connection over it, or over others on its topic (broker.give_up_after)
 	DropLoop                        // it came back: the loop guard knows it
 	DropQueueFull                   // the queue has no room left (queue.size)
 	DropSpoolFull                   // the spool has no room left (spool.max_size)

@@ -14,7 +14,7 @@ var receiveReasons = [account.NumReasons]func(*Rule) bool{
 	account.DropSuperseded:    func(r *Rule) bool { return r.Every > 0 },
 	account.DropBreaker:       func(r *Rule) bool { return r.breaker.Limit > 0 },
 	account.DropOffline:       anyReceive,
-	account.DropBrokerRefused: func(r *Rule) bool { return r.QoS > 0 },
+	account.DropBrokerRefused: anyReceive,
 	account.DropLoop:          func(r *Rule) bool { return r.delay != nil },
 	account.DropQueueFull:     (*Rule).waits,
 	account.DropSpoolFull:     (*Rule).spools,

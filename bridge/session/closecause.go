@@ -85,9 +85,15 @@ func (conn *connection) leaveIdle(ctx context.Context, d time.Duration) {
 func (s *Session) connectionLost(conn *connection, life time.Duration) error {
 	err := conn.ended()
 	waits := s.unanswered(conn)
+	overQoS0 := s.closedOverQoS0(conn, err)
 	s.outbox.detach(conn.mqtt, ErrNotConnected)
 	s.inbox.carried = conn.mqtt.acks.carry()
 	published := s.outbox.maybePoison()
+	if overQoS0 != nil {
+		s.subscriber.reset()
+		s.backoff.reset()
+		return overQoS0
+	}
 	if errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset) {
 		if topic := s.outbox.probeFailed(); topic != "" {
 			s.subscriber.reset()
@@ -141,6 +147,26 @@ func (s *Session) connectionLost(conn *connection, life time.Duration) error {
 		return err
 	}
 	return s.repeatedCloses(conn, life, waits, err)
+}
+
+// closedOverQoS0 says over which message of QoS 0 the broker has closed a connection; nil: over
+// none, as far as is known. Callers have not detached it.
+func (s *Session) closedOverQoS0(conn *connection, err error) error {
+	if s.o.GiveUpAfter == 0 || !errors.Is(err, errBrokerClosed) && !errors.Is(err, errBrokerReset) {
+		return nil
+	}
+	if suspect, _ := s.suspect(conn); suspect != nil {
+		return nil // it may have been this or that
+	}
+	at := conn.mqtt.wroteQoS0
+	found := s.outbox.closedOverQoS0(!at.IsZero() && time.Since(at) < recentQoS0)
+	if found.topic == "" {
+		return nil
+	}
+	if found.barred {
+		s.log.Warn("the broker takes no messages of QoS 0 on a topic: they are given up as they come, and one is tried now and then", "topic", found.topic)
+	}
+	return fmt.Errorf("%w when given a message of QoS 0 on topic %q: check what the broker allows this user to publish, and how much at a time", err, found.topic)
 }
 
 // statusSuspect is the suspect that the status is.

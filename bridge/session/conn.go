@@ -75,7 +75,8 @@ type mqttConn struct {
 	oversized Message   // an oversized message whose payload is being skipped
 	skipping  int       // bytes of it still to come; 0: there is none
 	unfinished
-	stray int // answers that fit nothing, less those that do, since the last sign of life that was asked for
+	pongs uint64 // PINGRESPs
+	stray int    // answers that fit nothing, less those that do, since the last sign of life that was asked for
 
 	// Of the goroutine that reads; see overtaken.go.
 	peer       peerState
@@ -98,7 +99,8 @@ type mqttConn struct {
 	writeLock chan struct{} // a lock, held for whole frames; see write.go
 
 	// Under writeLock.
-	disconnecting bool // DISCONNECT was written
+	disconnecting bool   // DISCONNECT was written
+	pings         uint64 // PINGREQs that were written
 	buffer        []byte
 	runs          []run
 	wroteQoS0     time.Time // when messages of QoS 0 were written last
@@ -269,6 +271,9 @@ func (c *mqttConn) control(kind byte, frame, body []byte) error {
 			return c.countStray(1)
 		}
 	case typePingresp: // a sign of life, as every byte; see noteAlive
+		if c.pongs++; c.outbox.answeredPings(c, c.pongs) {
+			return c.countStray(-1)
+		}
 		return c.countStray(1)
 	}
 	return nil

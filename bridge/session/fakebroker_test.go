@@ -162,8 +162,9 @@ func (c *mqttConn) end() {
 type peer struct {
 	t testing.TB
 	net.Conn
-	mute bool
-	in   chan packets.ControlPacket // closed at the end of the stream
+	mute    bool
+	inOrder bool                       // PINGREQ is answered by the test, in its turn
+	in      chan packets.ControlPacket // closed at the end of the stream
 }
 
 func (p *peer) readAll() {
@@ -173,7 +174,7 @@ func (p *peer) readAll() {
 		if err != nil {
 			return
 		}
-		if _, ping := cp.(*packets.PingreqPacket); ping && !p.mute {
+		if _, ping := cp.(*packets.PingreqPacket); ping && !p.mute && !p.inOrder {
 			_, _ = p.Write(pingResponse)
 			continue
 		}

@@ -54,7 +54,8 @@ type Options struct {
 	MaxInFlight int
 
 	// GiveUpAfter is how many connections the broker must end over one publication of QoS
-	// 1 or 2, given to it alone, while it takes others, until that is given up; 0: it never is.
+	// 1 or 2, given to it alone, while it takes others, until that is given up; 0: it never is,
+	// and no topic is barred.
 	GiveUpAfter int
 
 	// Status, where not nil, keeps a retained message at the broker that says

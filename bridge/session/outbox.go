@@ -46,6 +46,7 @@ type outbox struct {
 	first       int     // the flow whose turn comes first
 
 	refused refusedTopics
+	qos0    qos0Trials
 
 	watching bool // for late acknowledgements; see rescue.go
 	timer    *time.Timer
@@ -119,9 +120,12 @@ func (o *outbox) addEach(batch []Publication) (c *mqttConn, gaveUp bool) {
 			if !o.watching {
 				o.watch()
 			}
-		case o.waitForSpace(p.Queue, publishSize(p)):
+		case o.qos0Refused(p.Topic):
+			o.refuse(p, ErrTopicRefused)
+		case o.waitForSpace(p):
 			o.pending = appendPublish(o.pending, p, 0)
 			o.runs = extend(o.runs, p.Origin, len(p.Payload))
+			o.try(p.Topic)
 		case o.stopped:
 			o.refuse(p, ErrStopped)
 		default:
@@ -136,19 +140,20 @@ func same(a, b []byte) bool { return len(a) == len(b) && len(a) > 0 && &a[0] == 
 
 // waitForSpace waits until a frame of QoS 0 may be appended. It is false when there
 // is no connection, or none any more. Callers hold mu, which is free meanwhile.
-func (o *outbox) waitForSpace(queue any, size int) bool {
+func (o *outbox) waitForSpace(p *Publication) bool {
+	size := publishSize(p)
 	for c := o.conn; ; {
 		switch {
 		case o.conn != c || c == nil:
 			return false
-		case o.takeSpace(queue, size):
+		case !o.qos0.holds(p.Topic) && o.takeSpace(p.Queue, size):
 			return true
 		}
 		o.mu.Unlock()
 		c.publishNow() // else everybody might wait for somebody to write
 		o.mu.Lock()
 		if o.conn == c {
-			if o.takeSpace(queue, size) {
+			if !o.qos0.holds(p.Topic) && o.takeSpace(p.Queue, size) {
 				return true
 			}
 			o.spaceFreed.Wait()
@@ -178,7 +183,11 @@ func (o *outbox) takeSpace(queue any, size int) bool {
 func (o *outbox) refuse(p *Publication, why error) {
 	o.mu.Unlock()
 	o.notifyMu.Lock()
-	o.completions.lost(run{p.Origin, 1, len(p.Payload)}, why)
+	if errors.Is(why, ErrRefused) {
+		o.completions.gaveUp(p, why)
+	} else {
+		o.completions.lost(run{p.Origin, 1, len(p.Payload)}, why)
+	}
 	o.notify()
 	o.notifyMu.Unlock()
 	o.mu.Lock()
@@ -200,6 +209,7 @@ func (o *outbox) nextWrite(c *mqttConn, b []byte, free []run) (frames []byte, ru
 		clear(o.crowd)
 		o.spaceFreed.Broadcast()
 	}
+	b = o.qos0.appendPing(b, c)
 	from := len(b)
 	limit := from + max(from, piece)
 	b = o.release(b)
@@ -288,6 +298,7 @@ func (o *outbox) acknowledge(answers []pubAck, release func(id uint16) error) (o
 			stray++
 			continue
 		}
+		o.qos0.tookOther = true
 		if o.refused.taken(topic) {
 			again = append(again, topic)
 		}
@@ -387,6 +398,7 @@ func (o *outbox) attach(c *mqttConn, present bool) {
 		o.flows[i].attached()
 	}
 	o.flows[1].leftover.begin(present)
+	o.qos0.begin()
 	o.first = 0
 	o.conn = c
 	o.mu.Unlock()
@@ -408,6 +420,7 @@ func (o *outbox) detach(c *mqttConn, why error) {
 		o.completions.lost(r, why)
 	}
 	o.conn, o.pending, o.runs, o.crowd = nil, nil, nil, nil
+	o.qos0.end()
 	o.spaceFreed.Broadcast()
 	o.mu.Unlock()
 	o.notify()

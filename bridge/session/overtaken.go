@@ -90,6 +90,7 @@ func (c *mqttConn) ping() error {
 	var sent int
 	var err error
 	if !c.disconnecting {
+		c.pings++
 		sent, err = c.writeNow(pingreqFrame)
 	}
 	if err == nil && sent == 1 {

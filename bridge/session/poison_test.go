@@ -28,7 +28,7 @@ func (b *sickBroker) serve() {
 		select {
 		case conn := <-b.broker.conns:
 			// With room, as a socket has: else neither end might read while both write.
-			p := &peer{t: b.t, Conn: conn, in: make(chan packets.ControlPacket, 1<<12)}
+			p := &peer{t: b.t, Conn: conn, in: make(chan packets.ControlPacket, 1<<12), inOrder: true}
 			go p.readAll()
 			b.obey(p)
 			_ = p.Close()
@@ -57,13 +57,17 @@ func (b *sickBroker) obey(p *peer) {
 			if !b.takes(nth, m) {
 				return
 			}
-			answer = appendAck(nil, typePuback+m.Qos-1, m.MessageID) // or PUBREC
+			if m.Qos > 0 {
+				answer = appendAck(nil, typePuback+m.Qos-1, m.MessageID) // or PUBREC
+			}
 		case *packets.PubrelPacket:
 			answer = appendAck(nil, typePubcomp, m.MessageID)
 		case *packets.PingreqPacket:
 			answer = pingResponse
 		}
-		_, _ = p.Write(answer)
+		if len(answer) > 0 {
+			_, _ = p.Write(answer)
+		}
 	}
 }
 

@@ -50,7 +50,7 @@ type Rescuer interface {
 	Rescue(*Publication) (Origin, bool)
 }
 
-// A Refuser is an Origin that can keep what the broker does not take. It is given each such
+// A Refuser is an Origin that can keep what the broker does not take, of any quality of service. It is given each such
 // message, before it is told that it is lost: that one alone, with the same error.
 type Refuser interface {
 	Origin

@@ -42,6 +42,8 @@ type refusedTopic struct {
 	last    time.Time     // when the last of them was, or a probe
 	pause   time.Duration // to the next probe, once it is barred
 	probeAt time.Time
+
+	doubtful bool // the broker took nothing else; of QoS 0
 }
 
 func (t *refusedTopic) barred() bool { return t.times >= barAfter }
@@ -93,7 +95,11 @@ func (r *refusedTopics) givenUp(topic string) (barred bool) {
 // later sets the time of the next probe.
 func (t *refusedTopic) later() {
 	t.last = time.Now()
-	t.pause = min(max(2*t.pause, firstTopicProbe), maxTopicProbe)
+	longest := maxTopicProbe
+	if t.doubtful {
+		longest = maxDoubtfulProbe
+	}
+	t.pause = min(max(2*t.pause, firstTopicProbe), longest)
 	t.probeAt = t.last.Add(t.pause)
 }
 

@@ -141,6 +141,9 @@ func (c *mqttConn) writeFrame(frame []byte, done <-chan struct{}) error {
 	if c.disconnecting {
 		return net.ErrClosed
 	}
+	if frame[0]>>4 == typePingreq {
+		c.pings++
+	}
 	_, err := c.write(frame)
 	c.disconnecting = frame[0]>>4 == typeDisconnect // nothing may follow [MQTT-3.14.4-2]
 	return err
