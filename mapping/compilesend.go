@@ -24,6 +24,7 @@ func (c *compilation) checkSend(r *SendRule) {
 		hint = "a rule without a name has its filter for one; name one of the two"
 	}
 	c.checkName(r.Name, hint)
+	c.checkWhen(r)
 	c.checkBinding(&r.Binding)
 	c.checkLocal(r.Binding.Source, r.Binding.Interface)
 	if r.Group.IsZero() {
@@ -162,7 +163,7 @@ func (c *compilation) route(r *SendRule) route {
 	for _, name := range r.Group.names {
 		i := slices.IndexFunc(has, func(c capture) bool { return c.name == name })
 		if i < 0 {
-			c.missingCapture(r.Filter, name)
+			c.missingCapture("group", r.Filter, name)
 			continue
 		}
 		rt.captures = append(rt.captures, has[i])
@@ -170,7 +171,20 @@ func (c *compilation) route(r *SendRule) route {
 	return rt
 }
 
-func (c *compilation) missingCapture(f Filter, name string) {
+// checkWhen asks for the captures that the rule's condition is about.
+func (c *compilation) checkWhen(r *SendRule) {
+	if r.When.IsZero() || r.Filter.IsZero() {
+		return
+	}
+	has := r.Filter.Captures()
+	for _, name := range r.When.names {
+		if !slices.Contains(has, name) {
+			c.missingCapture("when", r.Filter, name)
+		}
+	}
+}
+
+func (c *compilation) missingCapture(field string, f Filter, name string) {
 	names := f.Captures()
 	hint := "captures of the filter: {" + strings.Join(names, "}, {") + "}"
 	if len(names) == 0 {
@@ -178,5 +192,5 @@ func (c *compilation) missingCapture(f Filter, name string) {
 	} else if meant := Near(name, names); meant != "" {
 		hint = "did you mean {" + meant + "}"
 	}
-	c.fault("group", hint, "{%s} is not a capture of the filter %s", name, f)
+	c.fault(field, hint, "{%s} is not a capture of the filter %s", name, f)
 }

@@ -239,7 +239,7 @@ func numbers(dst []operand, captures []string) []operand {
 
 // number reads a capture: decimal digits, leading zeros allowed, no sign and no
 // blank, at most 2^63-1.
-func number(s string) (value int64, ok bool) {
+func number[T string | []byte](s T) (value int64, ok bool) {
 	for i := range len(s) {
 		d := int64(s[i] - '0')
 		if !isDigit(s[i]) || value > (math.MaxInt64-d)/10 {
@@ -247,7 +247,7 @@ func number(s string) (value int64, ok bool) {
 		}
 		value = value*10 + d
 	}
-	return value, s != ""
+	return value, len(s) > 0
 }
 
 const (

@@ -51,6 +51,17 @@ func (f Filter) Captures() []string {
 	return names
 }
 
+// Capture returns what a capture took of a topic that the filter matches; "" if there is none of
+// that name.
+func (f Filter) Capture(name, topic string) string {
+	for _, c := range f.captures() {
+		if c.name == name {
+			return c.value(topic)
+		}
+	}
+	return ""
+}
+
 // Match reports whether the filter matches a topic.
 func (f Filter) Match(topic string) bool { return covers(f.mqtt, topic) }
 

@@ -293,6 +293,9 @@ func FuzzJSON(f *testing.F) {
 				return
 			}
 			got, err := payload(t, "json:"+pointer).Decode(nil, src)
+			if err != nil && strings.Contains(err.Error(), "twice") && namedTwice(src) {
+				return
+			}
 			if text, ok := value.(string); ok {
 				if err != nil || string(got) != text {
 					t.Errorf("%s of %q: %q, %v, want %q", pointer, src, got, err, text)
@@ -311,6 +314,38 @@ func FuzzJSON(f *testing.F) {
 			}
 		})
 	})
+}
+
+// namedTwice reports whether an object of the document has a name twice.
+func namedTwice(document []byte) bool {
+	decoder := json.NewDecoder(bytes.NewReader(document))
+	decoder.UseNumber()
+	var open []map[string]bool // of an array nil
+	name := false              // a name comes next, if it is an object that is open
+	for {
+		token, err := decoder.Token()
+		if err != nil {
+			return false
+		}
+		switch top := len(open) - 1; token {
+		case json.Delim('{'):
+			open, name = append(open, map[string]bool{}), true
+			continue
+		case json.Delim('['):
+			open = append(open, nil)
+		case json.Delim('}'), json.Delim(']'):
+			open = open[:top]
+		default:
+			if text, is := token.(string); is && name && top >= 0 && open[top] != nil {
+				if open[top][text] {
+					return true
+				}
+				open[top][text], name = true, false
+				continue
+			}
+		}
+		name = true
+	}
 }
 
 // unmarshal keeps numbers as they are written: not all fit a float64.

@@ -49,50 +49,103 @@ func pointerText(tokens []string) string {
 
 // findJSON returns the text of the value that a pointer names in a document.
 func findJSON(document []byte, pointer []string) ([]byte, error) {
-	if !json.Valid(document) {
+	value, lack := lookJSON(document, pointer)
+	if lack.why == lackNothing {
+		return value, nil
+	}
+	return nil, lack.err(document, pointer)
+}
+
+// A lack is why there is no such value in a document. It costs nothing: most who ask
+// for a value only have to know that it is not there.
+type lack struct {
+	why   lackKind
+	token int    // that which is not there, or twice
+	in    []byte // the value without it
+}
+
+type lackKind uint8
+
+const (
+	lackNothing  lackKind = iota
+	lackDocument          // it is no JSON
+	lackMember            // there is no such field
+	lackTwice             // there are two
+	lackNull              // it is null
+)
+
+// err says it in words.
+func (l lack) err(document []byte, pointer []string) error {
+	at := pointerText(pointer[:min(l.token+1, len(pointer))])
+	switch l.why {
+	case lackDocument:
 		var value json.RawMessage
 		err := json.Unmarshal(document, &value)
 		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 			err = fmt.Errorf("%w at byte %d", err, syntax.Offset)
 		}
-		return nil, fmt.Errorf("json: %w", err)
+		return fmt.Errorf("json: %w", err)
+	case lackTwice:
+		return fmt.Errorf("json: %s is there twice, so that nobody can tell which counts", at)
+	case lackNull:
+		return fmt.Errorf("json: %s is null", pointerText(pointer))
 	}
+	return fmt.Errorf("json: no %s: %s is %s without it", at, pointerText(pointer[:l.token]), kindOf(l.in))
+}
+
+// lookJSON is findJSON for those who need no words.
+func lookJSON(document []byte, pointer []string) ([]byte, lack) {
+	if !json.Valid(document) {
+		return nil, lack{why: lackDocument}
+	}
+	return stepJSON(document, pointer)
+}
+
+// stepJSON is lookJSON in a document that is known to be one.
+func stepJSON(document []byte, pointer []string) ([]byte, lack) {
 	value := document[space(document):]
 	value = value[:valueLength(value)]
 	for i, token := range pointer {
 		var found []byte
+		twice := false
 		switch value[0] {
 		case '{':
-			found = member(value, token)
+			found, twice = member(value, token)
 		case '[':
 			found = element(value, token)
 		}
-		if found == nil {
-			return nil, fmt.Errorf("json: no %s: %s is %s without it", pointerText(pointer[:i+1]), pointerText(pointer[:i]), kindOf(value))
+		switch {
+		case found == nil:
+			return nil, lack{lackMember, i, value}
+		case twice:
+			return nil, lack{lackTwice, i, value}
 		}
 		value = found
 	}
 	if value[0] == 'n' {
-		return nil, fmt.Errorf("json: %s is null", pointerText(pointer))
+		return nil, lack{why: lackNull, token: len(pointer)}
 	}
-	return value, nil
+	return value, lack{}
 }
 
 // member returns an object's member. Names should be unique (RFC 8259 section
-// 4); where one is not, the last counts, as with most parsers.
-func member(object []byte, name string) (found []byte) {
+// 4); where one is not, parsers differ in which they take, so that whoever wrote it may have
+// meant either.
+func member(object []byte, name string) (found []byte, twice bool) {
 	each(object, func(key, value []byte) bool {
-		if string(key[1:len(key)-1]) == name {
-			found = value
-		} else if bytes.IndexByte(key, '\\') >= 0 {
+		same := string(key[1:len(key)-1]) == name
+		if !same && bytes.IndexByte(key, '\\') >= 0 {
 			var buffer [64]byte
-			if plain, err := unquote(buffer[:0], key); err == nil && string(plain) == name {
-				found = value
-			}
+			plain, err := unquote(buffer[:0], key)
+			same = err == nil && string(plain) == name
 		}
-		return true
+		if same {
+			twice = found != nil
+			found = value
+		}
+		return !twice
 	})
-	return found
+	return found, twice
 }
 
 // element returns an array's element. Its index has no leading zeros, and "-",
@@ -272,11 +325,12 @@ func hex4(s []byte) (r rune) {
 func appendNumbers(dst, value []byte) ([]byte, error) {
 	array := value
 	if value[0] == '{' {
-		if kind := member(value, "type"); string(kind) != `"Buffer"` {
+		if kind, twice := member(value, "type"); string(kind) != `"Buffer"` || twice {
 			return dst, errors.New(`is an object, and not {"type":"Buffer","data":[...]}`)
 		}
-		if array = member(value, "data"); array == nil {
-			return dst, errors.New("is a Buffer without data")
+		var twice bool
+		if array, twice = member(value, "data"); array == nil || twice {
+			return dst, errors.New("is a Buffer without data, or with two")
 		}
 	}
 	if array[0] != '[' {

@@ -18,13 +18,14 @@ type ReceiveRule struct {
 	// Groups are all of one family.
 	Groups []GroupRange `key:"group" usage:"what to listen to: address:port of a multicast group, a range of them, or a list"`
 	// Port is 0 where the rule has groups.
-	Port      uint16         `key:"port" default:"0" range:"0..65535" usage:"in place of group: what comes to this host at that UDP port by the interface, unicast and broadcast; 0: nothing" means:"0: only groups|*: what comes to this host at that port by the interface, unicast and broadcast"`
-	Interface string         `key:"interface" usage:"where to listen: the name of an interface, or one of its addresses"`
-	Sources   []netip.Prefix `key:"source" usage:"whom to listen to: an address, a prefix, or a list; empty: everybody"`
-	Topic     Topic          `key:"topic" usage:"where to publish; {...} is an address or a name of the datagram, or integer arithmetic on them"`
-	QoS       byte           `key:"qos" default:"1" range:"0..2" usage:"the quality of service to publish with"`
-	Retain    bool           `key:"retain" default:"false" usage:"whether the broker keeps the last message of each topic for whoever subscribes later" means:"true: the broker keeps the last message of each topic|false: the broker keeps nothing"`
-	Encoding  Encoding       `key:"payload" default:"raw" usage:"how a datagram's payload becomes the message's: raw, hex, base64 or json" means:"raw: the same bytes|json: an envelope around the payload|*: encoded before publishing"`
+	Port      uint16            `key:"port" default:"0" range:"0..65535" usage:"in place of group: what comes to this host at that UDP port by the interface, unicast and broadcast; 0: nothing" means:"0: only groups|*: what comes to this host at that port by the interface, unicast and broadcast"`
+	Interface string            `key:"interface" usage:"where to listen: the name of an interface, or one of its addresses"`
+	Sources   []netip.Prefix    `key:"source" usage:"whom to listen to: an address, a prefix, or a list; empty: everybody"`
+	When      DatagramCondition `key:"when" usage:"which datagrams: a condition over payload and addresses, as u16@16 == 0x6069 && size > 20; empty: all" means:": every datagram|*: only datagrams that satisfy this"`
+	Topic     Topic             `key:"topic" usage:"where to publish; {...} is an address or a name of the datagram, or integer arithmetic on them"`
+	QoS       byte              `key:"qos" default:"1" range:"0..2" usage:"the quality of service to publish with"`
+	Retain    bool              `key:"retain" default:"false" usage:"whether the broker keeps the last message of each topic for whoever subscribes later" means:"true: the broker keeps the last message of each topic|false: the broker keeps nothing"`
+	Encoding  Encoding          `key:"payload" default:"raw" usage:"how a datagram's payload becomes the message's: raw, hex, base64 or json" means:"raw: the same bytes|json: an envelope around the payload|*: encoded before publishing"`
 	// DropEmpty matters where Retain is set: a broker takes an empty retained message for
 	// the order to forget the topic [MQTT-3.3.1-6].
 	DropEmpty bool          `key:"empty" oneof:"publish|drop" true:"drop" usage:"a datagram whose message would be empty: publish or drop; left out: publish, and drop where retain is true" means:"publish: an empty datagram is an empty message|drop: an empty datagram publishes nothing"`

@@ -78,6 +78,7 @@ func (t *Table) sameOutcome() [][]int {
 		group    netip.AddrPort // however it was written
 		template *template      // where it is none; of equal ones there is but one
 		captures string         // the levels that the group's captures take
+		when     string
 	}
 	bindings := make(map[Binding]int)
 	number := make(map[outcome]int, len(t.send))
@@ -90,7 +91,7 @@ func (t *Table) sameOutcome() [][]int {
 			binding = len(bindings)
 			bindings[r.Binding] = binding
 		}
-		o := outcome{binding: binding, payload: r.Payload.String(), group: rt.group, template: rt.template}
+		o := outcome{binding: binding, payload: r.Payload.String(), when: r.When.String(), group: rt.group, template: rt.template}
 		for _, c := range rt.captures {
 			o.captures += fmt.Sprint(c.level, c.multi, " ")
 		}

@@ -8,6 +8,7 @@ type Reason uint8
 // The reasons, in the order of the way of a message, then of a datagram.
 const (
 	DropNoRule        Reason = iota // no rule matches the topic
+	DropWhen                        // it does not satisfy the rule's condition (when)
 	DropEmpty                       // it would be empty, and the rule leaves such out
 	DropRetained                    // the rule's retained policy holds it back
 	DropBadGroup                    // the group template yields no multicast group for this topic
@@ -46,6 +47,7 @@ var reasons = [NumReasons]struct {
 }{
 	DropNoRule:        {name: "no_rule"},
 	DropRetained:      {name: "retained", filtered: true},
+	DropWhen:          {name: "when", filtered: true},
 	DropEmpty:         {name: "empty", filtered: true},
 	DropBadGroup:      {name: "bad_group"},
 	DropBadPayload:    {name: "bad_payload"},

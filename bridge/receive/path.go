@@ -189,6 +189,7 @@ func (r *groupReader) handleBatch(datagrams []multicast.Datagram) {
 			switch {
 			case action.topic == nil:
 				action.rule.drop(action.why, &a, action.err)
+			case action.rule.conditional && !action.rule.takes(d.Payload, &a):
 			case action.rule.delay != nil:
 				action.rule.delay.push(action.current(at), d.Payload, &a, b)
 			default:

@@ -5,6 +5,7 @@ import "topicast/bridge/account"
 // receiveReasons are the reasons that can happen to a receive rule, and to which, so that
 // its series are there, with 0, before it does (increase() knows no first time).
 var receiveReasons = [account.NumReasons]func(*Rule) bool{
+	account.DropWhen:          func(r *Rule) bool { return !r.When.IsZero() },
 	account.DropEmpty:         (*Rule).dropsEmpty,
 	account.DropReceiveBuffer: anyReceive,
 	account.DropOwn:           anyReceive, // the guard against loops

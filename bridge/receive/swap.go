@@ -146,6 +146,7 @@ func (p *Path) newReceiveRule(spec *mapping.ReceiveRule, loops bool, was *Rule) 
 	own := *spec // for it may outlive the table
 	r := &Rule{ReceiveRule: &own, path: p, number: p.numbers.Add(1)}
 	r.breaker.Limit = p.loops.Breaker
+	r.conditional = !spec.When.IsZero()
 	r.topics.room = p.topicRoom.ForRule()
 	if was != nil {
 		r.receiveTotals, r.budget = was.receiveTotals, was.budget

@@ -22,7 +22,7 @@ import (
 //
 //	session ──batch──▶ 1 handle
 //	                     2 route    the topic's targets, one a rule: remembered, or asked of the table
-//	                     3 gather   retained policy, loop guard, payload, size; the datagram joins its flow
+//	                     3 gather   when, retained policy, loop guard, payload, size; the datagram joins its flow
 //	                   4 flush    each binding's datagrams, flow after flow, in one call to the
 //	                     │  │       kernel; then: was there a carrier to carry them? (transmit.go)
 //	                     │  └─ what the kernel cannot take now has to wait (wait.go)
@@ -198,6 +198,9 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 		print = lastsent.Print(payload)
 	}
 	switch {
+	case t.when != nil && !m.Oversize && !t.when.takes(rule, payload):
+		rule.Count(account.DropWhen, 1)
+		return
 	case m.Retain && (rule.Retained == mapping.RetainedNever || t.knows(print, p.flushes)):
 		t.drop(account.DropRetained, nil)
 		return

@@ -13,6 +13,7 @@ import (
 // series are there, with 0, before it does (increase() knows no first time).
 var sendReasons = [account.NumReasons]func(*Rule) bool{
 	account.DropRetained:    func(r *Rule) bool { return r.Retained != mapping.RetainedAlways },
+	account.DropWhen:        func(r *Rule) bool { return !r.When.IsZero() },
 	account.DropEmpty:       func(r *Rule) bool { return r.DropEmpty },
 	account.DropBadGroup:    func(r *Rule) bool { _, fixed := r.Group.Fixed(); return !fixed },
 	account.DropBadPayload:  func(r *Rule) bool { return !r.Payload.Raw() },

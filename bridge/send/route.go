@@ -27,8 +27,9 @@ type route struct {
 type routeTarget struct {
 	rule  *Rule
 	route *route
-	flow  *flow // nil where the template yields no group
-	err   error // why there is no group
+	flow  *flow      // nil where the template yields no group
+	err   error      // why there is no group
+	when  *whenFacts // nil: the rule takes every message
 	// For "retained: once". Only what the kernel took counts as sent: what waits
 	// may yet be lost with this process, and then its repetition must not have
 	// been acknowledged.
@@ -99,6 +100,9 @@ func (p *Path) lookup(topic []byte) *route {
 		rule := p.rules[found.Rule]
 		t := &r.targets[i]
 		t.rule, t.route, t.err = rule, r, found.Err
+		if !rule.When.IsZero() {
+			t.when = factsOf(rule, r.topic)
+		}
 		if found.Err == nil {
 			t.flow = p.topics.flow(flowKey{found.Group, rule.bindingFor(found.Group)})
 			if rule.Retained == mapping.RetainedOnce {

@@ -19,7 +19,7 @@ const (
 // with their places in maps and what the allocator rounds up to; rather more than less.
 const (
 	routeCost  = 144
-	targetCost = 80
+	targetCost = 88
 	flowCost   = 176
 	errCost    = 192 // why there is no group, beside the name once more
 )
@@ -61,6 +61,9 @@ func (r *route) cost() int {
 	n := routeCost + len(r.topic)
 	for i := range r.targets {
 		n += targetCost
+		if when := r.targets[i].when; when != nil {
+			n += when.cost()
+		}
 		switch t := &r.targets[i]; {
 		case t.flow == nil:
 			n += errCost + len(r.topic)

@@ -178,7 +178,10 @@ func explainKeys(line func(key, format string, args ...any), keys []configs.Key,
 		case !is:
 			values := k.Values(rule)
 			text := mapping.Listed(values, func(v string) string { return v })
-			if m := k.Meaning(text); m != "" {
+			switch m := k.Meaning(text); {
+			case text == "":
+				text = m
+			case m != "":
 				text += ": " + m
 			}
 			line(k.Name, "%s", text)
