@@ -1,7 +1,15 @@
 package syntax
 
 // PlainYAML is the reader for plain YAML, AnyYAML the one over the library.
-var PlainYAML = parsePlainYAML
+func PlainYAML(data []byte) (root Node, ok bool) {
+	root, ok, _ = parsePlainYAML(data)
+	return root, ok
+}
+
+const (
+	MaxValues = maxValues
+	MaxKeys   = maxKeys
+)
 
 func AnyYAML(data []byte) (Node, *Error) { return parseAnyYAML(data, Keys{}) }
 

@@ -30,7 +30,11 @@ func parseJSON(data []byte) (Node, *Error) {
 	}
 	p := jsonReader{rows: rows, data: data}
 	p.space()
-	return p.value(), nil
+	root := p.value()
+	if p.err != nil {
+		return Node{}, p.err
+	}
+	return root, nil
 }
 
 // jsonReader reads JSON that is known to be right. The library's tokens would
@@ -39,24 +43,37 @@ type jsonReader struct {
 	rows *lines
 	data []byte
 	at   int
+	bounds
 }
 
 // value reads the value that begins here, and the blanks, the comma or the
 // colon behind it.
 func (p *jsonReader) value() Node {
 	n := Node{At: p.rows.place(p.at)}
+	if !p.countValue(n.At) {
+		return n
+	}
 	switch c := p.data[p.at]; c {
 	case '{':
 		n.Kind = Table
 		for p.bracket(); p.data[p.at] != '}'; {
 			at := p.rows.place(p.at)
+			if !p.countKey(len(n.Entries), at) {
+				return n
+			}
 			n.Entries = append(n.Entries, Entry{p.text(), at, p.value()})
+			if p.err != nil {
+				return n
+			}
 		}
 		p.bracket()
 	case '[':
 		n.Kind = List
 		for p.bracket(); p.data[p.at] != ']'; {
 			n.Entries = append(n.Entries, Entry{Value: p.value()})
+			if p.err != nil {
+				return n
+			}
 		}
 		p.bracket()
 	case '"':

@@ -13,6 +13,9 @@ import (
 // beyond the syntax (tables named twice, keys that are no tables) is checked
 // here and, for equal keys, by decoding.
 func parseTOML(data []byte) (Node, *Error) {
+	if err := countedBefore(data); err != nil {
+		return Node{}, err
+	}
 	t := tomlReader{rows: newLines(data)}
 	t.parser.Reset(data)
 	root := Node{Kind: Table, At: Place{1, 1}, header: true}
@@ -39,7 +42,7 @@ func parseTOML(data []byte) (Node, *Error) {
 type tomlReader struct {
 	parser unstable.Parser
 	rows   *lines
-	err    *Error
+	bounds
 }
 
 // tomlKey is one part of a dotted key.
@@ -65,6 +68,9 @@ func (t *tomlReader) header(root *Node, e *unstable.Node) *Node {
 	last := keys[len(keys)-1]
 	parent := t.descend(root, keys[:len(keys)-1], false)
 	if parent == nil {
+		return root
+	}
+	if !t.countKey(len(parent.Entries), last.at) || !t.countValue(last.at) {
 		return root
 	}
 	known := parent.Entry(last.name)
@@ -100,6 +106,9 @@ func (t *tomlReader) descend(n *Node, keys []tomlKey, header bool) *Node {
 	for _, k := range keys {
 		e := n.Entry(k.name)
 		if e == nil {
+			if !t.countKey(len(n.Entries), k.at) || !t.countValue(k.at) {
+				return nil
+			}
 			n.Entries = append(n.Entries, Entry{k.name, k.at, Node{Kind: Table, At: k.at, header: header}})
 			n = &n.Entries[len(n.Entries)-1].Value
 			continue
@@ -122,6 +131,9 @@ func (t *tomlReader) keyValue(n *Node, e *unstable.Node) {
 	if n = t.descend(n, keys[:len(keys)-1], true); n == nil {
 		return
 	}
+	if !t.countKey(len(n.Entries), last.at) {
+		return
+	}
 	// Behind the key come blanks, the equals sign and blanks: arrays and inline
 	// tables do not have their place.
 	data := t.rows.data
@@ -131,6 +143,9 @@ func (t *tomlReader) keyValue(n *Node, e *unstable.Node) {
 
 func (t *tomlReader) value(v *unstable.Node, at Place) Node {
 	n := Node{At: at, Text: string(v.Data)}
+	if !t.countValue(at) {
+		return n
+	}
 	switch v.Kind {
 	case unstable.String:
 		n.Kind = Text
@@ -142,7 +157,7 @@ func (t *tomlReader) value(v *unstable.Node, at Place) Node {
 		n.Kind = Float
 	case unstable.Array:
 		n.Kind, n.header = List, true
-		for it := v.Children(); it.Next(); {
+		for it := v.Children(); t.err == nil && it.Next(); {
 			item := it.Node()
 			if item.Raw.Length > 0 {
 				at = t.rows.place(int(item.Raw.Offset))
@@ -151,7 +166,7 @@ func (t *tomlReader) value(v *unstable.Node, at Place) Node {
 		}
 	case unstable.InlineTable:
 		n.Kind, n.header = Table, true
-		for it := v.Children(); it.Next(); {
+		for it := v.Children(); t.err == nil && it.Next(); {
 			t.keyValue(&n, it.Node())
 		}
 	default:
@@ -161,7 +176,5 @@ func (t *tomlReader) value(v *unstable.Node, at Place) Node {
 }
 
 func (t *tomlReader) fail(at Place, format string, args ...any) {
-	if t.err == nil {
-		t.err = &Error{At: at, Err: fmt.Errorf(format, args...)}
-	}
+	t.refuse(&Error{At: at, Err: fmt.Errorf(format, args...)})
 }

@@ -101,9 +101,11 @@ func (n *Node) Locate(path string) Place {
 // lines returns the place of an offset into a text. Offsets that grow from call to
 // call, as they do while a text is read, cost the way between them.
 type lines struct {
-	data  []byte
-	line  int32 // that start is the start of
-	start int
+	data   []byte
+	line   int32 // that start is the start of
+	start  int
+	at     int // behind column characters of the line
+	column int
 }
 
 func newLines(data []byte) *lines { return &lines{data: data, line: 1} }
@@ -111,14 +113,19 @@ func newLines(data []byte) *lines { return &lines{data: data, line: 1} }
 func (l *lines) place(offset int) Place {
 	offset = min(max(offset, 0), len(l.data))
 	if offset < l.start {
-		l.line, l.start = 1, 0
+		l.line, l.start, l.at, l.column = 1, 0, 0, 0
+	} else if offset < l.at {
+		l.at, l.column = l.start, 0
 	}
 	for {
-		i := bytes.IndexByte(l.data[l.start:offset], '\n')
+		i := bytes.IndexByte(l.data[l.at:offset], '\n')
 		if i < 0 {
-			return Place{l.line, int32(utf8.RuneCount(l.data[l.start:offset]) + 1)}
+			l.column += utf8.RuneCount(l.data[l.at:offset])
+			l.at = offset
+			return Place{l.line, int32(l.column + 1)}
 		}
 		l.line++
-		l.start += i + 1
+		l.at += i + 1
+		l.start, l.column = l.at, 0
 	}
 }

@@ -123,6 +123,27 @@ func TestATagIsAnErrorOfItsOwn(t *testing.T) {
 	}
 }
 
+// A ! that stands alone is a tag too, and not a part of the value, nor nothing.
+func TestAnExclamationMarkAloneIsATag(t *testing.T) {
+	for text, column := range map[string]int32{
+		"a: ! abc": 4, "a: ! 12": 4, "a: !": 4, "b: !\r\na: 1": 4, "ü: [x, ! 'abc']": 8, "a: ! |\n  x": 4, "a: !\tx": 4,
+	} {
+		_, err := syntax.Parse("x.yaml", []byte(text), syntax.Keys{})
+		if err == nil || !errors.Is(err, syntax.ErrTag) || err.At != (syntax.Place{Line: 1, Column: column}) || !strings.Contains(err.Hint, "quotes") {
+			t.Errorf("%q: %+v", text, err)
+		}
+	}
+	for _, text := range []string{"a: '! abc'", "a: b! c", "a: b !", "a: !!str 12", "# ! ü\na: 1", "a: |\n  ! x", "a: b\n  ! c", "! a: b"} {
+		if root, err := syntax.Parse("x.yaml", []byte(text), syntax.Keys{}); err != nil || len(root.Entries) != 1 {
+			t.Errorf("%q: %v, %v", text, root, err)
+		}
+	}
+	secret := syntax.Keys{Secret: func(key string) bool { return key == "password" }}
+	if _, err := syntax.Parse("x.yaml", []byte("password: !!str abc"), secret); err == nil || !errors.Is(err, syntax.ErrTag) {
+		t.Errorf("a tag in front of a password: %v", err)
+	}
+}
+
 // everyConfiguration is every file of package configs in one of the formats, by name.
 func everyConfiguration(t testing.TB) map[string][]byte {
 	t.Helper()

@@ -6,18 +6,23 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
 
 func parseYAML(data []byte, keys Keys) (Node, *Error) {
-	if root, ok := parsePlainYAML(data); ok {
-		return root, nil
+	root, ok, err := parsePlainYAML(data)
+	if ok || err != nil {
+		return root, err
 	}
 	return parseAnyYAML(data, keys)
 }
 
 func parseAnyYAML(data []byte, keys Keys) (Node, *Error) {
+	if err := countedBefore(data); err != nil {
+		return Node{}, err
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var document yaml.Node
 	if err := decoder.Decode(&document); err != nil {
@@ -37,6 +42,9 @@ func parseAnyYAML(data []byte, keys Keys) (Node, *Error) {
 		return Node{}, yamlSyntaxError(data, keys, err)
 	}
 	c := yamlConverter{anchors: make(map[*yaml.Node]*Node), keys: keys}
+	if bytes.Contains(data, []byte("! ")) || bytes.Contains(data, []byte("!\n")) || bytes.Contains(data, []byte("!\r")) || bytes.Contains(data, []byte("!\t")) || bytes.HasSuffix(data, []byte("!")) {
+		c.rows = bytes.Split(data, []byte("\n"))
+	}
 	root := c.convert(document.Content[0])
 	return root, c.err
 }
@@ -44,9 +52,10 @@ func parseAnyYAML(data []byte, keys Keys) (Node, *Error) {
 // yamlConverter turns the library's nodes into ours.
 type yamlConverter struct {
 	anchors map[*yaml.Node]*Node // what aliases mean; nil while it is being converted
-	err     *Error               // the first fault
 	keys    Keys
-	secret  bool // what is converted must not be shown
+	rows    [][]byte // of the file, where it may have a tag that is only a !
+	secret  bool     // what is converted must not be shown
+	bounds           // and the first fault
 }
 
 // shown is a word of the file for an error.
@@ -59,6 +68,9 @@ func (c *yamlConverter) shown(sign, word string) string {
 
 func (c *yamlConverter) convert(y *yaml.Node) Node {
 	n := Node{At: yamlPlace(y)}
+	if !c.countValue(n.At) {
+		return n
+	}
 	switch y.Kind {
 	case yaml.AliasNode:
 		return c.alias(y)
@@ -73,9 +85,14 @@ func (c *yamlConverter) convert(y *yaml.Node) Node {
 		c.mapping(&n, y)
 	default:
 		n.Kind, n.Text = yamlKind(y.Tag), y.Value // the library has filled in the tag
+		if c.bareTag(y) || c.secret && y.Style&yaml.TaggedStyle != 0 && c.err == nil && strings.HasPrefix(y.Tag, "!!") {
+			c.fail(n.At, fmt.Errorf("! is %w", ErrTag))
+			c.err.Hint = tagHint
+			break
+		}
 		if c.err == nil && strings.HasPrefix(y.Tag, "!") && !strings.HasPrefix(y.Tag, "!!") {
 			c.fail(n.At, fmt.Errorf("%s is %w", c.shown("!", y.Tag[1:]), ErrTag))
-			c.err.Hint = "write the value itself, in quotes if it begins with !"
+			c.err.Hint = tagHint
 		}
 		if c.secret && y.Anchor != "" && y.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0 {
 			c.fail(n.At, errors.New("& begins an anchor, which is no part of the value"))
@@ -85,6 +102,22 @@ func (c *yamlConverter) convert(y *yaml.Node) Node {
 		}
 	}
 	return n
+}
+
+const tagHint = "write the value itself, in quotes if it begins with !"
+
+// bareTag reports whether a value begins with a ! that stands alone. YAML has that for a tag
+// without a name, and the library says nothing of it: what follows would be the value.
+func (c *yamlConverter) bareTag(y *yaml.Node) bool {
+	if c.err != nil || y.Line > len(c.rows) {
+		return false
+	}
+	row := c.rows[y.Line-1]
+	for range y.Column - 1 { // in characters
+		_, size := utf8.DecodeRune(row)
+		row = row[size:]
+	}
+	return len(row) > 0 && row[0] == '!' && (len(row) == 1 || strings.IndexByte(" \t\r", row[1]) >= 0)
 }
 
 // alias returns the value that *name stands for. It is converted once however often
@@ -118,6 +151,9 @@ func (c *yamlConverter) mapping(n *Node, y *yaml.Node) {
 			c.fail(yamlPlace(key), errors.New("a key is not a word"))
 		default:
 			was := c.secret
+			if !c.countKey(len(n.Entries), yamlPlace(key)) {
+				return
+			}
 			c.secret = was || c.keys.Secret != nil && c.keys.Secret(key.Value)
 			n.Entries = append(n.Entries, Entry{key.Value, yamlPlace(key), c.convert(value)})
 			c.secret = was
@@ -136,6 +172,9 @@ func (c *yamlConverter) merge(n *Node, m Node, at Place) {
 	case Table:
 		for _, e := range m.Entries {
 			if n.Entry(e.Key) == nil {
+				if !c.countKey(len(n.Entries), at) || !c.countValue(at) {
+					return
+				}
 				n.Entries = append(n.Entries, e)
 			}
 		}
@@ -153,9 +192,7 @@ func (c *yamlConverter) merge(n *Node, m Node, at Place) {
 }
 
 func (c *yamlConverter) fail(at Place, err error) {
-	if c.err == nil {
-		c.err = &Error{At: at, Err: err}
-	}
+	c.refuse(&Error{At: at, Err: err})
 }
 
 func yamlPlace(y *yaml.Node) Place { return Place{int32(y.Line), int32(y.Column)} }

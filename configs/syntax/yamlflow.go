@@ -15,13 +15,18 @@ func (p *plainYAML) flow(s string) (n Node, rest string) {
 	closing := byte(']')
 	if s[0] == '{' {
 		n.Kind, closing = Table, '}'
-		n.Entries = make([]Entry, 0, 6) // as many keys as a table often has
 	}
 	rest = strings.TrimLeft(s[1:], " ")
 	if len(rest) > 0 && rest[0] == closing {
 		return n, rest[1:]
 	}
+	if n.Kind == Table {
+		n.Entries = make([]Entry, 0, 6) // as many keys as a table often has
+	}
 	for len(rest) > 0 {
+		if at := p.placeOf(rest); !p.countValue(at) || n.Kind == Table && !p.countKey(len(n.Entries), at) {
+			return p.fail(), ""
+		}
 		var e Entry
 		e, rest = p.flowEntry(rest, n.Kind)
 		n.Entries = append(n.Entries, e)
