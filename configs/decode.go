@@ -19,6 +19,7 @@ import (
 type decoder struct {
 	file     string
 	errs     Errors
+	cut      bool            // there are so many that the rest was not looked at
 	reported map[string]bool // paths with a fault, so that what follows from it is not reported too
 }
 
@@ -195,6 +196,10 @@ func decodeRules[R any](d *decoder, n *syntax.Node, key, least string, blank R, 
 	rules := make([]R, len(n.Entries))
 	all := reflect.ValueOf(rules)
 	for i := range n.Entries {
+		if len(d.errs) >= mostFaults {
+			d.cut = true
+			return rules[:i]
+		}
 		item, path := &n.Entries[i].Value, key+"["+strconv.Itoa(i)+"]"
 		if item.Kind != syntax.Table {
 			_, space := noSpace(item.Text, s)

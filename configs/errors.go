@@ -76,13 +76,21 @@ func (e Errors) Unwrap() []error {
 // in each rule of a list, and nobody reads more of them. They are logged one by one.
 const maxFaults = 100
 
-// first is the first n of them, and how many more there are.
-func (e Errors) first(n int) Errors {
+// mostFaults bounds those that are counted: rules after that many are not looked at, as to
+// find out what is meant by each takes longer than all else.
+const mostFaults = 5000
+
+// first is the first n of them, and how many more there are; all: that many and no more.
+func (e Errors) first(n int, all bool) Errors {
 	more := len(e) - n
 	if more <= 1 { // it takes no less room to count one than to name it
 		return e
 	}
-	return append(e[:n:n], &Error{Origin: e[0].Origin, Err: fmt.Errorf("%d more faults; the first are named", more)})
+	least := ""
+	if !all {
+		least = "at least "
+	}
+	return append(e[:n:n], &Error{Origin: e[0].Origin, Err: fmt.Errorf("%s%d more faults; the first are named", least, more)})
 }
 
 // sort puts faults of one file in the order of the file; those without a line

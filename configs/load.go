@@ -141,7 +141,7 @@ func load(file string, data []byte, flags *pflag.FlagSet) (*Config, error) {
 
 	d.errs.sort()
 	if all := append(d.errs, s.errs...); len(all) > 0 {
-		return nil, all.first(maxFaults)
+		return nil, all.first(maxFaults, !d.cut)
 	}
 	c := &Config{
 		File: file, Broker: doc.Broker, Queue: doc.Queue, Spool: doc.Spool, Loops: doc.Loops,

@@ -3,6 +3,7 @@ package configs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -368,6 +369,12 @@ func TestFaultsThatAreNamedAreBounded(t *testing.T) {
 	if len(all) != maxFaults+1 || !strings.Contains(all[maxFaults].Error(), want) {
 		t.Errorf("of %d faults there are %d lines, want %d; the last: %v, want: %s", rules*each, len(all), maxFaults+1, all[len(all)-1], want)
 	}
+	// Of still more not even all are found out.
+	all = load(10 * mostFaults)
+	want = fmt.Sprintf("at least %d more faults", mostFaults-maxFaults)
+	if len(all) != maxFaults+1 || !strings.Contains(all[maxFaults].Error(), want) {
+		t.Errorf("of %d faulty rules there are %d lines; the last: %v, want: %s", 10*mostFaults, len(all), all[len(all)-1], want)
+	}
 }
 
 func TestAConfigurationThatIsTooLongIsRefused(t *testing.T) {
@@ -380,5 +387,20 @@ func TestAConfigurationThatIsTooLongIsRefused(t *testing.T) {
 	}
 	if _, err := Load(file, nil); err == nil || !strings.Contains(err.Error(), "33554432") {
 		t.Errorf("%v, want that it is longer than 33554432 bytes", err)
+	}
+	// Of a file that tells its length nothing is read, of what does not no more than is needed.
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	_, err = readAtMost(f, file, maxFile)
+	if at, _ := f.Seek(0, io.SeekCurrent); err == nil || at != 0 {
+		t.Errorf("%v after %d bytes", err, at)
+	}
+	endless := strings.NewReader(strings.Repeat("# by mistake\n", 1000))
+	length := endless.Len()
+	if _, err := readAtMost(endless, "-", 100); err == nil || !strings.Contains(err.Error(), "longer than 100 bytes") || length-endless.Len() > 101 {
+		t.Errorf("%v after %d bytes", err, length-endless.Len())
 	}
 }
