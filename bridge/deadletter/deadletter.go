@@ -46,6 +46,7 @@ type Letter struct {
 type File struct {
 	path string
 	log  *slog.Logger
+	sync func(*os.File) error // [os.File.Sync]
 
 	mu      sync.Mutex
 	waiting []waitingLetter
@@ -67,7 +68,7 @@ type waitingLetter struct {
 
 // Open takes the file at path into use, which is made with the first letter.
 func Open(path string, log *slog.Logger) *File {
-	f := &File{path: path, log: log, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	f := &File{path: path, log: log, sync: (*os.File).Sync, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	go f.run()
 	return f
 }
@@ -175,7 +176,7 @@ func (f *File) write(letters []waitingLetter) error {
 			return err
 		}
 		n, full, err := appendTo(file, letters)
-		if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		if err := errors.Join(err, f.sync(file), file.Close()); err != nil {
 			return err
 		}
 		letters = letters[n:]
@@ -185,7 +186,7 @@ func (f *File) write(letters []waitingLetter) error {
 			}
 		}
 		if begun || full {
-			if err := syncFolder(dir); err != nil {
+			if err := f.syncFolder(dir); err != nil {
 				return err
 			}
 		}
@@ -194,7 +195,7 @@ func (f *File) write(letters []waitingLetter) error {
 }
 
 // syncFolder has the names in a folder be safe.
-func syncFolder(dir string) error {
+func (f *File) syncFolder(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil // which knows no such thing
 	}
@@ -202,7 +203,7 @@ func syncFolder(dir string) error {
 	if err != nil {
 		return err
 	}
-	err = d.Sync()
+	err = f.sync(d)
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
 		err = nil // nor do some file systems
 	}

@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -134,6 +137,58 @@ func TestALetterIsOnDiskWhenThatIsSaid(t *testing.T) {
 		}
 	}
 	f.Close()
+}
+
+// Safe is what a power cut leaves: the file is, and its name in the folder, where it is new or
+// another.
+func TestALetterIsSafeFromAPowerCutWhenThatIsSaid(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "d")
+	f := Open(path, slog.Default())
+	defer f.Close()
+	var synced []string // by the goroutine that writes
+	f.sync = func(file *os.File) error {
+		info, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		switch {
+		case info.IsDir():
+			_, err := os.Lstat(path)
+			synced = append(synced, fmt.Sprintf("folder %v", err == nil))
+		case info.Size() > 0:
+			synced = append(synced, "letters")
+		default:
+			synced = append(synced, "nothing")
+		}
+		return file.Sync()
+	}
+	folder := []string{"folder true"}
+	if runtime.GOOS == "windows" {
+		folder = nil
+	}
+	add := func(size int, want ...string) {
+		t.Helper()
+		kept := make(chan []string)
+		if !f.Add(Letter{Payload: make([]byte, size)}, func() { kept <- synced }) {
+			t.Fatal("refused")
+		}
+		if got := <-kept; !slices.Equal(got, want) {
+			t.Errorf("synced %q, want %q", got, want)
+		}
+		synced = nil // nothing is written now
+	}
+	add(1, append([]string{"letters"}, folder...)...)
+	add(1, "letters")
+	for range 4 {
+		add(MaxFile*3/16, "letters") // in base64 a quarter of the file
+	}
+	// It is put aside, and its name is not the other's for a moment.
+	want := []string{"letters"}
+	if folder != nil {
+		want = append(want, "folder false")
+	}
+	add(1, append(append(want, "letters"), folder...)...)
 }
 
 // What nobody waits for is written together: flash memory takes so many writes.
