@@ -9,19 +9,19 @@ import (
 // appended, and between them, in their place, the appends that were refused.
 type batch struct {
 	entries []entry
-	memory  []byte // the encoded records, one after the other
-	bytes   int64  // what the records count
+	slabs   [][]byte // in which the encoded records lie
+	bytes   int64    // what the records count
 }
 
 type entry struct {
-	queue      *Queue
-	number     uint64
-	start, end int   // in memory
-	bytes      int64 // what it counts
-	copied     bool  // it is one of a record that was there before
-	err        error // refused, or not written
-	gone       bool  // removed before it was written
-	done       func(error)
+	queue  *Queue
+	number uint64
+	frame  []byte // encoded, but for what only its place in a file tells
+	bytes  int64  // what it counts
+	copied bool   // it is one of a record that was there before
+	err    error  // refused, or not written
+	gone   bool   // removed before it was written
+	done   func(error)
 }
 
 func (b *batch) add(q *Queue, number uint64, r *Record, at time.Duration, bytes int64, done func(error)) {
@@ -29,32 +29,31 @@ func (b *batch) add(q *Queue, number uint64, r *Record, at time.Duration, bytes 
 	if copied {
 		q.spool.copying++
 	}
-	start := len(b.memory)
-	b.memory = appendFrame(b.memory, q.name, r, at)
+	frame := appendFrame(b.room(r.frameLength(q.name), &q.spool.slabs), q.name, r, at)
 	b.bytes += bytes
-	b.entries = append(b.entries, entry{queue: q, number: number, start: start, end: len(b.memory), bytes: bytes, copied: copied, done: done})
+	b.entries = append(b.entries, entry{queue: q, number: number, frame: frame, bytes: bytes, copied: copied, done: done})
 }
 
 func (b *batch) refuse(q *Queue, err error, done func(error)) {
 	b.entries = append(b.entries, entry{queue: q, err: err, done: done})
 }
 
-// emptied is the batch without its entries, and with its memory if that is not
-// too much to keep.
+// emptied is the batch without its entries, and with what they lay in if that is not
+// too much to keep. Callers have given its slabs away.
 func (b *batch) emptied() batch {
-	const keep = 1 << 20
-	if cap(b.memory) > keep {
+	const keep = 1 << 13
+	if cap(b.entries) > keep {
 		return batch{}
 	}
 	clear(b.entries) // let go of what they point to
-	return batch{entries: b.entries[:0], memory: b.memory[:0]}
+	return batch{entries: b.entries[:0]}
 }
 
 // shift moves its records on the timeline.
 func (b *batch) shift(by time.Duration) {
 	for _, e := range b.entries {
 		if e.err == nil {
-			shift(b.memory[e.start:e.end], by)
+			shift(e.frame, by)
 		}
 	}
 }
@@ -81,12 +80,8 @@ func (b *batch) renumber(q *Queue, larger uint64) {
 
 // before puts other entries after its own.
 func (b *batch) before(others *batch) {
-	moved := len(b.memory)
-	b.memory = append(b.memory, others.memory...)
-	for _, e := range others.entries {
-		e.start, e.end = e.start+moved, e.end+moved
-		b.entries = append(b.entries, e)
-	}
+	b.slabs = append(b.slabs, others.slabs...)
+	b.entries = append(b.entries, others.entries...)
 	b.bytes += others.bytes
 }
 
@@ -126,7 +121,7 @@ func (b *batch) letGo() {
 }
 
 // split parts the entries that are decided, which are done with, from those that are
-// not, which keep the memory.
+// not, which keep the slabs.
 func (b *batch) split() (decided batch) {
 	left := b.entries[:0]
 	for _, e := range b.entries {

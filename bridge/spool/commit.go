@@ -32,6 +32,7 @@ func (s *Spool) run() {
 			s.putBack(&b, removing)
 		}
 		s.mu.Lock()
+		s.slabs.put(b.slabs)
 		s.spare = b.emptied()
 		s.mu.Unlock()
 	}
@@ -57,6 +58,7 @@ func (s *Spool) take() (b batch, removing []*Queue, more bool) {
 		ended := s.ended
 		if work {
 			b, s.pending, s.spare, s.gone = s.pending, s.spare, batch{}, false
+			s.writing = b.bytes
 			removing, s.removing = append(s.removing, s.later...), nil
 			s.later = nil
 			for _, q := range removing {
@@ -99,6 +101,9 @@ func (s *Spool) rest() bool {
 			s.next = now.Add(lookEvery)
 		}
 		s.due = s.due || s.markDue(now) || s.ailing() != nil
+		s.mu.Lock()
+		s.slabs.trim()
+		s.mu.Unlock()
 		return true
 	}
 }
@@ -174,6 +179,7 @@ func (s *Spool) putBack(b *batch, removing []*Queue) {
 		s.mu.Lock()
 		b.before(&s.pending)
 		s.pending, *b = *b, batch{}
+		s.writing = 0
 		s.mu.Unlock()
 	}
 	s.told(&decided)
@@ -186,8 +192,11 @@ func (s *Spool) letGo(b *batch) {
 	b.letGo()
 }
 
-// told calls what is to be called.
+// told calls what is to be called. There is room for more then.
 func (s *Spool) told(b *batch) {
+	s.mu.Lock()
+	s.writing = 0
+	s.mu.Unlock()
 	s.undecided.Add(-int64(len(b.entries)))
 	for _, e := range b.entries {
 		if e.done != nil {
@@ -229,10 +238,12 @@ func (s *Spool) keep(b *batch, removing []*Queue) error {
 // commit writes the records of b, and what is removed.
 func (s *Spool) commit(b *batch, removing []*Queue) error {
 	w := s.store.writer()
+	w.buffer, w.placed = s.buffer, make([]placed, 0, len(b.entries))
+	defer func() { s.keepBuffer(w.buffer) }()
 	err := error(nil)
 	for i := 0; i < len(b.entries) && err == nil; i++ {
 		if e := &b.entries[i]; e.waits() {
-			err = w.put(e.queue, e.number, b.memory[e.start:e.end])
+			err = w.put(e.queue, e.number, e.frame)
 		}
 	}
 	if err == nil {
@@ -250,6 +261,13 @@ func (s *Spool) commit(b *batch, removing []*Queue) error {
 	w.enter()
 	b.written()
 	return nil
+}
+
+// keepBuffer keeps what was written from for the next commit.
+func (s *Spool) keepBuffer(buffer []byte) {
+	if s.buffer = nil; cap(buffer) <= flushFrom {
+		s.buffer = buffer[:0]
+	}
 }
 
 // note writes a state: of what w has written, and of the queues with records removed.

@@ -119,7 +119,7 @@ func (f *front) readPending() {
 	for i := 0; i < len(s.pending.entries) && !f.full; i++ {
 		// Those in front of it may be under way to the disk just now.
 		if e := &s.pending.entries[i]; e.queue == f.queue && e.err == nil && e.number == f.next {
-			frame, _ := decodeFrame(s.pending.memory[e.start:e.end])
+			frame, _ := decodeFrame(e.frame)
 			frame.number = e.number
 			f.take(&frame)
 		}

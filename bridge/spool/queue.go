@@ -61,7 +61,7 @@ func (q *Queue) Append(r Record, done func(error)) (came time.Duration, ok bool)
 		err = ErrClosed
 	case !r.fits() || size > maxRecord || size > s.maxSize || len(q.name) > maxName:
 		err = fmt.Errorf("%w: %d bytes", ErrTooLong, size)
-	case s.Err() != nil || s.pending.bytes+size > pendingMax:
+	case s.Err() != nil || s.pending.bytes+s.writing+size > pendingMax:
 		return 0, false
 	case s.bytes.Load()-s.copies.Load()+size > s.maxSize:
 		err = ErrFull

@@ -71,6 +71,11 @@ func (r *Record) size() int64 {
 // size is what the record in a frame counts.
 func (f *frame) size() int64 { return int64(len(f.key) + len(f.topic) + len(f.payload) + Overhead) }
 
+// frameLength is how long a record of a queue of that name is when it is encoded.
+func (r *Record) frameLength(name string) int {
+	return frameHeader + len(name) + len(r.Key) + len(r.Topic) + len(r.Payload)
+}
+
 // appendFrame encodes a record, but for its number and the first checksum.
 func appendFrame(b []byte, name string, r *Record, at time.Duration) []byte {
 	start := len(b)

@@ -69,7 +69,9 @@ type Spool struct {
 	mu       sync.Mutex
 	queues   map[string]*Queue
 	pending  batch
+	writing  int64    // what the batch counts that is being written
 	spare    batch    // empty, its memory used again
+	slabs    slabs    // that no batch has
 	removing []*Queue // those with records to remove from disk
 	ask      bool     // something could not be read: is the disk there?
 	doubt    doubt
@@ -94,6 +96,7 @@ type Spool struct {
 	later   []*Queue      // removing from them failed
 	marked  time.Time     // when the store was last told what time it is
 	due     bool          // it is to be told, or to be looked at
+	buffer  []byte        // empty, what the next commit is written from
 
 	stopped chan struct{} // closed when the committing goroutine is done
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // flushFrom is how much is handed to the system at once.
-const flushFrom = 1 << 20
+const flushFrom = 256 << 10
 
 // A writer appends records to a store. They are there when it has finished, and what it
 // wrote is entered; or not at all.
@@ -44,6 +44,11 @@ func (w *writer) put(q *Queue, number uint64, frame []byte) error {
 			return err
 		}
 	}
+	if len(w.buffer)+len(frame) > flushFrom {
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
 	t := &w.touched[len(w.touched)-1]
 	at := w.at + int64(len(w.buffer))
 	start := len(w.buffer)
@@ -51,9 +56,6 @@ func (w *writer) put(q *Queue, number uint64, frame []byte) error {
 	setNumber(w.buffer[start:], number)
 	seal(w.buffer[start:], t.segment.salt, at)
 	w.placed = append(w.placed, placed{q, number, t.segment, uint32(at), len(frame)})
-	if len(w.buffer) >= flushFrom {
-		return w.flush()
-	}
 	return nil
 }
 

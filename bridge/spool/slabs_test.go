@@ -1,0 +1,78 @@
+package spool
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// What waits for the disk, and what is on its way there, is as much in all as is said, lies in
+// memory that is as large, and that is used again.
+func TestWhatWaitsForTheDiskTakesAsMuchMemoryAsItCounts(t *testing.T) {
+	var hangs atomic.Bool
+	reached, goOn := make(chan struct{}, 1), make(chan struct{})
+	s := open(t, Options{Dir: t.TempDir(), MaxSize: 64 << 20, files: files{fault: func(op, _ string) error {
+		if op == "sync" && hangs.CompareAndSwap(true, false) {
+			reached <- struct{}{}
+			<-goOn
+		}
+		return nil
+	}}})
+	q := s.Queue("rule")
+	r := record(strings.Repeat("x", 87_000))
+	const most, rounds = pendingMax, 3
+	all := map[*byte]bool{} // slabs, by their beginning
+	for round := range rounds {
+		safe := make(chan error, most/87_000+1)
+		done := func(err error) { safe <- err }
+		hangs.Store(true)
+		q.Append(r, done)
+		<-reached
+		n := 1
+		for ok := true; ok; {
+			if _, ok = q.Append(r, done); ok {
+				n++
+			}
+		}
+		if got, size := int64(n)*r.size(), r.size(); got > most || got <= most-size {
+			t.Errorf("round %d: %d bytes wait, want %d, less at most one record", round, got, most)
+		}
+		s.mu.Lock()
+		for _, slab := range s.pending.slabs {
+			all[&slab[0]] = true
+		}
+		s.mu.Unlock()
+		goOn <- struct{}{}
+		for range n {
+			if err := <-safe; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// The first record of a round may come before those of the last one are given back.
+	if want := maxSlabs + rounds; len(all) > want {
+		t.Errorf("%d slabs were made, want no more than %d", len(all), want)
+	}
+	s.mu.Lock()
+	s.slabs.trim()
+	kept := len(s.slabs.free)
+	s.mu.Unlock()
+	if kept > keptSlabs {
+		t.Errorf("%d slabs are kept while nothing is to be written, want %d", kept, keptSlabs)
+	}
+}
+
+// A record that is long has memory of its own, so that little of a slab is left unused.
+func TestLongRecordsLeaveSlabsFull(t *testing.T) {
+	var b batch
+	var from slabs
+	for _, n := range []int{100, slabSize/4 + 1, slabSize / 4, slabSize / 4, slabSize / 4, slabSize / 4, maxRecord} {
+		room := b.room(n, &from)
+		if len(room) != 0 || cap(room) != n {
+			t.Fatalf("%d: %d of %d", n, len(room), cap(room))
+		}
+	}
+	if len(b.slabs) != 2 || len(b.slabs[0]) != 100+3*slabSize/4 {
+		t.Errorf("%d slabs, %d bytes of the first are in use", len(b.slabs), len(b.slabs[0]))
+	}
+}
