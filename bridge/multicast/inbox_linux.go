@@ -22,6 +22,8 @@ type inbox struct {
 	slots    []slot
 	payloads []byte
 	used     int         // headers that the last call has written to
+	real     int         // bytes of slots that datagrams have made real, beyond one page of each
+	mapped   bool        // the payloads are memory of their own, which can be given back
 	free     chan *inbox // where it goes when it is not in use
 	single   bool        // it is for one datagram, of this length at most
 }
@@ -31,6 +33,7 @@ type slot struct {
 	payload unix.Iovec
 	source  unix.RawSockaddrInet6 // has room for IPv4's too
 	arrival arrival
+	real    int // bytes of it that are real, as far as they count
 }
 
 // arrival is the one control message that is asked for, PKTINFO. It is laid out
@@ -77,6 +80,35 @@ func (in *inbox) receive(fd uintptr, most int) unix.Errno {
 		in.used = int(n)
 	}
 	return errno
+}
+
+// ordinary is how long a datagram is at most of which most of a slot's pages are not needed.
+const ordinary = 4 << 10
+
+// measure counts the bytes of what has been received, and those of slots that it has made
+// real.
+func (in *inbox) measure() (bytes int) {
+	for i := range in.headers[:in.used] {
+		n := int(in.headers[i].Len)
+		bytes += n
+		if s := &in.slots[i]; n > ordinary && n > s.real {
+			in.real += n - s.real
+			s.real = n
+		}
+	}
+	return bytes
+}
+
+// giveBack gives the memory of the payloads back to the system if more of it is real than is
+// to be kept. They are lost with it.
+func (in *inbox) giveBack(kept int) {
+	if in.real <= kept || !in.mapped || unix.Madvise(in.payloads, unix.MADV_DONTNEED) != nil {
+		return
+	}
+	in.real = 0
+	for i := range in.slots {
+		in.slots[i].real = 0
+	}
 }
 
 func (in *inbox) payload(i int) []byte {
@@ -129,7 +161,15 @@ func (in *inbox) destination(i int) netip.Addr {
 // are in use, because who has them waits for something. Whoever comes then gets one for a
 // single datagram, as long as the one that is next: thousands of receivers held up at once do
 // not take gigabytes.
+//
+// Of long datagrams a call takes fewer, so that they are no more than maxTaken bytes if the
+// next ones are as the last: what a call has made real of an inbox stays so while others need
+// it. What is beyond that is given back before the next call, and beyond keptReal when nobody
+// has the inbox.
 const (
+	maxTaken = 512 << 10
+	keptReal = 128 << 10
+
 	largePerProcessor = 2 // 4 MiB each
 	smallSlots        = 4 // 256 KiB
 	smallInboxes      = 32
@@ -158,7 +198,7 @@ func newMapped(slots int, free chan *inbox) *inbox {
 		_ = unix.Madvise(mapped, unix.MADV_NOHUGEPAGE) // or the first datagram makes 2 MiB of it real
 	}
 	in := newInbox(payloads)
-	in.free = free
+	in.free, in.mapped = free, mapped != nil
 	// A receiver may be dropped without Close, with its inbox.
 	runtime.AddCleanup(in, func(free chan *inbox) {
 		if mapped != nil {
@@ -222,6 +262,7 @@ func nextLength(fd uintptr) (int, unix.Errno) {
 }
 
 func (in *inbox) put() {
+	in.giveBack(keptReal)
 	switch {
 	case in.free != nil:
 		in.free <- in

@@ -10,8 +10,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // The tests of this file need no privilege: IPv4 multicast works over lo.
@@ -291,4 +293,71 @@ func TestListenFindsTheInterfaceByAddress(t *testing.T) {
 	if _, err := ListenOn(ReceiverOptions{Group: netip.MustParseAddrPort("239.1.1.7:0")}, Interface{Name: "lo", Index: 1}); !errors.Is(err, ErrBadGroup) {
 		t.Errorf("no port: %v", err)
 	}
+}
+
+// Where long datagrams come among short ones, more and more of an inbox becomes real; what is
+// too much of that is given back, while it is in use and afterwards.
+func TestLongDatagramsTakeLittleMemory(t *testing.T) {
+	settleInboxes(t)
+	r, s := hear(t, "239.1.2.3:0", ReceiverOptions{}), openAt(t, at127(2))
+	batch := make([]Datagram, MaxReceive)
+	long, in := strings.Repeat("x", 65_000), (*inbox)(nil)
+	for round := range 20 {
+		want := append(slices.Repeat([]string{"short"}, round), long)
+		send(t, s, r.Group(), want...)
+		for got := 0; got < len(want); {
+			n, err := r.Receive(batch)
+			if err != nil || !slices.Equal(payloads(batch[:n]), want[got:got+n]) {
+				t.Fatalf("round %d: %d received, or other ones, %v", round, n, err)
+			}
+			got += n
+			if in = r.inbox; in.real > maxTaken+len(long) {
+				t.Errorf("round %d: %d bytes are real", round, in.real)
+			}
+		}
+	}
+	if is := inMemory(t, in); is < len(long) || is > in.real+MaxReceive*ordinary+MaxReceive*os.Getpagesize() {
+		t.Errorf("%d bytes are real, %d as it says", is, in.real)
+	}
+	if in.giveBack(0); in.real != 0 || inMemory(t, in) != 0 {
+		t.Errorf("%d bytes are kept, %d as it says", inMemory(t, in), in.real)
+	}
+}
+
+// Of long datagrams a call takes fewer, and as many as ever when they are short again.
+func TestOfLongDatagramsACallTakesFewer(t *testing.T) {
+	var n intake
+	n.adapt(MaxReceive, MaxReceive*1000)
+	if n.limit != 0 {
+		t.Errorf("of short ones it takes %d", n.limit)
+	}
+	n.adapt(MaxReceive, MaxReceive*MaxPayload)
+	if most := maxTaken / MaxPayload; n.limit != most {
+		t.Errorf("of the longest ones it takes %d, want %d", n.limit, most)
+	}
+	n.adapt(n.limit, n.limit*MaxPayload)
+	n.adapt(1, 1) // there were no more
+	if most := maxTaken / MaxPayload; n.limit != most {
+		t.Errorf("of the longest ones it goes on to take %d, want %d", n.limit, most)
+	}
+	for range 3 {
+		n.adapt(n.limit, n.limit*1000)
+	}
+	if n.limit != 0 {
+		t.Errorf("of short ones it takes %d then", n.limit)
+	}
+}
+
+// inMemory is how much of an inbox's payloads is in memory (mincore(2)).
+func inMemory(t *testing.T, in *inbox) (bytes int) {
+	t.Helper()
+	page := os.Getpagesize()
+	pages := make([]byte, (len(in.payloads)+page-1)/page)
+	if _, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&in.payloads[0])), uintptr(len(in.payloads)), uintptr(unsafe.Pointer(&pages[0]))); errno != 0 {
+		t.Fatal(errno)
+	}
+	for _, p := range pages {
+		bytes += int(p&1) * page
+	}
+	return bytes
 }

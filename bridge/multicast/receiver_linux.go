@@ -1,6 +1,7 @@
 package multicast
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -92,6 +93,7 @@ func (r *Receiver) joinAcrossSockets(own memberSocket) error {
 type intake struct {
 	attempt func(fd uintptr) (done bool) // r.read, made once: one made per call would be an allocation per call
 	most    int
+	limit   int // how many are taken at once, for the last were long; 0: MaxReceive
 	errno   unix.Errno
 	cut     atomic.Uint64 // datagrams that were longer than any can be
 	inode   uint64        // of the socket, where it is for what comes to the host
@@ -101,7 +103,10 @@ func (n *intake) init(r *Receiver, _ packetConn) { n.attempt = r.read }
 
 // fill waits for datagrams and returns how many, most at the most, are in r.inbox.
 func (r *Receiver) fill(most int) (int, error) {
-	r.most = most
+	r.most = min(most, cmp.Or(r.limit, MaxReceive))
+	if r.inbox != nil {
+		r.inbox.giveBack(maxTaken)
+	}
 	err := r.raw.Read(r.attempt)
 	if err == nil && r.errno != 0 {
 		err = os.NewSyscallError("recvmmsg", r.errno)
@@ -110,7 +115,21 @@ func (r *Receiver) fill(most int) (int, error) {
 		r.release()
 		return 0, err
 	}
+	r.adapt(r.inbox.used, r.inbox.measure())
 	return r.inbox.used, nil
+}
+
+// adapt has the next call take fewer datagrams where the last ones were long, and more again
+// when they are not.
+func (n *intake) adapt(taken, bytes int) {
+	switch {
+	case bytes > maxTaken:
+		n.limit = max(taken*maxTaken/bytes, 1)
+	case n.limit > 0 && taken == n.limit && 2*bytes <= maxTaken:
+		if n.limit *= 2; n.limit >= MaxReceive {
+			n.limit = 0
+		}
+	}
 }
 
 // read is called by r.raw.Read when there may be datagrams, and again after it
