@@ -19,6 +19,7 @@ const (
 	InflightSize    = inflightSize
 	MaxSenderBytes  = maxSenderBytes
 	MaxPublications = maxPublications
+	MaxEncoded      = maxEncoded
 )
 
 // Driven reports whether a reason can happen to a receive rule at all.

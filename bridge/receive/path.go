@@ -279,17 +279,23 @@ func (t *ruleTopic) admitted(payload []byte, content uint64, a *arrival, b *batc
 // encode makes a message of a datagram, for the session or the disk.
 func (t *ruleTopic) encode(payload []byte, a *arrival, b *batch) {
 	r := t.rule
+	from := len(b.encoded)
 	if !r.Encoding.Raw() {
-		from := len(b.encoded)
+		if from >= maxEncoded {
+			r.path.flush(b)
+			from, b.encoded = 0, b.encoded[:0] // the session has copied what it keeps
+		}
 		b.encoded = r.Encoding.Append(b.encoded, payload, &a.Arrival)
 		// Should append have moved to a larger array, the earlier payloads stay
 		// alive in the smaller one for as long as their publications point there.
 		payload = b.encoded[from:len(b.encoded):len(b.encoded)]
 	}
 	if r.spool != nil && r.spool.offer(t, payload, a, b) {
+		b.encoded = b.encoded[:from] // likewise the spool
 		return
 	}
 	if r.QoS > 0 && !r.acquire(len(payload), a.source) {
+		b.encoded = b.encoded[:from]
 		r.failures.Add(1)
 		r.dropFull(a)
 		return

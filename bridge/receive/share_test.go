@@ -1,8 +1,11 @@
 package receive_test
 
 import (
+	"bytes"
+	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,6 +113,38 @@ func TestAGroupOfManyRulesIsHandedOverInPieces(t *testing.T) {
 		b.working.Reader(0).Handle(batch)
 		if most > receive.MaxPublications || len(next) != len(rules) || next["t/299"] != len(batch) {
 			t.Errorf("%d messages at once, %d topics, of the last one %d messages", most, len(next), next["t/299"])
+		}
+	})
+}
+
+// What is made of long datagrams does not gather until all of a batch is made.
+func TestEncodedPayloadsOfABatchTakeBoundedMemory(t *testing.T) {
+	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "rule", "239.1.1.1:5000", "t", func(r *mapping.ReceiveRule) { r.Encoding = fake.Encoding(t, "hex") })}
+	receiving(t, rigOptions{QueueSize: 64 << 20}, nil, rules, func(b *rig, n *fake.Network) {
+		var got []byte // what each begins with
+		b.receive.PublishTo(publisherFunc(func(batch []session.Publication) {
+			bytes := 0
+			for _, m := range batch {
+				bytes += len(m.Payload)
+				first, err := hex.DecodeString(string(m.Payload[:2]))
+				if err != nil || string(m.Payload) != strings.Repeat(string(m.Payload[:2]), 60_000) {
+					t.Fatalf("%d bytes of another payload, %v", len(m.Payload), err)
+				}
+				got = append(got, first...)
+			}
+			if most := receive.MaxEncoded + 2*60_000; bytes > most {
+				t.Errorf("%d bytes are handed over at once, want %d at most", bytes, most)
+			}
+		}))
+		var batch []multicast.Datagram
+		var want []byte
+		for i := range multicast.MaxReceive {
+			batch = append(batch, multicast.Datagram{Source: netip.MustParseAddrPort(fake.Device), Payload: bytes.Repeat([]byte{byte(i)}, 60_000)})
+			want = append(want, byte(i))
+		}
+		b.working.Reader(0).Handle(batch)
+		if !bytes.Equal(got, want) {
+			t.Errorf("carried: %v", got)
 		}
 	})
 }
