@@ -52,6 +52,9 @@ func (r *Rule) Returns(topic string) bool { return r.topics.all[topic].returns.L
 // Spooling reports whether what the rule publishes goes by the spool now.
 func (r *Rule) Spooling() bool { return r.spool.state.Load() != direct }
 
+// Waiting is how many messages wait for the disk in memory.
+func (r *Rule) Waiting() int { return int(r.spool.waiting.Load()) }
+
 // Spooler tells the queues of rules apart, and UsesIt reports whether that of the rule knows so.
 func (r *Rule) Spooler() any { return r.spool }
 func (r *Rule) UsesIt() bool { return r.spool.rule.Load() == r }

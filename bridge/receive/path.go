@@ -60,6 +60,7 @@ type Path struct {
 	online    atomic.Bool   // there is a connection to the broker
 	pumpWake  chan struct{} // wakes the pump of the publish spools
 	pumpFirst int           // of the pump: which of them is the first in the next round
+	unspilled atomic.Bool   // the disk has turned something away that is still to go there
 	untrimmed atomic.Bool   // there may be copies that are not needed any more
 	ending    atomic.Bool   // the session is about to end: what it asks for copies of is nowhere else then
 	removed   account.Removed[receiveTotals, *receiveTotals]

@@ -107,16 +107,27 @@ func (p *Path) flowing() bool {
 	return p.online.Load() && p.budget.OfReceived() <= p.budget.Size()/8
 }
 
+// flowing is that of the path, or the rule has little waiting itself: less than half of what
+// is kept for it. What others have waiting stands before nothing of it then, for the session
+// has them take turns; by the disk it would stand behind what they write there.
+func (s *publishSpool) flowing() bool {
+	if s.path.flowing() {
+		return true
+	}
+	kept, _ := s.path.budget.Kept()
+	return s.path.online.Load() && s.budget.Used() <= kept/2
+}
+
 // offer reports whether a message goes into the spool, and puts it there. b is the
 // batch it would be published with.
 func (s *publishSpool) offer(t *ruleTopic, payload []byte, a *arrival, b *batch) bool {
-	if s.state.Load() == direct && s.path.flowing() {
+	if s.state.Load() == direct && s.flowing() {
 		return false
 	}
 	s.path.flush(b) // what came before goes first
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch flowing := s.path.flowing(); {
+	switch flowing := s.flowing(); {
 	case !flowing:
 		s.state.Store(spilling)
 	case s.state.Load() == direct:
@@ -156,6 +167,7 @@ func (s *publishSpool) spill() {
 	for ; n < len(s.pending) && s.state.Load() == spilling; n++ {
 		p := &s.pending[n]
 		if !s.queue.Append(p.record(), s.stored) {
+			s.path.unspilled.Store(true)
 			break
 		}
 		s.budget.Release(1, len(p.payload))

@@ -44,6 +44,9 @@ func (p *Path) Pump(ctx context.Context) {
 			case <-p.pumpWake:
 			}
 		}
+		if p.unspilled.Swap(false) {
+			p.spillAgain()
+		}
 		if p.untrimmed.Swap(false) {
 			p.working.Load().trim()
 		}
@@ -51,6 +54,17 @@ func (p *Path) Pump(ctx context.Context) {
 		more = false
 		if p.online.Load() && ctx.Err() == nil {
 			flying, more = p.launch(flying, p.working.Load().spools)
+		}
+	}
+}
+
+// spillAgain moves to the disk what it has turned away, for it had too much of others.
+func (p *Path) spillAgain() {
+	for _, s := range p.working.Load().allSpools() {
+		if s.waiting.Load() > 0 {
+			s.mu.Lock()
+			s.spill()
+			s.mu.Unlock()
 		}
 	}
 }
@@ -196,7 +210,7 @@ func (s *publishSpool) finish() bool {
 	switch {
 	case s.state.Load() == direct:
 		return false
-	case left <= spill.LowWater && s.path.flowing():
+	case left <= spill.LowWater && s.flowing():
 		s.state.Store(finishing)
 	default:
 		s.state.Store(spilling)

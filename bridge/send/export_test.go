@@ -134,5 +134,8 @@ func (r *Rule) Tidy() { r.binding.tidy(r, new(spoolWork)) }
 // SetLookPatience sets how long a look waits for a binding that is sending.
 func (p *Path) SetLookPatience(d time.Duration) { p.lookPatience = d }
 
+// SetDiskPatience sets how long a batch waits for the disk.
+func (p *Path) SetDiskPatience(d time.Duration) { p.diskPatience = d }
+
 // Unused are the rules whose messages on disk no rule uses.
 func (p *Path) Unused() []string { return slices.Sorted(maps.Keys(p.spill.Unused())) }

@@ -41,6 +41,7 @@ type Path struct {
 	repeats  bool                  // the broker repeats what was not acknowledged
 
 	lookPatience time.Duration // what the constant says, but in tests
+	diskPatience time.Duration // likewise
 
 	open    func(multicast.Source) (Sender, error)
 	lookNow func() // asks for a look at the interfaces
@@ -67,9 +68,10 @@ type Path struct {
 	logsEach     bool       // log.level is debug: each datagram is logged; a reload may change it
 	table        *mapping.Table
 	rules        []*Rule
-	flushes      uint64    // counts them, and the batches
-	began        time.Time // of this batch
-	at           int64     // the same, as a moment
+	flushes      uint64        // counts them, and the batches
+	began        time.Time     // of this batch
+	at           int64         // the same, as a moment
+	patience     time.Duration // that this batch has left, to wait for the disk
 	topics       topics
 	targets      []mapping.Target      // scratch of route
 	pendingAcks  map[int32]*pendingAck // messages of the current batch with a datagram in a queue
@@ -119,7 +121,7 @@ func New(o Options) *Path {
 	p := &Path{
 		log: o.Log, lastSent: o.LastSent, budget: o.Budget, own: o.Own, guard: o.Guard, repeats: o.Repeats,
 		open: o.Open, lookNow: o.LookNow, settled: o.Settled,
-		lookPatience: lookPatience, topics: newTopics(), pendingAcks: make(map[int32]*pendingAck), roomAgain: make(chan struct{}, 1),
+		lookPatience: lookPatience, diskPatience: diskPatience, topics: newTopics(), pendingAcks: make(map[int32]*pendingAck), roomAgain: make(chan struct{}, 1),
 	}
 	if o.Spool != nil {
 		p.spill = spill.New(spill.Options{Spool: o.Spool, Log: o.Log, MaxAge: o.MaxAge, Kinds: []string{spill.Sent}, Losses: p.removed.Losses})
@@ -157,7 +159,7 @@ func (p *Path) Handle(batch []session.Message) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.flushes++ // what was restored from the disk since is of another
-	p.began, p.at = began, account.MomentOf(began)
+	p.began, p.at, p.patience = began, account.MomentOf(began), p.diskPatience
 	p.logsEach = p.log.Enabled(context.Background(), slog.LevelDebug)
 	for i := range batch {
 		r := p.route(batch[i].Topic)

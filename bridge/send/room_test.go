@@ -1,12 +1,17 @@
 package send_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
+	"time"
 
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
+	"topicast/bridge/spool"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
 )
@@ -34,5 +39,55 @@ func TestWhatFindsNoRoomInMemoryGoesToTheDiskAtOnce(t *testing.T) {
 	}
 	if got := b.budget.Count(); got != 0 || b.budget.Bytes() != 0 {
 		t.Errorf("%d messages, %d bytes count as waiting", got, b.budget.Bytes())
+	}
+}
+
+// fanOut are rules for one topic, whose source is away.
+func fanOut(t *testing.T, n int) (rules []mapping.SendRule) {
+	for i := range n {
+		rules = append(rules, fake.SendRule(t, fmt.Sprint("r", i), "t", fmt.Sprintf("239.1.%d.%d:5000", i/256, i%256)))
+	}
+	return rules
+}
+
+// A message that many rules send is more than waits in memory and for the disk: the rest of
+// it is waited with until the disk has taken what came before. It does not stay with the
+// broker, which would repeat it for all of these rules.
+func TestWhatIsMoreThanWaitsForTheDiskIsWaitedWith(t *testing.T) {
+	const rules, size = 400, 60_000 // three times what waits for the disk
+	s := fake.OpenSpool(t, t.TempDir(), 64<<20)
+	b := newRigOf(t, &fake.Network{}, rigOptions{QueueSize: 4 << 20, Spool: rigSpool{On: s}}, fanOut(t, rules), nil)
+	b.send.SetDiskPatience(10 * time.Minute)
+	b.send.Handle([]session.Message{fake.Message("t", strings.Repeat("x", size), 1)})
+	if b.send.RedeliveryDue() {
+		t.Error("it is left to the broker")
+	}
+	b.spilled(t)
+	if got := s.Len(); got != rules {
+		t.Errorf("%d on disk, want %d", got, rules)
+	}
+}
+
+// Where the disk does not answer, a batch ends after a while, and says what keeps it.
+func TestADiskThatHangsHoldsABatchForAWhileOnly(t *testing.T) {
+	const rules, size = 400, 60_000
+	s := fake.OpenSpool(t, t.TempDir(), 64<<20)
+	answers := make(chan struct{})
+	defer close(answers)
+	written := make(chan struct{})
+	s.Queue("hangs").Append(spool.Record{Topic: []byte("t")}, func(error) {
+		close(written)
+		<-answers // the goroutine that writes
+	})
+	<-written
+	var log bytes.Buffer
+	b := newRigOf(t, &fake.Network{}, rigOptions{QueueSize: 4 << 20, Spool: rigSpool{On: s}, Logger: slog.New(slog.NewTextHandler(&log, nil))}, fanOut(t, rules), nil)
+	b.send.SetDiskPatience(time.Millisecond)
+	b.send.Handle([]session.Message{fake.Message("t", strings.Repeat("x", size), 1)})
+	if !b.send.RedeliveryDue() {
+		t.Error("nothing is left to the broker")
+	}
+	if want := "they stay with the broker, unacknowledged, and with them what it has sent since; the spool's disk is slower than they come"; !strings.Contains(log.String(), want) {
+		t.Errorf("the log has no %q: %s", want, &log)
 	}
 }

@@ -2,6 +2,7 @@ package send
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 
 	"topicast/bridge/account"
 	"topicast/bridge/session"
+	"topicast/bridge/spool"
 	"topicast/mapping"
 )
 
@@ -44,7 +46,6 @@ func (r *Rule) waitsWhileDown(acknowledged bool) bool {
 // waited for whatever on_down says. Callers hold mu.
 func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message, since time.Time, a *pendingAck) {
 	rule := d.target.rule
-	l := b.laneOf(rule)
 	if b.socket == nil {
 		if !rule.waitsWhileDown(a != nil) {
 			d.target.drop(account.DropPending, errors.New(b.reason))
@@ -52,7 +53,7 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message,
 		}
 		b.supersede(rule, d.target.route.topic)
 	} else if b.stuck != "" {
-		if a == nil && b.tooLate(rule) && !l.untried(nil) {
+		if a == nil && b.tooLate(rule) && !b.laneOf(rule).untried(nil) {
 			d.target.drop(account.DropNoBuffer, errors.New(b.stuck))
 			return
 		}
@@ -78,18 +79,58 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message,
 	if b.spools && !rule.Payload.Raw() {
 		w.message = m.Payload
 	}
+	for !b.keep(&w) {
+		if !b.waitForDisk(&w) {
+			b.leaveWithBroker(&w)
+			return
+		}
+	}
+}
+
+// keep puts a datagram where it waits. It is false if there is no room now. Callers hold mu.
+func (b *binding) keep(w *queuedDatagram) bool {
+	l := b.laneOf(w.rule)
 	switch {
-	case b.replaces(l, &w):
-	case b.bypasses(l, &w):
-	case b.makeRoom(l, w.size(), a != nil):
+	case b.replaces(l, w):
+	case b.bypasses(l, w):
+	case b.makeRoom(l, w.size(), w.ack != nil):
 		w.payload, w.message = bytes.Clone(w.payload), bytes.Clone(w.message)
-		b.queue.push(l, w)
+		b.queue.push(l, *w)
 		b.spillLane(l)
-	case a != nil && l.empty() && b.appendToSpool(&w):
+	case w.ack != nil && l.empty() && b.appendToSpool(w):
 		b.spilling = true // the memory is others'; the disk takes it from the batch
 	default:
-		b.leaveWithBroker(&w)
+		return false
 	}
+	return true
+}
+
+// diskPatience is how long a batch waits for the disk in all, where there is room neither in
+// memory nor in what is to be written. A message that a thousand rules send is more than
+// that at once, and a disk that is well has taken it sooner. What the broker is made to repeat
+// would come for all of these rules again, as long as the disk is no faster.
+const diskPatience = 2 * time.Second
+
+// waitForDisk waits, without the lock, until there may be room for what the broker would
+// have to repeat. It is false if there is none in time, or nothing to wait for. Callers hold mu.
+func (b *binding) waitForDisk(w *queuedDatagram) bool {
+	p := b.path
+	if w.ack == nil || w.rule.spool == nil || b.needsRedelivery.Load() || p.patience <= 0 || p.spill.Spool().Err() != nil {
+		return false
+	}
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(b.ctx, p.patience)
+	defer cancel()
+	b.mu.Unlock()
+	looked := false
+	ok := p.settled.Wait(ctx, func() bool {
+		changed := looked // whatever it was: it may have made room in memory
+		looked = true
+		return changed || p.spill.Spool().Takes(int64(len(w.topic)+len(w.original())+spool.Overhead))
+	})
+	p.patience -= time.Since(began)
+	b.mu.Lock()
+	return ok
 }
 
 // makeRoom takes room of the budget for one more of a rule. What of that very rule waits makes
@@ -130,9 +171,20 @@ func (b *binding) leaveWithBroker(w *queuedDatagram) {
 	w.rule.countLeft(w.since)
 	b.needsRedelivery.Store(true)
 	if !b.path.needsRedelivery.Swap(true) {
-		b.log.Warn("no room for messages (queue.size): they stay with the broker, unacknowledged, and with them what it has sent since; with a spool they would be on disk",
+		b.log.Warn("no room for messages (queue.size): they stay with the broker, unacknowledged, and with them what it has sent since; "+b.whyNotOnDisk(w.rule),
 			"rule", w.rule.Name, "waiting_bytes", b.budget.AllUsed())
 	}
+}
+
+// whyNotOnDisk says why messages that there is no room for in memory are not on disk.
+func (b *binding) whyNotOnDisk(r *Rule) string {
+	switch {
+	case r.spool == nil:
+		return "with a spool they would be on disk"
+	case b.path.spill.Spool().Err() != nil:
+		return "the spool cannot be used"
+	}
+	return "the spool's disk is slower than they come"
 }
 
 // supersede drops the datagram of a topic that waits in memory for a source that is

@@ -49,6 +49,9 @@ func New(o Options) *Queues {
 	return &Queues{o: o, start: time.Now().UnixNano(), pieces: make(map[string]*piece), most: maxLatest}
 }
 
+// Spool is what they are in.
+func (s *Queues) Spool() *Spool { return s.o.Spool }
+
 // New is a queue for a rule that Assign puts to work. wake is called when the disk has
 // something for it that was appended to another queue, of the rule that this one was before.
 func (s *Queues) New(wake func()) *Queue { return &Queue{of: s, wake: wake} }

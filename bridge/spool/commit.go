@@ -192,10 +192,13 @@ func (s *Spool) letGo(b *batch) {
 	b.letGo()
 }
 
-// told calls what is to be called. There is room for more then.
+// told calls what is to be called. There is room for more then, also in what the records
+// lay in.
 func (s *Spool) told(b *batch) {
 	s.mu.Lock()
 	s.writing = 0
+	s.slabs.put(b.slabs)
+	b.slabs = nil
 	s.mu.Unlock()
 	s.undecided.Add(-int64(len(b.entries)))
 	for _, e := range b.entries {

@@ -81,6 +81,14 @@ func (q *Queue) Append(r Record, done func(error)) (came time.Duration, ok bool)
 	return came, true
 }
 
+// Takes reports whether what waits for the disk leaves room for a record that counts so many
+// bytes; or the spool cannot be used, so that nothing is to be waited for.
+func (s *Spool) Takes(bytes int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Err() != nil || s.pending.bytes+s.writing+bytes <= pendingMax
+}
+
 // Refuse has done told err, in its turn after what was appended before, of a record that the
 // caller does not append. It is what Append does with one that it cannot take.
 func (q *Queue) Refuse(err error, done func(error)) {

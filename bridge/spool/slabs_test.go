@@ -22,26 +22,37 @@ func TestWhatWaitsForTheDiskTakesAsMuchMemoryAsItCounts(t *testing.T) {
 	r := record(strings.Repeat("x", 87_000))
 	const most, rounds = pendingMax, 3
 	all := map[*byte]bool{} // slabs, by their beginning
-	for round := range rounds {
-		safe := make(chan error, most/87_000+1)
-		done := func(err error) { safe <- err }
-		hangs.Store(true)
-		q.Append(r, done)
-		<-reached
-		n := 1
+	fill := func(round, n int, done func(error)) int {
 		for ok := true; ok; {
 			if _, ok = q.Append(r, done); ok {
 				n++
 			}
 		}
-		if got, size := int64(n)*r.size(), r.size(); got > most || got <= most-size {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if got, size := s.pending.bytes+s.writing, r.size(); got > most || got <= most-size {
 			t.Errorf("round %d: %d bytes wait, want %d, less at most one record", round, got, most)
 		}
-		s.mu.Lock()
 		for _, slab := range s.pending.slabs {
 			all[&slab[0]] = true
 		}
-		s.mu.Unlock()
+		return n
+	}
+	for round := range rounds {
+		safe := make(chan error, 2*most/87_000+1)
+		done := func(err error) { safe <- err }
+		hangs.Store(true)
+		q.Append(r, done)
+		<-reached
+		q.Append(r, func(err error) {
+			done(err)
+			reached <- struct{}{}
+			<-goOn
+		})
+		n := fill(round, 2, done) // while the first is on its way to the disk
+		goOn <- struct{}{}
+		<-reached
+		n = fill(round, n, done) // when all these are there, and nobody writes as long as that is told
 		goOn <- struct{}{}
 		for range n {
 			if err := <-safe; err != nil {
