@@ -72,7 +72,7 @@ func (p *Path) spillAgain() {
 // flyingBytes bounds what the batches on their way hold in memory, as far as it can be
 // known before: it is looked at between two rules. Those that are left out are the first the
 // next time.
-const flyingBytes = 4 << 20
+const flyingBytes = 2 << 20
 
 // launch publishes from the front of what each rule has on disk that has no batch on its
 // way. It reports whether to look again at once.
