@@ -26,6 +26,8 @@ type SendRule struct {
 	MaxAge  time.Duration    `key:"max_age" range:"0s..8760h" usage:"how long a message may wait for source or interface before it is dropped; left out: as long as spool.max_age says; 0s: no limit" means:"0s: nothing is too old to be sent|*: what has waited longer is dropped"`
 	When    MessageCondition `key:"when" usage:"which of the topics' messages: a condition over payload and captures, as u16@16 == 0x6069 && size > 20; empty: all" means:": every message|*: only messages that satisfy this"`
 	Payload Payload          `key:"payload" default:"raw" usage:"how a message's payload becomes the datagram's: raw, hex, base64, or json:/pointer" means:"raw: the same bytes|*: decoded before sending"`
+	Prefix  Affix            `key:"prefix" usage:"what stands before the payload in each datagram: a text, or hex:0d0a; empty: nothing" means:": nothing before the payload|*: before the payload"`
+	Suffix  Affix            `key:"suffix" usage:"what stands behind the payload in each datagram: a text, or hex:0d0a; empty: nothing" means:": nothing behind the payload|*: behind the payload"`
 	// DropEmpty is about a retained topic that is cleared, for example.
 	DropEmpty bool     `key:"empty" default:"send" oneof:"send|drop" true:"drop" usage:"a message whose datagram would be empty, as a retained topic that is cleared brings one: send or drop" means:"send: what comes to no bytes sends an empty datagram|drop: a message without a payload sends nothing"`
 	Rate      Rate     `key:"rate" usage:"how many datagrams each target gets at most, evenly spaced, such as 50/s or 10/m; empty: no limit" means:"*: each target gets no more, evenly spaced"`

@@ -79,6 +79,8 @@ func (t *Table) sameOutcome() [][]int {
 		template *template      // where it is none; of equal ones there is but one
 		captures string         // the levels that the group's captures take
 		when     string
+		prefix   string
+		suffix   string
 	}
 	bindings := make(map[Binding]int)
 	number := make(map[outcome]int, len(t.send))
@@ -91,7 +93,7 @@ func (t *Table) sameOutcome() [][]int {
 			binding = len(bindings)
 			bindings[r.Binding] = binding
 		}
-		o := outcome{binding: binding, payload: r.Payload.String(), when: r.When.String(), group: rt.group, template: rt.template}
+		o := outcome{binding: binding, payload: r.Payload.String(), prefix: r.Prefix.bytes, suffix: r.Suffix.bytes, when: r.When.String(), group: rt.group, template: rt.template}
 		for _, c := range rt.captures {
 			o.captures += fmt.Sprint(c.level, c.multi, " ")
 		}

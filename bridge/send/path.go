@@ -220,9 +220,9 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 		p.leaveOut(t, print)
 		return
 	}
-	if !rule.Payload.Raw() {
+	if rule.Transforms() {
 		from := len(p.decoded)
-		decoded, err := rule.Payload.Decode(p.decoded, payload)
+		decoded, between, err := rule.AppendDatagram(p.decoded, payload)
 		if err != nil {
 			t.drop(account.DropBadPayload, err)
 			return
@@ -230,7 +230,7 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 		// Should append have moved to a larger array, the earlier payloads stay
 		// alive in the smaller one for as long as their datagrams point there.
 		p.decoded, payload = decoded, decoded[from:len(decoded):len(decoded)]
-		if rule.DropEmpty && len(payload) == 0 {
+		if rule.DropEmpty && between == 0 {
 			p.leaveOut(t, print)
 			return
 		}

@@ -37,6 +37,9 @@ func (r *Rule) waits() bool { return r.InMemory() > 0 || r.InSpool() > 0 }
 // are and where they go, for package lastsent.
 func (r *Rule) sentKey(topic string, group netip.AddrPort) uint64 {
 	b := &r.Binding
+	if r.Prefix.Bytes() != "" || r.Suffix.Bytes() != "" {
+		topic = fmt.Sprintf("%q %s %q", r.Prefix.Bytes(), topic, r.Suffix.Bytes()) // what has none keeps the key that it had before there were any
+	}
 	return lastsent.Key(r.Name, topic, group.String(), r.Payload.String(), b.Interface, b.Source.String(),
 		fmt.Sprint(b.SourcePort, b.TTL, b.Loopback, b.DSCP, b.IPv6, b.Fragment))
 }

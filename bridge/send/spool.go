@@ -314,9 +314,9 @@ func (p *Path) restoreOne(r *Rule, record *spool.Record, w *restored) {
 		w.print = lastsent.Print(record.Payload)
 	}
 	w.leavesBy(t)
-	if !r.Payload.Raw() {
+	if r.Transforms() {
 		var err error
-		if w.payload, err = r.Payload.Decode(nil, record.Payload); err != nil {
+		if w.payload, _, err = r.AppendDatagram(nil, record.Payload); err != nil {
 			w.giveUp(account.DropBadPayload, err)
 			return
 		}

@@ -76,8 +76,10 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message,
 	}
 	w := queuedDatagram{payload: d.payload, print: d.print, ack: a, since: since}
 	w.leavesBy(d.target)
-	if b.spools && !rule.Payload.Raw() {
-		w.message = m.Payload
+	if b.spools && rule.Transforms() {
+		if w.message = m.Payload; w.message == nil {
+			w.message = []byte{} // as it came, not with prefix and suffix
+		}
 	}
 	for !b.keep(&w) {
 		if !b.waitForDisk(&w) {
