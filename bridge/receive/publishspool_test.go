@@ -218,13 +218,12 @@ func TestAStreamToTheBrokerCatchesUpInOrder(t *testing.T) {
 func TestWhatIsTooOldForTheBrokerIsDropped(t *testing.T) {
 	b, n, p := spooling(t, t.TempDir(), 1<<20, rigOptions{Spool: rigSpool{MaxAge: time.Nanosecond}}, nil, fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t"))
 	n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "1", "2")
-	b.spooled(t, 2)
 	fake.WaitFor(t, "both to be dropped", func() bool { // the broker is still away
 		b.expireOld()
 		return b.Status().Receive[0].Drops["expired"] == 2
 	})
 	n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "3")
-	b.spooled(t, 1)
+	fake.WaitFor(t, "one on disk", func() bool { s := b.options.Spool.On; return s.Len() == 1 && s.Undecided() == 0 })
 	b.connect(true)
 	fake.WaitFor(t, "all to be counted", func() bool { return b.Status().Receive[0].Drops["expired"] == 3 })
 	if got := p.Published(); got != nil {
