@@ -46,6 +46,9 @@ func (b *Bridge) Readiness() Readiness {
 	return b.readiness(b.current().overview(b.brokerStatus(state), state, time.Now()))
 }
 
+// ackPatience is how long the broker may acknowledge nothing until that is told.
+const ackPatience = 30 * time.Second
+
 // overview is a generation and the session at one moment.
 type overview struct {
 	*generation
@@ -104,6 +107,11 @@ func (b *Bridge) conditions(o *overview, tell func(Condition)) {
 	case o.broker.Unsteady:
 		tell(Condition{Name: "broker", State: account.StateDegraded,
 			Reason: fmt.Sprintf("the connection is lost again and again, %d times lately: %s", o.broker.Losses, o.broker.LastLoss)})
+	}
+	if since := o.session.AcksSince; o.broker.Connected && !since.IsZero() && o.now.Sub(since) >= ackPatience {
+		tell(Condition{Name: "broker", State: account.StateDegraded, Count: o.session.Outstanding, Since: since,
+			Reason: fmt.Sprintf("the broker acknowledges no messages since %s, though it answers otherwise, and %d are on their way to it; its log may say why",
+				since.UTC().Format(time.RFC3339), o.session.Outstanding)})
 	}
 	if o.broker.Connected && o.broker.Unanswered > 0 {
 		tell(Condition{Name: "subscriptions", State: account.StatePending,

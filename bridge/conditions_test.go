@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,6 +118,21 @@ func TestRefusedFiltersInTheStatusAreBounded(t *testing.T) {
 	r := b.readiness(b.current().overview(s, state, time.Now()))
 	if len(r.Conditions) != maxConditions || r.More != 2*maxConditions {
 		t.Errorf("%d conditions, and %d more", len(r.Conditions), r.More)
+	}
+}
+
+// A broker that acknowledges nothing is told of, but not at once.
+func TestABrokerThatAcknowledgesNothingIsACondition(t *testing.T) {
+	b := newTestBridge(t, &fake.Network{Present: []multicast.Interface{fake.Iso0}}, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	for ago, want := range map[time.Duration]int{0: 0, ackPatience - time.Second: 0, ackPatience + time.Second: 1} {
+		state := session.State{Connected: true, Outstanding: 7}
+		if ago > 0 {
+			state.AcksSince = time.Now().Add(-ago)
+		}
+		got := b.conditionsOf("broker", state)
+		if len(got) != want || want > 0 && (got[0].State != account.StateDegraded || got[0].Count != 7 || !got[0].Since.Equal(state.AcksSince) || !strings.Contains(got[0].Reason, "acknowledges no messages")) {
+			t.Errorf("after %v: told %+v", ago, got)
+		}
 	}
 }
 

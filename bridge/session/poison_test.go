@@ -16,10 +16,11 @@ import (
 type sickBroker struct {
 	*broker
 
-	mu       sync.Mutex
-	ends     func(nth int, m *packets.PublishPacket) bool // over the nth PUBLISH of a connection, not that of the status
-	got      []string                                     // what it acknowledged: topic and payload
-	connects int
+	mu        sync.Mutex
+	ends      func(nth int, m *packets.PublishPacket) bool // over the nth PUBLISH of a connection, not that of the status
+	swallowed func(packets.ControlPacket) bool             // what is not acknowledged; nil: nothing
+	got       []string                                     // what it acknowledged: topic and payload
+	connects  int
 }
 
 func (b *sickBroker) serve() {
@@ -64,6 +65,9 @@ func (b *sickBroker) obey(p *peer) {
 			answer = appendAck(nil, typePubcomp, m.MessageID)
 		case *packets.PingreqPacket:
 			answer = pingResponse
+		}
+		if _, connect := cp.(*packets.ConnectPacket); !connect && b.swallowed != nil && len(answer) > 0 && cp.Details().MessageID > 0 && b.swallowed(cp) {
+			continue
 		}
 		if len(answer) > 0 {
 			_, _ = p.Write(answer)

@@ -286,8 +286,8 @@ func TestNothingIsLookedForWhereThereIsNothing(t *testing.T) {
 			case 0:
 				p.reply(typePuback, m.MessageID)
 			case 2:
-				time.Sleep(time.Minute)
-				if !looks() || o.asked < 200 {
+				time.Sleep(30 * time.Second)
+				if !looks() || o.asked < 100 {
 					t.Errorf("asked %d times for what could not be copied", o.asked)
 				}
 				o.keeping.Lock()
@@ -300,7 +300,7 @@ func TestNothingIsLookedForWhereThereIsNothing(t *testing.T) {
 		o.keeping.Lock()
 		was := o.asked
 		o.keeping.Unlock()
-		time.Sleep(time.Hour)
+		time.Sleep(20 * time.Second)
 		if o.asked != was || looks() {
 			t.Error("looks on")
 		}

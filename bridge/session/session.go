@@ -37,6 +37,7 @@ type Session struct {
 	subscriber subscriber
 	closeCause closeCause
 	connLog    connectionLog
+	ackWatch   ackWatch
 }
 
 // New checks the options. The error lists all that is wrong with them.
@@ -189,6 +190,9 @@ func (s *Session) keep(ctx context.Context, conn *connection) error {
 	}
 	retry := time.NewTimer(s.subscriber.untilRetry(time.Now()))
 	defer retry.Stop()
+	s.ackWatch.begin()
+	looks := time.NewTicker(ackLook)
+	defer looks.Stop()
 	lasts := time.NewTimer(time.Until(s.connLog.next()))
 	defer lasts.Stop()
 	for {
@@ -207,12 +211,25 @@ func (s *Session) keep(ctx context.Context, conn *connection) error {
 				s.change(func(*State) {})
 			}
 			retry.Reset(s.subscriber.untilRetry(time.Now()))
+		case <-looks.C:
+			s.lookForAcks(conn)
 		case <-conn.lost:
 			return s.connectionLost(conn, time.Since(start))
 		case <-ctx.Done():
 			s.leave(conn)
 			return nil
 		}
+	}
+}
+
+// lookForAcks ends a connection on which the broker acknowledges nothing.
+func (s *Session) lookForAcks(conn *connection) {
+	was := s.ackWatch.since
+	if err := s.ackWatch.look(s.outbox, time.Now()); err != nil {
+		_ = conn.mqtt.fail(err)
+	}
+	if s.ackWatch.since != was {
+		s.change(func(state *State) { state.AcksSince = s.ackWatch.since })
 	}
 }
 

@@ -23,6 +23,8 @@ type State struct {
 	Held        int    // of these, on this connection, not acknowledged yet: Handle holds them, or one before them
 	Published   uint64 // messages that the broker has: written (QoS 0), or acknowledged (QoS 1, 2)
 	Outstanding int    // messages that are on their way to it
+
+	AcksSince time.Time // since when it has not acknowledged the oldest of them, though it was written; zero below 15 s
 }
 
 // After so many losses a connection must hold for so long to be trusted.
