@@ -19,6 +19,7 @@ var hostAttacks = []attack{
 	{name: "files-64", about: "a limit of 64 descriptors, until it is raised by a restart", victims: allStreams, hostile: true, prepare: fewFiles(64, ""), run: raiseFiles},
 	{name: "files-1024", about: "a limit of 1,024 descriptors with 4,000 groups, until it is raised by a restart", victims: allStreams, hostile: true, prepare: fewFiles(1024, "239.60.0.0-239.60.15.159:6000"), run: raiseFiles},
 	{name: "source-moves", about: "the source of a rule moves to another interface and back, each second, just after another address came or went", victims: toVictimBoth, lossless: true, prepare: followsSource, run: sourceMoves},
+	{name: "addresses", about: "200 addresses a second come to a rule's interface and go, 250 at a time", victims: toVictimBoth, leastVictims: leastCarried, lossless: true, run: addressesFlap},
 	{name: "password-fifo", about: "a FIFO that nobody writes to in place of the broker's password; a reload and a restart meanwhile", victims: allStreams, hostile: true, prepare: passwordIsFIFO, run: waitForPassword},
 	{name: "config-two-parts", about: "the configuration written in place, in two parts 1.5 s apart", victims: allStreams, leastVictims: leastCarried, lossless: true, run: configInTwoParts},
 	{name: "config-storm", about: "the configuration replaced 20 times a second", victims: allStreams, leastVictims: leastCarried, lossless: true, run: configStorm},
@@ -88,6 +89,27 @@ func configStorm(r *rig) {
 		r.spend(cost{Bytes: len(whole)})
 		return os.Rename(name, r.file("topicast.yaml"))
 	})
+}
+
+// addressesFlap is what a host sees whose network hands out many addresses, or that has one for
+// each of its containers.
+func addressesFlap(r *rig) {
+	const most = 250
+	there := map[string]bool{}
+	address := func(i int) string { return fmt.Sprintf("192.0.2.%d/32", 1+i%most) }
+	r.pace(200, 0, func(i int) error {
+		if i/most%2 == 0 {
+			r.GW.Addr(iso0, address(i))
+			there[address(i)] = true
+		} else {
+			r.GW.DelAddr(iso0, address(i))
+			delete(there, address(i))
+		}
+		return nil
+	})
+	for a := range there {
+		r.GW.DelAddr(iso0, a)
+	}
 }
 
 // followsSource has no bystanders: they send by these interfaces with whatever source those

@@ -22,6 +22,7 @@ var publisherAttacks = []attack{
 	{name: "topics-no-rule", about: "topics that lead to no group, 5,000 a second", prepare: badGroups, run: noGroups},
 	{name: "payload-huge", about: "20 messages of 60 MB", victims: allStreams, run: hugePayloads},
 	{name: "payload-bad", about: "payloads that are not what the rule decodes, 5,000 a second", prepare: decodes, run: badPayloads},
+	{name: "payload-json", about: "JSON that is nested, escaped, wide, or long, 200 a second, to a rule that takes a field of it", prepare: takesField, run: hostileJSON},
 }
 
 // flooder connects another publisher with mosquitto.
@@ -112,4 +113,35 @@ func decodes(r *rig) {
 
 func badPayloads(r *rig) {
 	r.publishMany(5000, 0, "hex", func(i int) string { return fmt.Sprintf("hex/%d", i%1000) }, []byte("not hex"))
+}
+
+func takesField(r *rig) {
+	r.setup.send = append(r.setup.send, "name: json, filter: 'json/#', group: '239.51.1.2:5000', interface: iso0, payload: 'json:/a/b'")
+	r.watch("json", "", netip.MustParseAddrPort("239.51.1.2:5000"))
+}
+
+// hostileJSON has what readers of JSON are known to take long for, or too much memory.
+func hostileJSON(r *rig) {
+	const size = 60000
+	payloads := []string{
+		strings.Repeat("[", size),
+		strings.Repeat(`{"a":`, size/5),
+		`{"a":` + strings.Repeat("[", size/2) + strings.Repeat("]", size/2) + `}`,
+		`{"a":{"b":"` + strings.Repeat(`\u0041`, size/6) + `"}}`,
+		`{"a":{"b":"` + strings.Repeat(`\ud800`, size/6) + `"}}`,
+		`{` + strings.Repeat(`"a":{"b":1},`, size/12) + `"a":{"b":"last"}}`,
+		`{"a":{"b":1` + strings.Repeat("0", size) + `}}`,
+		`{"a":{"b":1e` + strings.Repeat("9", size) + `}}`,
+		`{"a":{"b":"` + strings.Repeat("x", 2*size) + `"}}`,
+		`{"a":{"b":` + strings.Repeat(" ", size),
+		strings.Repeat("\xff\xfe", size/2),
+	}
+	c := r.flooder()
+	if c == nil {
+		return
+	}
+	r.spend(cost{Connections: 1})
+	r.pace(200, 0, func(i int) error {
+		return r.publish(c, "json", fmt.Sprintf("json/%d", i), 1, uint16(i%65535)+1, []byte(payloads[i%len(payloads)]))
+	})
 }
