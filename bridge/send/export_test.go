@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"topicast/bridge/account"
+	"topicast/bridge/spool"
 )
 
 // What the tests of this package, which stand outside of it, look at or do, and nobody else.
@@ -68,6 +69,11 @@ func (p *Path) PacedHeld() int64 { return p.pacedHeld.Load() }
 func (p *Path) PacedTargets() (n int) {
 	p.eachLocked(func(b *binding) { n += len(b.queue.pacing.targets) })
 	return n
+}
+
+// Restores reports whether a message of the rule's disk is found out about, as it is on its way.
+func (p *Path) Restores(r *Rule, topic, payload string) bool {
+	return len(p.restore(r, []spool.Record{{Topic: []byte(topic), Payload: []byte(payload)}}, nil)) == 1
 }
 
 // Storing is how many messages are on their way to the disk.

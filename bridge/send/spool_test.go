@@ -215,3 +215,17 @@ func TestWhatWaitsForABusySocketGoesToTheDiskAsItCame(t *testing.T) {
 		t.Errorf("%d on disk, %q", count, record[0].Payload)
 	}
 }
+
+// What was read from the disk before a reload is not given up after it, as if no rule took it: the
+// rule that has the disk now reads it again.
+func TestWhatIsReadAcrossAReloadIsLeftToTheRuleThatHasItNow(t *testing.T) {
+	b := spooling(t, &fake.Network{}, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	old := b.working.Rules[0]
+	if !b.send.Restores(old, "t", "x") {
+		t.Error("the rule does not know what it has")
+	}
+	b.reload(t, []mapping.SendRule{fake.SendRule(t, "r", "t", "239.1.1.2:5000")}, nil)
+	if now := b.working.Rules[0]; b.send.Restores(old, "t", "x") || !b.send.Restores(now, "t", "x") {
+		t.Error("the rule of before the reload disposes of what is another's")
+	}
+}
