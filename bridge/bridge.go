@@ -117,8 +117,12 @@ func New(o Options) (*Bridge, error) {
 	}
 	b.unclaimed.begin(o.network)
 	on := spill.Share(o.Spool.On)
+	status := ""
+	if o.Session.Status != nil {
+		status = o.Session.Status.Topic
+	}
 	b.receive = receive.New(receive.Options{
-		Log: b.log, Budget: b.budget, Own: &b.own, Loops: o.Loops, Spool: on, MaxAge: o.Spool.MaxAge,
+		Log: b.log, Status: status, Budget: b.budget, Own: &b.own, Loops: o.Loops, Spool: on, MaxAge: o.Spool.MaxAge,
 		Listen: o.network.listen, Joins: o.network.joins, LookNow: b.requestLook, Settled: &b.settled, Refused: b.refused,
 	})
 	b.send = send.New(send.Options{

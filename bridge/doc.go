@@ -21,8 +21,9 @@
 //     what has waited too long for the broker; that of OwnAddresses forgets an address.
 //  5. One pump publishes what is in the spool and trims the copies (receive.Path.Pump),
 //     with publishSpool.mu.
-//  6. One watch looks after what is old, stuck or to be repeated, and shows that the bridge
-//     lives; it waits for nothing that can hang. Another one follows interfaces and routes
+//  6. One watch looks after what is old, stuck, silent or to be repeated, and shows that the bridge
+//     lives; it waits for nothing that can hang, so what it tells of rules (tellWords) is
+//     published on a goroutine of its own. Another one follows interfaces and routes
 //     (followInterfaces), and probes at most 32 sockets at once, each on a goroutine of its
 //     own; lookMu: one look, or swap, at a time. For a socket whose send hangs a goroutine
 //     waits, the look does not (lockForLook). A third hears of changes of the interfaces

@@ -24,7 +24,7 @@ var (
 	metricPublished = ofRules("counter", "messages_published_total", "Messages that the broker has: acknowledged, or with QoS 0 written to the connection.", "rule")
 	metricDrops     = ofRules("counter", "drops_total", "Messages or datagrams lost; rule is empty where no rule matched, and for those of more than 1,000 rules that reloads have removed.", "direction", "rule", "reason")
 	metricFiltered  = ofRules("counter", "filtered_total", "Messages or datagrams that the configuration asks not to carry.", "direction", "rule", "reason")
-	metricLast      = ofRules("gauge", "rule_last_message_timestamp_seconds", "When the rule had its last message, or its last datagram, in Unix seconds; 0 before the first.", "rule")
+	metricLast      = ofRules("gauge", "rule_last_seen_timestamp_seconds", "When the rule had its last message, or its last datagram, in Unix seconds; 0 before the first.", "rule")
 	metricUnclaimed = ofRules("counter", "unclaimed_datagrams_total", "Datagrams that came to a port of the rule and that no rule takes; for direction send, to the port it sends from, which rules may share.", "direction", "rule")
 	metricState     = ofRules("gauge", "rule_state", "1 for the state the rule is in: pending, up or degraded.", "rule", "state")
 	metricVerified  = ofRules("gauge", "rule_source_verified", "1 where the self-test saw that this host gives the rule's datagrams the configured source; 0 where it did not, could not look, or the rule is pending.", "rule")

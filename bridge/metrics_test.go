@@ -74,9 +74,9 @@ topicast_drops_total{direction="send",rule="r",reason="bad_group"} 1
 # HELP topicast_filtered_total Messages or datagrams that the configuration asks not to carry.
 # TYPE topicast_filtered_total counter
 topicast_filtered_total{direction="send",rule="r",reason="retained"} 1
-# HELP topicast_rule_last_message_timestamp_seconds When the rule had its last message, or its last datagram, in Unix seconds; 0 before the first.
-# TYPE topicast_rule_last_message_timestamp_seconds gauge
-topicast_rule_last_message_timestamp_seconds{rule="r"} NOW
+# HELP topicast_rule_last_seen_timestamp_seconds When the rule had its last message, or its last datagram, in Unix seconds; 0 before the first.
+# TYPE topicast_rule_last_seen_timestamp_seconds gauge
+topicast_rule_last_seen_timestamp_seconds{rule="r"} NOW
 # HELP topicast_unclaimed_datagrams_total Datagrams that came to a port of the rule and that no rule takes; for direction send, to the port it sends from, which rules may share.
 # TYPE topicast_unclaimed_datagrams_total counter
 topicast_unclaimed_datagrams_total{direction="send",rule="r"} 0
@@ -107,7 +107,7 @@ topicast_rule_source_verified{rule="r"} 1
 // writes NOW for a time of just now.
 func withoutZeros(text string) string {
 	text = regexp.MustCompile(`(?m)^topicast_(drops|filtered)_total\{.*\} 0\n`).ReplaceAllString(text, "")
-	return regexp.MustCompile(`(?m)^(topicast_rule_last_message_timestamp_seconds\{.*\}) (\d+)$`).ReplaceAllStringFunc(text, func(line string) string {
+	return regexp.MustCompile(`(?m)^(topicast_rule_last_seen_timestamp_seconds\{.*\}) (\d+)$`).ReplaceAllStringFunc(text, func(line string) string {
 		sample, value, _ := strings.Cut(line, "} ")
 		if at, err := strconv.ParseInt(value, 10, 64); err == nil && at > 0 && time.Since(time.Unix(at, 0)).Abs() < time.Minute {
 			value = "NOW"
@@ -190,12 +190,12 @@ topicast_drops_total{direction="receive",rule="joined",reason="offline"} 1
 # TYPE topicast_filtered_total counter
 topicast_filtered_total{direction="receive",rule="joined",reason="own"} 1
 topicast_filtered_total{direction="receive",rule="goes round",reason="own"} 1
-# HELP topicast_rule_last_message_timestamp_seconds When the rule had its last message, or its last datagram, in Unix seconds; 0 before the first.
-# TYPE topicast_rule_last_message_timestamp_seconds gauge
-topicast_rule_last_message_timestamp_seconds{rule="joined"} NOW
-topicast_rule_last_message_timestamp_seconds{rule="in part"} 0
-topicast_rule_last_message_timestamp_seconds{rule="waits"} 0
-topicast_rule_last_message_timestamp_seconds{rule="goes round"} NOW
+# HELP topicast_rule_last_seen_timestamp_seconds When the rule had its last message, or its last datagram, in Unix seconds; 0 before the first.
+# TYPE topicast_rule_last_seen_timestamp_seconds gauge
+topicast_rule_last_seen_timestamp_seconds{rule="joined"} NOW
+topicast_rule_last_seen_timestamp_seconds{rule="in part"} 0
+topicast_rule_last_seen_timestamp_seconds{rule="waits"} 0
+topicast_rule_last_seen_timestamp_seconds{rule="goes round"} NOW
 # HELP topicast_rule_state 1 for the state the rule is in: pending, up or degraded.
 # TYPE topicast_rule_state gauge
 topicast_rule_state{rule="joined",state="pending"} 0
@@ -252,7 +252,7 @@ func TestTheRulesMetricsAreInTheFormatOfPrometheus(t *testing.T) {
 		t.Error(problems, err)
 	}
 	want := map[string]int{"topicast_messages_received_total": 2, "topicast_datagrams_sent_total": 2, "topicast_sent_bytes_total": 2, "topicast_messages_left_total": 2,
-		"topicast_drops_total": 29, "topicast_filtered_total": 2, "topicast_rule_last_message_timestamp_seconds": 2, "topicast_unclaimed_datagrams_total": 2,
+		"topicast_drops_total": 29, "topicast_filtered_total": 2, "topicast_rule_last_seen_timestamp_seconds": 2, "topicast_unclaimed_datagrams_total": 2,
 		"topicast_rule_state": 6, "topicast_rule_source_verified": 2}
 	if diff := cmp.Diff(want, families); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

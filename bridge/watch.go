@@ -45,6 +45,7 @@ func (b *Bridge) watch(ctx context.Context) {
 			b.send.NoteDrops(at)
 			b.receive.NoteDrops(at)
 			b.receive.CountDrops()
+			b.receive.WatchSilence(time.Now())
 		case <-b.send.RoomAgain():
 			b.send.RequestRedelivery(time.Now(), b.session.Repeat)
 		case <-expire.C:

@@ -206,6 +206,16 @@ func (c *Config) warnings() Errors {
 				fmt.Sprintf("can be our own status topic %s, so a datagram can take the place of online and offline", status))
 		}
 	}
+	for i, r := range c.Table.Receive() {
+		if status == "" || r.Expect == 0 {
+			continue
+		}
+		word := r.WordTopic(status)
+		for _, target := range c.Table.Lookup(word, nil) {
+			add(fmt.Sprintf("send[%d].filter", target.Rule),
+				fmt.Sprintf("matches %s, on which it is told whether receive[%d] hears something, so that is sent to the group too", word, i))
+		}
+	}
 	all.sort()
 	return all
 }

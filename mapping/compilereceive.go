@@ -26,6 +26,9 @@ func (c *compilation) checkReceive(r *ReceiveRule) {
 	if r.Every < 0 {
 		c.fault("every", "0s publishes every datagram", "%s is less than nothing", r.Every)
 	}
+	if r.Expect < 0 {
+		c.fault("expect", "0s takes any silence", "%s is less than nothing", r.Expect)
+	}
 	ipv6, known := false, false
 	if r.Port != 0 {
 		c.checkHostPort(r)

@@ -113,13 +113,14 @@ func TestCompileRefusesReceiveRules(t *testing.T) {
 		"interface with a wildcard": {all(to("{source}/{interface}"), onInterface("eth#")), `topic: {source}/{interface} is "…/eth#": a topic to publish on holds no wildcards + and # [MQTT-3.3.2-2]`},
 		"interface with a level":    {all(to("{interface}"), onInterface("a/b")), `topic: {interface}: the interface "a/b" has a / in its name, which would add a level (write the name itself in place of {interface})`},
 
-		"qos 3":          {func(r *mapping.ReceiveRule) { r.QoS = 3 }, "qos: 3 is not 0, 1 or 2"},
-		"encoding 4":     {func(r *mapping.ReceiveRule) { r.Encoding = 4 }, "payload: 4 is not raw, hex, base64 or json"},
-		"every negative": {func(r *mapping.ReceiveRule) { r.Every = -time.Second }, "every: -1s is less than nothing (0s publishes every datagram)"},
-		"name twice":     {called("good"), `name: "good" is the name of receive[0] too`},
-		"name of send":   {called("out"), `name: "out" is the name of send[0] too`},
-		"name of a line": {called("a\nb"), `name: "a\nb" holds control characters or is not UTF-8, so it cannot label a metric`},
-		"name by groups": {all(called(""), groups(t, "239.9.9.9:1")), `name: "239.9.9.9:1" is the name of receive[1] too (a rule without a name has its groups, or its port, for one; name one of the two)`},
+		"qos 3":           {func(r *mapping.ReceiveRule) { r.QoS = 3 }, "qos: 3 is not 0, 1 or 2"},
+		"encoding 4":      {func(r *mapping.ReceiveRule) { r.Encoding = 4 }, "payload: 4 is not raw, hex, base64 or json"},
+		"every negative":  {func(r *mapping.ReceiveRule) { r.Every = -time.Second }, "every: -1s is less than nothing (0s publishes every datagram)"},
+		"expect negative": {func(r *mapping.ReceiveRule) { r.Expect = -time.Second }, "expect: -1s is less than nothing (0s takes any silence)"},
+		"name twice":      {called("good"), `name: "good" is the name of receive[0] too`},
+		"name of send":    {called("out"), `name: "out" is the name of send[0] too`},
+		"name of a line":  {called("a\nb"), `name: "a\nb" holds control characters or is not UTF-8, so it cannot label a metric`},
+		"name by groups":  {all(called(""), groups(t, "239.9.9.9:1")), `name: "239.9.9.9:1" is the name of receive[1] too (a rule without a name has its groups, or its port, for one; name one of the two)`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

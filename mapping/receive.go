@@ -31,6 +31,14 @@ type ReceiveRule struct {
 	DropEmpty bool          `key:"empty" oneof:"publish|drop" true:"drop" usage:"a datagram whose message would be empty: publish or drop; left out: publish, and drop where retain is true" means:"publish: an empty datagram is an empty message|drop: an empty datagram publishes nothing"`
 	Every     time.Duration `key:"every" default:"0s" range:"0s..24h" usage:"the least time between two messages of a topic; of the datagrams between, the latest is published; 0s: all are" means:"0s: each datagram is published|*: one message of a topic in this time, the latest"`
 	OnChange  bool          `key:"on_change" default:"false" usage:"whether a datagram is left out when its payload is the one that the topic had last" means:"true: only what differs from the last on its topic|false: also what is as the last on its topic"`
+	// Expect is looked at once a second.
+	Expect time.Duration `key:"expect" default:"0s" range:"0s..168h" usage:"how long a silence may be: while a longer one lasts the rule is degraded; 0s: as long as it likes" means:"0s: silence is no trouble|*: while a longer silence lasts the rule is degraded, and joins once anew"`
+}
+
+// WordTopic returns where it is told whether a rule with Expect hears something: below the
+// status topic. Wildcards in its name are written as _.
+func (r *ReceiveRule) WordTopic(status string) string {
+	return status + "/rule/" + strings.NewReplacer("+", "_", "#", "_").Replace(r.Name)
 }
 
 // A Join is what one socket joins for receive rules. It is comparable: rules with

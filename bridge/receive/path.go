@@ -51,6 +51,7 @@ type Path struct {
 	joins      func() (multicast.Joins, error)
 	lookNow    func() // asks for a look at the interfaces
 	settled    *account.Signal
+	status     string                                                            // the topic below which it is told of rules; "": nowhere
 	refused    func(rule string, m *session.Publication, why error, kept func()) // nil: nobody keeps it
 
 	// Read and written by anybody.
@@ -65,6 +66,10 @@ type Path struct {
 	ending    atomic.Bool   // the session is about to end: what it asks for copies of is nowhere else then
 	removed   account.Removed[receiveTotals, *receiveTotals]
 	batches   chan *batch // that are not in use
+
+	wordless  atomic.Bool // the broker refuses what is told of rules
+	wordsMu   sync.Mutex
+	goneWords []string // topics of rules that are gone
 
 	pacings atomic.Uint64 // how often pacing has changed
 
@@ -85,6 +90,7 @@ type Options struct {
 	Listen  func(multicast.ReceiverOptions, multicast.Interface) (Receiver, error)
 	Joins   func() (multicast.Joins, error)                                   // what is joined on this host; nil: nobody knows
 	LookNow func()                                                            // asks for a look at the interfaces
+	Status  string                                                            // the topic below which it is told of rules; "": nowhere
 	Settled *account.Signal                                                   // told when the broker has something, or the disk
 	Refused func(rule string, m *session.Publication, why error, kept func()) // is given what the broker does not take; nil: nobody is. It must not block, and calls kept, unless that is nil, when the message is on disk, or cannot be: a copy of it stays until then
 }
@@ -92,7 +98,7 @@ type Options struct {
 // New makes a receive side without rules; Build and Activate give it those of a table.
 func New(o Options) *Path {
 	p := &Path{
-		log: o.Log, loops: o.Loops, budget: o.Budget, own: o.Own, lookNow: o.LookNow, settled: o.Settled, refused: o.Refused, spool: o.Spool, maxAge: o.MaxAge, listen: o.Listen, joins: o.Joins,
+		log: o.Log, loops: o.Loops, budget: o.Budget, own: o.Own, lookNow: o.LookNow, status: o.Status, settled: o.Settled, refused: o.Refused, spool: o.Spool, maxAge: o.MaxAge, listen: o.Listen, joins: o.Joins,
 		batches: make(chan *batch, idleBatches), pumpWake: make(chan struct{}, 1),
 	}
 	if p.loops.Guard {
@@ -133,6 +139,9 @@ func (p *Path) Connected() bool { return p.online.Load() }
 
 // SetConnected is called when the connection to the broker is there, or has ended.
 func (p *Path) SetConnected(is bool) {
+	if is {
+		p.forgetTold()
+	}
 	p.online.Store(is)
 	if !is {
 		for _, s := range p.working.Load().allSpools() {
@@ -192,8 +201,10 @@ func (r *groupReader) handleBatch(datagrams []multicast.Datagram) {
 				action.rule.drop(action.why, &a, action.err)
 			case action.rule.conditional && !action.rule.takes(d.Payload, &a):
 			case action.rule.delay != nil:
+				action.rule.notice(at)
 				action.rule.delay.push(action.current(at), d.Payload, &a, b)
 			default:
+				action.rule.notice(at)
 				action.current(at).carry(d.Payload, &a, b)
 			}
 		}

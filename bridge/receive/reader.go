@@ -34,6 +34,8 @@ type membership struct {
 	takers  []string // other programs that take a part of what comes to a port of the host
 	sharers []string // that share it
 	since   time.Time
+	rejoin  bool  // the group is to be joined anew
+	joined  int64 // moment of the last join
 	failed  error // what ended the reader, if it was not closed
 	stopped bool
 }
@@ -134,7 +136,8 @@ func (m *membership) refresh(on multicast.Interface, err error, changes multicas
 	// Queries of routers and switches may have gone unanswered while the link was
 	// down, and IPv4 does not report again by itself.
 	hears := on.Hears()
-	if returned := slices.Contains(changes.Returned, on.Index); hears == nil && (returned || !m.reader.usable) {
+	if returned := slices.Contains(changes.Returned, on.Index); hears == nil && (returned || !m.reader.usable || m.rejoin) {
+		m.rejoin, m.joined = false, account.MomentOf(time.Now())
 		if err := m.reader.socket.Rejoin(); err != nil {
 			m.path.log.Warn("cannot join again", "group", m.Heard(), "interface", on.Name, "err", err)
 		}
@@ -157,7 +160,7 @@ func (m *membership) open(on multicast.Interface) error {
 	}
 	rule := mapping.ReceiveRule{Interface: m.Interface}
 	m.reader = &groupReader{membership: m, at: on, usable: on.Hears() == nil, name: rule.InterfaceText(on.Name), to: m.Group, socket: s, host: m.Host(), senders: senders{room: m.room}}
-	m.failed = nil
+	m.failed, m.rejoin, m.joined = nil, false, account.MomentOf(time.Now())
 	r := m.reader
 	m.readers.Go(func() { r.run(s) })
 	return nil

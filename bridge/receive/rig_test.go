@@ -44,6 +44,7 @@ type rigOptions struct {
 	Loops      loopguard.Options
 	Joins      func() (multicast.Joins, error)
 	Logger     *slog.Logger
+	Status     string
 	Spool      rigSpool
 }
 
@@ -71,6 +72,7 @@ func newRig(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRule
 			return r, nil
 		},
 		Joins:   o.Joins,
+		Status:  o.Status,
 		Settled: new(account.Signal),
 		Refused: func(rule string, m *session.Publication, _ error, kept func()) {
 			b.refused = append(b.refused, fmt.Sprintf("%s %s %s", rule, m.Topic, m.Payload))

@@ -33,6 +33,7 @@ type Rule struct {
 	loggedState   account.State // of the look at the interfaces: what was logged last
 	loggedReason  string        // likewise: why
 	silenceLogged bool          // of watch: its silence was logged
+	watched       *watched      // nil: the rule expects nothing
 
 	mu     sync.Mutex
 	topics topicMemory

@@ -12,24 +12,25 @@ import (
 // Status is one receive rule: what it says, what it does now, and what has
 // become of its datagrams since the start.
 type Status struct {
-	Name       string            `json:"name"`
-	Groups     []string          `json:"groups"`
-	Port       uint16            `json:"port,omitempty"`    // in place of groups: what comes to this host itself at that port
-	Interface  string            `json:"interface"`         // its name, once it is known
-	Sources    []string          `json:"sources,omitempty"` // none: anybody
-	Topic      string            `json:"topic"`
-	State      account.State     `json:"state"`
-	Reason     string            `json:"reason,omitempty"`
-	Since      time.Time         `json:"since"`
-	Sockets    int               `json:"sockets"`                    // one a group; of a port, one for each address family
-	Joined     int               `json:"joined"`                     // how many of them listen
-	Sharers    []string          `json:"port_shared_with,omitempty"` // of a port: other programs that have it too, as far as Linux tells
-	Buffer     int               `json:"buffer,omitempty"`           // bytes of receive buffer that each was granted
-	Received   uint64            `json:"datagrams_received"`
-	Published  uint64            `json:"messages_published"`
-	Drops      map[string]uint64 `json:"drops,omitempty"`       // what was lost, by reason
-	FirstDrops map[string]string `json:"first_drops,omitempty"` // datagram and cause of the first of each reason
-	Filtered   map[string]uint64 `json:"filtered,omitempty"`    // what the configuration asks not to carry, by reason
+	Name        string            `json:"name"`
+	Groups      []string          `json:"groups"`
+	Port        uint16            `json:"port,omitempty"`    // in place of groups: what comes to this host itself at that port
+	Interface   string            `json:"interface"`         // its name, once it is known
+	Sources     []string          `json:"sources,omitempty"` // none: anybody
+	Topic       string            `json:"topic"`
+	State       account.State     `json:"state"`
+	Reason      string            `json:"reason,omitempty"`
+	Since       time.Time         `json:"since"`
+	SilentSince time.Time         `json:"silent_since,omitzero"`      // longer than the rule expects
+	Sockets     int               `json:"sockets"`                    // one a group; of a port, one for each address family
+	Joined      int               `json:"joined"`                     // how many of them listen
+	Sharers     []string          `json:"port_shared_with,omitempty"` // of a port: other programs that have it too, as far as Linux tells
+	Buffer      int               `json:"buffer,omitempty"`           // bytes of receive buffer that each was granted
+	Received    uint64            `json:"datagrams_received"`
+	Published   uint64            `json:"messages_published"`
+	Drops       map[string]uint64 `json:"drops,omitempty"`       // what was lost, by reason
+	FirstDrops  map[string]string `json:"first_drops,omitempty"` // datagram and cause of the first of each reason
+	Filtered    map[string]uint64 `json:"filtered,omitempty"`    // what the configuration asks not to carry, by reason
 	// What the rule uses of what all share.
 	Remembered Remembered `json:"remembered"`
 	account.Lately
@@ -49,7 +50,7 @@ func (r *Rule) Status(now time.Time, place int) Status {
 		s.Sources = append(s.Sources, mapping.PrefixText(p))
 	}
 	s.Drops, s.FirstDrops, s.Filtered = r.Counters.Describe()
-	r.describe(&s)
+	r.describe(&s, now)
 	s.Lately = account.Lately{WaitingMemory: r.InMemory(), WaitingDisk: r.InSpool(), Place: place}
 	s.WaitingBytes, s.DiskBytes = r.Waits()
 	s.Lately.Mark(&r.Counters, &r.LastReceived, now)
@@ -119,6 +120,11 @@ func (r *Rule) Judge(now time.Time) (account.State, string) {
 	if s.State == account.StateUp && !r.breaker.DropsUntil(now).IsZero() {
 		s.State, s.Reason = account.StateDegraded, "what the rule publishes comes back through other programs"
 	}
+	if s.State == account.StateUp && r.watched != nil {
+		if text := r.silenceText(now); text != "" {
+			s.State, s.Reason = account.StateDegraded, text
+		}
+	}
 	return s.State, s.Reason
 }
 
@@ -133,12 +139,21 @@ func (r *Rule) describeReaders(s *Status) {
 	}
 }
 
-// describe adds what the breaker says.
-func (r *Rule) describe(s *Status) {
+// describe adds what the breaker says, and of what nothing is heard.
+func (r *Rule) describe(s *Status, now time.Time) {
 	r.describeReaders(s)
 	if until := r.breaker.DropsUntil(time.Now()); !until.IsZero() && s.State != account.StatePending {
 		s.State = account.StateDegraded
 		s.Reason = fmt.Sprintf("what the rule publishes comes back through other programs; that is dropped until %s (loops.breaker)",
 			until.Format(time.TimeOnly))
+	}
+	if r.watched == nil {
+		return
+	}
+	if is := r.watched.silence.Load(); is != nil {
+		s.SilentSince = account.MomentTime(is.since, now)
+		if s.State == account.StateUp {
+			s.State, s.Reason = account.StateDegraded, r.silenceText(now)
+		}
 	}
 }

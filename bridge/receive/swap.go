@@ -147,6 +147,9 @@ func (p *Path) newReceiveRule(spec *mapping.ReceiveRule, loops bool, was *Rule) 
 	r := &Rule{ReceiveRule: &own, path: p, number: p.numbers.Add(1)}
 	r.breaker.Limit = p.loops.Breaker
 	r.conditional = !spec.When.IsZero()
+	if r.Expect > 0 {
+		r.watched = new(watched)
+	}
 	r.topics.room = p.topicRoom.ForRule()
 	if was != nil {
 		r.receiveTotals, r.budget = was.receiveTotals, was.budget
@@ -200,6 +203,7 @@ func (p *Path) Activate(table *mapping.Table, next, before *Generation) {
 		r.flush()
 	}
 	account.Replace(&p.removed, before.Rules, next.Rules, (*Rule).account)
+	p.leaveWords(before.Rules, next.Rules)
 	p.table.Store(table)
 	p.topicRoom.Divide(0, next.varying())
 	p.senderRoom.Divide(0, len(next.memberships))

@@ -83,6 +83,13 @@ func (r *Receiver) Rivals(multicast.Interface) (takers, sharers []string) {
 	return r.takers, r.sharers
 }
 
+// CountRejoins is how often the group was joined anew.
+func (r *Receiver) CountRejoins() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.Rejoins
+}
+
 // SetRivals has other programs take a part of what comes, or share it.
 func (r *Receiver) SetRivals(takers, sharers []string) {
 	r.mu.Lock()
