@@ -26,6 +26,7 @@ type inbox struct {
 	mapped   bool        // the payloads are memory of their own, which can be given back
 	free     chan *inbox // where it goes when it is not in use
 	single   bool        // it is for one datagram, of this length at most
+	long     bool        // likewise, and one of maxLong
 }
 
 // slot is what a header of the same index points to.
@@ -160,7 +161,8 @@ func (in *inbox) destination(i int) netip.Addr {
 // many as keep the processors busy, and some small ones for those that come when the others
 // are in use, because who has them waits for something. Whoever comes then gets one for a
 // single datagram, as long as the one that is next: thousands of receivers held up at once do
-// not take gigabytes.
+// not take gigabytes. Of those for long ones there are few, too; who finds none leaves its
+// datagram with the kernel until somebody has given one back.
 //
 // Of long datagrams a call takes fewer, so that they are no more than maxTaken bytes if the
 // next ones are as the last: what a call has made real of an inbox stays so while others need
@@ -174,11 +176,13 @@ const (
 	smallSlots        = 4 // 256 KiB
 	smallInboxes      = 32
 	singleSpace       = 2 << 10 // at least
+	maxLong           = 32      // for a single datagram that is longer
 )
 
 var (
 	large  = newFreeList(largePerProcessor * runtime.GOMAXPROCS(0))
 	small  = newFreeList(smallInboxes)
+	long   = newFreeList(maxLong) // a nil for each that may be made
 	single = sync.Pool{New: func() any { return newSingle(singleSpace) }}
 )
 
@@ -227,8 +231,9 @@ func newFreeList(n int) chan *inbox {
 }
 
 // getInbox finds an inbox for what a socket has. The error is EAGAIN where that may be
-// nothing, and somebody else has the others.
-func getInbox(fd uintptr) (*inbox, unix.Errno) {
+// nothing, and somebody else has the others; there is none, and no error, where others have
+// all that there may be for a long datagram. may says that the caller has taken one off long.
+func getInbox(fd uintptr, may bool) (*inbox, unix.Errno) {
 	select {
 	case in := <-large:
 		if in == nil {
@@ -252,7 +257,16 @@ func getInbox(fd uintptr) (*inbox, unix.Errno) {
 	case length <= singleSpace:
 		return single.Get().(*inbox), 0
 	}
-	return newSingle(length), 0
+	if !may {
+		select {
+		case <-long:
+		default:
+			return nil, 0
+		}
+	}
+	in := newSingle(length)
+	in.long = true
+	return in, 0
 }
 
 // nextLength is how long the datagram is that comes next. It stays where it is.
@@ -266,6 +280,9 @@ func (in *inbox) put() {
 	switch {
 	case in.free != nil:
 		in.free <- in
+	case in.long:
+		in.long = false
+		long <- nil
 	case in.single && len(in.payloads) == singleSpace:
 		single.Put(in)
 	}

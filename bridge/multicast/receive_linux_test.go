@@ -111,7 +111,7 @@ func TestDatagramsAreWholeWhereAllInboxesAreInUse(t *testing.T) {
 	settleInboxes(t)
 	var others []*inbox
 	for range cap(large) + cap(small) {
-		in, _ := getInbox(0)
+		in, _ := getInbox(0, false)
 		others = append(others, in)
 	}
 	defer func() {
@@ -292,6 +292,72 @@ func TestListenFindsTheInterfaceByAddress(t *testing.T) {
 	}
 	if _, err := ListenOn(ReceiverOptions{Group: netip.MustParseAddrPort("239.1.1.7:0")}, Interface{Name: "lo", Index: 1}); !errors.Is(err, ErrBadGroup) {
 		t.Errorf("no port: %v", err)
+	}
+}
+
+// Where others have all inboxes, and all that there may be for long datagrams, one more of
+// these stays with the kernel until something is given back; short ones go on.
+func TestLongDatagramsThatAreHeldUpTakeBoundedMemory(t *testing.T) {
+	settleInboxes(t)
+	var others []*inbox
+	for range cap(large) + cap(small) {
+		in, _ := getInbox(0, false)
+		others = append(others, in)
+	}
+	defer func() {
+		for _, in := range others {
+			in.put()
+		}
+	}()
+	s, payload := openAt(t, at127(2)), strings.Repeat("x", 60_000)
+	var held []*Receiver
+	for i := range maxLong {
+		r := hear(t, fmt.Sprintf("239.1.2.%d:0", i), ReceiverOptions{})
+		send(t, s, r.Group(), payload)
+		next(t, r, 1)
+		held = append(held, r)
+	}
+	if len(long) != 0 {
+		t.Fatalf("there may be %d more", len(long))
+	}
+	type received struct {
+		payloads []string
+		err      error
+	}
+	receive := func(r *Receiver) chan received {
+		got := make(chan received, 1)
+		go func() {
+			batch := make([]Datagram, 1)
+			n, err := r.Receive(batch)
+			got <- received{payloads(batch[:n]), err}
+		}()
+		return got
+	}
+	closed, waits, short := hear(t, "239.1.3.1:0", ReceiverOptions{}), hear(t, "239.1.3.2:0", ReceiverOptions{}), hear(t, "239.1.3.3:0", ReceiverOptions{})
+	for _, r := range []*Receiver{closed, waits} {
+		send(t, s, r.Group(), payload)
+	}
+	send(t, s, short.Group(), "short")
+	first := receive(closed)
+	if got := <-receive(short); !slices.Equal(got.payloads, []string{"short"}) || got.err != nil {
+		t.Errorf("a short one: %q, %v", got.payloads, got.err)
+	}
+	closed.Close()
+	if got := <-first; !errors.Is(got.err, net.ErrClosed) {
+		t.Errorf("one that is closed while it waits: %d datagrams, %v", len(got.payloads), got.err)
+	}
+	second := receive(waits)
+	held[0].release()
+	if got := <-second; !slices.Equal(got.payloads, []string{payload}) || got.err != nil {
+		t.Errorf("one that has waited: %d datagrams, %v", len(got.payloads), got.err)
+	}
+	waits.release()
+	for _, r := range held[1:] {
+		r.release()
+	}
+	short.release()
+	if len(long) != maxLong {
+		t.Errorf("there may be %d long ones when all is given back, want %d", len(long), maxLong)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -93,7 +94,8 @@ func (r *Receiver) joinAcrossSockets(own memberSocket) error {
 type intake struct {
 	attempt func(fd uintptr) (done bool) // r.read, made once: one made per call would be an allocation per call
 	most    int
-	limit   int // how many are taken at once, for the last were long; 0: MaxReceive
+	may     bool // it has taken one off long
+	limit   int  // how many are taken at once, for the last were long; 0: MaxReceive
 	errno   unix.Errno
 	cut     atomic.Uint64 // datagrams that were longer than any can be
 	inode   uint64        // of the socket, where it is for what comes to the host
@@ -108,6 +110,11 @@ func (r *Receiver) fill(most int) (int, error) {
 		r.inbox.giveBack(maxTaken)
 	}
 	err := r.raw.Read(r.attempt)
+	for err == nil && r.errno == 0 && r.inbox == nil {
+		r.may = awaitLong()
+		err = r.raw.Read(r.attempt)
+	}
+	r.yield()
 	if err == nil && r.errno != 0 {
 		err = os.NewSyscallError("recvmmsg", r.errno)
 	}
@@ -117,6 +124,30 @@ func (r *Receiver) fill(most int) (int, error) {
 	}
 	r.adapt(r.inbox.used, r.inbox.measure())
 	return r.inbox.used, nil
+}
+
+// yield gives back what was not needed for a long datagram.
+func (n *intake) yield() {
+	if n.may {
+		n.may = false
+		long <- nil
+	}
+}
+
+// closedEvery is how often a receiver that waits for memory looks whether it is closed.
+const closedEvery = 250 * time.Millisecond
+
+// awaitLong waits until an inbox for a long datagram may be made, and takes that off the list;
+// or for a while.
+func awaitLong() bool {
+	wait := time.NewTimer(closedEvery)
+	defer wait.Stop()
+	select {
+	case <-long:
+		return true
+	case <-wait.C:
+		return false
+	}
 }
 
 // adapt has the next call take fewer datagrams where the last ones were long, and more again
@@ -139,11 +170,16 @@ func (r *Receiver) read(fd uintptr) (done bool) {
 		r.release() // the next datagram may be longer
 	}
 	for r.inbox == nil {
-		if r.inbox, r.errno = getInbox(fd); r.errno == unix.EAGAIN {
+		switch r.inbox, r.errno = getInbox(fd, r.may); {
+		case r.errno == unix.EAGAIN:
+			r.yield()
 			return false
-		} else if r.errno != 0 && r.errno != unix.EINTR {
+		case r.errno == unix.EINTR:
+			continue
+		case r.errno != 0 || r.inbox == nil:
 			return true
 		}
+		r.may = r.may && !r.inbox.long
 	}
 	for {
 		if r.errno = r.inbox.receive(fd, r.most); r.errno != unix.EINTR {

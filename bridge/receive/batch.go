@@ -17,12 +17,12 @@ type batch struct {
 }
 
 // idleBatches is how many are kept for the next to come, since thousands of
-// sockets that are quiet share a few, and maxEncoded how many bytes each keeps; with so many
-// it is handed over. maxPublications is how many are handed over at once: many rules may
-// listen to a group.
+// sockets that are quiet share a few, and maxEncoded how many bytes each keeps: it is handed
+// over before there are more, but for a single message. maxPublications is how many are handed
+// over at once: many rules may listen to a group.
 const (
 	idleBatches     = 16
-	maxEncoded      = 256 << 10
+	maxEncoded      = 128 << 10
 	maxPublications = 1024
 )
 

@@ -86,6 +86,9 @@ func (r Reader) During(do func(), then multicast.Datagram) {
 	r.r.sender(then.Source, 0).actions[0].topic.carry(then.Payload, &arrival{}, &batch{now: time.Now()})
 }
 
+// Run reads a socket until it is closed.
+func (r Reader) Run(s Receiver) { r.r.run(s) }
+
 // Heard tells the sets of rules apart that a reader knows senders for.
 func (r Reader) Heard() any { return r.r.lastListeners }
 

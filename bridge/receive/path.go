@@ -293,7 +293,7 @@ func (t *ruleTopic) encode(payload []byte, a *arrival, b *batch) {
 	r := t.rule
 	from := len(b.encoded)
 	if !r.Encoding.Raw() {
-		if from >= maxEncoded {
+		if from > 0 && from+2*len(payload) > maxEncoded {
 			r.path.flush(b)
 			from, b.encoded = 0, b.encoded[:0] // the session has copied what it keeps
 		}

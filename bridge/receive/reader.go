@@ -184,6 +184,7 @@ func (r *groupReader) run(s Receiver) {
 		n, err := s.Receive(datagrams)
 		if n > 0 {
 			r.handleBatch(datagrams[:n])
+			clear(datagrams[:n]) // keeps no payload alive
 		}
 		if n == fewDatagrams && len(datagrams) == n {
 			datagrams = make([]multicast.Datagram, multicast.MaxReceive)

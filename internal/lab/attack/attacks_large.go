@@ -5,6 +5,8 @@ package main
 import (
 	"fmt"
 	"net/netip"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // longest is the payload of the longest datagram over IPv4.
@@ -13,6 +15,7 @@ const longest = 65507
 // What is as large as it can be, and much of it at once.
 var largeAttacks = []attack{
 	{name: "large-all", about: "datagrams of 65,507 bytes to eight groups whose rules make JSON of them, 2,000 a second in all", prepare: eightLarge, run: largeToAll},
+	{name: "large-stuck", about: "datagrams of 65,507 bytes to a thousand groups of a rule of QoS 0, 2,000 a second in all, while the broker reads nothing", victims: allStreams, prepare: thousandLarge, run: largeToStuck},
 	{name: "fan-down", about: "60 messages of 60 KB on a topic that 1,000 rules send whose interface is away", victims: bySession, pends: true, prepare: thousandAway, run: fanDown},
 }
 
@@ -60,4 +63,38 @@ func fanDown(r *rig) {
 	}
 	r.publishMany(20, n, "", func(i int) string { return fmt.Sprintf("down/%d", i%10) }, make([]byte, 60000))
 	r.last()
+}
+
+// thousandLarge are groups of a rule whose messages wait for the connection.
+func thousandLarge(r *rig) {
+	meddled(r)
+	r.setup.receive = append(r.setup.receive, "name: stuck, group: '239.42.0.0-239.42.3.231:6000', interface: iso0, topic: 'stuck/{group}', payload: json, qos: 0")
+	r.GW.ManyMemberships()
+}
+
+func largeToStuck(r *rig) {
+	c, err := talk(r.Dev, device)
+	if err != nil {
+		r.must(err)
+		return
+	}
+	defer c.Close()
+	reads := make(chan struct{})
+	r.meddler.judgeBy(func(fromBridge bool, _ packets.ControlPacket) verdict {
+		if fromBridge {
+			select {
+			case <-reads:
+			case <-r.ctx.Done():
+			}
+		}
+		return pass
+	})
+	payload := anew(longest)
+	r.pace(2000, 0, func(i int) error {
+		b, g := payload(i), i%1000
+		r.spend(cost{Datagrams: 1, Bytes: len(b)})
+		return say(c, netip.AddrPortFrom(netip.AddrFrom4([4]byte{239, 42, byte(g / 256), byte(g)}), 6000), b)
+	})
+	r.meddler.judgeBy(nil)
+	close(reads)
 }
