@@ -48,7 +48,7 @@ func (b *Bridge) diversions(table *mapping.Table) (all []send.Diversion) {
 			s.Source, s.err = want.ResolveIn(interfaces)
 			sources[want] = s
 		}
-		if s.err != nil {
+		if s.err != nil || want.Host {
 			continue
 		}
 		// Where the whole address is a capture the prefix is the zero one.

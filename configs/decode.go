@@ -164,7 +164,12 @@ func (d *decoder) sections(n *syntax.Node, s *section, path string, visit func(f
 // rules decodes the lists send and receive. maxAge is that of the rules that have
 // none.
 func (d *decoder) rules(lists map[string]*syntax.Node, maxAge time.Duration) (sends []mapping.SendRule, receives []mapping.ReceiveRule) {
-	sends = decodeRules(d, lists["send"], "send", "a filter, a group, and a source or an interface", mapping.SendRule{MaxAge: maxAge}, nil)
+	sends = decodeRules(d, lists["send"], "send", "a filter, a group or a host, and a source or an interface", mapping.SendRule{MaxAge: maxAge},
+		func(r *mapping.SendRule, given func(key string) bool) {
+			if given("host") && !given("ttl") {
+				r.Binding.TTL = mapping.DefaultHostTTL
+			}
+		})
 	receives = decodeRules(d, lists["receive"], "receive", "a group or a port, an interface and a topic", mapping.ReceiveRule{},
 		func(r *mapping.ReceiveRule, given func(key string) bool) {
 			if !given("empty") {
@@ -226,6 +231,9 @@ func decodeRules[R any](d *decoder, n *syntax.Node, key, least string, blank R, 
 // ends looks at source and interface together: they tell on which end of a rule the
 // other one is to be looked for.
 func (d *decoder) ends(rule *syntax.Node, path string) {
+	if d.reported[join(path, "host")] && rule.Entry("group") == nil {
+		d.reported[join(path, "group")] = true // that there is neither follows from it
+	}
 	source, on := join(path, "source"), join(path, "interface")
 	s, i := rule.Entry("source"), rule.Entry("interface")
 	switch {

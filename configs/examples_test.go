@@ -44,6 +44,12 @@ var examples = map[string]example{
 		sent:     map[string]string{"site/3/lamp/7/set": "239.10.3.7:30000"},
 		received: map[[2]string]string{{"172.30.17.20:40000", "239.10.3.7:30001"}: "site/3/lamp/7/state"},
 	},
+	"examples/hosts.yaml": {sent: map[string]string{
+		"shelly/31/rpc":  "192.0.2.31:1010",
+		"shelly/300/rpc": "",
+		"artnet/frame":   "192.0.2.255:6454",
+		"wake":           "255.255.255.255:9",
+	}},
 	"examples/sma-meter.yaml": {
 		received: map[[2]string]string{{"192.0.2.40:9522", "239.12.255.254:9522"}: "sma/192.0.2.40"},
 	},

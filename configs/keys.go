@@ -84,7 +84,7 @@ func (k Key) Default() string { return k.f.fallback }
 func Settings(rule any) (texts []string) {
 	keys, own := ReceiveKeys(), []string{"name", "group", "interface", "source", "topic"}
 	if _, send := rule.(*mapping.SendRule); send {
-		keys, own = SendKeys(), []string{"name", "filter", "group", "interface", "source"}
+		keys, own = SendKeys(), []string{"name", "filter", "group", "host", "interface", "source"}
 	}
 	for _, k := range keys {
 		if slices.Contains(own, k.Name) {

@@ -148,8 +148,8 @@ max_age = "1m30s"
 	}
 	host, _ := os.Hostname()
 	want := fmt.Sprintf(`{[mqtt://a:1883 wss://b:443/mqtt] topicast-%[1]s 1234 (secret)  {   c} 1m30s persistent topicast/topicast-%[1]s/status 3  1000} {1GB} {/srv/spool 1TiB 8760h0m0s} {false 65536 10s 0s 16} {127.0.0.1:9479 []} {DEBUG text}
-é😀/|a/{x}|1|239.1.2.{x}:5000|{10.0.0.0/8  0 16 false 46 false true}|once|raw|spool|8760h0m0s
-b|b|2|[ff15::1]:5000|{invalid Prefix eth0 7 1 true 46 true false}|never|json:/a|hex|latest|1m30s
+é😀/|a/{x}|1|239.1.2.{x}:5000|{10.0.0.0/8  0 16 false 46 false false true}|once|raw|spool|8760h0m0s
+b|b|2|[ff15::1]:5000|{invalid Prefix eth0 7 1 true 46 true false false}|never|json:/a|hex|latest|1m30s
 ü|[239.1.2.3:5000 239.1.2.8-239.1.2.9:5001]|eth0|[192.0.2.7/32 198.51.100.0/24]|a/{source}|1|true|json|1.5s|true
 [ff15::1]:5000|[[ff15::1]:5000]|fd00::1|[fd00::/64]|b|0|false|raw|0s|false
 `, host)

@@ -50,7 +50,7 @@ func (f *field) placeholder(v reflect.Value, n *syntax.Node) error {
 		}
 	case *mapping.Payload, *mapping.Encoding: // a JSON pointer may have any letters
 		return nil
-	case *mapping.Filter, *mapping.Topic, *mapping.Group, *[]mapping.GroupRange:
+	case *mapping.Filter, *mapping.Topic, *mapping.Group, *mapping.Host, *[]mapping.GroupRange:
 		found = rulePlaceholders.FindString(n.Text)
 	default:
 		found = placeholders.FindString(n.Text)

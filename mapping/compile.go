@@ -26,8 +26,8 @@ func (f *Fault) Unwrap() error { return f.Err }
 // and makes a table of them. Its error joins every *Fault there is.
 //
 // The rules are copied. A rule without a name is given the text of its filter or
-// of its groups, OnDown is set where it is not, and Binding.IPv6 is set from the
-// group and the source.
+// of its groups, OnDown is set where it is not, and Binding.IPv6 and Binding.Host are set
+// from the target and the source.
 func Compile(send []SendRule, receive []ReceiveRule) (*Table, error) {
 	t := &Table{
 		send:    slices.Clone(send),

@@ -59,7 +59,7 @@ func TestCompileRefuses(t *testing.T) {
 		want   string
 	}{
 		"no filter":             {func(r *mapping.SendRule) { r.Filter, r.Name = mapping.Filter{}, "x" }, "filter: missing (name the topics to carry, # for all)"},
-		"no group":              {func(r *mapping.SendRule) { r.Group = mapping.Group{} }, "group: missing (name a multicast address and port, as in 239.1.2.3:5000)"},
+		"no group":              {func(r *mapping.SendRule) { r.Group = mapping.Group{} }, "group: missing (name a multicast address and port, as in 239.1.2.3:5000; or, in place of group, a host)"},
 		"qos 3":                 {func(r *mapping.SendRule) { r.QoS = 3 }, "qos: 3 is not 0, 1 or 2"},
 		"ttl 0":                 {func(r *mapping.SendRule) { r.Binding.TTL = 0 }, "ttl: 0 would keep the datagrams on this host; it is 1 to 255 (1 reaches the link the interface is on)"},
 		"dscp 64":               {func(r *mapping.SendRule) { r.Binding.DSCP = 64 }, "dscp: 64 is not 0 to 63"},
@@ -238,7 +238,7 @@ func TestOneFixedSourcePortIsOneSocket(t *testing.T) {
 	ttl := func(b *mapping.Binding) { b.TTL = 2 }
 	nowhere := func(b *mapping.Binding) { b.Interface = "" }
 	const fault = "send[1].source_port: 5000 is the port of send[0] too, whose datagrams leave in another way, and one port is one socket " +
-		"(let both have the same interface, ttl, loopback, dscp and oversize, or another port)"
+		"(let both have the same interface, ttl, loopback, dscp and oversize, and both send to groups or both to hosts; or another port)"
 	for name, test := range map[string]struct {
 		second mapping.SendRule
 		want   []string

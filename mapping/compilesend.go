@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -27,11 +28,16 @@ func (c *compilation) checkSend(r *SendRule) {
 	c.checkWhen(r)
 	c.checkBinding(&r.Binding)
 	c.checkLocal(r.Binding.Source, r.Binding.Interface)
-	if r.Group.IsZero() {
-		c.fault("group", "name a multicast address and port, as in 239.1.2.3:5000", "missing")
+	switch {
+	case r.To().IsZero():
+		c.fault("group", "name a multicast address and port, as in 239.1.2.3:5000; or, in place of group, a host", "missing")
+		return
+	case !r.Group.IsZero() && !r.Host.IsZero():
+		c.fault("host", "make two rules of it", "a rule sends to a group or to a host, and this one has both")
 		return
 	}
 	c.checkFamily(r)
+	c.checkHost(r)
 	c.checkScope(r)
 	c.checkPort(&r.Binding)
 }
@@ -60,7 +66,7 @@ func (c *compilation) checkPort(b *Binding) {
 		return
 	}
 	if *b != c.send[other].Binding {
-		c.fault("source_port", "let both have the same interface, ttl, loopback, dscp and oversize, or another port",
+		c.fault("source_port", "let both have the same interface, ttl, loopback, dscp and oversize, and both send to groups or both to hosts; or another port",
 			"%d is the port of send[%d] too, whose datagrams leave in another way, and one port is one socket", b.SourcePort, other)
 	}
 }
@@ -122,17 +128,19 @@ func (c *compilation) checkLocal(p netip.Prefix, iface string) {
 // checkFamily finds out whether the rule is IPv4 or IPv6 and whether all its
 // parts agree.
 func (c *compilation) checkFamily(r *SendRule) {
-	ipv6, known := r.Group.Family()
+	to := r.To()
+	ipv6, known := to.Family()
+	r.Binding.Host = to.kind == hostTarget
 	source := r.Binding.Source
 	switch {
 	case !known && !source.IsValid():
-		c.fault("group", "name a source, which tells IPv4 from IPv6; or write [{"+r.Group.names[0]+"}]:port for IPv6",
-			"%s may be IPv4 or IPv6, and no source tells which", r.Group)
+		c.fault(to.kind.String(), "name a source, which tells IPv4 from IPv6; or write [{"+to.names[0]+"}]:port for IPv6",
+			"%s may be IPv4 or IPv6, and no source tells which", to)
 	case !known:
 		ipv6 = source.Addr().Is6()
 	case source.IsValid() && !source.Addr().Is4In6() && source.Addr().Is6() != ipv6:
-		c.fault("source", "source and group are of one family", "%s is %s, but the group %s is %s",
-			PrefixText(source), family(!ipv6), r.Group, family(ipv6))
+		c.fault("source", fmt.Sprintf("source and %s are of one family", to.kind), "%s is %s, but the %s %s is %s",
+			PrefixText(source), family(!ipv6), to.kind, to, family(ipv6))
 	}
 	r.Binding.IPv6 = ipv6
 }
@@ -140,30 +148,51 @@ func (c *compilation) checkFamily(r *SendRule) {
 // checkScope asks for an interface where every interface has the group of this
 // name: scope 1 and 2 of IPv6 (RFC 4007 section 4).
 func (c *compilation) checkScope(r *SendRule) {
-	if r.Group.ipv6 && r.Group.linkLocal() && r.Binding.Interface == "" {
-		c.fault("interface", "", "the group %s is another one on each interface, so the rule must name the interface", r.Group)
+	if to := r.To(); r.Binding.Interface == "" && to.ipv6 && (to.linkLocal() || to.linkLocalHost()) {
+		c.fault("interface", "", "the %s %s is another one on each interface, so the rule must name the interface", to.kind, to)
+	}
+}
+
+// checkHost looks at what is so of hosts alone.
+func (c *compilation) checkHost(r *SendRule) {
+	if r.Host.IsZero() {
+		return
+	}
+	if !r.Binding.Loopback {
+		c.fault("loopback", "leave it out", "loopback is about groups, and the rule sends to a host")
+	}
+	source := r.Binding.Source
+	if to, fixed := r.Host.to().Fixed(); fixed && to.Addr().IsLoopback() && source.IsValid() && !source.Addr().IsLoopback() {
+		c.fault("host", "name the address of the device; or 127.0.0.1 as the source too", "%s is this host itself, and what leaves from %s does not get there", to.Addr(), PrefixText(source))
 	}
 }
 
 // route compiles what Lookup needs. The rule may have faults.
 func (c *compilation) route(r *SendRule) route {
-	if r.Group.IsZero() || r.Filter.IsZero() {
+	to := r.To()
+	if to.IsZero() || r.Filter.IsZero() {
 		return route{}
 	}
-	if group, fixed := r.Group.Fixed(); fixed {
+	if group, fixed := to.Fixed(); fixed {
 		return route{group: group}
 	}
-	if known := c.templates[r.Group.text]; known != nil {
-		r.Group.template = known
+	if known := c.templates[to.text]; known != nil && known.kind == to.kind {
+		to.template = known
+		if to.kind == hostTarget {
+			one := to // &to would have every rule allocate
+			r.Host.template = &one
+		} else {
+			r.Group = to
+		}
 	} else {
-		c.templates[r.Group.text] = r.Group.template
+		c.templates[to.text] = to.template
 	}
-	rt := route{template: r.Group.template, ipv6: r.Binding.IPv6}
+	rt := route{template: to.template, ipv6: r.Binding.IPv6}
 	has := r.Filter.captures()
-	for _, name := range r.Group.names {
+	for _, name := range to.names {
 		i := slices.IndexFunc(has, func(c capture) bool { return c.name == name })
 		if i < 0 {
-			c.missingCapture("group", r.Filter, name)
+			c.missingCapture(to.kind.String(), r.Filter, name)
 			continue
 		}
 		rt.captures = append(rt.captures, has[i])

@@ -86,6 +86,11 @@ func (g Group) Fixed() (group netip.AddrPort, ok bool) {
 	return netip.AddrPortFrom(toAddr(g.address, g.ipv6), g.port), true
 }
 
+// computed reports whether captures have a part in the address.
+func (t *template) computed() bool {
+	return t.whole || slices.ContainsFunc(t.fields, func(f field) bool { return f.offset != atPort })
+}
+
 // Prefix returns the smallest prefix that all groups of the template lie in, as far
 // as that shows without its captures; of a whole address that is a capture, the zero
 // Prefix.
@@ -130,15 +135,20 @@ func (g *Group) UnmarshalText(text []byte) (err error) {
 // A GroupError says why a topic gives no group: a value left its bounds, or the
 // address is not multicast.
 type GroupError struct {
-	Group string // the rule's template
+	Group string // the rule's template, of a group or of a host
 	Topic string
 	Part  string // the part of the template it is about
 	Value string // what that came to
 	Want  string // what it may be
+	Host  bool   // it is a host that the topic does not give
 }
 
 func (e *GroupError) Error() string {
-	return fmt.Sprintf("group %s for topic %s: %s", e.Group, quote(e.Topic), e.reason())
+	kind := groupTarget
+	if e.Host {
+		kind = hostTarget
+	}
+	return fmt.Sprintf("%s %s for topic %s: %s", kind, e.Group, quote(e.Topic), e.reason())
 }
 
 func (e *GroupError) reason() string { return e.Part + " is " + e.Value + ", not " + e.Want }
@@ -164,7 +174,11 @@ func (t *template) expand(captures []string, ipv6 bool) (netip.AddrPort, *GroupE
 			return netip.AddrPort{}, err
 		}
 	}
-	if want := t.kind.want(host); want != "" {
+	want := t.kind.want(host)
+	if host == broadcast && t.kind == hostTarget && t.computed() {
+		want = "one host: the broadcast address is for a rule that names it as it is"
+	}
+	if want != "" {
 		return netip.AddrPort{}, &GroupError{Part: "the address", Value: host.String(), Want: want}
 	}
 	return netip.AddrPortFrom(host, port), nil

@@ -83,7 +83,7 @@ func (t *Table) cycleText(cycle []int32) string {
 		case send < 0:
 			fmt.Fprintf(&b, ", which receive[%d] hears and publishes on %s", rule, t.receive[rule].Topic)
 		case send < len(t.send):
-			fmt.Fprintf(&b, ", which send[%d] sends to %s", send, t.send[send].Group)
+			fmt.Fprintf(&b, ", which send[%d] sends to %s", send, t.send[send].To())
 		} // the others stand for what lies between
 	}
 	return b.String() + ": the loop guard keeps them from feeding each other; it is better to let each direction have topics of its own"

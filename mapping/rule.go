@@ -10,14 +10,15 @@ import (
 	"time"
 )
 
-// SendRule is one entry of send: it carries the messages of a filter to a group. The
-// tags are those of package configs, and the one place that says what a key is.
+// SendRule is one entry of send: it carries the messages of a filter to a group or to a
+// host. The tags are those of package configs, and the one place that says what a key is.
 type SendRule struct {
 	// Name is unique among all rules; Compile makes "" the filter's text.
 	Name    string  `key:"name" usage:"what the rule is called in the log, the metrics and the status page; empty: its filter"`
-	Filter  Filter  `key:"filter" usage:"which topics: + is any one level, # the rest, {name} a + and {name#} a # whose text group may use"`
+	Filter  Filter  `key:"filter" usage:"which topics: + is any one level, # the rest, {name} a + and {name#} a # whose text group and host may use"`
 	QoS     byte    `key:"qos" default:"1" range:"0..2" usage:"the quality of service to subscribe with"`
 	Group   Group   `key:"group" usage:"where to: address:port of a multicast group; {...} is a capture of the filter or integer arithmetic on captures"`
+	Host    Host    `key:"host" usage:"in place of group: address:port of one host, or of the broadcast address of the interface's network; {...} as in group"`
 	Binding Binding // from where
 	// Retained is about messages that the broker had kept.
 	Retained Retained `key:"retained" default:"once" oneof:"once|always|never" usage:"messages that the broker had kept: sent once, always or never" means:"once: sent when it differs from the last one sent for the topic|always: sent like others|never: not sent"`
@@ -41,10 +42,11 @@ type Binding struct {
 	Source     netip.Prefix `key:"source" usage:"the address of this host that datagrams leave from, or a prefix that picks one"` // the zero Prefix takes the interface's primary address
 	Interface  string       `key:"interface" usage:"the name of the interface that datagrams leave by"`                           // "" takes the one that owns Source
 	SourcePort uint16       `key:"source_port" default:"0" range:"0..65535" usage:"the UDP port that datagrams leave from; 0: any free one"`
-	TTL        uint8        `key:"ttl" default:"1" range:"1..255" usage:"how many networks a datagram may cross, the first included"` // IPv6: the hop limit
+	TTL        uint8        `key:"ttl" default:"1" range:"1..255" usage:"how many networks a datagram may cross, the first included; left out with host: 64"` // IPv6: the hop limit
 	Loopback   bool         `key:"loopback" default:"true" usage:"whether programs on this host hear the datagrams too" means:"true: programs on this host hear them too|false: programs on this host do not hear them"`
 	DSCP       uint8        `key:"dscp" default:"0" parse:"dscp" usage:"the traffic class of the datagrams: 0 to 63, or a name such as EF, AF41 or CS5"` // RFC 2474
-	IPv6       bool         // the address family of the groups; Compile sets it
+	IPv6       bool         // the address family of the targets; Compile sets it
+	Host       bool         // the targets are hosts, and no groups; Compile sets it
 	Fragment   bool         `key:"oversize" default:"fragment" oneof:"fragment|drop" true:"fragment" usage:"a datagram above the MTU of its interface: fragment or drop"`
 }
 

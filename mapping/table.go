@@ -30,8 +30,8 @@ type route struct {
 // A Target is where a message goes by one rule.
 type Target struct {
 	Rule  int            // index in Table.Send
-	Group netip.AddrPort // invalid if Err is set
-	Err   error          // a *GroupError: the topic gives no group by this rule, drop(bad_group)
+	Group netip.AddrPort // or the host; invalid if Err is set
+	Err   error          // a *GroupError: the topic gives no target by this rule, drop(bad_group) or drop(bad_host)
 }
 
 // Send returns the rules in the order they were given, each with its Name and
@@ -115,7 +115,7 @@ func (t *Table) resolve(target *Target, topic string) {
 	target.Group = group
 	if err != nil {
 		// The topic may lie in a buffer that the caller uses again.
-		err.Group, err.Topic = t.send[target.Rule].Group.text, strings.Clone(topic)
+		err.Group, err.Topic, err.Host = t.send[target.Rule].To().text, strings.Clone(topic), r.template.kind == hostTarget
 		target.Err = err
 	}
 }

@@ -11,12 +11,25 @@ import (
 // What the address of a target is: nothing else in this package says whether an address
 // is a group, and how far it reaches.
 
-var errZone = errors.New("a group has no zone; name the interface with interface")
-
 // targetKind is what a target is to be.
 type targetKind uint8
 
-const groupTarget targetKind = 0 // a group
+const (
+	groupTarget targetKind = iota // a group
+	hostTarget                    // one host, or all of a network by its broadcast address
+)
+
+// String is the key that such a target has in a rule.
+func (k targetKind) String() string {
+	if k == hostTarget {
+		return "host"
+	}
+	return "group"
+}
+
+func (k targetKind) errZone() error {
+	return fmt.Errorf("a %s has no zone; name the interface with interface", k)
+}
 
 // check returns why an address may not be that of a target, or nil. written is how it
 // stands in the rule.
@@ -28,7 +41,7 @@ func (k targetKind) check(a netip.Addr, written string) error {
 		return fmt.Errorf("%s is not %s", written, want)
 	}
 	if a.Zone() != "" {
-		return errZone
+		return k.errZone()
 	}
 	return nil
 }
@@ -36,6 +49,8 @@ func (k targetKind) check(a netip.Addr, written string) error {
 // want returns what the address of a target may be, or "" if this is one.
 func (k targetKind) want(a netip.Addr) string {
 	switch {
+	case k == hostTarget:
+		return wantHost(a)
 	case a.Is4() && a.IsMulticast():
 		return ""
 	case a.Is4():
@@ -45,6 +60,19 @@ func (k targetKind) want(a netip.Addr) string {
 	case scope(a) == 0:
 		// RFC 4291 2.7, erratum 3480: "nodes must not originate a packet" to it.
 		return "an IPv6 multicast address of a scope other than 0, which is reserved and dropped by receivers"
+	}
+	return ""
+}
+
+// wantHost is want for a host.
+func wantHost(a netip.Addr) string {
+	switch {
+	case a.IsMulticast():
+		return "a host: it is multicast, and multicast stands in group"
+	case a.Is4In6():
+		return "an IPv4 address written as such: " + a.Unmap().String()
+	case a.IsUnspecified(), a.Is4() && a.As4()[0] == 0: // RFC 1122, 3.2.1.3
+		return "an address of a host"
 	}
 	return ""
 }
@@ -61,7 +89,7 @@ func (t *template) linkLocal() bool {
 		prefix = 2
 	}
 	within := func(f field) bool { return 0 <= f.offset && f.offset < prefix }
-	if t.whole || slices.ContainsFunc(t.fields, within) {
+	if t.kind != groupTarget || t.whole || slices.ContainsFunc(t.fields, within) {
 		return false
 	}
 	if t.ipv6 {

@@ -42,7 +42,11 @@ func parseTemplate(s string, kind targetKind) (*template, error) {
 	if t.whole || slices.ContainsFunc(t.fields, first) {
 		return t, nil
 	}
-	// The first byte, with IPv6 the first two, tell multicast from the rest.
+	// The first byte, with IPv6 the first two, tell multicast from the rest. Of a host the
+	// others may still matter; that shows for each topic.
+	if kind == hostTarget && t.computed() && !toAddr(t.address, t.ipv6).IsMulticast() {
+		return t, nil
+	}
 	if err := kind.check(toAddr(t.address, t.ipv6), host); err != nil {
 		return nil, err
 	}
@@ -66,7 +70,7 @@ func (t *template) parseHost(s string) error {
 	}
 	t.known = true
 	if strings.Contains(strings.Join(h.literal, ""), "%") {
-		return errZone
+		return t.kind.errZone()
 	}
 	base, ok := t.parseAddr(h.fill(-1))
 	if !ok {

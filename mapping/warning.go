@@ -48,9 +48,9 @@ func (t *Table) partialOverlap(earlier, later int) Warning {
 
 // duplicate warns of two rules with the same outcome and overlapping filters.
 func (t *Table) duplicate(earlier, later int) Warning {
-	return Warning{place{"send", later}.path("group"), fmt.Sprintf(
+	return Warning{place{"send", later}.path(t.send[later].To().kind.String()), fmt.Sprintf(
 		"send[%d] sends to %s from the same binding too: a message that matches both %s and %s leaves twice",
-		earlier, t.send[later].Group, t.send[earlier].Filter, t.send[later].Filter)}
+		earlier, t.send[later].To(), t.send[earlier].Filter, t.send[later].Filter)}
 }
 
 // wildcardSubscriptions are the rules whose filters are subscribed to and have a
@@ -147,7 +147,7 @@ func (t *Table) reach() []Warning {
 	for i, r := range t.send {
 		var w Warning
 		switch {
-		case !r.Group.linkLocal():
+		case r.Group.IsZero() || !r.Group.linkLocal():
 			continue
 		case r.Group.ipv6 && scope(toAddr(r.Group.address, true)) == 1:
 			w = Warning{place{"send", i}.path("group"), fmt.Sprintf("%s has scope 1, which never leaves this host (RFC 4291 2.7)", r.Group)}

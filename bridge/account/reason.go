@@ -12,12 +12,14 @@ const (
 	DropEmpty                       // it would be empty, and the rule leaves such out
 	DropRetained                    // the rule's retained policy holds it back
 	DropBadGroup                    // the group template yields no multicast group for this topic
+	DropBadHost                     // the host template yields no host for this topic, or a broadcast address
 	DropBadPayload                  // the payload is not what the rule's codec expects
 	DropOversize                    // more than a datagram holds, or more than the MTU where the rule forbids fragments
 	DropRate                        // it came faster than the rate of its rule, and when_over does not let it wait
 	DropPending                     // QoS 0, and the rule's source or interface is not there
 	DropNoBuffer                    // the kernel had no room (ENOBUFS): QoS 0, for a whole second; QoS 1 and 2, and it never will
 	DropFirewall                    // a firewall on this host refuses the datagram (EPERM)
+	DropUnreachable                 // nothing leads to the host
 	DropRefused                     // the kernel refuses the datagram for another reason; the log has it
 	DropReceiveBuffer               // the kernel's receive buffer was full
 	DropOwn                         // a datagram that this bridge has sent itself
@@ -50,12 +52,14 @@ var reasons = [NumReasons]struct {
 	DropWhen:          {name: "when", filtered: true},
 	DropEmpty:         {name: "empty", filtered: true},
 	DropBadGroup:      {name: "bad_group"},
+	DropBadHost:       {name: "bad_host"},
 	DropBadPayload:    {name: "bad_payload"},
 	DropOversize:      {name: "oversize"},
 	DropRate:          {name: "rate"},
 	DropPending:       {name: "pending"},
 	DropNoBuffer:      {name: "no_buffer"},
 	DropFirewall:      {name: "firewall"},
+	DropUnreachable:   {name: "unreachable"},
 	DropRefused:       {name: "refused"},
 	DropReceiveBuffer: {name: "receive_buffer"},
 	DropOwn:           {name: "own", filtered: true},

@@ -13,7 +13,8 @@ type Binding struct {
 	TTL        uint8        // 1 to 255; IPv6: the hop limit
 	Loopback   bool         // whether programs on this host hear the datagrams too
 	DSCP       uint8        // 0 to 63 (RFC 2474)
-	IPv6       bool         // the address family of the groups
+	IPv6       bool         // the address family of the targets
+	Host       bool         // the targets are hosts, and no groups
 	Fragment   bool         // whether a datagram above the interface's MTU leaves in IP fragments; else it fails with ErrTooLong
 }
 

@@ -65,6 +65,12 @@ func (w *carrierState) mtu(index int) int {
 	return now.mtu
 }
 
+// up asks the kernel whether the interface is there and up; where it does not say, it is.
+func (w *carrierState) up(index int) bool {
+	now, ok := w.querier.query(index)
+	return !ok || !now.gone && now.flags&unix.IFF_UP != 0
+}
+
 func (w *carrierState) close() { w.released.Do(w.querier.release) }
 
 // rtnlQuerier asks the kernel about the interfaces of one network namespace. All senders

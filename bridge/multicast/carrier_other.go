@@ -11,4 +11,5 @@ type carrierState struct{}
 func (*carrierState) open(Source)      {}
 func (*carrierState) close()           {}
 func (*carrierState) hasAddress() bool { return true } // only Watch tells
+func (*carrierState) up(int) bool      { return true }
 func (*carrierState) mtu(int) int      { return 0 }

@@ -64,11 +64,12 @@ func (c *chunk) clear() {
 
 // fill makes a chunk of the datagrams at the front of batch, as many as it may
 // hold, up to one that send would refuse. Either all of them need fragments, which it
-// reports, or none does.
+// reports, or none does; and either all may go to a broadcast address, or none may.
 func (s *Sender) fill(c *chunk, batch []Datagram, segment int) (fragments bool) {
 	c.clear()
 	fragments = len(batch[0].Payload) > s.whole
-	for len(batch) > 0 && c.n < maxEntries && len(c.payloads) < maxDatagrams && s.refuse(&batch[0]) == nil && len(batch[0].Payload) > s.whole == fragments {
+	broadcast := batch[0].Broadcast
+	for len(batch) > 0 && c.n < maxEntries && len(c.payloads) < maxDatagrams && s.refuse(&batch[0]) == nil && len(batch[0].Payload) > s.whole == fragments && batch[0].Broadcast == broadcast {
 		run := batch[:runLength(batch, segment)]
 		c.add(run)
 		batch = batch[len(run):]
@@ -130,7 +131,7 @@ func runLength(batch []Datagram, segment int) int {
 	n, total := 1, size
 	for n < min(len(batch), maxSegments) {
 		next := len(batch[n].Payload)
-		if next == 0 || next > size || total+next > MaxPayload || batch[n].Group != batch[0].Group {
+		if next == 0 || next > size || total+next > MaxPayload || batch[n].Group != batch[0].Group || batch[n].Broadcast != batch[0].Broadcast {
 			break
 		}
 		n, total = n+1, total+next

@@ -24,6 +24,7 @@ type packetConn interface {
 	ReadBatch([]ipv4.Message, int) (int, error)
 
 	setTTL(int) error
+	setHostTTL(int) error
 	setTrafficClass(int) error
 	markArrivals() error // have received datagrams carry the interface they arrived on, and the group
 }
@@ -38,6 +39,7 @@ func newPacketConn(c *net.UDPConn, v6 bool) packetConn {
 type conn4 struct{ *ipv4.PacketConn }
 
 func (c conn4) setTTL(n int) error          { return c.SetMulticastTTL(n) }
+func (c conn4) setHostTTL(n int) error      { return c.SetTTL(n) }
 func (c conn4) setTrafficClass(n int) error { return c.SetTOS(n) }
 func (c conn4) markArrivals() error {
 	return c.SetControlMessage(ipv4.FlagInterface|ipv4.FlagDst, true)
@@ -46,6 +48,7 @@ func (c conn4) markArrivals() error {
 type conn6 struct{ *ipv6.PacketConn }
 
 func (c conn6) setTTL(n int) error          { return c.SetMulticastHopLimit(n) }
+func (c conn6) setHostTTL(n int) error      { return c.SetHopLimit(n) }
 func (c conn6) setTrafficClass(n int) error { return c.SetTrafficClass(n) }
 func (c conn6) markArrivals() error {
 	return c.SetControlMessage(ipv6.FlagInterface|ipv6.FlagDst, true)

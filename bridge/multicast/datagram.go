@@ -7,10 +7,11 @@ import "net/netip"
 // 20 more, but what fits is not to depend on the family.
 const MaxPayload = 65507
 
-// Datagram is one UDP payload to or from a group.
+// Datagram is one UDP payload to or from a group, or to a host.
 type Datagram struct {
 	Group     netip.AddrPort // no zone
 	Source    netip.AddrPort // who sent it; filled in by Receive, ignored by Send; no zone
 	Payload   []byte         // 0 to MaxPayload bytes
+	Broadcast bool           // it may go to a broadcast address; ignored for groups
 	Interface int            // index of the interface it arrived on; filled in by Receive, ignored by Send
 }

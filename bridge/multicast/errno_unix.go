@@ -24,6 +24,15 @@ func unreachable(err error) bool {
 		errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.EADDRNOTAVAIL)
 }
 
+// sourceGone: of what is unreachable, the source and no host. Of hosts Linux says ENETUNREACH
+// and EHOSTUNREACH too.
+func sourceGone(err error) bool {
+	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.EADDRNOTAVAIL)
+}
+
+// broadcastRefused: what a broadcast address gives where SO_BROADCAST is not set.
+func broadcastRefused(err error) bool { return errors.Is(err, unix.EACCES) }
+
 // tooLong: longer than the kernel would fragment.
 func tooLong(err error) bool { return errors.Is(err, unix.EMSGSIZE) }
 

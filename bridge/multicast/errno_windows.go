@@ -23,3 +23,9 @@ func unreachable(err error) bool {
 }
 
 func unsegmentable(error) bool { return false }
+
+func sourceGone(err error) bool {
+	return errors.Is(err, windows.WSAENETDOWN) || errors.Is(err, windows.WSAEADDRNOTAVAIL)
+}
+
+func broadcastRefused(err error) bool { return errors.Is(err, windows.WSAEACCES) }

@@ -42,6 +42,13 @@ var (
 
 	// ErrBadGroup: not a group of the sender's address family with a port.
 	ErrBadGroup = errors.New("not a group")
+
+	// ErrBadHost: not a host of the sender's address family with a port, or a broadcast
+	// address where the datagram may not go to one.
+	ErrBadHost = errors.New("not a host")
+
+	// ErrUnreachable: nothing leads to the host by the interface. It is of one host.
+	ErrUnreachable = errors.New("unreachable")
 )
 
 // stateError is a text for people together with the errors a program asks for.

@@ -68,7 +68,7 @@ func (r ProbeResult) MarshalText() ([]byte, error) { return []byte(r.String()), 
 // Without a deadline in ctx an answer is waited for 300 ms.
 func (s *Sender) Probe(ctx context.Context) Probe {
 	p := Probe{Wanted: s.local}
-	if r, ok := s.source.GatewayRoute(s.probeGroup()); ok && r.Binding {
+	if r, ok := s.source.GatewayRoute(s.probeGroup()); ok && r.Binding && !s.source.Binding.Host {
 		p.Result, p.Detail = ProbeGateway, r.diversion()
 		return p
 	}

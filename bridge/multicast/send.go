@@ -75,6 +75,9 @@ func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, erro
 		if err := s.allowFragments(s.fill(c, batch[at:], segment)); err != nil {
 			return at, err
 		}
+		if err := s.allowBroadcast(batch[at].Broadcast); err != nil {
+			return at, err
+		}
 		taken, err := s.flush(c.messages[:c.n])
 		at += c.datagrams(0, taken)
 		if taken > 0 {
@@ -105,7 +108,7 @@ func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, erro
 			}
 		case queueFull(err):
 			return at, fmt.Errorf("send from %s: %w: %w", s.source, ErrNoBuffer, err)
-		case aboutSource(err, &batch[at]):
+		case s.aboutSource(err, &batch[at]):
 			return at, pending(fmt.Sprintf("send from %s: the address or the interface is gone: %v", s.source, err), err)
 		case tooLong(err) && s.needsFragments(&batch[at]):
 		default:

@@ -54,6 +54,7 @@ type Sender struct {
 	strays      func(error) (may, is bool) // whether an error reads like an ICMP error, and is one (stray_linux.go); nil: none comes
 	whole       int                        // longest payload that needs no fragments, where others may be fragmented; else MaxPayload
 	fragments   bool                       // the socket lets datagrams be fragmented, as those that it sent last had to be
+	broadcasts  bool                       // the socket lets datagrams go to broadcast addresses, as those that it sent last may
 	segment     int                        // longest payload that may leave as part of a run; 0: no runs
 	unsegmented error                      // why the kernel takes no runs
 	queue       string                     // that cuts runs up; "" is none

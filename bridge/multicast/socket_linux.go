@@ -1,6 +1,7 @@
 package multicast
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -104,7 +105,7 @@ func openSender(src Source) (c *net.UDPConn, port fixedPort, buffer int, err err
 		} else {
 			err = option("IP_RECVERR", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1))
 		}
-		if err := errors.Join(err, fragment(fd, src.Binding.IPv6, false), stayOnLink(fd), boundErrors(fd)); err != nil {
+		if err := errors.Join(err, fragment(fd, src.Binding.IPv6, false), stayOnLink(fd, src.Binding.Host), boundErrors(fd)); err != nil {
 			return err
 		}
 		buffer, err = grow(fd, unix.SO_SNDBUF, sendBuffer)
@@ -125,8 +126,60 @@ func openSender(src Source) (c *net.UDPConn, port fixedPort, buffer int, err err
 // lookup to what is on the link (socket(7)); where there is no such route Linux
 // takes the group to be on the link, which is what a multicast address means. The
 // TTL is not restricted by it.
-func stayOnLink(fd int) error {
+//
+// A host may be behind a gateway: there the routes of the interface are asked.
+func stayOnLink(fd int, host bool) error {
+	if host {
+		return nil
+	}
 	return option("SO_DONTROUTE", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DONTROUTE, 1))
+}
+
+// pinHosts has datagrams to hosts leave by the interface alone, whatever the routes say. The
+// kernel then asks only those of the interface. Where none leads to an IPv4 host it takes
+// that to be on the link; an IPv6 one is unreachable.
+//
+// For IPv4 it is IP_UNICAST_IF. With SO_BINDTODEVICE, which does the same, the host's own
+// word that a neighbour does not answer would not reach the socket, since it comes by the
+// loopback interface. For IPv6 IPV6_UNICAST_IF is a wish that a route by another interface
+// passes over; only SO_BINDTODEVICE holds (ip6_route_output_flags), and what the kernel
+// says of neighbours it says on the interface there. It needs CAP_NET_RAW before Linux 5.7.
+func (s *Sender) pinHosts() error {
+	if s.source.VRF != "" {
+		return nil // bound to the interface already
+	}
+	index := s.source.Index
+	return s.control(func(fd int) error {
+		if s.source.Binding.IPv6 {
+			return option("SO_BINDTOIFINDEX", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, index))
+		}
+		var network [4]byte // the index, in the network's order
+		binary.BigEndian.PutUint32(network[:], uint32(index))
+		return option("IP_UNICAST_IF", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_UNICAST_IF, int(int32(binary.NativeEndian.Uint32(network[:])))))
+	})
+}
+
+// setBroadcast sets SO_BROADCAST (socket(7)).
+func (s *Sender) setBroadcast(on bool) error {
+	value := 0
+	if on {
+		value = 1
+	}
+	return s.control(func(fd int) error {
+		return option("SO_BROADCAST", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, value))
+	})
+}
+
+func (s *Sender) control(set func(fd int) error) error {
+	raw, err := s.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = set(int(fd)) }); err != nil {
+		return err
+	}
+	return failed
 }
 
 // dropInbound attaches a filter that drops all that comes in, before it takes up memory.

@@ -41,6 +41,32 @@ func openSender(src Source) (c *net.UDPConn, port fixedPort, buffer int, err err
 // the source port fills the receive buffer and is dropped from then on.
 func (s *Sender) dropInbound() error { return nil }
 
+// pinHosts has datagrams to hosts leave by the interface alone, whatever the routes say.
+func (s *Sender) pinHosts() error {
+	return s.control(func(fd uintptr) error { return pinHosts(fd, s.source.Binding.IPv6, s.source.Index) })
+}
+
+// setBroadcast sets SO_BROADCAST.
+func (s *Sender) setBroadcast(on bool) error {
+	value := 0
+	if on {
+		value = 1
+	}
+	return s.control(func(fd uintptr) error { return setBroadcast(fd, value) })
+}
+
+func (s *Sender) control(set func(fd uintptr) error) error {
+	raw, err := s.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = set(fd) }); err != nil {
+		return err
+	}
+	return failed
+}
+
 // fixedPort: a fixed source port is the sender's alone here.
 type fixedPort struct{ shared bool }
 

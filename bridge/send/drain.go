@@ -152,7 +152,7 @@ func (b *binding) drain(work *drainWork) (s Sender, progress bool, err error) {
 	}
 	out, acknowledged := work.out[:0], false
 	for _, w := range from {
-		out = append(out, multicast.Datagram{Group: w.group, Payload: w.payload})
+		out = append(out, multicast.Datagram{Group: w.group, Payload: w.payload, Broadcast: w.rule.broadcasts})
 		acknowledged = acknowledged || w.ack != nil
 	}
 	var failed [drainBatch]error

@@ -207,7 +207,7 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 		t.drop(account.DropRetained, nil)
 		return
 	case t.flow == nil:
-		t.drop(account.DropBadGroup, t.err)
+		t.drop(badTarget(t.rule), t.err)
 		return
 	case m.Oversize:
 		t.drop(account.DropOversize, multicast.ErrTooLong)
@@ -313,7 +313,7 @@ func (p *Path) arrange(b *binding) {
 	for f := b.firstFlow; f != nil; f = f.next {
 		for n := f.first; n != 0; {
 			d := &p.gathered[n-1]
-			p.out = append(p.out, multicast.Datagram{Group: f.group, Payload: d.payload})
+			p.out = append(p.out, multicast.Datagram{Group: f.group, Payload: d.payload, Broadcast: d.target.rule.broadcasts})
 			p.meta = append(p.meta, *d)
 			n = d.next
 		}

@@ -43,6 +43,32 @@ func TestEveryMatchingRuleSendsOnceAndMessagesKeepTheirOrderWithinAGroup(t *test
 	}
 }
 
+func TestHostsCostThemselvesAndBroadcastIsForThoseThatNameIt(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	one, all := fake.SendRule(t, "one", "one/{id}", "239.1.1.{id}:5000", fake.ToHost(t, "172.17.1.{id}:5000")), fake.SendRule(t, "all", "all", "239.1.1.1:5000", fake.ToHost(t, "172.17.255.255:5000"))
+	b := newRig(t, n, fake.Plenty, one, all)
+	n.LastSocket().Reject = map[string]error{"away": multicast.ErrUnreachable, "broadcast": multicast.ErrBadHost}
+	b.send.Handle([]session.Message{
+		fake.Message("one/1", "a", 1), fake.Message("one/2", "away", 1), fake.Message("one/300", "b", 1), fake.Message("one/255", "broadcast", 0),
+		fake.Message("all", "c", 1), fake.Message("one/2", "d", 1),
+	})
+	if len(n.Sockets) != 1 {
+		t.Errorf("%d sockets for one binding", len(n.Sockets))
+	}
+	if diff := cmp.Diff([]string{"172.17.1.1:5000 a", "172.17.1.2:5000 d", "172.17.255.255:5000 c broadcast"}, sorted(n.LastSocket().Took(), "172")); diff != "" {
+		t.Errorf("sent (-want +got):\n%s", diff)
+	}
+	s := b.Status()
+	for i, want := range []map[string]uint64{{"bad_host": 2, "unreachable": 1}, nil} {
+		if diff := cmp.Diff(want, s.Rules[i].Drops); diff != "" {
+			t.Errorf("drops of %s (-want +got):\n%s", s.Rules[i].Name, diff)
+		}
+	}
+	if r := s.Rules[0]; r.Group != "" || r.Host != "172.17.1.{id}:5000" {
+		t.Errorf("the status says group %q and host %q", r.Group, r.Host)
+	}
+}
+
 func TestWhatIsLostIsCountedWithRuleAndReasonAndTheRestGoesOn(t *testing.T) {
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
 	hex := func(r *mapping.SendRule) { r.Payload, _ = mapping.ParsePayload("hex") }

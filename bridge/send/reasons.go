@@ -15,7 +15,9 @@ var sendReasons = [account.NumReasons]func(*Rule) bool{
 	account.DropRetained:    func(r *Rule) bool { return r.Retained != mapping.RetainedAlways },
 	account.DropWhen:        func(r *Rule) bool { return !r.When.IsZero() },
 	account.DropEmpty:       func(r *Rule) bool { return r.DropEmpty },
-	account.DropBadGroup:    func(r *Rule) bool { _, fixed := r.Group.Fixed(); return !fixed },
+	account.DropBadGroup:    func(r *Rule) bool { return r.makesGroups && r.Host.IsZero() },
+	account.DropBadHost:     func(r *Rule) bool { return r.makesGroups && !r.Host.IsZero() },
+	account.DropUnreachable: func(r *Rule) bool { return !r.Host.IsZero() },
 	account.DropBadPayload:  func(r *Rule) bool { return !r.Payload.Raw() },
 	account.DropOversize:    anySend,
 	account.DropRate:        (*Rule).paced,
@@ -43,12 +45,24 @@ func (r *Rule) CanCount(why account.Reason) bool {
 
 func anySend(*Rule) bool { return true }
 
+// badTarget is the reason of a topic that gives no target.
+func badTarget(r *Rule) account.Reason {
+	if r.Host.IsZero() {
+		return account.DropBadGroup
+	}
+	return account.DropBadHost
+}
+
 // spools reports whether the rule has a place in the spool.
 func (r *Rule) spools() bool { return r.spool != nil }
 
 // reasonOf says why the kernel would not take a datagram.
 func reasonOf(err error) account.Reason {
 	switch {
+	case errors.Is(err, multicast.ErrBadHost):
+		return account.DropBadHost
+	case errors.Is(err, multicast.ErrUnreachable):
+		return account.DropUnreachable
 	case errors.Is(err, multicast.ErrTooLong):
 		return account.DropOversize
 	case errors.Is(err, syscall.EPERM):

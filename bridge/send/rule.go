@@ -28,6 +28,7 @@ type Rule struct {
 	lane      *lane                 // what waits in the binding's memory; nil: nothing does; under that binding's mu
 
 	makesGroups bool // of topics
+	broadcasts  bool // what it sends may go to a broadcast address
 }
 
 // waits reports whether anything of the rule waits.

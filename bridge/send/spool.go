@@ -29,7 +29,7 @@ type spoolQueue struct {
 // kept says what a rule is to package spill. It is asked for by who builds a generation alone.
 func (r *Rule) kept() spill.Rule {
 	if r.is == 0 {
-		r.is = spill.Identity(r.Filter.String(), r.Group.String(), r.Binding.Interface, r.Binding.Source.String())
+		r.is = spill.Identity(r.Filter.String(), r.To().String(), r.Binding.Interface, r.Binding.Source.String())
 	}
 	return spill.Rule{
 		Name: r.Name, Is: r.is, MaxAge: r.MaxAge, Latest: r.KeepsLatest(), Losses: &r.Counters,
@@ -247,7 +247,7 @@ func (b *binding) sendRestored(r *Rule, all []restored, records []spool.Record, 
 		}
 		if !w.gone {
 			place[len(out)] = i
-			out = append(out, multicast.Datagram{Group: w.group, Payload: w.payload})
+			out = append(out, multicast.Datagram{Group: w.group, Payload: w.payload, Broadcast: w.rule.broadcasts})
 		}
 	}
 	defer clear(out)

@@ -17,7 +17,8 @@ type Status struct {
 	Name       string            `json:"name"`
 	Direction  string            `json:"direction"` // send
 	Filter     string            `json:"filter"`
-	Group      string            `json:"group"`
+	Group      string            `json:"group,omitempty"`
+	Host       string            `json:"host,omitempty"` // in place of group
 	Interface  string            `json:"interface,omitempty"`
 	Source     string            `json:"source,omitempty"` // with the port once it is up
 	State      account.State     `json:"state"`
@@ -112,7 +113,7 @@ func (g *Generation) View(subs []session.SubscriptionState, now time.Time) *View
 // Status is a rule as it is now; place is its place in the list.
 func (v *View) Status(r *Rule, place int) Status {
 	s := v.bindings[r.binding]
-	s.Name, s.Direction, s.Filter, s.Group = r.Name, "send", r.Filter.String(), r.Group.String()
+	s.Name, s.Direction, s.Filter, s.Group, s.Host = r.Name, "send", r.Filter.String(), r.Group.String(), r.Host.String()
 	s.Received, s.Sent, s.SentBytes = r.Totals()
 	s.Left = r.Left()
 	s.State, s.Reason = v.Judge(r)
@@ -151,7 +152,7 @@ func (v *View) Verified(r *Rule) bool {
 func (v *View) Mentions(r *Rule, text string) bool {
 	s := v.bindings[r.binding]
 	in := func(s string) bool { return strings.Contains(strings.ToLower(s), text) }
-	return in(r.Name) || in(r.Filter.String()) || in(r.Group.String()) || in(s.Interface) || in(s.Source)
+	return in(r.Name) || in(r.Filter.String()) || in(r.To().String()) || in(s.Interface) || in(s.Source)
 }
 
 // describe fills in the binding's part.

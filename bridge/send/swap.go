@@ -55,8 +55,8 @@ func (p *Path) Build(table *mapping.Table, before *Generation, diversions []Dive
 			r.sendTotals = new(sendTotals)
 		}
 		r.Log = p.log
-		_, fixed := spec.Group.Fixed()
-		r.makesGroups = !fixed
+		_, fixed := spec.To().Fixed()
+		r.makesGroups, r.broadcasts = !fixed, spec.Broadcasts()
 		if p.guard != nil && table.SendLoops(i) {
 			r.guard = p.guard
 		}

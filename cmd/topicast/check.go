@@ -204,14 +204,14 @@ func bindings(rules []mapping.SendRule) int {
 // printSend prints a line for each send rule, with source and interface as they
 // are on this host now.
 func printSend(out io.Writer, cfg *configs.Config, h *host) error {
-	keys := moreThan(configs.SendKeys(), "name", "filter", "qos", "group", "source", "interface", "ttl")
-	t := newTable("SEND", "FILTER", "QOS", "GROUP", "SOURCE", "INTERFACE", "TTL", "STATE", "MORE")
+	keys := moreThan(configs.SendKeys(), "name", "filter", "qos", "group", "host", "source", "interface", "ttl")
+	t := newTable("SEND", "FILTER", "QOS", "TO", "SOURCE", "INTERFACE", "TTL", "STATE", "MORE")
 	for i, r := range cfg.Table.Send() {
 		source, on := mapping.PrefixText(r.Binding.Source), cmp.Or(r.Binding.Interface, "-")
 		if p := h.place(r.Binding); p.err == nil {
 			source, on = p.source.Addr.String(), p.source.Interface
 		}
-		t.row(r.Name, r.Filter, r.QoS, r.Group, source, on, r.Binding.TTL, h.sendState(&r), strings.Join(given(cfg, "send", i, keys, &r), ", "))
+		t.row(r.Name, r.Filter, r.QoS, r.To(), source, on, r.Binding.TTL, h.sendState(&r), strings.Join(given(cfg, "send", i, keys, &r), ", "))
 	}
 	return t.print(out)
 }

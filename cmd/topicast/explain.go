@@ -129,14 +129,16 @@ func explainTarget(out io.Writer, target mapping.Target, r mapping.SendRule, spo
 	fmt.Fprintf(out, "%s: filter %s, qos %d\n", ruleTitle("send", target.Rule, r.Name), r.Filter, r.QoS)
 	line := lines(out)
 	if target.Err != nil {
-		line("drop", "bad_group: %v", target.Err)
+		line("drop", "bad_%s: %v", r.To().Kind(), target.Err)
 		return
 	}
 	b, p, keys := r.Binding, h.place(r.Binding), configs.SendKeys()
+	line(r.To().Kind(), "%s", target.Group)
 	explainKeys(line, keys, &r, special{
 		"name": nil, "filter": nil, "qos": nil, // in the title
 		"source_port": nil, // in the line of source
-		"group":       func() { line("group", "%s", target.Group) },
+		"group":       nil,
+		"host":        nil,
 		"source": func() {
 			if p.err == nil {
 				line("source", "%s, %s", p.source.Addr, portText(b.SourcePort))
@@ -151,7 +153,7 @@ func explainTarget(out io.Writer, target mapping.Target, r mapping.SendRule, spo
 				return
 			}
 			line("interface", "%s (index %d, mtu %d)", p.source.Interface, p.source.Index, p.source.MTU)
-			if route, ok := p.source.GatewayRoute(target.Group.Addr()); ok {
+			if route, ok := p.source.GatewayRoute(target.Group.Addr()); ok && !b.Host {
 				text, hint := routeText(route, true)
 				line("route", "%s", text)
 				if route.Binding {

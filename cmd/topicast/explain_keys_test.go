@@ -14,6 +14,7 @@ import (
 func TestExplainHasALineForEachKeyOfARule(t *testing.T) {
 	elsewhere := map[string]string{ // keys that are part of another line
 		"name": "rule ", "filter": ": filter ", "source_port": ", any free port", "when_over": "\n  rate", "port": ": groups ",
+		"host": "\n  group",
 	}
 	for list, ask := range map[string]string{"send:": "site/3/lamp/7/set", "receive:": "239.12.255.254:9522"} {
 		_, out, _ := topicast(t, "explain", ask, "--config", "../../configs/reference.yaml")

@@ -24,7 +24,7 @@ func newRoutes() routes {
 // of finds a route that would hand groups of a rule to a gateway, of what leaves from the
 // source, and whether all of its groups take it.
 func (r *routes) of(s multicast.Source, group mapping.Group) (route multicast.GatewayRoute, whole, ok bool) {
-	if r.list == nil {
+	if r.list == nil || s.Binding.Host {
 		return multicast.GatewayRoute{}, false, false
 	}
 	ipv6 := s.Binding.IPv6

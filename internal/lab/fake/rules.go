@@ -39,6 +39,18 @@ func SendRule(t testing.TB, name, filter, group string, change ...func(*mapping.
 	return r
 }
 
+// ToHost has a rule send to a host.
+func ToHost(t testing.TB, host string) func(*mapping.SendRule) {
+	t.Helper()
+	h, err := mapping.ParseHost(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(r *mapping.SendRule) {
+		r.Group, r.Host, r.Binding.TTL = mapping.Group{}, h, mapping.DefaultHostTTL
+	}
+}
+
 // ReceiveRule is a receive rule on iso0, or what change makes of it.
 func ReceiveRule(t testing.TB, name, group, topic string, change ...func(*mapping.ReceiveRule)) mapping.ReceiveRule {
 	t.Helper()

@@ -79,7 +79,11 @@ func (s *Socket) Send(batch []multicast.Datagram, failed func(int, error)) (int,
 		}
 		s.Room--
 		s.net.note(d)
-		s.sent = append(s.sent, d.Group.String()+" "+string(d.Payload))
+		text := d.Group.String() + " " + string(d.Payload)
+		if d.Broadcast {
+			text += " broadcast"
+		}
+		s.sent = append(s.sent, text)
 	}
 	return len(batch), nil
 }
