@@ -113,6 +113,11 @@ func TestAFloodOfTopicsLeavesThoseThatOthersUse(t *testing.T) {
 		}
 		b.unlike(100, busy)
 	}
+	// What was used again, and is no more, is forgotten in the end.
+	b.unlike(50_000, func(i int) string { return long("f/both", 50_000+i, 500) })
+	if u := known(busy, 100); u != 0 {
+		t.Errorf("of 100 topics that are used no more %d are remembered", u)
+	}
 	// Whoever has less than others gets room of theirs.
 	b.unlike(20_000, func(i int) string { return long("q", i, 500) })
 	_, _, all, unmatched := b.send.Topics()
@@ -140,5 +145,18 @@ func TestAFloodOfTopicsTakesNoMoreThanItsPart(t *testing.T) {
 		if b.working.Rules[2].TopicBytes() == 0 {
 			t.Errorf("%s: the quiet rule has none", name)
 		}
+	}
+}
+
+// A group that a topic leads to is not forgotten with those that none leads to: what another topic
+// sends there would not leave in order.
+func TestAGroupInUseIsNotForgotten(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t/{a}/{b}/+", "239.{a}.1.1:{b}"))
+	b.unlike(2*send.MaxUnused, func(i int) string { return fmt.Sprintf("t/1/%d/first", 1+i) })
+	b.send.Handle([]session.Message{fake.Message("t/1/1/first", "1", 1), fake.Message("t/1/1/other", "2", 1), fake.Message("t/1/1/first", "3", 1)})
+	took := fake.Payloads(n.LastSocket().Took())
+	if got := strings.Join(took[len(took)-3:], " "); got != "1 2 3" {
+		t.Errorf("left as %s", got)
 	}
 }
