@@ -55,6 +55,45 @@ func TestLinesOfOneMessageAreBounded(t *testing.T) {
 	})
 }
 
+// What changes again and again of one rule or interface is few lines, leaves those of others
+// theirs, and the last of them is logged.
+func TestLinesAboutOneInterfaceAreBoundedAndTheLastIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, out := limitedLog()
+		count := func(what string) int { return strings.Count(out.String(), what) }
+		for i := range 50 {
+			log.Warn("pending", "interface", "iso0", "flap", i)
+			time.Sleep(50 * time.Millisecond)
+			log.Info("up", "interface", "iso0", "flap", i)
+			time.Sleep(50 * time.Millisecond)
+		}
+		log.Info("up", "interface", "iso1")
+		if count("msg=up interface=iso1") != 1 {
+			t.Errorf("another interface has no line:\n%s", out)
+		}
+		time.Sleep(linesEvery)
+		synctest.Wait()
+		// The first time that lines were left out is told while it goes on, with the last then.
+		if pending, up := count("msg=pending"), count("msg=up interface=iso0"); pending > maxSame+1 || pending < maxSame || up > maxSame+2 || up < maxSame || count("lines were left out") != 4 {
+			t.Errorf("%d and %d lines:\n%s", pending, up, out)
+		}
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		var last string
+		for _, line := range lines {
+			if strings.Contains(line, "interface=iso0") {
+				last = line
+			}
+		}
+		if !strings.Contains(last, "msg=up interface=iso0 flap=49") {
+			t.Errorf("the last line is not the last state:\n%s", out)
+		}
+		log.Warn("pending", "interface", "iso0", "flap", 50)
+		if count("msg=pending interface=iso0 flap=50") != 1 {
+			t.Error("the next minute has no lines")
+		}
+	})
+}
+
 // Messages that the other side makes up are few lines too, and take little memory.
 func TestMessagesThatAreMadeUpAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
