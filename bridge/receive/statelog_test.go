@@ -45,3 +45,17 @@ func TestRulesThatChangeTogetherAreOneLine(t *testing.T) {
 		}
 	}
 }
+
+// At log.level debug the log has each message, and else none.
+func TestDebugLogsEachMessageAndInfoNone(t *testing.T) {
+	for level, want := range map[slog.Level]int{slog.LevelDebug: 2, slog.LevelInfo: 0} {
+		var log bytes.Buffer
+		o := rigOptions{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: level}))}
+		receiving(t, o, nil, []mapping.ReceiveRule{fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t")}, func(b *rig, n *fake.Network) {
+			n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "1", "22")
+		})
+		if got := strings.Count(log.String(), "msg=published rule=r topic=t group=239.1.1.1:5000 source="+fake.Device); got != want {
+			t.Errorf("at %v: %d lines, want %d:\n%s", level, got, want, &log)
+		}
+	}
+}
