@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"topicast/bridge/multicast"
 	"topicast/mapping"
@@ -103,6 +104,9 @@ func (h *host) examineSharers(rules []mapping.ReceiveRule) (notes []finding) {
 		}
 		asked[at] = true
 		for _, text := range h.sharers(r.Port, e.on) {
+			if strings.HasPrefix(text, "topicast (") { // that runs with these rules already
+				continue
+			}
 			notes = append(notes, finding{path: fmt.Sprintf("receive[%d].port", i), err: errors.New(text)})
 		}
 	}

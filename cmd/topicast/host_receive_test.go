@@ -84,7 +84,7 @@ func TestRulesForAHostPortNameTheInterfaceAlike(t *testing.T) {
 	expectOne(t, "faults", faults, "")
 	h.sharers = func(port uint16, on multicast.Interface) []string {
 		if port == 6454 && on.Name == "iso0" {
-			return []string{"somebody has it"}
+			return []string{"somebody has it", "topicast (pid 7) is bound to 0.0.0.0:6454 too"}
 		}
 		return nil
 	}
