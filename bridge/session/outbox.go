@@ -308,6 +308,7 @@ func (o *outbox) acknowledge(answers []pubAck, release func(id uint16) error) (o
 	}
 	for i := range o.flows {
 		o.popSettled(&o.flows[i])
+		o.tellBeside(&o.flows[i])
 	}
 	o.flows[1].grow()
 	for i := range o.flows { // each leaves the other room
@@ -372,7 +373,9 @@ func (o *outbox) pop(f *flow, why error) {
 	if why != nil {
 		m.rescue()
 	}
-	o.completions.add(run{m.origin, 1, m.payload}, why)
+	if !m.told {
+		o.completions.add(run{m.origin, 1, m.payload}, why)
+	}
 }
 
 // attach begins a connection, which has passed its handshake. present says that

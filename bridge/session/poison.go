@@ -32,7 +32,7 @@ const (
 	maxFailures = 2
 
 	// maxOthers is among how many messages behind the suspect another one is looked for.
-	maxOthers = 100
+	maxOthers = 4096
 )
 
 type poisonSearch struct {
@@ -49,6 +49,7 @@ type poisonSearch struct {
 	took    int    // how many others the broker has acknowledged on this connection
 	losses  int    // connections that ended over the suspect all the same
 	ends    int    // and those that did with no other left, since one counted
+	known   bool   // a message on the topic of the suspect was given up before, and none was taken since
 }
 
 func newPoisonSearch(window uint64) poisonSearch { return poisonSearch{window: window, full: window} }
@@ -61,7 +62,7 @@ func (s *poisonSearch) clear() { *s = poisonSearch{window: s.full, full: s.full}
 // as well.
 func (s *poisonSearch) popped() {
 	if s.suspect {
-		s.suspect, s.losses, s.ends, s.others, s.failures = false, 0, 0, 0, 0
+		s.suspect, s.known, s.losses, s.ends, s.others, s.failures = false, false, 0, 0, 0, 0
 	}
 }
 
@@ -85,21 +86,28 @@ func (f *flow) giveOther() {
 	f.poison.other, f.next = n, n
 }
 
-// another finds a message to be given before the suspect, one of another topic if there
-// is one: the first of them, the second when that has ended a connection, and so on.
+// another finds a message to be given before the suspect: one of another Origin and topic if
+// there is one, for what a rule publishes is often of one kind; else of another topic. It is
+// the first of them, the second when that has ended a connection, and so on.
 func (f *flow) another() (n uint64, ok bool) {
 	topic := f.at(f.head).topic()
-	var same, others []uint64
+	origin := f.at(f.head).origin
+	var same, others, elsewhere []uint64
 	for n := f.head + 1; n < min(f.tail, f.head+maxOthers); n++ {
 		switch p := f.at(n); {
 		case p.state != unanswered:
 		case p.topic() == topic:
 			same = append(same, n)
-		default:
+		case p.origin == origin:
 			others = append(others, n)
+		default:
+			elsewhere = append(elsewhere, n)
 		}
 	}
-	if len(others) == 0 {
+	switch {
+	case len(elsewhere) > 0:
+		others = append(elsewhere, others...)
+	case len(others) == 0:
 		others = same
 	}
 	if len(others) == 0 {
@@ -126,6 +134,26 @@ func (f *flow) acknowledged(n uint64) {
 	}
 }
 
+// tellBeside tells of what the broker has taken of others beside a suspect, if nothing of the
+// same Origin is before it. Else who publishes the next when it has heard of the last would
+// have no other to be given before the suspect. Callers hold notifyMu and mu.
+func (o *outbox) tellBeside(f *flow) {
+	if !f.poison.suspect {
+		return
+	}
+	waits := make(map[Origin]bool)
+	for n := f.head; n < f.written; n++ {
+		switch m := f.at(n); {
+		case m.told:
+		case m.state == delivered && !waits[m.origin]:
+			m.told = true
+			o.completions.add(run{m.origin, 1, m.payload}, nil)
+		default:
+			waits[m.origin] = true
+		}
+	}
+}
+
 // maybePoison reports whether the connection that ended just now may have ended
 // because of a message of ours: the broker had some, and has acknowledged none.
 func (o *outbox) maybePoison() bool {
@@ -149,12 +177,12 @@ func (o *outbox) maybePoison() bool {
 // the suspect's topic: there is no other left of which the broker may take one.
 func (f *flow) noneElse() bool {
 	s := &f.poison
-	return s.losses > 0 && s.took == 0 && f.at(s.other).topic() == f.at(f.head).topic()
+	return (s.losses > 0 || s.known) && s.took == 0 && f.at(s.other).topic() == f.at(f.head).topic()
 }
 
 // count counts a connection that ended over the suspect.
 func (s *poisonSearch) count() {
-	if s.took == 0 && s.losses > 0 {
+	if s.took == 0 && (s.losses > 0 || s.known) {
 		s.ends++
 	}
 	if s.took > 0 || s.ends == 2 {
@@ -180,6 +208,7 @@ func (o *outbox) narrow(giveUpAfter int) (found suspicion) {
 	for i := range o.flows {
 		f := &o.flows[i]
 		s := &f.poison
+		s.known = s.possible && o.refused.topics[f.at(f.head).topic()] != nil
 		switch {
 		case !s.possible, f.at(f.head).state.settled():
 		case s.other > 0 && !f.noneElse():

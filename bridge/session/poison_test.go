@@ -280,3 +280,38 @@ func TestOneOtherMessageIsEnoughInTheEnd(t *testing.T) {
 		}
 	})
 }
+
+// A rule that publishes its next messages when it has heard of the last ones goes on beside
+// one whose messages are all forbidden, be they of one topic or of many.
+func TestWhoWaitsForTheOutcomeGoesOnBesideWhatIsForbidden(t *testing.T) {
+	for _, topics := range []int{1, 12} {
+		t.Run(fmt.Sprintf("%d topics", topics), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, c := sick(t, Options{GiveUpAfter: 3})
+				b.set(func(_ int, m *packets.PublishPacket) bool { return strings.HasPrefix(m.TopicName, "a/") })
+				bad, good := &refuser{}, &teller{}
+				c.PublishBatch(on(1, bad, topics, 12))
+				sent := 0
+				for range 10 * 60 {
+					if good.count() == sent {
+						for range 3 {
+							c.PublishBatch([]Publication{{Topic: []byte("good"), Payload: fmt.Append(nil, sent), QoS: 1, Origin: good}})
+							sent++
+						}
+					}
+					time.Sleep(time.Second)
+				}
+				synctest.Wait()
+				if len(bad.given()) != 12 || bad.count() != 12 || c.State().Outstanding > 3 {
+					t.Errorf("%d of 12 were given up, %d wait:\n%s", len(bad.given()), c.State().Outstanding, c.log)
+				}
+				if want := 3 * 30; sent < want {
+					t.Errorf("%d others went on in ten minutes, want %d", sent, want)
+				}
+				if told := strings.Join(good.told(), ";"); strings.Contains(told, "lost") {
+					t.Error(told)
+				}
+			})
+		})
+	}
+}

@@ -11,6 +11,7 @@ type queuedMessage struct {
 	qos      byte
 	state    state
 	copied   bool  // a copy was asked for; see rescue.go
+	told     bool  // its Origin was told that the broker has it, out of its turn; see poison.go
 	awaiting uint8 // QoS 2: how many, with it, awaited a PUBREC when it was written; see window.go
 }
 
