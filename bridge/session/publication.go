@@ -15,7 +15,7 @@ type Publication struct {
 	Queue   any    // those with equal ones keep their order, and take turns with others; comparable
 }
 
-// An Origin is told what becomes of its publications, each of them once: those of
+// An Origin is told what becomes of its publications, each of them once: its own of
 // each quality of service in the order in which they were given to PublishBatch. It is
 // told by whichever goroutine learns it, that of PublishBatch too, one at a time, so it
 // must not block, nor publish. Origins are compared, so their type must be comparable;
