@@ -9,10 +9,9 @@ import (
 
 // An Affix is what stands before or behind the payload of each datagram: a text as it is, or
 // bytes as hex:0d0a. The zero Affix is nothing. An immutable value.
-type Affix struct {
-	text  string
-	bytes string
-}
+type Affix struct{ *affix } // a pointer, as most of many rules have none
+
+type affix struct{ text, bytes string }
 
 // maxAffix is how many bytes of each datagram an Affix may be.
 const maxAffix = 1024
@@ -20,7 +19,10 @@ const maxAffix = 1024
 // ParseAffix reads a text, or bytes behind hex:, two hexadecimal digits each and nothing between
 // them. Errors do not say which key it is about.
 func ParseAffix(s string) (Affix, error) {
-	a := Affix{s, s}
+	if s == "" {
+		return Affix{}, nil
+	}
+	a := affix{s, s}
 	if digits, ok := strings.CutPrefix(s, "hex:"); ok {
 		b, err := hex.DecodeString(digits)
 		switch {
@@ -34,20 +36,30 @@ func ParseAffix(s string) (Affix, error) {
 	if len(a.bytes) > maxAffix {
 		return Affix{}, fmt.Errorf("%d bytes are more than the %d that may stand before or behind a payload", len(a.bytes), maxAffix)
 	}
-	return a, nil
+	return Affix{&a}, nil
 }
 
 // Bytes returns the bytes themselves.
-func (a Affix) Bytes() string { return a.bytes }
+func (a Affix) Bytes() string {
+	if a.affix == nil {
+		return ""
+	}
+	return a.bytes
+}
 
 // String returns it as written; "" for the zero Affix.
-func (a Affix) String() string { return a.text }
+func (a Affix) String() string {
+	if a.affix == nil {
+		return ""
+	}
+	return a.text
+}
 
 // Equal reports whether two are written alike.
-func (a Affix) Equal(other Affix) bool { return a == other }
+func (a Affix) Equal(other Affix) bool { return a.String() == other.String() }
 
 // MarshalText returns it as written.
-func (a Affix) MarshalText() ([]byte, error) { return []byte(a.text), nil }
+func (a Affix) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
 // UnmarshalText is ParseAffix.
 func (a *Affix) UnmarshalText(text []byte) (err error) {
@@ -57,18 +69,18 @@ func (a *Affix) UnmarshalText(text []byte) (err error) {
 
 // Transforms reports whether a datagram's payload is another than its message's.
 func (r *SendRule) Transforms() bool {
-	return !r.Payload.Raw() || r.Prefix.bytes != "" || r.Suffix.bytes != ""
+	return !r.Payload.Raw() || r.Prefix.affix != nil || r.Suffix.affix != nil
 }
 
 // AppendDatagram appends to dst the payload of the datagram that a message becomes, and says how
 // much of it is between prefix and suffix. On error it returns dst as it was.
 func (r *SendRule) AppendDatagram(dst, message []byte) (datagram []byte, between int, err error) {
 	start := len(dst)
-	dst = append(dst, r.Prefix.bytes...)
+	dst = append(dst, r.Prefix.Bytes()...)
 	from := len(dst)
 	if dst, err = r.Payload.Decode(dst, message); err != nil {
 		return dst[:start], 0, err
 	}
 	between = len(dst) - from
-	return append(dst, r.Suffix.bytes...), between, nil
+	return append(dst, r.Suffix.Bytes()...), between, nil
 }

@@ -129,6 +129,15 @@ func (c *compiler) operand(depth int) error {
 		c.skip(1)
 		return nil
 	}
+	e, n, err := lexExtract(c.rest)
+	switch {
+	case err != nil:
+		return err
+	case n > 0: // known by its text, like a name
+		c.code = append(c.code, step{opOperand, int64(intern(c.names, e.text))})
+		c.skip(n)
+		return nil
+	}
 	if n := nameLength(c.rest); n > 0 {
 		c.code = append(c.code, step{opOperand, int64(intern(c.names, c.rest[:n]))})
 		c.skip(n)

@@ -1,12 +1,15 @@
 package mapping
 
 import (
+	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // An extract is a value that stands at a fixed place of a payload:
@@ -276,4 +279,99 @@ func trimFill(b []byte) []byte {
 		b = b[:len(b)-1]
 	}
 	return b
+}
+
+// operand is the value for arithmetic, or why there is none.
+func (e *extract) operand(payload []byte) (operand, *TopicError) {
+	if e.kind == extractNumber {
+		b := e.within(payload)
+		if b == nil {
+			return operand{}, e.missing(payload)
+		}
+		v := e.integer(b)
+		return e.whole(v, v.kind == numInteger)
+	}
+	value, lack := lookJSON(payload, e.pointer)
+	if lack.why != lackNothing {
+		return operand{}, e.missing(payload)
+	}
+	if value[0] == '"' {
+		value = value[1 : len(value)-1] // a number in quotes has no escapes
+	}
+	v, ok := readNumber(value)
+	return e.whole(v, ok && v.kind == numInteger)
+}
+
+func (e *extract) whole(v numeric, ok bool) (operand, *TopicError) {
+	if !ok {
+		return operand{}, &TopicError{Part: "{" + e.text + "}", Value: "something else", Want: "a whole number of 63 bits"}
+	}
+	return operand{v.i, true}, nil
+}
+
+// missing says why the payload has no such field.
+func (e *extract) missing(payload []byte) *TopicError {
+	err := &TopicError{Part: "{" + e.text + "}", Missing: true, Want: "there"}
+	if e.kind != extractJSON {
+		err.Value = fmt.Sprintf("behind the end of a payload of %d bytes", len(payload))
+		return err
+	}
+	_, lack := lookJSON(payload, e.pointer)
+	err.Value = fmt.Sprintf("no field (%v)", lack.err(payload, e.pointer))
+	return err
+}
+
+// appendLevel appends the value to a topic, within one level, or says why that cannot be.
+func (e *extract) appendLevel(dst, payload []byte) ([]byte, *TopicError) {
+	start := len(dst)
+	var value []byte
+	if e.kind == extractJSON {
+		var lack lack
+		if value, lack = lookJSON(payload, e.pointer); lack.why != lackNothing {
+			return dst, e.missing(payload)
+		}
+	} else if value = e.within(payload); value == nil {
+		return dst, e.missing(payload)
+	}
+	switch {
+	case e.kind == extractNumber:
+		v := e.integer(value)
+		if v.kind == numBig {
+			return strconv.AppendUint(dst, uint64(v.i), 10), nil
+		}
+		return strconv.AppendInt(dst, v.i, 10), nil
+	case e.kind == extractHex:
+		return hex.AppendEncode(dst, value), nil
+	case e.kind == extractText:
+		dst = append(dst, trimFill(value)...)
+	case value[0] == '{' || value[0] == '[':
+		return dst, &TopicError{Part: "{" + e.text + "}", Value: kindOf(value), Want: "a text, a number, true or false"}
+	case value[0] == '"':
+		var err error
+		if dst, err = unquote(dst, value); err != nil {
+			return dst[:start], &TopicError{Part: "{" + e.text + "}", Value: err.Error(), Want: "UTF-8"}
+		}
+	default:
+		dst = append(dst, value...)
+	}
+	if level := dst[start:]; !isLevel(level) {
+		return dst[:start], &TopicError{Part: "{" + e.text + "}", Value: quote(string(level[:min(len(level), 200)])),
+			Want: "a level of a topic: UTF-8, not empty, without control characters and any of / + #"}
+	}
+	return dst, nil
+}
+
+// isLevel reports whether bytes can be a level of a topic that somebody else's bytes fill.
+func isLevel(b []byte) bool {
+	if len(b) == 0 || bytes.ContainsAny(b, "/+#") {
+		return false
+	}
+	for i := 0; i < len(b); {
+		r, n := utf8.DecodeRune(b[i:])
+		if r == utf8.RuneError && n == 1 || awkward(r) {
+			return false
+		}
+		i += n
+	}
+	return true
 }

@@ -237,11 +237,15 @@ func checkText(s string) error {
 	for i, r := range s {
 		// A NUL is forbidden [MQTT-4.7.3-2]. The others "should not" be there
 		// (1.5.3), and a broker may close the connection over them.
-		if r < 0x20 || 0x7f <= r && r <= 0x9f || 0xfdd0 <= r && r <= 0xfdef || r&0xfffe == 0xfffe {
+		if awkward(r) {
 			return fmt.Errorf("character %U at byte %d may make a broker close the connection (MQTT 3.1.1, 1.5.3); take it out, or write + for its level", r, i)
 		}
 	}
 	return nil
+}
+
+func awkward(r rune) bool {
+	return r < 0x20 || 0x7f <= r && r <= 0x9f || 0xfdd0 <= r && r <= 0xfdef || r&0xfffe == 0xfffe
 }
 
 // A capture is a named wildcard and its place in the filter.

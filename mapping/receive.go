@@ -22,7 +22,8 @@ type ReceiveRule struct {
 	Interface string            `key:"interface" usage:"where to listen: the name of an interface, or one of its addresses"`
 	Sources   []netip.Prefix    `key:"source" usage:"whom to listen to: an address, a prefix, or a list; empty: everybody"`
 	When      DatagramCondition `key:"when" usage:"which datagrams: a condition over payload and addresses, as u16@16 == 0x6069 && size > 20; empty: all" means:": every datagram|*: only datagrams that satisfy this"`
-	Topic     Topic             `key:"topic" usage:"where to publish; {...} is an address or a name of the datagram, or integer arithmetic on them"`
+	Split     Split             `key:"split" default:"none" oneof:"none|line|nul" usage:"what parts several messages in a datagram: none, line or nul" means:"none: a datagram is one message|line: each line of a datagram is a message|nul: a NUL byte parts the messages of a datagram"`
+	Topic     Topic             `key:"topic" usage:"where to publish; {...} is an address, a name or a field of the datagram, or integer arithmetic on them"`
 	QoS       byte              `key:"qos" default:"1" range:"0..2" usage:"the quality of service to publish with"`
 	Retain    bool              `key:"retain" default:"false" usage:"whether the broker keeps the last message of each topic for whoever subscribes later" means:"true: the broker keeps the last message of each topic|false: the broker keeps nothing"`
 	Encoding  Encoding          `key:"payload" default:"raw" usage:"how a datagram's payload becomes the message's: raw, hex, base64 or json" means:"raw: the same bytes|json: an envelope around the payload|*: encoded before publishing"`

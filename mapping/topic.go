@@ -24,15 +24,17 @@ import (
 //
 // The zero Topic is no topic. An immutable value.
 type Topic struct {
-	text  string
-	parts []part
+	text   string
+	parts  []part
+	fields []extract // of the payload; expressions know them by their index, behind the names
 }
 
 // A part is a piece of the topic: of the text as it stands, or one {…}.
 type part struct {
-	kind datum
-	text string // as written; a {…} with its braces
-	code program
+	kind  datum
+	text  string // as written; a {…} with its braces
+	code  program
+	field int // index in fields
 }
 
 // A datum is what is known of a datagram; of the names, the index in datumNames
@@ -49,6 +51,7 @@ const (
 	datumName
 	datumNumber // what an expression comes to
 	datumText   // as written
+	datumField  // a field of the payload
 )
 
 var datumNames = []string{"group", "port", "source", "source_port", "destination", "interface", "name"}
@@ -83,6 +86,9 @@ func (t Topic) VariesBySender() (address, port bool) {
 // VariesByDestination reports whether the topic depends on where a datagram was sent to.
 func (t Topic) VariesByDestination() bool { return t.uses(datumDestination) }
 
+// VariesByPayload reports whether the topic depends on the payload of a datagram.
+func (t Topic) VariesByPayload() bool { return len(t.fields) > 0 }
+
 // Equal reports whether two templates are written alike.
 func (t Topic) Equal(other Topic) bool { return t.text == other.text }
 
@@ -102,6 +108,8 @@ type TopicError struct {
 	Part  string // the part of the template it is about, "" for all of it
 	Value string // what that came to
 	Want  string // what it may be
+	// Missing: the payload has no such field.
+	Missing bool
 }
 
 func (e *TopicError) Error() string {
@@ -116,12 +124,25 @@ func (e *TopicError) Error() string {
 // this name, which the topics of a Table know already. It allocates nothing unless dst grows or there is an error, and
 // keeps nothing of a. The error is a *TopicError, drop(bad_topic), and then dst
 // is returned as it was.
+//
+// Where the topic depends on the payload, AppendOf does it.
 func (t Topic) Append(dst []byte, a *Arrival, name string) ([]byte, error) {
+	return t.AppendOf(dst, nil, a, name)
+}
+
+// AppendOf is Append for a payload, which is that of the datagram, or of one of the messages
+// in it. A *TopicError with Missing set is drop(field). It keeps nothing of payload.
+func (t Topic) AppendOf(dst, payload []byte, a *Arrival, name string) ([]byte, error) {
 	start := len(dst)
 	for i := range t.parts {
 		p := &t.parts[i]
 		var err *TopicError
-		if dst, err = p.append(dst, a, name); err != nil {
+		if p.kind == datumField {
+			dst, err = t.fields[p.field].appendLevel(dst, payload)
+		} else {
+			dst, err = p.append(dst, payload, t.fields, a, name)
+		}
+		if err != nil {
 			err.Topic = t.text
 			return dst[:start], err
 		}
@@ -139,7 +160,7 @@ func (t Topic) Append(dst []byte, a *Arrival, name string) ([]byte, error) {
 	return dst, nil
 }
 
-func (p *part) append(dst []byte, a *Arrival, name string) ([]byte, *TopicError) {
+func (p *part) append(dst, payload []byte, fields []extract, a *Arrival, name string) ([]byte, *TopicError) {
 	switch p.kind {
 	case datumText:
 		return append(dst, p.text...), nil
@@ -157,8 +178,23 @@ func (p *part) append(dst []byte, a *Arrival, name string) ([]byte, *TopicError)
 	case datumName:
 		return appendText(dst, p.text, name, "+#")
 	}
-	operands := a.operands()
-	value, _, trouble := p.code.run(operands[:])
+	var buffer [16]operand
+	known := a.operands()
+	operands := append(buffer[:0], known[:]...)
+	if len(fields) > 0 {
+		operands = append(operands, operand{}, operand{}) // of interface and name
+		for i := range fields {
+			var o operand
+			if p.code.uses(datum(len(datumNames) + i)) {
+				var err *TopicError
+				if o, err = fields[i].operand(payload); err != nil {
+					return dst, err
+				}
+			}
+			operands = append(operands, o)
+		}
+	}
+	value, _, trouble := p.code.run(operands)
 	if trouble != "" {
 		return dst, &TopicError{Part: p.text, Value: trouble, Want: "a number"}
 	}

@@ -15,13 +15,20 @@ func parseTopic(s string) (Topic, error) {
 	if err != nil {
 		return Topic{}, err
 	}
-	if len(names) > len(datumNames) {
-		return Topic{}, unknownDatum(names[len(datumNames)])
-	}
 	t := Topic{text: s}
+	for _, name := range names[len(datumNames):] {
+		e, n, _ := lexExtract(name)
+		if n == 0 {
+			return Topic{}, unknownDatum(name)
+		}
+		t.fields = append(t.fields, e)
+	}
+	if len(t.fields) > maxFields {
+		return Topic{}, fmt.Errorf("has %d fields of the payload, and may have %d", len(t.fields), maxFields)
+	}
 	t.addText(h.literal[0])
 	for i, code := range h.code {
-		p, err := newPart(h.text[i], code)
+		p, err := newPart(h.text[i], code, t.fields)
 		if err != nil {
 			return Topic{}, err
 		}
@@ -37,6 +44,9 @@ func parseTopic(s string) (Topic, error) {
 	return t, nil
 }
 
+// maxFields is how many fields of the payload a topic may have.
+const maxFields = 32
+
 func unknownDatum(name string) error {
 	err := fmt.Errorf("{%s} is none of {%s}", name, strings.Join(datumNames, "}, {"))
 	if meant := nearWord(name, datumNames); meant != "" {
@@ -47,9 +57,17 @@ func unknownDatum(name string) error {
 
 // newPart makes a part of an expression; of one without names, the text that it
 // always comes to.
-func newPart(text string, code program) (part, error) {
+func newPart(text string, code program, fields []extract) (part, error) {
 	if i, bare := code.bare(); bare {
+		if i >= len(datumNames) {
+			return part{kind: datumField, text: text, field: i - len(datumNames)}, nil
+		}
 		return part{kind: datum(i), text: text}, nil
+	}
+	for i := range fields {
+		if e := &fields[i]; (e.kind == extractHex || e.kind == extractText) && code.uses(datum(len(datumNames)+i)) {
+			return part{}, fmt.Errorf("%s: %s is a text, with which there is no arithmetic; write it alone, as in {%s}", text, e.text, e.text)
+		}
 	}
 	if code.uses(datumInterface) || code.uses(datumName) {
 		return part{}, fmt.Errorf("%s: interface and name are texts, with which there is no arithmetic; write them alone, as in {name}", text)

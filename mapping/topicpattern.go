@@ -31,7 +31,7 @@ func (t Topic) named(name string) Topic {
 			parts[i] = part{kind: datumText, text: name}
 		}
 	}
-	return Topic{t.text, parts}
+	return Topic{t.text, parts, t.fields}
 }
 
 // key returns a text that only topics have which are always equal.

@@ -93,7 +93,7 @@ func (t *Table) sameOutcome() [][]int {
 			binding = len(bindings)
 			bindings[r.Binding] = binding
 		}
-		o := outcome{binding: binding, payload: r.Payload.String(), prefix: r.Prefix.bytes, suffix: r.Suffix.bytes, when: r.When.String(), group: rt.group, template: rt.template}
+		o := outcome{binding: binding, payload: r.Payload.String(), prefix: r.Prefix.Bytes(), suffix: r.Suffix.Bytes(), when: r.When.String(), group: rt.group, template: rt.template}
 		for _, c := range rt.captures {
 			o.captures += fmt.Sprint(c.level, c.multi, " ")
 		}

@@ -83,12 +83,12 @@ type listing struct {
 // heardTwice warns of groups listed twice in a rule, and of datagrams that two
 // rules publish on one topic.
 func (t *Table) heardTwice() []Warning {
-	type outcome struct{ topic, iface string }
+	type outcome struct{ topic, iface, when string }
 	listings := make(map[outcome][]listing)
 	var outcomes []outcome // in the order of the rules
 	for i := range t.receive {
 		r := &t.receive[i]
-		o := outcome{r.Topic.key(), t.canonical(r.Interface)}
+		o := outcome{r.Topic.key(), t.canonical(r.Interface), r.When.String()}
 		if r.Topic.uses(datumInterface) { // by another name it is another topic
 			o.iface = r.Interface
 		}

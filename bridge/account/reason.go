@@ -13,6 +13,7 @@ const (
 	DropRetained                    // the rule's retained policy holds it back
 	DropBadGroup                    // the group template yields no multicast group for this topic
 	DropBadHost                     // the host template yields no host for this topic, or a broadcast address
+	DropField                       // the payload has no such field as the rule's topic is made of
 	DropBadPayload                  // the payload is not what the rule's codec expects
 	DropOversize                    // more than a datagram holds, or more than the MTU where the rule forbids fragments
 	DropRate                        // it came faster than the rate of its rule, and when_over does not let it wait
@@ -53,6 +54,7 @@ var reasons = [NumReasons]struct {
 	DropEmpty:         {name: "empty", filtered: true},
 	DropBadGroup:      {name: "bad_group"},
 	DropBadHost:       {name: "bad_host"},
+	DropField:         {name: "field"},
 	DropBadPayload:    {name: "bad_payload"},
 	DropOversize:      {name: "oversize"},
 	DropRate:          {name: "rate"},

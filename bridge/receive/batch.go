@@ -14,6 +14,7 @@ type batch struct {
 	now          time.Time
 	publications []session.Publication
 	encoded      []byte
+	topic        []byte // scratch of topicIn
 }
 
 // idleBatches is how many are kept for the next to come, since thousands of

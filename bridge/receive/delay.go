@@ -95,5 +95,9 @@ func (q *delayQueue) release(t *ruleTopic, payload []byte, a *arrival, b *batch)
 		t.rule.Count(account.DropLoop, 1)
 		return
 	}
+	if t.rule.looksInto { // of the whole datagram it is known now that nobody here sent it
+		t.look(payload, a, b)
+		return
+	}
 	t.carry(payload, a, b)
 }

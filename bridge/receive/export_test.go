@@ -114,3 +114,20 @@ func Unsettled(origin session.Origin) int { return int(origin.(*inflightBatch).l
 
 // UnneededCopies is how many copies the disk may forget.
 func (r *Rule) UnneededCopies() int { return r.spool.copies.Load().over() }
+
+// MaxParts is how many messages a datagram brings that is split.
+const MaxParts = maxParts
+
+// SetPayloadTopicBytes bounds what is remembered of topics that stand in payloads, of rules that
+// are made from now on.
+func (p *Path) SetPayloadTopicBytes(n int64) { p.inPayloads = account.NewMemBudget(n) }
+
+// PayloadTopicBytes is what they take.
+func (p *Path) PayloadTopicBytes() int64 { return p.inPayloads.Bytes() }
+
+// PayloadTopics is how many are remembered of a rule, and what they take.
+func (r *Rule) PayloadTopics() (topics int, bytes int64) {
+	r.inPayloads.mu.Lock()
+	defer r.inPayloads.mu.Unlock()
+	return len(r.inPayloads.now) + len(r.inPayloads.before), r.inPayloads.room.Used()
+}

@@ -43,6 +43,7 @@ type Path struct {
 	loops      loopguard.Options
 	budget     *account.MemBudget
 	topicRoom  *account.MemBudget // for what is remembered of topics, a part for each rule
+	inPayloads *account.MemBudget // for what is remembered of topics that stand in payloads, likewise
 	senderRoom *account.MemBudget // for what is remembered of senders, a part for each membership
 	spool      *spill.Spool       // nil: there is none
 	spill      *spill.Queues      // in it; nil likewise
@@ -108,6 +109,7 @@ func New(o Options) *Path {
 		p.spill = spill.New(spill.Options{Spool: o.Spool, Log: o.Log, MaxAge: o.MaxAge, Kinds: []string{spill.Older, spill.Received}, Losses: p.removed.Losses})
 	}
 	p.topicRoom, p.senderRoom = account.NewMemBudget(maxTopicBytes), account.NewMemBudget(maxSenderBytes)
+	p.inPayloads = account.NewMemBudget(maxPayloadTopicBytes)
 	p.working.Store(new(Generation))
 	return p
 }
@@ -199,10 +201,13 @@ func (r *groupReader) handleBatch(datagrams []multicast.Datagram) {
 			switch {
 			case action.topic == nil:
 				action.rule.drop(action.why, &a, action.err)
-			case action.rule.conditional && !action.rule.takes(d.Payload, &a):
 			case action.rule.delay != nil:
-				action.rule.notice(at)
+				if !action.rule.looksInto {
+					action.rule.notice(at)
+				}
 				action.rule.delay.push(action.current(at), d.Payload, &a, b)
+			case action.rule.looksInto:
+				action.current(at).look(d.Payload, &a, b)
 			default:
 				action.rule.notice(at)
 				action.current(at).carry(d.Payload, &a, b)

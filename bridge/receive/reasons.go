@@ -1,12 +1,17 @@
 package receive
 
-import "topicast/bridge/account"
+import (
+	"topicast/bridge/account"
+	"topicast/mapping"
+)
 
 // receiveReasons are the reasons that can happen to a receive rule, and to which, so that
 // its series are there, with 0, before it does (increase() knows no first time).
 var receiveReasons = [account.NumReasons]func(*Rule) bool{
 	account.DropWhen:          func(r *Rule) bool { return !r.When.IsZero() },
-	account.DropEmpty:         (*Rule).dropsEmpty,
+	account.DropEmpty:         func(r *Rule) bool { return r.dropsEmpty() || r.Split != mapping.SplitNone },
+	account.DropOversize:      func(r *Rule) bool { return r.Split != mapping.SplitNone },
+	account.DropField:         func(r *Rule) bool { return r.Topic.VariesByPayload() },
 	account.DropReceiveBuffer: anyReceive,
 	account.DropOwn:           anyReceive, // the guard against loops
 	account.DropSource:        func(r *Rule) bool { return len(r.Sources) > 0 },

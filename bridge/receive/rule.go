@@ -24,7 +24,8 @@ type Rule struct {
 	memberships []*membership
 	breaker     loopguard.Breaker
 	crowd       crowd
-	conditional bool                // it has a condition: when
+	looksInto   bool // it looks into datagrams (content.go)
+	inPayloads  payloadTopics
 	delay       *delayQueue         // nil: the rule is on no cycle
 	is          uint64              // what it is to package spill; 0: nobody has asked
 	spool       *publishSpool       // nil: there is no spool, or the rule publishes with QoS 0

@@ -148,6 +148,9 @@ func (r *Rule) action(a *arrival, now int64) ruleAction {
 	if !r.accepts(a.Source.Addr()) {
 		return ruleAction{rule: r, why: account.DropSource}
 	}
+	if r.Topic.VariesByPayload() { // it is found for each message
+		return ruleAction{rule: r, topic: &ruleTopic{rule: r, name: []byte(r.Topic.String())}}
+	}
 	topic, err := r.Topic.Append(nil, &a.Arrival, r.Name)
 	if err != nil {
 		return ruleAction{rule: r, why: account.DropBadTopic, err: err}

@@ -146,10 +146,11 @@ func (p *Path) newReceiveRule(spec *mapping.ReceiveRule, loops bool, was *Rule) 
 	own := *spec // for it may outlive the table
 	r := &Rule{ReceiveRule: &own, path: p, number: p.numbers.Add(1)}
 	r.breaker.Limit = p.loops.Breaker
-	r.conditional = !spec.When.IsZero()
 	if r.Expect > 0 {
 		r.watched = new(watched)
 	}
+	r.looksInto = looksInto(spec)
+	r.inPayloads.room = p.inPayloads.ForRule()
 	r.topics.room = p.topicRoom.ForRule()
 	if was != nil {
 		r.receiveTotals, r.budget = was.receiveTotals, was.budget
@@ -207,6 +208,7 @@ func (p *Path) Activate(table *mapping.Table, next, before *Generation) {
 	p.table.Store(table)
 	p.topicRoom.Divide(0, next.varying())
 	p.senderRoom.Divide(0, len(next.memberships))
+	p.inPayloads.Divide(0, next.varying())
 	p.setPacing(newPacing(next.Rules))
 	for m, l := range next.listeners {
 		m.listeners.Store(l)

@@ -238,6 +238,9 @@ func (r *Rule) remembered() Remembered {
 
 // releaseTopics releases the topics of a rule that hears nothing any more.
 func (r *Rule) releaseTopics() {
+	r.inPayloads.mu.Lock()
+	r.inPayloads.forgetAll()
+	r.inPayloads.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, t := range r.topics.all {

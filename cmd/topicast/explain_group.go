@@ -267,6 +267,9 @@ func (q question) topic(r mapping.ReceiveRule, on string) (string, error) {
 		topic, err := r.Topic.Append(nil, &a, r.Name)
 		return string(topic), err
 	}
+	if r.Topic.VariesByPayload() {
+		return fmt.Sprintf("%s (the payload tells the rest)", r.Topic), nil
+	}
 	if q.port {
 		return give(q.source)
 	}
