@@ -30,9 +30,9 @@ func (p *Path) WakePump() {
 // has one batch on its way at a time, and waits for no other's: a message that the broker
 // does not take holds up its own rule.
 func (p *Path) Pump(ctx context.Context) {
-	var flying []*inflightBatch
+	var inflight []*inflightBatch
 	defer func() {
-		for _, f := range flying {
+		for _, f := range inflight {
 			f.front.Remove(0) // it stays on disk, and is published again another time
 		}
 	}()
@@ -50,10 +50,10 @@ func (p *Path) Pump(ctx context.Context) {
 		if p.untrimmed.Swap(false) {
 			p.working.Load().trim()
 		}
-		flying = slices.DeleteFunc(flying, (*inflightBatch).settled)
+		inflight = slices.DeleteFunc(inflight, (*inflightBatch).settled)
 		more = false
 		if p.online.Load() && ctx.Err() == nil {
-			flying, more = p.launch(flying, p.working.Load().spools)
+			inflight, more = p.launch(inflight, p.working.Load().spools)
 		}
 	}
 }
@@ -69,17 +69,17 @@ func (p *Path) spillAgain() {
 	}
 }
 
-// flyingBytes bounds what the batches on their way hold in memory, as far as it can be
+// inflightBytes bounds what the batches on their way hold in memory, as far as it can be
 // known before: it is looked at between two rules. Those that are left out are the first the
 // next time.
-const flyingBytes = 2 << 20
+const inflightBytes = 2 << 20
 
 // launch publishes from the front of what each rule has on disk that has no batch on its
 // way. It reports whether to look again at once.
-func (p *Path) launch(flying []*inflightBatch, spools []*publishSpool) (now []*inflightBatch, more bool) {
+func (p *Path) launch(inflight []*inflightBatch, spools []*publishSpool) (now []*inflightBatch, more bool) {
 	bytes := 0
-	busy := make(map[*publishSpool]bool, len(flying))
-	for _, f := range flying {
+	busy := make(map[*publishSpool]bool, len(inflight))
+	for _, f := range inflight {
 		bytes += f.bytes
 		busy[f.spool] = true
 	}
@@ -90,7 +90,7 @@ func (p *Path) launch(flying []*inflightBatch, spools []*publishSpool) (now []*i
 		if s.state.Load() == direct || busy[s] {
 			continue
 		}
-		if bytes > flyingBytes {
+		if bytes > inflightBytes {
 			p.pumpFirst = at
 			break
 		}
@@ -101,10 +101,10 @@ func (p *Path) launch(flying []*inflightBatch, spools []*publishSpool) (now []*i
 			continue
 		}
 		bytes += f.bytes
-		flying = append(flying, f)
+		inflight = append(inflight, f)
 		p.publisher.PublishBatch(f.publications)
 	}
-	return flying, more
+	return inflight, more
 }
 
 // inflightBatch is a part of what is on disk, on its way to the broker.
