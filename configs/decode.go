@@ -166,6 +166,7 @@ func (d *decoder) sections(n *syntax.Node, s *section, path string, visit func(f
 func (d *decoder) rules(lists map[string]*syntax.Node, maxAge time.Duration) (sends []mapping.SendRule, receives []mapping.ReceiveRule) {
 	sends = decodeRules(d, lists["send"], "send", "a filter, a group or a host, and a source or an interface", mapping.SendRule{MaxAge: maxAge},
 		func(r *mapping.SendRule, given func(key string) bool) {
+			r.AgeGiven = given("max_age")
 			if given("host") && !given("ttl") {
 				r.Binding.TTL = mapping.DefaultHostTTL
 			}

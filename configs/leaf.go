@@ -49,6 +49,8 @@ func (f *field) set(v reflect.Value, n *syntax.Node) error {
 		return setSources(f, to, n)
 	case *time.Duration:
 		return setNumber(f, v, n, withUnit, parseDuration)
+	case *mapping.Repeat:
+		return f.setRepeat(to, n)
 	case *Size:
 		return setNumber(f, v, n, withUnit, parseSize)
 	case *netip.Prefix:
@@ -94,6 +96,42 @@ const (
 
 	trueOrFalse = "true or false"
 )
+
+// setRepeat takes a number of times, or a table of times and every.
+func (f *field) setRepeat(to *mapping.Repeat, n *syntax.Node) error {
+	var times int
+	every := mapping.DefaultRepeatEvery
+	of := section{fields: []field{
+		{key: "times", limits: &limits{1, mapping.MaxTimes, fmt.Sprint("1 to ", mapping.MaxTimes)}},
+		{key: "every", place: 1, limits: &limits{int64(mapping.MinRepeatEvery), int64(mapping.MaxRepeatEvery), "1ms to 10s"}},
+	}}
+	switch n.Kind {
+	case syntax.Integer, syntax.Untyped:
+		if err := of.fields[0].set(reflect.ValueOf(&times).Elem(), n); err != nil {
+			return err
+		}
+	case syntax.Table:
+		values := []reflect.Value{reflect.ValueOf(&times).Elem(), reflect.ValueOf(&every).Elem()}
+		for i := range n.Entries {
+			e := &n.Entries[i]
+			key := of.field(e.Key)
+			if key == nil {
+				return withPlace(e.At, withHint("the keys here are times, every", fmt.Errorf("%s: unknown key", e.Key)))
+			}
+			if err := key.set(values[key.place], &e.Value); err != nil {
+				return withPlace(e.Value.At, fmt.Errorf("%s: %w", e.Key, err))
+			}
+		}
+		if times == 0 {
+			return withHint("write { times: 3, every: 20ms }", errors.New("times is missing"))
+		}
+	default:
+		return withHint("write { times: 3, every: 20ms }", f.wrongKind(n, "a number of times, or times and every"))
+	}
+	r, err := mapping.NewRepeat(times, every)
+	*to = r
+	return err
+}
 
 // setNumber decodes whole numbers, durations and sizes.
 func setNumber[T ~int64](f *field, v reflect.Value, n *syntax.Node, want string, parse func(string) (T, error)) error {

@@ -108,6 +108,12 @@ func (r *SendRule) KeepsLatest() bool { return r.OnDown == OnDownLatest || r.Whe
 
 // checkRhythm looks at what says when the rule's datagrams leave.
 func (c *compilation) checkRhythm(r *SendRule) {
+	if r.Refresh != 0 && r.Refresh < minRefresh {
+		c.fault("refresh", "0s sends nothing again", "%v is less than %v", r.Refresh, minRefresh)
+	}
+	if _, err := NewRepeat(r.Repeat.Times(), max(r.Repeat.Every, MinRepeatEvery)); err != nil {
+		c.fault("repeat", "", "%w", err)
+	}
 	switch {
 	case int(r.WhenOver) >= len(whenOverNames):
 		c.fault("when_over", "", "%d is not %v", uint8(r.WhenOver), whenOverNames)

@@ -30,9 +30,13 @@ type SendRule struct {
 	Prefix  Affix            `key:"prefix" usage:"what stands before the payload in each datagram: a text, or hex:0d0a; empty: nothing" means:": nothing before the payload|*: before the payload"`
 	Suffix  Affix            `key:"suffix" usage:"what stands behind the payload in each datagram: a text, or hex:0d0a; empty: nothing" means:": nothing behind the payload|*: behind the payload"`
 	// DropEmpty is about a retained topic that is cleared, for example.
-	DropEmpty bool     `key:"empty" default:"send" oneof:"send|drop" true:"drop" usage:"a message whose datagram would be empty, as a retained topic that is cleared brings one: send or drop" means:"send: what comes to no bytes sends an empty datagram|drop: a message without a payload sends nothing"`
-	Rate      Rate     `key:"rate" usage:"how many datagrams each target gets at most, evenly spaced, such as 50/s or 10/m; empty: no limit" means:"*: each target gets no more, evenly spaced"`
-	WhenOver  WhenOver `key:"when_over" default:"wait" oneof:"wait|latest|drop" usage:"messages that come faster than rate: wait, latest or drop" means:"wait: what comes faster waits, in order|latest: of what comes faster the last message of each topic waits|drop: what comes faster is dropped"`
+	DropEmpty bool          `key:"empty" default:"send" oneof:"send|drop" true:"drop" usage:"a message whose datagram would be empty, as a retained topic that is cleared brings one: send or drop" means:"send: what comes to no bytes sends an empty datagram|drop: a message without a payload sends nothing"`
+	Counter   Counter       `key:"counter" usage:"bytes that count up with each datagram of the target, such as u8@111: the kind, u8, u16, u32, u16le or u32le, and the byte they begin at; empty: none" means:": none|*: these bytes count up with each datagram of the target"`
+	Rate      Rate          `key:"rate" usage:"how many datagrams each target gets at most, evenly spaced, such as 50/s or 10/m; empty: no limit" means:"*: each target gets no more, evenly spaced"`
+	WhenOver  WhenOver      `key:"when_over" default:"wait" oneof:"wait|latest|drop" usage:"messages that come faster than rate: wait, latest or drop" means:"wait: what comes faster waits, in order|latest: of what comes faster the last message of each topic waits|drop: what comes faster is dropped"`
+	Repeat    Repeat        `key:"repeat" default:"1" usage:"how often each datagram is sent, for a network that loses some" means:"1: each datagram is sent once|*: the copies end with a newer message of the topic"`
+	Refresh   time.Duration `key:"refresh" default:"0s" range:"0s..1h" usage:"how often the last datagram of each topic is sent again, for devices that join late or forget; 0s: never" means:"0s: nothing is sent again by itself|*: the last datagram of each topic is sent again after this time"`
+	AgeGiven  bool          // MaxAge is the rule's own, and not that of the spool: then Refresh ends with it
 }
 
 // Binding is the local end of a sender. Equal bindings share one socket, so the

@@ -35,6 +35,7 @@ func (t *Table) Warnings() []Warning {
 		t.manyTopics(),
 		t.deletions(),
 		t.cycles(),
+		t.refreshedLoops(),
 	)
 }
 

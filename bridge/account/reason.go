@@ -35,6 +35,7 @@ const (
 	DropQueueFull                   // the queue has no room left (queue.size)
 	DropSpoolFull                   // the spool has no room left (spool.max_size)
 	DropSpoolFailed                 // the disk cannot keep it, or gives it back damaged
+	DropRefreshFull                 // there is no room to remember it, so that it left once and is not sent again
 	DropExpired                     // it has waited longer than max_age
 	DropRemoved                     // it waited for a rule that a new configuration has removed
 	DropStopped                     // the bridge stopped before it could go on
@@ -78,6 +79,7 @@ var reasons = [NumReasons]struct {
 	DropQueueFull:   {name: "queue_full"},
 	DropSpoolFull:   {name: "spool_full"},
 	DropSpoolFailed: {name: "spool_failed"},
+	DropRefreshFull: {name: "refresh_full"},
 	DropExpired:     {name: "expired"},
 	DropRemoved:     {name: "removed"},
 	DropStopped:     {name: "stopped"},

@@ -69,6 +69,9 @@ type binding struct {
 	failures  int // datagrams that can never leave
 	onFailure func(i int, err error)
 
+	kept     keeping   // what is sent again (keep.go)
+	counters numbering // that are put into its datagrams (number.go)
+
 	refused refusals   // what the kernel does not take (refusal.go)
 	still   standstill // that nothing leaves (refusal.go)
 
@@ -83,6 +86,7 @@ func newBinding(want multicast.Binding, p *Path) *binding {
 		own: p.own, lookNow: p.lookNow, log: p.log,
 		spilling: true,
 	}
+	b.kept.budget = p.again.ForBinding()
 	b.setState(account.StatePending, "not opened yet")
 	b.failed = b.countFailure
 	return b
@@ -174,6 +178,7 @@ func (b *binding) up(s Sender, src multicast.Source, probe multicast.Probe) {
 	}
 	b.log.Info("binding up", attrs...)
 	b.noteSegments()
+	b.resumeKept(time.Now())
 	b.wake()
 }
 
@@ -323,8 +328,10 @@ func (b *binding) stop() {
 	defer b.mu.Unlock()
 	b.shut()
 	b.stopped = true
-	if t := b.queue.pacing.timer; t != nil {
-		t.Stop()
+	for _, t := range []*time.Timer{b.queue.pacing.timer, b.kept.timer} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 	b.queue.eachDatagram(func(w *queuedDatagram) {
 		b.queue.remove(w)

@@ -151,8 +151,9 @@ func (b *binding) drain(work *drainWork) (s Sender, progress bool, err error) {
 		return s, b.queue.len() < was, nil
 	}
 	out, acknowledged := work.out[:0], false
-	for _, w := range from {
+	for i, w := range from {
 		out = append(out, multicast.Datagram{Group: w.group, Payload: w.payload, Broadcast: w.rule.broadcasts})
+		b.counters.number(i, w.rule)
 		acknowledged = acknowledged || w.ack != nil
 	}
 	var failed [drainBatch]error
@@ -170,7 +171,7 @@ func (b *binding) drain(work *drainWork) (s Sender, progress bool, err error) {
 		next := from[n]
 		b.queue.turn = next.lane.place + 1 // others come first the next time
 		if errors.Is(err, multicast.ErrNoBuffer) {
-			done, why := b.noRoom(front{out[n:], next.number, next.ack != nil, &next.lane.refusal}, work, err)
+			done, why := b.noRoom(front{out[n:], n, next.number, next.ack != nil, &next.lane.refusal}, work, err)
 			for _, w := range from[n : n+done] {
 				if w.line != nil {
 					b.onTime(w, true, time.Now())
@@ -264,6 +265,10 @@ func (b *binding) sent(w *queuedDatagram) {
 	w.rule.took(1, len(w.payload), account.MomentOf(time.Now()))
 	if w.sent != nil {
 		b.path.lastSent.Sent(w.sent, w.print)
+	}
+	if w.rule.SendsAgain() {
+		b.keepAgain(w.rule, w.topic, w.group, w.payload, w.since, w.number)
+		b.armKept()
 	}
 	b.latency.Observe(time.Since(w.since), 1)
 }

@@ -25,6 +25,8 @@ const (
 	CrowdedPause    = crowdedPause
 	CrowdedPatience = crowdedPatience
 	MaxPaced        = maxPaced
+	MaxKeptBytes    = maxKeptBytes
+	MaxCounted      = maxCounted
 )
 
 // Driven reports whether a reason can happen to a send rule at all.
@@ -65,6 +67,12 @@ func (p *Path) eachLocked(f func(b *binding)) {
 // PacedHeld is how many messages wait unacknowledged for their time, and PacedTargets how many
 // targets of rules with a rate are known.
 func (p *Path) PacedHeld() int64 { return p.pacedHeld.Load() }
+
+// Counted is for how many targets it is known where the counter stands.
+func (p *Path) Counted() (n int) {
+	p.eachLocked(func(b *binding) { n += len(b.counters.next) })
+	return n
+}
 
 func (p *Path) PacedTargets() (n int) {
 	p.eachLocked(func(b *binding) { n += len(b.queue.pacing.targets) })

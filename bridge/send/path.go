@@ -2,6 +2,7 @@ package send
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"log/slog"
 	"sync"
@@ -35,6 +36,7 @@ type Path struct {
 	log      *slog.Logger
 	lastSent *lastsent.Store
 	budget   *account.MemBudget
+	again    *account.MemBudget // of what is sent again
 	own      *loopguard.OwnAddresses
 	guard    *loopguard.DedupCache // nil: off
 	spill    *spill.Queues         // nil: there is no spool
@@ -68,10 +70,11 @@ type Path struct {
 	logsEach     bool       // log.level is debug: each datagram is logged; a reload may change it
 	table        *mapping.Table
 	rules        []*Rule
-	flushes      uint64        // counts them, and the batches
-	began        time.Time     // of this batch
-	at           int64         // the same, as a moment
-	patience     time.Duration // that this batch has left, to wait for the disk
+	flushes      uint64            // counts them, and the batches
+	began        time.Time         // of this batch
+	at           int64             // the same, as a moment
+	patience     time.Duration     // that this batch has left, to wait for the disk
+	batch        []session.Message // it itself
 	topics       topics
 	targets      []mapping.Target      // scratch of route
 	pendingAcks  map[int32]*pendingAck // messages of the current batch with a datagram in a queue
@@ -121,6 +124,7 @@ func New(o Options) *Path {
 	p := &Path{
 		log: o.Log, lastSent: o.LastSent, budget: o.Budget, own: o.Own, guard: o.Guard, repeats: o.Repeats,
 		open: o.Open, lookNow: o.LookNow, settled: o.Settled,
+		again:        account.NewMemBudget(maxKeptBytes),
 		lookPatience: lookPatience, diskPatience: diskPatience, topics: newTopics(), pendingAcks: make(map[int32]*pendingAck), roomAgain: make(chan struct{}, 1),
 	}
 	if o.Spool != nil {
@@ -160,6 +164,7 @@ func (p *Path) Handle(batch []session.Message) {
 	defer p.mu.Unlock()
 	p.flushes++ // what was restored from the disk since is of another
 	p.began, p.at, p.patience = began, account.MomentOf(began), p.diskPatience
+	p.batch = batch
 	p.logsEach = p.log.Enabled(context.Background(), slog.LevelDebug)
 	for i := range batch {
 		r := p.route(batch[i].Topic)
@@ -177,6 +182,7 @@ func (p *Path) Handle(batch []session.Message) {
 		batch[i].Hold = !a.settle()
 	}
 	clear(p.pendingAcks)
+	p.batch = nil
 	p.finished.Add(1)
 }
 
@@ -235,6 +241,14 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 			return
 		}
 	}
+	if len(payload) < rule.Counter.End() {
+		if len(payload) == 0 && rule.SendsAgain() {
+			p.flush(p.batch) // what came before
+			p.clearKept(t)
+		}
+		t.drop(account.DropBadPayload, fmt.Errorf("counter %s: the datagram has %d bytes", rule.Counter, len(payload)))
+		return
+	}
 	p.prepare(t, print)
 	if rule.guard != nil {
 		t.flow.remember(rule.guard, payload, p.began)
@@ -285,6 +299,10 @@ func (p *Path) forgetStale() {
 // sent all the same, so that after a clear the value that came before it is new.
 func (p *Path) leaveOut(t *routeTarget, print uint64) {
 	t.rule.Count(account.DropEmpty, 1)
+	if t.rule.SendsAgain() {
+		p.flush(p.batch) // what came before
+		p.clearKept(t)
+	}
 	p.prepare(t, print)
 	t.took(print)
 }
@@ -329,10 +347,18 @@ func (p *Path) send(b *binding, batch []session.Message) {
 	n := 0
 	if b.socket != nil && b.allPaced() && !b.needsRedelivery.Load() {
 		var err error
+		if b.counters.used {
+			for i := range p.meta {
+				b.counters.number(i, p.meta[i].target.rule)
+			}
+		}
 		n, err = b.transmit(p.out, acknowledged(p.meta, batch), nil, p.refused)
 		p.latency.Observe(time.Since(p.began), uint64(countTaken(p.meta[:n], p.at)))
 		if p.logsEach {
 			p.logSent(b, n)
+		}
+		if b.kept.used {
+			b.keepFresh(p.meta[:n], p.out[:n], p.began)
 		}
 		if err != nil {
 			b.stalled(err)

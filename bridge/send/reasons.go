@@ -18,7 +18,7 @@ var sendReasons = [account.NumReasons]func(*Rule) bool{
 	account.DropBadGroup:    func(r *Rule) bool { return r.makesGroups && r.Host.IsZero() },
 	account.DropBadHost:     func(r *Rule) bool { return r.makesGroups && !r.Host.IsZero() },
 	account.DropUnreachable: func(r *Rule) bool { return !r.Host.IsZero() },
-	account.DropBadPayload:  func(r *Rule) bool { return !r.Payload.Raw() },
+	account.DropBadPayload:  func(r *Rule) bool { return !r.Payload.Raw() || !r.Counter.IsZero() },
 	account.DropOversize:    anySend,
 	account.DropRate:        (*Rule).paced,
 	account.DropPending:     func(r *Rule) bool { return r.OnDown != mapping.OnDownLatest },
@@ -31,6 +31,7 @@ var sendReasons = [account.NumReasons]func(*Rule) bool{
 	account.DropSpoolFull:   (*Rule).spools,
 	account.DropSpoolFailed: (*Rule).spools,
 	account.DropExpired:     func(r *Rule) bool { return r.MaxAge > 0 },
+	account.DropRefreshFull: func(r *Rule) bool { return r.SendsAgain() },
 	account.DropRemoved:     anySend,
 	account.DropStopped:     anySend,
 }

@@ -89,6 +89,7 @@ func (b *binding) suspects(r *refusal, length int, now time.Time) bool {
 // front is what waits in a queue, in memory or on disk.
 type front struct {
 	waits        []multicast.Datagram // the first of them is refused
+	at           int                  // place of the first in the batch that was sent
 	number       uint64               // of the first
 	acknowledged bool                 // it is of a message that is
 	refusal      *refusal             // what is known of it
@@ -167,7 +168,7 @@ func (b *binding) judge(f front, work *drainWork, now time.Time) verdict {
 	}
 	if len(f.waits) > 1 {
 		known := !crowded && b.refused.tooLong > 0 && length >= b.refused.tooLong
-		if next := f.waits[1:2]; (patient || known && len(next[0].Payload) < length) && b.leaves(next) {
+		if next := f.waits[1:2]; (patient || known && len(next[0].Payload) < length) && b.leaves(next, f.at+1) {
 			return overtaken
 		}
 	}
@@ -179,9 +180,11 @@ func (b *binding) judge(f front, work *drainWork, now time.Time) verdict {
 // hold mu.
 func (b *binding) crowded(now time.Time) bool { return now.Sub(b.refused.crowded) < otherPatience }
 
-// leaves reports whether a datagram that is sent alone leaves. Callers hold mu.
-func (b *binding) leaves(one []multicast.Datagram) bool {
+// leaves reports whether a datagram that is sent alone leaves; at was its place in the batch
+// before. Callers hold mu.
+func (b *binding) leaves(one []multicast.Datagram, at int) bool {
 	ok := true
+	b.counters.again(at)
 	n, _ := b.transmit(one, true, nil, func(int, error) { ok = false })
 	return ok && n == 1
 }

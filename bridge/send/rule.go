@@ -27,8 +27,9 @@ type Rule struct {
 	topics    topicShare            // what is remembered of its topics; under the path's mu
 	lane      *lane                 // what waits in the binding's memory; nil: nothing does; under that binding's mu
 
-	makesGroups bool // of topics
-	broadcasts  bool // what it sends may go to a broadcast address
+	retired     atomic.Bool // stale, for those without the path's mu
+	makesGroups bool        // of topics
+	broadcasts  bool        // what it sends may go to a broadcast address
 }
 
 // waits reports whether anything of the rule waits.
@@ -54,6 +55,8 @@ type sendTotals struct {
 	sentBytes    atomic.Uint64 // their payloads
 	LastReceived account.Moment
 	lastSent     account.Moment
+	again        atomic.Uint64 // of the datagrams, those that were sent again by themselves
+	topicsKept   atomic.Int64  // of which the last datagram is to be sent again
 	waiting      atomic.Int64  // datagrams in the queues of bindings
 	waitingBytes atomic.Int64  // what they take of queue.size
 	leftEver     atomic.Uint64 // messages that were left with the broker: each counts as received again when it is repeated
@@ -105,3 +108,7 @@ func (r *Rule) account() (name string, of *sendTotals) { return r.Name, r.sendTo
 func (r *Rule) Totals() (received, sent, bytes uint64) {
 	return r.received.Load(), r.sent.Load(), r.sentBytes.Load()
 }
+
+// SentAgain is how many datagrams the kernel took that were sent again by themselves, and of how
+// many topics the last one is kept for that.
+func (r *Rule) SentAgain() (n uint64, topics int) { return r.again.Load(), int(r.topicsKept.Load()) }

@@ -2,6 +2,7 @@ package send
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -261,12 +262,17 @@ func (b *binding) sendRestored(r *Rule, all []restored, records []spool.Record, 
 			}
 		}()
 	}
+	if !r.Counter.IsZero() {
+		for i := range out {
+			b.counters.number(i, r)
+		}
+	}
 	n, err := b.transmit(out, true, &r.spool.refusal, func(i int, err error) {
 		all[place[i]].giveUp(reasonOf(err), err)
 	})
 	work.sent(n)
 	if errors.Is(err, multicast.ErrNoBuffer) {
-		gone, why := b.noRoom(front{out[n:], uint64(records[place[n]].Came), true, &r.spool.refusal}, work, err)
+		gone, why := b.noRoom(front{out[n:], n, uint64(records[place[n]].Came), true, &r.spool.refusal}, work, err)
 		if gone > 0 {
 			all[place[n]].giveUp(reasonOf(why), why)
 			n += gone
@@ -320,6 +326,10 @@ func (p *Path) restoreOne(r *Rule, record *spool.Record, w *restored) {
 			w.giveUp(account.DropBadPayload, err)
 			return
 		}
+	}
+	if len(w.payload) < r.Counter.End() {
+		w.giveUp(account.DropBadPayload, fmt.Errorf("counter %s: the datagram has %d bytes", r.Counter, len(w.payload)))
+		return
 	}
 	p.prepare(t, w.print)
 	t.delayed()

@@ -31,6 +31,8 @@ type Status struct {
 	Sent       uint64            `json:"datagrams_sent"`
 	SentBytes  uint64            `json:"sent_bytes"`
 	Left       uint64            `json:"messages_left"`         // left with the broker for want of room; each counts as received again when it is repeated
+	Again      uint64            `json:"datagrams_sent_again"`  // of those that were sent, by repeat and refresh
+	Kept       int               `json:"topics_sent_again"`     // of which the last datagram is kept for that
 	Drops      map[string]uint64 `json:"drops,omitempty"`       // what was lost, by reason
 	FirstDrops map[string]string `json:"first_drops,omitempty"` // topic and cause of the first of each reason
 	Filtered   map[string]uint64 `json:"filtered,omitempty"`    // what the configuration asks not to carry, by reason
@@ -116,6 +118,7 @@ func (v *View) Status(r *Rule, place int) Status {
 	s.Name, s.Direction, s.Filter, s.Group, s.Host = r.Name, "send", r.Filter.String(), r.Group.String(), r.Host.String()
 	s.Received, s.Sent, s.SentBytes = r.Totals()
 	s.Left = r.Left()
+	s.Again, s.Kept = r.SentAgain()
 	s.State, s.Reason = v.Judge(r)
 	s.Drops, s.FirstDrops, s.Filtered = r.Counters.Describe()
 	s.Lately = account.Lately{LastSent: r.lastSent.Time(v.now), WaitingMemory: r.InMemory(), WaitingDisk: r.InSpool(), Place: place}

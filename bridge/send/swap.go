@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -183,14 +184,16 @@ func (p *Path) Activate(next, before *Generation) {
 	defer p.mu.Unlock()
 	for _, r := range before.Rules {
 		r.stale = true
+		r.retired.Store(true)
 	}
 	p.table, p.rules = next.table, next.Rules
+	p.again.Divide(len(next.bindings), 0)
 	p.topics = newTopics()
-	waits := before.takeQueued()
+	waits, again := before.takeQueued()
 	p.assignSpool(next)
 	next.relistSpooled()
 	account.Replace(&p.removed, before.Rules, next.Rules, (*Rule).account)
-	p.handOver(waits, next, before)
+	p.handOver(waits, again, next, before)
 	for _, b := range next.bindings {
 		b.mu.Lock()
 		b.spill()
@@ -202,7 +205,7 @@ func (p *Path) Activate(next, before *Generation) {
 
 // handOver has what waits in memory go with the rules that the previous ones have become.
 // Callers hold the path's mu.
-func (p *Path) handOver(waits []*queuedDatagram, next, before *Generation) {
+func (p *Path) handOver(waits []*queuedDatagram, again []*keptTopic, next, before *Generation) {
 	for i, r := range before.Rules {
 		if heir := next.heirs[i]; heir >= 0 {
 			r.heir = next.Rules[heir]
@@ -214,6 +217,9 @@ func (p *Path) handOver(waits []*queuedDatagram, next, before *Generation) {
 	p.forgetStale()
 	for _, w := range waits {
 		p.requeue(w, w.rule.heir)
+	}
+	for _, t := range again {
+		p.handKept(t, t.rule.heir)
 	}
 	for _, r := range before.Rules {
 		r.heir = nil // who keeps one keeps not all that came after it
@@ -236,7 +242,7 @@ func (p *Path) assignSpool(next *Generation) {
 }
 
 // takeQueued takes out what waits in memory, and forgets what is on disk.
-func (g *Generation) takeQueued() (all []*queuedDatagram) {
+func (g *Generation) takeQueued() (all []*queuedDatagram, again []*keptTopic) {
 	for _, b := range g.bindings {
 		b.mu.Lock()
 		b.queue.eachDatagram(func(w *queuedDatagram) {
@@ -248,9 +254,10 @@ func (g *Generation) takeQueued() (all []*queuedDatagram) {
 			r.spool.listed = false
 		}
 		b.spooledRules = nil
+		again = append(again, b.takeKept()...)
 		b.mu.Unlock()
 	}
-	return all
+	return all, again
 }
 
 // relistSpooled counts for each binding how many rules it has, and lists which of them have something
@@ -258,13 +265,15 @@ func (g *Generation) takeQueued() (all []*queuedDatagram) {
 func (g *Generation) relistSpooled() {
 	for _, b := range g.bindings {
 		b.mu.Lock()
-		b.rules = 0
+		b.rules, b.counters.used, b.kept.used = 0, false, false
 		b.mu.Unlock()
 	}
 	for _, r := range g.Rules {
 		b := r.binding
 		b.mu.Lock()
 		b.rules++
+		b.counters.used = b.counters.used || !r.Counter.IsZero()
+		b.kept.used = b.kept.used || r.SendsAgain()
 		if r.spool != nil && r.spool.Len() > 0 {
 			r.spool.notBefore = time.Time{} // by the rate of the rule as it is now
 			b.listSpooled(r)
@@ -274,12 +283,15 @@ func (g *Generation) relistSpooled() {
 		if d := r.diverted; d != nil {
 			d.binding.mu.Lock()
 			d.binding.rules++
+			d.binding.counters.used = d.binding.counters.used || !r.Counter.IsZero()
+			d.binding.kept.used = d.binding.kept.used || r.SendsAgain()
 			d.binding.mu.Unlock()
 		}
 	}
 	for _, b := range g.bindings {
 		b.mu.Lock()
 		b.budget.Divide(b.rules)
+		b.kept.budget.Divide(b.rules)
 		b.mu.Unlock()
 	}
 }
@@ -308,6 +320,10 @@ func (p *Path) requeue(w *queuedDatagram, r *Rule) {
 		return
 	case to.flow == nil:
 		w.lose(account.DropBadGroup, to.err)
+		return
+	}
+	if len(w.payload) < r.Counter.End() {
+		w.lose(account.DropBadPayload, fmt.Errorf("counter %s: the datagram has %d bytes", r.Counter, len(w.payload)))
 		return
 	}
 	b := to.flow.binding

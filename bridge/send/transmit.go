@@ -14,8 +14,16 @@ import "topicast/bridge/multicast"
 // twice, which at least once allows. What failed was called with then does not hold.
 func (b *binding) transmit(out []multicast.Datagram, acknowledged bool, r *refusal, failed func(i int, err error)) (n int, err error) {
 	b.failures, b.onFailure = 0, failed
+	if len(b.counters.toSend) > 0 {
+		b.counters.put(out)
+	} else if len(b.counters.sent) > 0 {
+		b.counters.sent = b.counters.sent[:0]
+	}
 	n, err = b.socket.Send(out, b.failed)
 	b.onFailure = nil
+	if len(b.counters.toSend) > 0 {
+		b.counters.takeBack(out, n)
+	}
 	if n > 0 && acknowledged {
 		if lost := b.socket.Carrier(); lost != nil {
 			n, err = 0, lost

@@ -46,6 +46,9 @@ func (r *Rule) waitsWhileDown(acknowledged bool) bool {
 // waited for whatever on_down says. Callers hold mu.
 func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message, since time.Time, a *pendingAck) {
 	rule := d.target.rule
+	if b.kept.used {
+		b.endCopies(rule, d.target.route.topic)
+	}
 	if b.socket == nil {
 		if !rule.waitsWhileDown(a != nil) {
 			d.target.drop(account.DropPending, errors.New(b.reason))

@@ -161,7 +161,14 @@ func explainTarget(out io.Writer, target mapping.Target, r mapping.SendRule, spo
 				}
 			}
 		},
-		"oversize":  func() { line("oversize", "%s", oversizeText(b.Fragment, p)) },
+		"oversize": func() { line("oversize", "%s", oversizeText(b.Fragment, p)) },
+		"counter": func() {
+			if r.Counter.IsZero() {
+				line("counter", "none")
+			} else {
+				line("counter", "%s", meant(keys, "counter", r.Counter.String()))
+			}
+		},
 		"rate":      func() { line("rate", "%s", rateText(&r, keys)) },
 		"when_over": nil, // in the line of rate
 		"on_down":   func() { line("on_down", "%s", onDownText(r.OnDown, keys, spool)) },
