@@ -100,7 +100,7 @@ func send(t testing.TB, s *Sender, group netip.AddrPort, payloads ...string) {
 
 // contextFor ends long before the test binary would.
 func contextFor(t testing.TB) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(t.Context(), 20*time.Second)
+	return context.WithTimeout(t.Context(), time.Minute)
 }
 
 func payloads(ds []Datagram) []string {

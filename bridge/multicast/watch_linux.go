@@ -55,15 +55,50 @@ func watch(ctx context.Context, buffer int, changed func(Change)) error {
 		messages, _, err := s.Receive()
 		switch {
 		case errors.Is(err, unix.ENOBUFS): // there was more than the socket could hold
-			c = Change{Overflow: true}
+			c = Change{}
+			if err := known.readQueued(s, &c); err != nil {
+				return err
+			}
+			c.Overflow = true
 		case errors.Is(err, syscall.EINTR):
 			c = Change{}
 		case err != nil:
 			return err
 		default:
-			c = known.read(messages)
+			c = Change{}
+			known.read(messages, &c)
 		}
 	}
+}
+
+// maxQueued is how many messages the socket's queue can hold, and more: none takes less
+// than 512 bytes of twice watchBuffer.
+const maxQueued = 2 * watchBuffer / 512
+
+// readQueued reads what is left in the queue of a socket that was full. Until the queue has
+// been empty once the kernel drops all that comes, and does not say so again
+// (netlink_overrun and netlink_rcv_wake in net/netlink/af_netlink.c): a look before that would
+// be the last that is heard of the interfaces.
+func (ls links) readQueued(s *nl.NetlinkSocket, c *Change) error {
+	for range maxQueued {
+		switch _, _, err := unix.Recvfrom(s.GetFd(), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT); {
+		case errors.Is(err, unix.EAGAIN):
+			return nil
+		case errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return err
+		}
+		messages, _, err := s.Receive()
+		switch {
+		case errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.EINTR):
+		case err != nil:
+			return err
+		default:
+			ls.read(messages, c)
+		}
+	}
+	return nil
 }
 
 // look notes all interfaces as they are now, and in c what became of them since they were
@@ -90,15 +125,14 @@ func (ls links) look(c *Change) error {
 	return nil
 }
 
-func (ls links) read(messages []syscall.NetlinkMessage) (c Change) {
+func (ls links) read(messages []syscall.NetlinkMessage, c *Change) {
 	for _, m := range messages {
 		switch m.Header.Type {
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE, unix.RTM_NEWRULE, unix.RTM_DELRULE:
 			c.Routes = true
 		}
-		ls.readLink(m.Header.Type, m.Data, &c)
+		ls.readLink(m.Header.Type, m.Data, c)
 	}
-	return c
 }
 
 // readLink takes in what a message says of a link, if it is about one.

@@ -21,6 +21,8 @@ type watcher struct {
 
 	mu    sync.Mutex
 	all   Change
+	waits bool // for hold, with a change of before
+	stale bool // that one is not to be taken
 	news  chan struct{}
 	ended chan error
 	stop  func()
@@ -48,9 +50,16 @@ func watchOn(t *testing.T, h *netlab.Host, buffer int) *watcher {
 }
 
 func (w *watcher) changed(c Change) {
+	w.mu.Lock()
+	w.waits = true
+	w.mu.Unlock()
 	w.hold.Lock()
 	defer w.hold.Unlock()
 	w.mu.Lock()
+	if w.stale {
+		c = Change{}
+	}
+	w.waits, w.stale = false, false
 	w.all.Deleted = append(w.all.Deleted, c.Deleted...)
 	w.all.Returned = append(w.all.Returned, c.Returned...)
 	w.all.Routes = w.all.Routes || c.Routes
@@ -78,7 +87,7 @@ func (w *watcher) await(what string, done func(Change) bool) Change {
 		case <-w.news:
 		case err := <-w.ended:
 			w.ended <- err
-			w.t.Fatalf("%s: Watch ended: %v", what, err)
+			w.t.Fatalf("%s: Watch ended: %v; told %+v", what, err, c)
 		case <-ctx.Done():
 			w.t.Fatalf("%s: told %+v", what, c)
 		}
@@ -88,6 +97,36 @@ func (w *watcher) await(what string, done func(Change) bool) Change {
 func (w *watcher) forget() {
 	w.mu.Lock()
 	w.all = Change{}
+	w.mu.Unlock()
+}
+
+// missing makes changes, and so many others that all is missed: nobody reads meanwhile, for
+// the caller is busy. What is told since forget is of after that.
+func (w *watcher) missing(h *netlab.Host, change func()) {
+	w.t.Helper()
+	other := func() {
+		h.Addr("priv0", "10.0.0.77/24")
+		h.DelAddr("priv0", "10.0.0.77/24")
+	}
+	w.hold.Lock()
+	defer w.hold.Unlock()
+	ctx, cancel := contextFor(w.t)
+	defer cancel()
+	for waits := false; !waits; {
+		other()
+		w.mu.Lock()
+		waits = w.waits
+		w.mu.Unlock()
+		if ctx.Err() != nil {
+			w.t.Fatal("the caller of Watch is told nothing")
+		}
+	}
+	for range 50 {
+		other()
+	}
+	change()
+	w.mu.Lock()
+	w.all, w.stale = Change{}, true
 	w.mu.Unlock()
 }
 
@@ -193,20 +232,9 @@ func TestWatchTellsWhenItMissedSomething(t *testing.T) {
 	w := watchOn(t, rig.GW, 4096)
 	rig.GW.Add("bridge", "br0")
 	index, gone := rig.GW.Index("iso0"), rig.GW.Index("br0")
-	w.sync(rig.GW)
-	w.forget()
-	miss := func() {
-		for range 50 {
-			rig.GW.Addr("priv0", "10.0.0.77/24")
-			rig.GW.DelAddr("priv0", "10.0.0.77/24")
-		}
-	}
-	for more := 2; ; more-- {
-		w.hold.Lock()
-		miss()
-		w.hold.Unlock()
+	for more := 20; ; more-- {
+		w.missing(rig.GW, func() {})
 		c := w.await("a flood", func(c Change) bool { return c.Overflow })
-		w.forget()
 		if len(c.Deleted)+len(c.Returned) == 0 {
 			break
 		}
@@ -215,18 +243,16 @@ func TestWatchTellsWhenItMissedSomething(t *testing.T) {
 			break
 		}
 	}
+	w.forget()
 	rig.Dev.Down("eth0")
 	rig.Dev.Up("eth0")
 	w.await("after it", func(c Change) bool { return slices.Contains(c.Returned, index) })
 
-	w.forget()
-	w.hold.Lock()
-	rig.GW.Addr("priv0", "10.0.0.78/24") // has the watcher wait
-	miss()
-	rig.Dev.Down("eth0")
-	rig.Dev.Up("eth0")
-	rig.GW.Delete("br0")
-	w.hold.Unlock()
+	w.missing(rig.GW, func() {
+		rig.Dev.Down("eth0")
+		rig.Dev.Up("eth0")
+		rig.GW.Delete("br0")
+	})
 	c := w.await("what was missed", func(c Change) bool { return slices.Contains(c.Deleted, gone) && slices.Contains(c.Returned, index) })
 	if !c.Overflow {
 		t.Errorf("told of all: %+v; want that there was too much", c)
