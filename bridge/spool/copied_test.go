@@ -57,8 +57,10 @@ func TestWhatIsAppendedAgainIsRemovedWhenThatIsSafe(t *testing.T) {
 			appendNow(t, q, record(fmt.Sprint(i, strings.Repeat(" x", 150_000))))
 		}
 		appendNow(t, other, record("x"))
+		moved := make(chan struct{}) // a spool that cannot be used takes nothing
 		disk.are(func(op, path string) error {
 			if op == "write" && strings.Contains(path, segmentPrefix+"0") {
+				<-moved
 				return syscall.ENOSPC
 			}
 			return nil
@@ -68,6 +70,7 @@ func TestWhatIsAppendedAgainIsRemovedWhenThatIsSafe(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		close(moved)
 		oldest(t, other, 1)
 		other.Remove(1)
 		time.Sleep(10 * time.Second)
