@@ -258,9 +258,17 @@ func TestASendThatHangsIsNoLifeAndTheStatusSaysIt(t *testing.T) {
 			<-release
 		}
 	}
+	waits := make(chan struct{}, 1)
+	s.OnWait = func() {
+		select {
+		case waits <- struct{}{}:
+		default:
+		}
+	}
 	s.Allow(0, nil)
 	<-s.Free
 	b.send.Handle([]session.Message{fake.Message("t", "x", 1)})
+	<-waits // else a call that has begun may find room, and not hang
 	armed.Store(true)
 	s.Allow(9, nil)
 	<-hangs

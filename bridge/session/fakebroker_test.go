@@ -175,7 +175,7 @@ func (p *peer) readAll() {
 			return
 		}
 		if _, ping := cp.(*packets.PingreqPacket); ping && !p.mute && !p.inOrder {
-			_, _ = p.Write(pingResponse)
+			go func() { _, _ = p.Write(pingResponse) }() // a pipe has no room: both ends might stand in a write
 			continue
 		}
 		p.in <- cp
