@@ -16,6 +16,7 @@ import (
 type example struct {
 	sent     map[string]string    // the group that a topic goes to, "" for none
 	received map[[2]string]string // the topic of a datagram from a source to a group
+	payload  string               // of the datagrams
 }
 
 var examples = map[string]example{
@@ -51,7 +52,8 @@ var examples = map[string]example{
 		"wake":           "255.255.255.255:9",
 	}},
 	"examples/sma-meter.yaml": {
-		received: map[[2]string]string{{"192.0.2.40:9522", "239.12.255.254:9522"}: "sma/192.0.2.40"},
+		received: map[[2]string]string{{"192.0.2.40:9522", "239.12.255.254:9522"}: "sma/1900000123"},
+		payload:  "SMA\x00\x00\x04\x02\xa0\x00\x00\x00\x01\x02\x44\x00\x10\x60\x69\x01\x5d\x71\x3f\xb3\x7b", // as far as the serial number
 	},
 	"examples/sacn.yaml": {
 		sent: map[string]string{"dmx/258/set": "239.255.1.2:5568", "dmx/63999/set": "239.255.249.255:5568"},
@@ -131,7 +133,7 @@ func TestExamplesDoWhatTheySay(t *testing.T) {
 				}
 			}
 			for datagram, want := range says.received {
-				if diff := cmp.Diff([]string{want}, publishedOn(t, table, datagram[0], datagram[1])); diff != "" {
+				if diff := cmp.Diff([]string{want}, publishedOn(t, table, datagram[0], datagram[1], says.payload)); diff != "" {
 					t.Errorf("from %s to %s (-want +got)\n%s", datagram[0], datagram[1], diff)
 				}
 			}
@@ -158,14 +160,14 @@ func sentTo(t *testing.T, table *mapping.Table, topic string) string {
 }
 
 // publishedOn is the topics that a datagram is published on.
-func publishedOn(t *testing.T, table *mapping.Table, from, to string) (topics []string) {
+func publishedOn(t *testing.T, table *mapping.Table, from, to, payload string) (topics []string) {
 	t.Helper()
 	a := mapping.Arrival{Source: netip.MustParseAddrPort(from), Group: netip.MustParseAddrPort(to), Interface: "eth0", At: time.Now()}
 	for _, r := range table.Receive() {
-		if !takes(&r, &a) {
+		if !takes(&r, &a) || !r.When.Takes([]byte(payload), &a, r.Name) {
 			continue
 		}
-		topic, err := r.Topic.Append(nil, &a, r.Name)
+		topic, err := r.Topic.AppendOf(nil, []byte(payload), &a, r.Name)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -129,7 +129,7 @@ func TestExamplesCarryWhatRealDevicesSay(t *testing.T) {
 	}{
 		{
 			file: "sma-meter.yaml", group: "239.12.255.254:9522", payload: smaReadings(3_000_123_456, 1234),
-			topic: "sma/172.17.0.50",
+			topic: "sma/3000123456",
 			check: func(p []byte) error {
 				if serial := binary.BigEndian.Uint32(p[20:]); string(p[:4]) != "SMA\x00" || p[16] != 0x60 || serial != 3_000_123_456 {
 					return fmt.Errorf("serial %d", serial)
