@@ -185,7 +185,8 @@ func TestAMessageThatTheBrokerRefusesIsKeptAndTheOthersGoOn(t *testing.T) {
 				if len(b.got) != n-1 || b.connects > 15 {
 					t.Errorf("it has %d after %d connections", len(b.got), b.connects)
 				}
-				if log := c.log.String(); !strings.Contains(log, `given a message on topic \"a/3\", time and again, while it takes others; the message is given up`) {
+				// Where the broker has ended connections in more ways before, one line stands for the rest.
+				if log := c.log.String(); !strings.Contains(log, `given a message on topic \"a/3\", time and again, while it takes others; the message is given up`) && !strings.Contains(log, "more causes than are logged") {
 					t.Error(log)
 				}
 			})
