@@ -8,24 +8,42 @@ import (
 
 func TestBrokerAddresses(t *testing.T) {
 	for text, want := range map[string]string{
-		"mqtt://broker":             "mqtt://broker:1883",
-		"mqtt://broker/":            "mqtt://broker:1883",
-		"mqtt://192.0.2.1:1884":     "mqtt://192.0.2.1:1884",
-		"mqtts://[2001:db8::1]":     "mqtts://[2001:db8::1]:8883",
-		"ws://broker/":              "ws://broker:80/",
-		"ws://broker/mqtt":          "ws://broker:80/mqtt",
-		"wss://broker:8443/a?b=c":   "wss://broker:8443/a?b=c",
-		"broker:1883":               "error",
-		"127.0.0.1:1883":            "error",
-		"tcp://broker":              "error",
-		"http://broker":             "error",
-		"mqtt://":                   "error",
-		"mqtt://:1883":              "error",
-		"mqtt://broker/path":        "error",
-		"mqtt://user:secret@broker": "error",
-		"mqtt://broker:port":        "error",
-		"":                          "error",
-		"mqtt://u:secret%zz@broker": "error",
+		"mqtt://broker":                       "mqtt://broker:1883",
+		"mqtt://broker/":                      "mqtt://broker:1883",
+		"mqtt://192.0.2.1:1884":               "mqtt://192.0.2.1:1884",
+		"mqtts://[2001:db8::1]":               "mqtts://[2001:db8::1]:8883",
+		"ws://broker/":                        "ws://broker:80/",
+		"ws://broker/mqtt":                    "ws://broker:80/mqtt",
+		"wss://broker:8443/a?b=c":             "wss://broker:8443/a?b=c",
+		"mqtt+srv://example.com":              "mqtt+srv://example.com",
+		"mqtts+srv://example.com":             "mqtts+srv://example.com",
+		"mqtt+srv://example.com:1":            "error",
+		"mqtt+srv://example.com/":             "error",
+		"mqtt+srv://":                         "error",
+		"mqtt+srv://[::1]":                    "error",
+		"ws+srv://example.com":                "error",
+		"unix:///run/mqtt.sock":               "unix:///run/mqtt.sock",
+		"unix:///a b":                         "unix:///a%20b",
+		"unix://run/mqtt.sock":                "error",
+		"unix:///":                            "error",
+		"unix:///run/":                        "error",
+		"unix:///a?b":                         "error",
+		"unix:///a%20b":                       "error",
+		"unix:///a#b":                         "error",
+		"unix:///" + strings.Repeat("x", 106): "unix:///" + strings.Repeat("x", 106),
+		"unix:///" + strings.Repeat("x", 107): "error",
+		"mqtt+unix:///run/mqtt":               "error",
+		"broker:1883":                         "error",
+		"127.0.0.1:1883":                      "error",
+		"tcp://broker":                        "error",
+		"http://broker":                       "error",
+		"mqtt://":                             "error",
+		"mqtt://:1883":                        "error",
+		"mqtt://broker/path":                  "error",
+		"mqtt://user:secret@broker":           "error",
+		"mqtt://broker:port":                  "error",
+		"":                                    "error",
+		"mqtt://u:secret%zz@broker":           "error",
 	} {
 		u, err := Parse(text)
 		switch {
@@ -40,6 +58,13 @@ func TestBrokerAddresses(t *testing.T) {
 		case u.String() != want:
 			t.Errorf("%q: got %s, want %s", text, u, want)
 		}
+	}
+}
+
+func TestAnAddressWithOneSlashIsToldHowItIsWritten(t *testing.T) {
+	_, err := Parse("mqtt:/127.0.0.1:1883")
+	if e, ok := errors.AsType[*Error](err); !ok || e.Hint != "write mqtt://127.0.0.1:1883" {
+		t.Errorf("%v", err)
 	}
 }
 
