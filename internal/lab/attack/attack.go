@@ -28,6 +28,7 @@ type attack struct {
 	hostile      bool    // it is there from the start on: nothing need run before it
 	stops        bool    // nothing runs meanwhile, so that there is nothing to say of neighbours
 	alone        bool    // it uses up what all namespaces share: no other is made at the same time
+	five         bool    // only a broker of MQTT 5 can
 	pends        bool    // a rule is pending on purpose, so that topicast is not ready
 
 	prepare func(*rig) // what is different from the start; nil: nothing

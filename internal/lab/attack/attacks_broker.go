@@ -6,10 +6,13 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"topicast/internal/lab/harness"
 )
 
 // What a hostile or a sick broker can do within MQTT. Where it ends the connection, all
@@ -22,12 +25,14 @@ var brokerAttacks = []attack{
 	{name: "broker-unsuback", about: "UNSUBACK likewise, 100,000 a second", victims: allStreams, prepare: meddled, run: unknownIDs(packets.Unsuback)},
 	{name: "broker-pubrel", about: "PUBREL for identifiers that it published nothing with, 100,000 a second", victims: allStreams, prepare: meddled, run: unknownIDs(packets.Pubrel)},
 	{name: "broker-qos2", about: "65,535 messages of QoS 2 that are never released", victims: toSend, prepare: qos2, run: neverReleased},
-	{name: "broker-dies-publish", about: "a broker that dies of each PUBLISH", victims: allStreams, prepare: meddled, run: dies[*packets.PublishPacket]},
-	{name: "broker-dies-subscribe", about: "a broker that dies of each SUBSCRIBE", victims: allStreams, prepare: meddled, run: dies[*packets.SubscribePacket]},
-	{name: "broker-dies-connect", about: "a broker that dies of each CONNECT", victims: allStreams, prepare: meddled, run: dies[*packets.ConnectPacket]},
+	{name: "broker-dies-publish", about: "a broker that dies of each PUBLISH", victims: allStreams, prepare: meddled, run: dies(packets.Publish)},
+	{name: "broker-dies-subscribe", about: "a broker that dies of each SUBSCRIBE", victims: allStreams, prepare: meddled, run: dies(packets.Subscribe)},
+	{name: "broker-dies-connect", about: "a broker that dies of each CONNECT", victims: allStreams, prepare: meddled, run: dies(packets.Connect)},
 	{name: "broker-refuses", about: "a broker that refuses 10,000 filters", victims: bySession, prepare: meddled, run: refusesFilters},
 	{name: "broker-refuses-connect", about: "a broker that refuses each CONNECT: not authorized", victims: allStreams, prepare: meddled, run: refusesConnect},
 	{name: "broker-silent", about: "a broker that acknowledges nothing", victims: []string{victimReceive, neighbourReceive}, prepare: meddled, run: acknowledgesNothing},
+	{name: "broker-properties", about: "messages of MQTT 5 with 200,000 bytes of properties, 200 a second", victims: toSend, five: true, prepare: meddled, run: hugeProperties},
+	{name: "broker-terms", about: "a broker of MQTT 5 that takes one message at a time, no packet above 40 bytes, and wants a sign of life every two seconds", victims: allStreams, five: true, prepare: meddled, run: narrowTerms},
 	{name: "broker-takeover", about: "another client that takes the session over, ten times a second", victims: allStreams, run: takeOver},
 }
 
@@ -43,7 +48,7 @@ func unknownIDs(kind byte) func(*rig) {
 			for range batch {
 				n++
 				// Identifiers that are not in use at so low a rate.
-				out.Write(answerTo(kind, 30000+n%30000))
+				out.Write(answerTo(r.protocol.Five(), kind, 30000+n%30000))
 			}
 			r.spend(cost{Packets: batch, Bytes: out.Len()})
 			_ = r.meddler.inject(out.Bytes())
@@ -52,16 +57,22 @@ func unknownIDs(kind byte) func(*rig) {
 	}
 }
 
-// answerTo is an answer to an identifier, as short as it can be.
-func answerTo(kind byte, id uint16) []byte {
-	switch kind {
-	case packets.Pubrel:
-		return binary.BigEndian.AppendUint16([]byte{kind<<4 | 2, 2}, id)
-	case packets.Suback:
-		const granted = 1
-		return append(binary.BigEndian.AppendUint16([]byte{kind << 4, 3}, id), granted)
+// answerTo is an answer to an identifier, as short as it can be: in MQTT 5 a SUBACK and an
+// UNSUBACK have properties, and both a code.
+func answerTo(five bool, kind byte, id uint16) []byte {
+	flags, rest := byte(0), []byte(nil)
+	switch {
+	case kind == packets.Pubrel:
+		flags = 2
+	case five && kind == packets.Suback:
+		rest = []byte{0, 1} // granted, with QoS 1
+	case five && kind == packets.Unsuback:
+		rest = []byte{0, 0}
+	case kind == packets.Suback:
+		rest = []byte{1}
 	}
-	return binary.BigEndian.AppendUint16([]byte{kind << 4, 2}, id)
+	head := []byte{kind<<4 | flags, byte(2 + len(rest))}
+	return append(binary.BigEndian.AppendUint16(head, id), rest...)
 }
 
 func qos2(r *rig) {
@@ -73,16 +84,15 @@ func qos2(r *rig) {
 // neverReleased publishes to the bridge with each identifier there is, and keeps what it
 // says of that from the broker, which knows nothing of it.
 func neverReleased(r *rig) {
-	r.meddler.judgeBy(func(fromBridge bool, p packets.ControlPacket) verdict {
-		if _, ok := p.(*packets.PubrecPacket); ok && fromBridge {
+	r.meddler.judgeBy(func(fromBridge bool, f harness.Frame) verdict {
+		if fromBridge && f.Kind() == packets.Pubrec {
 			return hold
 		}
 		return pass
 	})
 	payload := make([]byte, 1000)
 	r.pace(20000, r.many(65535), func(i int) error {
-		var out writer
-		_ = publish("q2/x", 2, uint16(i)+1, payload).Write(&out)
+		out := r.publishFrame("q2/x", 2, uint16(i)+1, payload)
 		r.spend(cost{Packets: 1, Bytes: len(out)})
 		r.others["twice"].offer(1)
 		return r.meddler.inject(out)
@@ -93,40 +103,44 @@ func neverReleased(r *rig) {
 }
 
 // dies has the broker end each connection that brings such a packet.
-func dies[P packets.ControlPacket](r *rig) {
-	before := r.meddler.connections()
-	r.meddler.judgeBy(func(fromBridge bool, p packets.ControlPacket) verdict {
-		if _, ok := p.(P); ok && fromBridge {
-			return cut
-		}
-		return pass
-	})
-	r.meddler.cutAll()
-	r.pause(r.times.attack)
-	r.meddler.judgeBy(nil)
-	r.spend(cost{Connections: r.meddler.connections() - before})
+func dies(kind byte) func(*rig) {
+	return func(r *rig) {
+		before := r.meddler.connections()
+		r.meddler.judgeBy(func(fromBridge bool, f harness.Frame) verdict {
+			if fromBridge && f.Kind() == kind {
+				return cut
+			}
+			return pass
+		})
+		r.meddler.cutAll()
+		r.pause(r.times.attack)
+		r.meddler.judgeBy(nil)
+		r.spend(cost{Connections: r.meddler.connections() - before})
+	}
 }
 
 // refusesFilters refuses all there are, and then grants them again.
 func refusesFilters(r *rig) {
 	const refused = 0x80
+	for _, name := range []string{victimSend, neighbourSend} {
+		r.streams[name].rest(true)
+	}
+	r.pause(100 * time.Millisecond) // what is on its way is not to be held
 	var n atomic.Int32
-	r.meddler.judgeBy(func(fromBridge bool, p packets.ControlPacket) verdict {
-		if a, ok := p.(*packets.SubackPacket); ok && !fromBridge {
-			n.Add(int32(len(a.ReturnCodes)))
-			for i := range a.ReturnCodes {
-				a.ReturnCodes[i] = refused
+	r.meddler.judgeBy(func(fromBridge bool, f harness.Frame) verdict {
+		switch {
+		case fromBridge:
+		case f.Kind() == packets.Suback:
+			codes := f.Codes(r.protocol.Five())
+			n.Add(int32(len(codes)))
+			for i := range codes {
+				codes[i] = refused
 			}
-		}
-		if m, ok := p.(*packets.PublishPacket); ok && !fromBridge && m != nil {
+		case f.Kind() == packets.Publish:
 			return hold // what is refused does not come
 		}
 		return pass
 	})
-	for _, name := range []string{victimSend, neighbourSend} {
-		r.streams[name].rest(true)
-	}
-	r.pause(100 * time.Millisecond)
 	r.meddler.cutAll()
 	var slowest time.Duration
 	for began := time.Now(); time.Since(began) < r.times.attack && r.ctx.Err() == nil; r.pause(500 * time.Millisecond) {
@@ -146,9 +160,13 @@ func refusesFilters(r *rig) {
 // refusesConnect answers as a broker does whose passwords were changed.
 func refusesConnect(r *rig) {
 	before := r.meddler.connections()
-	r.meddler.judgeBy(func(fromBridge bool, p packets.ControlPacket) verdict {
-		if a, ok := p.(*packets.ConnackPacket); ok {
-			a.ReturnCode = packets.ErrRefusedNotAuthorised
+	notAuthorized := byte(packets.ErrRefusedNotAuthorised)
+	if r.protocol.Five() {
+		notAuthorized = 0x87
+	}
+	r.meddler.judgeBy(func(fromBridge bool, f harness.Frame) verdict {
+		if !fromBridge && f.Kind() == packets.Connack {
+			f.Body()[0], f.Body()[1] = 0, notAuthorized // no session present [MQTT-3.2.2-4]
 		}
 		return pass
 	})
@@ -160,8 +178,8 @@ func refusesConnect(r *rig) {
 
 // acknowledgesNothing lets everything pass but the broker's acknowledgements.
 func acknowledgesNothing(r *rig) {
-	r.meddler.judgeBy(func(fromBridge bool, p packets.ControlPacket) verdict {
-		if _, ok := p.(*packets.PubackPacket); ok && !fromBridge {
+	r.meddler.judgeBy(func(fromBridge bool, f harness.Frame) verdict {
+		if !fromBridge && f.Kind() == packets.Puback {
 			return hold
 		}
 		return pass
@@ -169,6 +187,43 @@ func acknowledgesNothing(r *rig) {
 	r.pause(r.times.attack)
 	r.meddler.judgeBy(nil)
 	r.meddler.cutAll()
+}
+
+// hugeProperties has what a message carries beside its payload, and no rule asks for: user
+// properties, of which there may be any number.
+func hugeProperties(r *rig) {
+	const pairs, size = 40, 5000
+	pair := append([]byte{0x26, 0, 1, 'k', size >> 8, size & 0xff}, bytes.Repeat([]byte{'x'}, size)...)
+	props := bytes.Repeat(pair, pairs)
+	topic := []byte("\x00\x07v/props")
+	length := binary.AppendUvarint(nil, uint64(len(props)))
+	frame := binary.AppendUvarint([]byte{packets.Publish << 4}, uint64(len(topic)+len(length)+len(props)+1))
+	frame = slices.Concat(frame, topic, length, props, []byte("x"))
+	r.pace(200, 0, func(int) error {
+		r.spend(cost{Messages: 1, Bytes: len(frame)})
+		r.streams[victimSend].offer(1)
+		return r.meddler.inject(frame)
+	})
+}
+
+// narrowTerms has the broker take as little as it may say that it takes: what is larger than
+// that is given up, and counted.
+func narrowTerms(r *rig) {
+	before := r.meddler.connections()
+	terms := []byte("\x21\x00\x01" + "\x27\x00\x00\x00\x28" + "\x13\x00\x02") // Receive Maximum, Maximum Packet Size, Server Keep Alive
+	r.meddler.judgeBy(func(fromBridge bool, f harness.Frame) verdict {
+		if fromBridge || f.Kind() != packets.Connack {
+			return pass
+		}
+		answer := append([]byte{packets.Connack << 4, byte(3 + len(terms)), f.Body()[0], 0, byte(len(terms))}, terms...)
+		_ = r.meddler.inject(answer) // a connection that is gone needs none
+		return hold
+	})
+	r.meddler.cutAll()
+	r.pause(r.times.attack)
+	r.meddler.judgeBy(nil)
+	r.meddler.cutAll()
+	r.spend(cost{Connections: r.meddler.connections() - before})
 }
 
 // takeOver connects by the bridge's name, again and again. It acknowledges nothing, so

@@ -23,6 +23,7 @@ var hostAttacks = []attack{
 	{name: "password-fifo", about: "a FIFO that nobody writes to in place of the broker's password; a reload and a restart meanwhile", victims: allStreams, hostile: true, prepare: passwordIsFIFO, run: waitForPassword},
 	{name: "config-two-parts", about: "the configuration written in place, in two parts 1.5 s apart", victims: allStreams, leastVictims: leastCarried, lossless: true, run: configInTwoParts},
 	{name: "config-storm", about: "the configuration replaced 20 times a second", victims: allStreams, leastVictims: leastCarried, lossless: true, run: configStorm},
+	{name: "config-odd", about: "ten files that are no configuration in its place, one after the other: long, deep, of many values, of 32,000 rules", victims: allStreams, leastVictims: leastCarried, lossless: true, run: configOdd},
 }
 
 func fewFiles(n int, groups string) func(*rig) {

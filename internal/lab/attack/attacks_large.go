@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/eclipse/paho.mqtt.golang/packets"
+	"topicast/internal/lab/harness"
 )
 
 // longest is the payload of the longest datagram over IPv4.
@@ -80,7 +80,7 @@ func largeToStuck(r *rig) {
 	}
 	defer c.Close()
 	reads := make(chan struct{})
-	r.meddler.judgeBy(func(fromBridge bool, _ packets.ControlPacket) verdict {
+	r.meddler.judgeBy(func(fromBridge bool, _ harness.Frame) verdict {
 		if fromBridge {
 			select {
 			case <-reads:

@@ -33,12 +33,12 @@ func halfFrame(r *rig) {
 }
 
 func slowFrame(r *rig) {
-	var frame writer
-	_ = publish("v/slow", 0, 0, make([]byte, 60000)).Write(&frame)
+	frame := r.publishFrame("v/slow", 0, 0, make([]byte, 60000))
 	r.spend(cost{Packets: 1})
 	r.pace(1000, 0, func(i int) error {
 		r.spend(cost{Bytes: 1})
-		return r.meddler.inject(frame[i%len(frame):][:1])
+		_ = r.meddler.inject(frame[i%len(frame):][:1]) // the bridge may end it
+		return nil
 	})
 	r.meddler.cutAll()
 }
@@ -76,7 +76,7 @@ func mute(_ *rig, c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 
 // pour writes a block again and again, as long as it is taken, up to 8 GB.
 func (r *rig) pour(c net.Conn, block []byte) {
-	for range 8 << 30 / len(block) {
+	for range int64(8<<30) / int64(len(block)) {
 		n, err := c.Write(block)
 		r.spend(cost{Bytes: n})
 		if err != nil || r.ctx.Err() != nil {
@@ -128,7 +128,6 @@ func endlessWebSocket(r *rig, c net.Conn) {
 		_, _ = c.Write(buf[:n])
 	}
 	_, _ = c.Write([]byte("\x82\x7f\x3f\xff\xff\xff\xff\xff\xff\xff")) // RFC 6455, 5.2
-	var frame writer
-	_ = publish("v/x", 0, 0, make([]byte, 32<<10)).Write(&frame)
+	frame := r.publishFrame("v/x", 0, 0, make([]byte, 32<<10))
 	r.pour(c, frame)
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +21,7 @@ var webAttacks = []attack{
 	{name: "web-slow-metrics", about: "50 slow readers of /metrics", run: slowReaders("/metrics")},
 	{name: "web-sockets", about: "100 clients that ask for a WebSocket, send frames and read nothing", run: webSockets},
 	{name: "web-storm", about: "/status, by 20 clients over and over", run: statusStorm},
+	{name: "web-streams", about: "50 pages that are live, each with a question of its own, and 50 live feeds, that read slowly", run: streams},
 	{name: "web-rebinding", about: "requests with the Host of another site (DNS rebinding)", run: rebinding},
 }
 
@@ -126,6 +128,25 @@ func webSockets(r *rig) {
 	})
 }
 
+// streams keep open what has no end.
+func streams(r *rig) {
+	var n atomic.Int64
+	r.each(100, func(c net.Conn) {
+		r.spend(cost{Requests: 1})
+		i := n.Add(1)
+		path := fmt.Sprintf("/events?sort=trouble&limit=%d", 1000-i)
+		if i%2 == 0 {
+			path = "/feed"
+		}
+		_, _ = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, webAddress)
+		for buf := make([]byte, 512); r.ctx.Err() == nil; r.pause(50 * time.Millisecond) {
+			if _, err := c.Read(buf); err != nil {
+				return
+			}
+		}
+	})
+}
+
 func statusStorm(r *rig) {
 	r.each(20, func(c net.Conn) {
 		in := bufio.NewReader(c)
@@ -152,7 +173,7 @@ func statusStorm(r *rig) {
 // rebinding asks as a browser does that was led here by another site's name.
 func rebinding(r *rig) {
 	for _, host := range []string{"evil.example", "evil.example:9479", "127.0.0.1.evil.example", "localhost.evil.example:9479"} {
-		for _, path := range []string{"/status", "/metrics", "/"} {
+		for _, path := range []string{"/status", "/metrics", "/", "/events", "/feed", "/rule"} {
 			c, err := r.dialWeb()
 			if err != nil {
 				r.must(err)

@@ -51,7 +51,7 @@ func defaultSetup() setup {
 func (r *rig) config() string {
 	var b strings.Builder
 	s := r.setup
-	fmt.Fprintf(&b, "broker: { url: '%s', client_id: %s, keep_alive: 5s%s }\nweb: { listen: '%s' }\n%s", s.url, clientID, comma(s.broker), webAddress, s.sections)
+	fmt.Fprintf(&b, "broker: { url: '%s', client_id: %s, keep_alive: 5s%s%s }\nweb: { listen: '%s' }\n%s", s.url, clientID, r.protocol.Setting(), comma(s.broker), webAddress, s.sections)
 	if s.spool != "none" {
 		fmt.Fprintf(&b, "spool: { dir: %s%s }\n", r.spoolDir(), comma(s.spool))
 	}
@@ -135,7 +135,11 @@ func (r *rig) startBridge() error {
 	if !r.until(harness.Patience, func() bool { return r.whole() == nil || r.ended() != "" }) || r.ended() != "" {
 		return fmt.Errorf("topicast is not ready: %w; %s", r.whole(), tail(r.bridge.Output()))
 	}
-	return nil
+	st, err := r.status("victim-")
+	if spoken := st.Broker.Protocol; err == nil && spoken != r.protocol.Spoken() {
+		err = fmt.Errorf("MQTT %s is spoken with the broker, not %s", spoken, r.protocol.Spoken())
+	}
+	return err
 }
 
 // expectLimit fails the row unless the bridge knows how much memory its group has: as a
@@ -211,6 +215,9 @@ func tail(s string) string { return s[max(0, len(s)-600):] }
 
 // status is the part of /status that the attacks look at.
 type status struct {
+	Broker struct {
+		Protocol string `json:"protocol"`
+	} `json:"broker"`
 	Conditions []ruleStatus `json:"conditions"` // by the names of their parts
 	Reload     struct {
 		At time.Time `json:"at"`

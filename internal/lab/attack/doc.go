@@ -1,6 +1,6 @@
 // Command attack shows what topicast does under attack.
 //
-//	go run ./internal/lab/attack [--only NAMES] [--quick] [--markdown | --json] [--parallel N] [--keep-logs DIR] [--topicast PROGRAM]
+//	go run ./internal/lab/attack [--only NAMES] [--quick] [--markdown | --json] [--protocol VERSION] [--parallel N] [--keep-logs DIR] [--topicast PROGRAM]
 //
 // It builds topicast and, for each attack, makes a network of namespaces that nothing
 // else is connected to, with a real mosquitto, the real topicast, and devices:
@@ -14,7 +14,8 @@
 // through it, 50 a second each, in both directions and by both interfaces. An attack is
 // aimed at some of them, its victims; the others are their neighbours. The meddler is a
 // hostile broker, or whoever sits on the line: a stand-in before mosquitto that cuts,
-// holds back and adds what the attack wants.
+// holds back and adds what the attack wants, in the version of MQTT that topicast speaks: 5, or
+// the one that --protocol names.
 //
 // What it prints of each attack:
 //

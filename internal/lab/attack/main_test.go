@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	packets5 "github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/google/go-cmp/cmp"
 
@@ -44,6 +45,7 @@ func TestEveryAttackHasANameOfItsOwn(t *testing.T) {
 
 func TestWhatCannotBeDoneIsRefused(t *testing.T) {
 	for args, want := range map[string]string{
+		"--protocol 4":      "invalid value \"4\" for flag -protocol: it is not auto, 5 or 3.1.1",
 		"--only nope":       "--only nope: nothing has that name",
 		"--only [":          "syntax error in pattern",
 		"--parallel 9":      "--parallel 9 is not 1 to 8",
@@ -63,6 +65,40 @@ func TestWhatCannotBeDoneIsRefused(t *testing.T) {
 	want := []string{"flood", "icmp-too-big", "icmp-too-big-6", "icmp-port", "icmp-port-6", "icmp-host"}
 	if diff := cmp.Diff(want, names); err != nil || diff != "" {
 		t.Errorf("%v, (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestTopicastIsToldTheVersionThatIsAskedFor(t *testing.T) {
+	for asked, want := range map[string]string{"auto": "keep_alive: 5s }", "5": `, protocol: "5" }`, "3.1.1": `, protocol: "3.1.1" }`} {
+		o, err := readFlags("--protocol", asked)
+		r := &rig{protocol: o.Protocol, setup: defaultSetup()}
+		if line, _, _ := strings.Cut(r.config(), "\n"); err != nil || !strings.HasSuffix(line, want) {
+			t.Errorf("--protocol %s: %q, %v, want %q", asked, line, err, want)
+		}
+	}
+}
+
+// It is not counted as harmless, nor as harm.
+func TestAnAttackOfMQTT5IsNotMadeIn311(t *testing.T) {
+	o, err := readFlags("--protocol", "3.1.1")
+	r := runAttack(t.Context(), t.TempDir(), o, attack{name: "x", five: true, run: func(*rig) { t.Error("it is made") }})
+	if got := harness.Verdict(r); err != nil || got != notSpoken || len(harness.Faulty(r)) > 0 {
+		t.Errorf("%v: %s, %v", err, got, harness.Faulty(r))
+	}
+}
+
+// What stands in for a broker is read as the version that is spoken has it.
+func TestAPublishOfTheBrokerIsOfTheVersionThatIsSpoken(t *testing.T) {
+	old, err := packets.ReadPacket(bytes.NewReader((&rig{protocol: "3.1.1"}).publishFrame("a", 2, 7, []byte("x"))))
+	if m, ok := old.(*packets.PublishPacket); err != nil || !ok || string(m.Payload) != "x" || m.MessageID != 7 {
+		t.Errorf("3.1.1: %v, %v", old, err)
+	}
+	p, err := packets5.ReadPacket(bytes.NewReader((&rig{protocol: "5"}).publishFrame("a", 2, 7, []byte("x"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, ok := p.Content.(*packets5.Publish); !ok || string(m.Payload) != "x" || m.PacketID != 7 {
+		t.Errorf("5: %v", p)
 	}
 }
 
@@ -133,9 +169,13 @@ func TestWhatIsLostIsToldFromWhatIsCounted(t *testing.T) {
 
 func TestAnswersToNothingAreOfTheirKind(t *testing.T) {
 	for _, kind := range []byte{packets.Puback, packets.Pubrec, packets.Pubrel, packets.Pubcomp, packets.Suback, packets.Unsuback} {
-		p, err := packets.ReadPacket(bytes.NewReader(answerTo(kind, 300)))
+		p, err := packets.ReadPacket(bytes.NewReader(answerTo(false, kind, 300)))
 		if err != nil || p.Details().MessageID != 300 || !strings.HasPrefix(p.String(), packets.PacketNames[kind]) {
 			t.Errorf("%s: %v, %v", packets.PacketNames[kind], p, err)
+		}
+		p5, err := packets5.ReadPacket(bytes.NewReader(answerTo(true, kind, 300)))
+		if err != nil || p5.PacketID() != 300 || p5.PacketType() != packets.PacketNames[kind] {
+			t.Errorf("MQTT 5: %s: %v, %v", packets.PacketNames[kind], p5, err)
 		}
 	}
 }

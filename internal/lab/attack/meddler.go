@@ -10,8 +10,6 @@ import (
 	"net"
 	"sync"
 
-	"github.com/eclipse/paho.mqtt.golang/packets"
-
 	"topicast/internal/lab/harness"
 )
 
@@ -35,9 +33,9 @@ type meddler struct {
 
 	mu      sync.Mutex
 	lines   map[*line]struct{}
-	judge   func(fromBridge bool, p packets.ControlPacket) verdict // nil: all pass
-	receive func(net.Conn)                                         // in place of the broker; nil: the broker does
-	taken   int                                                    // connections of the bridge
+	judge   func(fromBridge bool, f harness.Frame) verdict // nil: all pass
+	receive func(net.Conn)                                 // in place of the broker; nil: the broker does
+	taken   int                                            // connections of the bridge
 }
 
 // A line is one connection of the bridge. Its lock keeps packets whole.
@@ -134,12 +132,11 @@ func (m *meddler) meet(l *line) {
 	m.pass(l, true, func(b []byte) error { _, err := broker.Write(b); return err })
 }
 
-// pass passes packets on until one of the sides ends it.
+// pass passes packets on until one of the sides ends it, whichever version of MQTT they are of.
 func (m *meddler) pass(from io.Reader, fromBridge bool, to func([]byte) error) {
 	in := bufio.NewReaderSize(from, 64<<10)
-	var out writer
 	for {
-		p, err := packets.ReadPacket(in)
+		f, err := harness.ReadFrame(in)
 		if err != nil {
 			return
 		}
@@ -147,30 +144,21 @@ func (m *meddler) pass(from io.Reader, fromBridge bool, to func([]byte) error) {
 		judge := m.judge
 		m.mu.Unlock()
 		if judge != nil {
-			switch judge(fromBridge, p) {
+			switch judge(fromBridge, f) {
 			case cut:
 				return
 			case hold:
 				continue
 			}
 		}
-		out = out[:0]
-		if p.Write(&out) != nil || to(out) != nil {
+		if to(f) != nil {
 			return
 		}
 	}
 }
 
-// A writer is the bytes that were written to it.
-type writer []byte
-
-func (w *writer) Write(b []byte) (int, error) {
-	*w = append(*w, b...)
-	return len(b), nil
-}
-
 // judgeBy has packets judged from now on, and perhaps changed; nil: all pass as they are.
-func (m *meddler) judgeBy(f func(fromBridge bool, p packets.ControlPacket) verdict) {
+func (m *meddler) judgeBy(f func(fromBridge bool, f harness.Frame) verdict) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.judge = f

@@ -62,6 +62,8 @@ type rig struct {
 	binary string
 	setup  setup
 
+	protocol harness.Protocol // that the bridge speaks
+
 	mosquitto, bridge *netlab.Process
 	processes         []harness.LoggedProcess
 	group             *harness.MemoryGroup // of the bridge; nil: the machine has none

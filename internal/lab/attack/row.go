@@ -18,6 +18,9 @@ const (
 	fewLines     = 20 // for each start, and one a second
 )
 
+// notSpoken is why an attack is not made that only a broker of MQTT 5 can make.
+const notSpoken = "not in MQTT 3.1.1"
+
 // A row is what one attack did.
 type row struct {
 	Name       string        `json:"name"`

@@ -35,6 +35,10 @@ func runAttack(ctx context.Context, dir string, o options, a attack) row {
 		result.Absent = harness.Interrupted
 		return result
 	}
+	if a.five && !o.Protocol.Five() {
+		result.Absent = notSpoken
+		return result
+	}
 	own, cancel := context.WithCancel(ctx)
 	defer cancel()
 	err := harness.WithT(func(t netlab.T) error {
@@ -79,7 +83,7 @@ func newAttackRig(ctx context.Context, t netlab.T, dir string, o options, a atta
 		})
 	}
 	r := newRig(ctx, t, own)
-	r.attack, r.times, r.binary, r.group = a, o.times, harness.Topicast(dir), group
+	r.attack, r.times, r.binary, r.group, r.protocol = a, o.times, harness.Topicast(dir), group, o.Protocol
 	return r, os.Mkdir(r.spoolDir(), 0o700)
 }
 

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -215,6 +216,16 @@ func ack(id uint16) packets.ControlPacket {
 	p := packets.NewControlPacket(packets.Puback).(*packets.PubackPacket)
 	p.MessageID = id
 	return p
+}
+
+// publishFrame is what a broker writes to the bridge.
+func (r *rig) publishFrame(topic string, qos byte, id uint16, payload []byte) []byte {
+	if r.protocol.Five() {
+		payload = append([]byte{0}, payload...) // before it are the properties: none
+	}
+	var out bytes.Buffer
+	_ = publish(topic, qos, id, payload).Write(&out) // memory takes all
+	return out.Bytes()
 }
 
 func publish(topic string, qos byte, id uint16, payload []byte) *packets.PublishPacket {

@@ -38,13 +38,14 @@ type ruleSetup struct {
 // config is the file of the bridge.
 func (r *rig) config() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "broker:\n  url: %s\n  client_id: %s\n  keep_alive: %v\n", r.broker.url(), gatewayID, keepAlive)
+	fmt.Fprintf(&b, "broker: { url: '%s', client_id: %s, keep_alive: %v%s", r.broker.url(), gatewayID, keepAlive, r.protocol.Setting())
 	if r.broker.password {
-		fmt.Fprintf(&b, "  username: gateway\n  password_file: %s\n", r.file("password"))
+		fmt.Fprintf(&b, ", username: gateway, password_file: %s", r.file("password"))
 	}
 	if r.broker.tls {
-		fmt.Fprintf(&b, "  tls: { ca_file: %s, cert_file: %s, key_file: %s }\n", r.file("ca.pem"), r.file("client.pem"), r.file("client.key"))
+		fmt.Fprintf(&b, ", tls: { ca_file: %s, cert_file: %s, key_file: %s }", r.file("ca.pem"), r.file("client.pem"), r.file("client.key"))
 	}
+	b.WriteString(" }\n")
 	fmt.Fprintf(&b, "web:\n  listen: %s\n", webAddress)
 	if r.rules.queue != "" {
 		fmt.Fprintf(&b, "queue: { %s }\n", r.rules.queue)

@@ -1,6 +1,6 @@
 // Command faults shows what topicast does when things fail.
 //
-//	go run ./internal/lab/faults [--only NAMES] [--quick] [--markdown] [--rate N] [--down D] [--parallel N] [--keep-logs DIR] [--topicast PROGRAM]
+//	go run ./internal/lab/faults [--only NAMES] [--quick] [--markdown] [--rate N] [--down D] [--protocol VERSION] [--parallel N] [--keep-logs DIR] [--topicast PROGRAM]
 //	go run ./internal/lab/faults --soak 20m --rate 5000
 //
 // It builds topicast and, for each fault, makes a network of namespaces that
@@ -11,6 +11,9 @@
 //	send:    publisher  ─▶ mosquitto ─▶ priv0 topicast iso0 or iso1 ─▶ devices
 //	receive: subscriber ◀─ mosquitto ◀─ priv0 topicast iso0 or iso1 ◀─ devices
 //	         [lan 10.0.0.1]                     [gw]                [dev] and [dev2]
+//
+// topicast speaks MQTT 5 with mosquitto, or the version that --protocol names; the publisher
+// and the subscriber speak 3.1.1.
 //
 // What it prints of each fault:
 //

@@ -126,8 +126,8 @@ func spoolShared(r *rig) {
 	}
 	r.GW.Down(iso0)
 	r.hold()
+	p.Kill() // or both would send what they have
 	r.GW.Up(iso0)
-	p.Kill()
 }
 
 // loseBroker stops the broker and waits until topicast has noticed.

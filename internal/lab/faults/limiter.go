@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"topicast/internal/lab/harness"
 )
 
 // A limiter stands before a broker and adds a limit that the broker does not have: on
@@ -51,21 +53,24 @@ func (m *limiter) pass(ctx context.Context, client net.Conn) {
 	})
 	from := bufio.NewReader(client)
 	asked := map[string]bool{}
+	five := false
 	for {
-		p, err := packets.ReadPacket(from)
+		p, err := harness.ReadFrame(from)
 		if err != nil {
 			return
 		}
 		inPacket := 0
-		switch p := p.(type) {
-		case *packets.SubscribePacket:
-			inPacket = len(p.Topics)
-			for _, f := range p.Topics {
+		switch p.Kind() {
+		case packets.Connect:
+			five = p.IsFive()
+		case packets.Subscribe:
+			for _, f := range p.Filters(five) {
+				inPacket++
 				asked[f] = true
 			}
-		case *packets.UnsubscribePacket:
-			inPacket = len(p.Topics)
-			for _, f := range p.Topics {
+		case packets.Unsubscribe:
+			for _, f := range p.Filters(five) {
+				inPacket++
 				delete(asked, f)
 			}
 		}
@@ -73,7 +78,7 @@ func (m *limiter) pass(ctx context.Context, client net.Conn) {
 			m.closed.Add(1)
 			return
 		}
-		if p.Write(broker) != nil {
+		if _, err := broker.Write(p); err != nil {
 			return
 		}
 	}

@@ -11,32 +11,49 @@ import (
 	"testing"
 	"time"
 
+	packets5 "github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"topicast/internal/lab/harness"
 )
 
+// A writer writes a packet.
+type writer func(*bytes.Buffer)
+
 func TestTheLimiterClosesOverOneFilterTooMany(t *testing.T) {
-	subscribe := func(filters ...string) packets.ControlPacket {
+	subscribe := func(filters ...string) writer {
 		p := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
 		p.MessageID, p.Topics, p.Qoss = 1, filters, make([]byte, len(filters))
-		return p
+		return func(b *bytes.Buffer) { _ = p.Write(b) }
 	}
-	unsubscribe := func(filters ...string) packets.ControlPacket {
+	unsubscribe := func(filters ...string) writer {
 		p := packets.NewControlPacket(packets.Unsubscribe).(*packets.UnsubscribePacket)
 		p.MessageID, p.Topics = 1, filters
-		return p
+		return func(b *bytes.Buffer) { _ = p.Write(b) }
+	}
+	hello5 := func(b *bytes.Buffer) {
+		_, _ = (&packets5.Connect{ProtocolName: "MQTT", ProtocolVersion: 5, Properties: new(packets5.Properties)}).WriteTo(b)
+	}
+	subscribe5 := func(filters ...string) writer {
+		p := &packets5.Subscribe{PacketID: 1, Properties: &packets5.Properties{SubscriptionIdentifier: new(7)}}
+		for _, f := range filters {
+			p.Subscriptions = append(p.Subscriptions, packets5.SubOptions{Topic: f, QoS: 1})
+		}
+		return func(b *bytes.Buffer) { _, _ = p.WriteTo(b) }
 	}
 	for _, tt := range []struct {
 		name    string
-		packets []packets.ControlPacket
+		packets []writer
 		closes  bool // faultEnded the last of them
 	}{
-		{"as many as it takes", []packets.ControlPacket{subscribe("a", "b"), subscribe("c")}, false},
-		{"the same again", []packets.ControlPacket{subscribe("a", "b"), subscribe("c"), subscribe("a")}, false},
-		{"one too many in a packet", []packets.ControlPacket{subscribe("a", "b", "c")}, true},
-		{"one too many in all", []packets.ControlPacket{subscribe("a", "b"), subscribe("c", "d")}, true},
-		{"another instead", []packets.ControlPacket{subscribe("a", "b"), subscribe("c"), unsubscribe("a"), subscribe("d")}, false},
+		{"as many as it takes", []writer{subscribe("a", "b"), subscribe("c")}, false},
+		{"the same again", []writer{subscribe("a", "b"), subscribe("c"), subscribe("a")}, false},
+		{"one too many in a packet", []writer{subscribe("a", "b", "c")}, true},
+		{"one too many in all", []writer{subscribe("a", "b"), subscribe("c", "d")}, true},
+		{"MQTT 5, as many as it takes", []writer{hello5, subscribe5("a", "b"), subscribe5("c")}, false},
+		{"MQTT 5, one too many in a packet", []writer{hello5, subscribe5("a", "b", "c")}, true},
+		{"MQTT 5, one too many in all", []writer{hello5, subscribe5("a", "b"), subscribe5("c", "d")}, true},
+		{"another instead", []writer{subscribe("a", "b"), subscribe("c"), unsubscribe("a"), subscribe("d")}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			broker, there := net.Pipe()
@@ -46,7 +63,7 @@ func TestTheLimiterClosesOverOneFilterTooMany(t *testing.T) {
 			go func() { defer close(done); m.pass(t.Context(), here) }()
 			for i, p := range tt.packets {
 				var sent bytes.Buffer
-				_ = p.Write(&sent)
+				p(&sent)
 				if _, err := client.Write(sent.Bytes()); err != nil {
 					t.Fatal(err)
 				}

@@ -63,6 +63,7 @@ func TestEveryFaultIsAStoryWithANameOfItsOwn(t *testing.T) {
 
 func TestWhatCannotBeDoneIsRefused(t *testing.T) {
 	for args, want := range map[string]string{
+		"--protocol 4":        "invalid value \"4\" for flag -protocol: it is not auto, 5 or 3.1.1",
 		"--only nope":         "--only nope: nothing has that name",
 		"--only carrier,nope": "--only nope: nothing has that name",
 		"--only [":            "syntax error in pattern",
@@ -77,6 +78,16 @@ func TestWhatCannotBeDoneIsRefused(t *testing.T) {
 		_, err := readFlags(strings.Fields(args)...)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)
+		}
+	}
+}
+
+func TestTopicastIsToldTheVersionThatIsAskedFor(t *testing.T) {
+	for asked, want := range map[string]string{"auto": "keep_alive: 5s }", "5": `, protocol: "5" }`, "3.1.1": `, protocol: "3.1.1" }`} {
+		o, err := readFlags("--protocol", asked)
+		r := &rig{protocol: o.Protocol, way: sending}
+		if line, _, _ := strings.Cut(r.config(), "\n"); err != nil || !strings.HasSuffix(line, want) {
+			t.Errorf("--protocol %s: %q, %v, want %q", asked, line, err, want)
 		}
 	}
 }

@@ -22,6 +22,7 @@ type status struct {
 		Unanswered    int      `json:"unanswered"`
 		Refused       []string `json:"refused"`
 		Error         string   `json:"error"`
+		Protocol      string   `json:"protocol"`
 	} `json:"broker"`
 	Spool struct {
 		Error string `json:"error"`
@@ -85,6 +86,9 @@ func (r *rig) awaitUp(limit time.Duration) error {
 			if rule.State != "up" {
 				return fmt.Errorf("rule %s is %s: %s", rule.Name, rule.State, rule.Reason)
 			}
+		}
+		if spoken := st.Broker.Protocol; spoken != r.protocol.Spoken() {
+			return fmt.Errorf("MQTT %s is spoken with the broker, not %s", spoken, r.protocol.Spoken())
 		}
 		return connected(st)
 	})

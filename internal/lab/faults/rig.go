@@ -47,6 +47,7 @@ type rig struct {
 	build         build
 	way           way
 	cannotReceive bool // the fault keeps from receiving; see cut
+	protocol      harness.Protocol
 
 	// What a fault's prepare may change before anything is started.
 	broker brokerSetup

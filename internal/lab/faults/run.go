@@ -116,7 +116,7 @@ func newScenarioRig(ctx context.Context, t netlab.T, b build, dir string, o opti
 	}
 	t.Cleanup(func() { os.RemoveAll(own) })
 	r := newRig(ctx, t, own, a.way)
-	r.build, r.times, r.cannotReceive = b, o.times, a.cannotReceive
+	r.build, r.times, r.cannotReceive, r.protocol = b, o.times, a.cannotReceive, o.Protocol
 	// What the subscriber does not take in time is not to be lost: it is not judged.
 	r.broker.deep = a.way == receiving
 	return r, os.Mkdir(r.spoolDir(), 0o700)

@@ -19,6 +19,7 @@ type RunFlags struct {
 	Markdown bool
 	Parallel int
 	Logs     string
+	Protocol Protocol // that topicast speaks
 }
 
 // RunUsage is what the flags say of themselves where the programs differ.
@@ -37,6 +38,7 @@ func (o *RunFlags) Flags(f *flag.FlagSet, u RunUsage) {
 	f.BoolVar(&o.Quick, "quick", false, fmt.Sprintf("everything shorter, and %d %s at a time%s", u.AtOnce, u.What, u.Quick))
 	f.BoolVar(&o.Markdown, "markdown", false, "print the table in Markdown")
 	f.IntVar(&o.Parallel, "parallel", 0, fmt.Sprintf("how many %s at a time, 1 to %d; 0: 1, or %d with --quick%s", u.What, u.Most, u.AtOnce, u.Parallel))
+	ProtocolFlag(f, &o.Protocol)
 	f.StringVar(&o.Logs, "keep-logs", "", "the `folder` for what topicast and mosquitto printed, one file each")
 }
 

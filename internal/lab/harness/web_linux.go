@@ -26,6 +26,29 @@ func Get(h *netlab.Host, url string) ([]byte, error) {
 	return body, err
 }
 
+// Follow asks a web server for an answer that has no end, and reads it until it is ended, which
+// returns how many bytes there were. An answer that is not 200 is an error.
+func Follow(h *netlab.Host, url string) (end func() (bytes int64), err error) {
+	web := http.Client{Transport: &http.Transport{DialContext: h.Dial, DisableKeepAlives: true, DisableCompression: true, ResponseHeaderTimeout: answerWithin}}
+	answer, err := web.Get(url)
+	if err != nil {
+		return nil, err
+	}
+	if answer.StatusCode != http.StatusOK {
+		answer.Body.Close()
+		return nil, fmt.Errorf("GET %s: %s", url, answer.Status)
+	}
+	read := make(chan int64, 1)
+	go func() {
+		n, _ := io.Copy(io.Discard, answer.Body)
+		read <- n
+	}()
+	return func() int64 {
+		answer.Body.Close()
+		return <-read
+	}, nil
+}
+
 // A Sample is one line of /metrics.
 type Sample struct {
 	Name   string

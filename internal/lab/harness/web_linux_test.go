@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,6 +38,12 @@ func TestAWebServerIsAskedFromTheHost(t *testing.T) {
 	})}
 	go server.Serve(at)
 	t.Cleanup(func() { server.Close() })
+	if end, err := Follow(h, "http://"+at.Addr().String()); err != nil || end() > 4 {
+		t.Error(err)
+	}
+	if _, err := Follow(h, "http://"+at.Addr().String()+"/no"); err == nil || !strings.Contains(err.Error(), "418") {
+		t.Error(err)
+	}
 	if body, err := Get(h, "http://"+at.Addr().String()); err != nil || string(body) != "here" {
 		t.Errorf("%q, %v", body, err)
 	}
