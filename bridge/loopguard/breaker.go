@@ -2,6 +2,7 @@ package loopguard
 
 import (
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -67,14 +68,21 @@ const (
 	maxTests    = 16
 )
 
-// patience is how long the n-th test of a print waits for silence, and trust how long
-// the print is not tested again after it. The first is short, for it delays honest
-// streams. It may be wrong: what is on its way when nothing is published any more, in
-// lines and in the queues of a broker, takes its time to come, and two rules that hand
-// on each other's messages have to be silent at the same time. So there are longer ones.
-var (
-	patience = [...]time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
-	trust    = [...]time.Duration{10 * time.Second, time.Minute, time.Hour}
+// patience is how long the tests of a print wait for silence, in turn. The first is short,
+// for it delays honest streams. It may be wrong: what is on its way when nothing is published
+// any more, in lines and in the queues of a broker, takes its time to come. So there are
+// longer ones.
+var patience = [...]time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
+
+// Two rules of two programs that hand on each other's messages have to be silent at the same
+// time: each finds that they go on as long as the other one does not test them. So a print is
+// tested series times, and how long lies between is left to chance, or two that take turns
+// would take turns for ever; after that it is believed for an hour.
+const (
+	series     = 16
+	trustLeast = 5 * time.Second
+	trustMost  = 15 * time.Second
+	trustLong  = time.Hour
 )
 
 // Test is a test under way of something that a rule publishes.
@@ -182,7 +190,7 @@ func (b *Breaker) Begin(t Test, print uint64) (window time.Duration, ok bool) {
 	b.tests[t] = true
 	n := 0
 	if known := b.verdicts[print]; known != nil {
-		n = min(known.passed, len(patience)-1)
+		n = known.passed % len(patience)
 	}
 	return b.Scale(patience[n]), true
 }
@@ -217,8 +225,11 @@ func (b *Breaker) End(t Test, honest, loops []uint64, now time.Time) {
 }
 
 func (known *verdict) pardon(now time.Time) {
-	known.honest = now.Add(trust[min(known.passed, len(trust)-1)])
-	known.passed++
+	trust := trustLeast + rand.N(trustMost-trustLeast)
+	if known.passed++; known.passed%series == 0 {
+		trust = trustLong
+	}
+	known.honest = now.Add(trust)
 }
 
 // verdict finds that of a print, or makes one. Callers hold mu.
