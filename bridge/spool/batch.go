@@ -108,9 +108,9 @@ func (e *entry) decided() {
 	}
 }
 
-// letGo takes note of the records that were removed before they were written.
+// markRemoved takes note of the records that were removed before they were written.
 // Callers hold the spool's mutex.
-func (b *batch) letGo() {
+func (b *batch) markRemoved() {
 	for i := range b.entries {
 		if e := &b.entries[i]; e.waits() && e.number < e.queue.head {
 			e.gone = true

@@ -100,7 +100,7 @@ func (s *Spool) rest() bool {
 		if s.Err() == nil {
 			s.next = now.Add(lookEvery)
 		}
-		s.due = s.due || s.markDue(now) || s.ailing() != nil
+		s.due = s.due || s.markDue(now) || s.checkFolder() != nil
 		s.mu.Lock()
 		s.slabs.trim()
 		s.mu.Unlock()
@@ -113,8 +113,8 @@ func (s *Spool) markDue(now time.Time) bool {
 	return s.Len() > 0 && (now.Sub(s.marked) >= markEvery || s.time.see())
 }
 
-// ailing looks at the folder, also while nothing is written.
-func (s *Spool) ailing() error {
+// checkFolder checks that the folder is there and has room, also while nothing is written.
+func (s *Spool) checkFolder() error {
 	if s.store == nil {
 		return nil
 	}
@@ -136,20 +136,20 @@ func (s *Spool) diskTrouble() error {
 // waits in front of what comes after it.
 func (s *Spool) write(b *batch, removing []*Queue) {
 	if s.last && s.Err() != nil && b.bytes == 0 {
-		s.told(b)
+		s.callDone(b)
 		return
 	}
 	troubled, looked := s.Err() != nil, s.due
 	s.began = time.Now()
 	if troubled {
-		s.letGo(b)
+		s.markRemoved(b)
 	}
 	var err error
 	if troubled || b.bytes > 0 || len(removing) > 0 || s.due {
 		err = s.keep(b, removing)
 	}
 	if err != nil && !s.last {
-		s.tell(s.failing(err))
+		s.noteOutcome(s.failing(err))
 		s.putBack(b, nil)
 		return
 	}
@@ -159,13 +159,15 @@ func (s *Spool) write(b *batch, removing []*Queue) {
 		s.mu.Unlock()
 	}
 	if err == nil && (troubled || looked) {
-		err = s.diskTrouble() // what there was to write may have had room by chance
+		if err = s.diskTrouble(); diskFull(err) { // what there was to write may have had room by chance
+			_ = s.tidy(true)
+		}
 	}
-	s.tell(err)
-	s.told(b)
+	s.noteOutcome(err)
+	s.callDone(b)
 	if err == nil {
 		if err := s.tidy(false); err != nil {
-			s.tell(err)
+			s.noteOutcome(err)
 		}
 	}
 }
@@ -173,7 +175,7 @@ func (s *Spool) write(b *batch, removing []*Queue) {
 // putBack has a batch wait in front of what comes after it, but for what is decided.
 func (s *Spool) putBack(b *batch, removing []*Queue) {
 	s.later = append(s.later, removing...)
-	s.letGo(b)
+	s.markRemoved(b)
 	decided := b.split()
 	if len(b.entries) > 0 {
 		s.mu.Lock()
@@ -182,19 +184,19 @@ func (s *Spool) putBack(b *batch, removing []*Queue) {
 		s.writing = 0
 		s.mu.Unlock()
 	}
-	s.told(&decided)
+	s.callDone(&decided)
 }
 
-// letGo takes note of the records of b that were removed before they were written.
-func (s *Spool) letGo(b *batch) {
+// markRemoved takes note of the records of b that were removed before they were written.
+func (s *Spool) markRemoved(b *batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b.letGo()
+	b.markRemoved()
 }
 
-// told calls what is to be called. There is room for more then, also in what the records
+// callDone calls the done of each entry. There is room for more then, also in what the records
 // lay in.
-func (s *Spool) told(b *batch) {
+func (s *Spool) callDone(b *batch) {
 	s.mu.Lock()
 	s.writing = 0
 	s.slabs.put(b.slabs)
@@ -218,24 +220,24 @@ func (s *Spool) keep(b *batch, removing []*Queue) error {
 	}
 	if err == nil {
 		s.assured()
+		s.later = nil
+		return nil
 	}
-	if err == nil || s.store == nil || len(removing) == 0 {
-		s.later = append(s.later, removing...)
-		if err == nil {
-			s.later = nil
-		}
-		return err
-	}
-	if b.bytes > 0 { // where there is no room for more, there may be some for that
+	if s.store != nil && len(removing) > 0 && b.bytes > 0 { // where there is no room for more, there may be some for that
 		s.removes = s.commit(new(batch), removing) == nil
 	}
-	if full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT); s.removes || full {
-		_ = s.tidy(full) // what is deleted makes room, for the next try too
+	if s.store != nil && (s.removes || diskFull(err)) {
+		_ = s.tidy(diskFull(err)) // what is deleted makes room, for the next try too
 	}
 	if !s.removes {
 		s.later = append(s.later, removing...)
 	}
 	return err
+}
+
+// diskFull reports whether an error says that the disk has no room.
+func diskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // commit writes the records of b, and what is removed.

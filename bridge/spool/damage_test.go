@@ -107,7 +107,7 @@ var damages = map[string]func(content []byte, at, end int, random *rand.Rand) (d
 }
 
 // eachDamage has the test below try each damage for each block, about 3,000, and not one of
-// them in turn.
+// them in turn for about every second.
 var eachDamage = os.Getenv("SPOOL_EACH_DAMAGE") != ""
 
 // Each block of each file of a spool is damaged, in four ways: what is not in it is all
@@ -126,7 +126,7 @@ func TestWhatIsOutsideADamageIsThereAndTheRestIsCounted(t *testing.T) {
 				for _, file := range slices.Sorted(maps.Keys(p.files)) {
 					for at := 0; at < len(p.files[file]); at += 4096 {
 						for j, how := range ways {
-							if i++; i%atOnce != part || !eachDamage && (at/4096)%len(ways) != j {
+							if i++; i%atOnce != part || !eachDamage && (at/4096)%(2*len(ways)+1) != 2*j {
 								continue
 							}
 							end := min(at+4096, len(p.files[file]))
@@ -200,4 +200,37 @@ func takeDamaged(t *testing.T, what string, q *Queue) (got []string, lost int) {
 		q.Remove(n)
 	}
 	return got, lost
+}
+
+// All records are gone, and one of the two files of states with them, which is written anew at
+// once: what is lost is told of all the same, also if it is not before the next start.
+func TestWhatIsGoneIsToldOfThoughTheStateIsWrittenAnew(t *testing.T) {
+	for _, gone := range []string{"spool-state-a.v3", "spool-state-b.v3"} {
+		t.Run(gone, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, Options{Dir: dir, MaxSize: 8 << 20})
+			for range 5 {
+				appendNow(t, s.Queue("rule"), record("x"))
+			}
+			closeNow(t, s)
+			segments, err := filepath.Glob(filepath.Join(dir, segmentPrefix+"0*"))
+			if err != nil || len(segments) == 0 {
+				t.Fatal(segments, err)
+			}
+			for _, path := range append(segments, filepath.Join(dir, gone)) {
+				if err := os.Remove(path); err != nil {
+					t.Fatal(err)
+				}
+			}
+			closeNow(t, open(t, Options{Dir: dir, MaxSize: 8 << 20}))
+			s = open(t, Options{Dir: dir, MaxSize: 8 << 20})
+			if got, lost := takeDamaged(t, gone, s.Queue("rule")); len(got) > 0 || lost != 5 {
+				t.Errorf("%q came, and %d are lost, want 5", got, lost)
+			}
+			appendNow(t, s.Queue("rule"), record("next"))
+			if got := oldest(t, s.Queue("rule"), 1); len(got) != 1 {
+				t.Errorf("%q", got)
+			}
+		})
+	}
 }

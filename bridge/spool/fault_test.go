@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -151,6 +152,47 @@ func TestAFullDiskIsGivenBackWhatIsRemovedWhileSomethingWaits(t *testing.T) {
 			t.Errorf("%d left, log: %s", s.Len(), log)
 		}
 	})
+}
+
+// What is removed is deleted while the disk has no room, also where that it was removed could be
+// written down and nothing else can: else nothing would ever make room.
+func TestAFullDiskIsGivenBackWhatHadRoomToBeNoted(t *testing.T) {
+	for name, writesFail := range map[string]bool{"the disk takes no more": true, "the disk is said to be full": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				disk := new(faults)
+				s := open(t, Options{Dir: t.TempDir(), MaxSize: 16 << 20, files: disk.files()})
+				defer s.Close()
+				q := s.Queue("rule")
+				for range 20 {
+					appendNow(t, q, record(strings.Repeat("x", 10_000)))
+				}
+				var deleted, full atomic.Bool
+				disk.are(func(op, path string) error {
+					if op == "remove" && strings.Contains(path, segmentPrefix+"0") {
+						deleted.Store(true)
+					}
+					if !deleted.Load() && (op == "statfs" || op == "write" && full.Load()) {
+						return syscall.ENOSPC
+					}
+					return nil
+				})
+				time.Sleep(4 * time.Second)
+				synctest.Wait()
+				if !errors.Is(s.Err(), syscall.ENOSPC) {
+					t.Fatal(s.Err())
+				}
+				drain(t, q, 100)
+				time.Sleep(4 * time.Second) // that they are removed is noted
+				full.Store(writesFail)
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if s.Err() != nil || !deleted.Load() {
+					t.Errorf("deleted %v, %v", deleted.Load(), s.Err())
+				}
+			})
+		})
+	}
 }
 
 // A disk that hangs while the spool is opened holds nobody up: neither the start, nor the end.

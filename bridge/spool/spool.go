@@ -168,7 +168,7 @@ func (s *Spool) openFirst() {
 	if !s.late.Load() {
 		s.trouble.Store(nil)
 	}
-	s.tell(err)
+	s.noteOutcome(err)
 }
 
 // Queue is the queue of that name, the same one for the same name. It comes to

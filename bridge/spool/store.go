@@ -110,11 +110,12 @@ func (s *store) remove(q *Queue, p place) {
 }
 
 // allQueues is a state that says all. Queues of which nothing is there any more, not even
-// what was removed, are forgotten. Callers hold the spool's mutex.
+// what was removed, are forgotten; but not those whose records are gone, and nobody has been told.
+// Callers hold the spool's mutex.
 func (s *store) allQueues(m mark) []byte {
 	b := stateOf(m, s.first)
 	for q, d := range s.queues {
-		if len(d.segments) == 0 && (len(s.segments) == 0 || d.last < s.segments[0].id) {
+		if len(d.segments) == 0 && d.safeHead() >= d.next && (len(s.segments) == 0 || d.last < s.segments[0].id) {
 			delete(s.queues, q)
 			continue
 		}

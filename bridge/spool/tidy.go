@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
-	"syscall"
 )
 
 // shrinkFrom is how large the segment that is written to may stay when nothing is left.
@@ -53,7 +52,7 @@ func (s *Spool) drop(old []*segment) error {
 	// Else after a power cut what was in them would count as lost. Where there is no room for
 	// that, it has to be made first.
 	err := s.noteRemoved()
-	if full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT); full {
+	if diskFull(err) {
 		s.takeOut(old[:1])
 		if err = old[0].remove(); err == nil {
 			err = s.noteRemoved()

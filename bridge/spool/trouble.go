@@ -15,9 +15,9 @@ const (
 	retryMost  = 3 * time.Second
 )
 
-// tell takes note of how a try to use the folder has ended. It logs each cause once,
+// noteOutcome takes note of how a try to use the folder has ended. It logs each cause once,
 // and the end of it.
-func (s *Spool) tell(err error) {
+func (s *Spool) noteOutcome(err error) {
 	was := s.Err()
 	if err == nil {
 		s.trouble.Store(nil)
