@@ -1,0 +1,2 @@
+// Package tap tells those who watch what becomes of each message and datagram, as it happens.
+package tap
