@@ -24,7 +24,9 @@ COPY --from=build /root-fs /
 # Nothing topicast does needs a privilege. "nobody", by number: there is no /etc/passwd.
 USER 65534:65534
 # The status page, where web.listen opens it to more than the container itself.
-# There is no HEALTHCHECK, for want of a program to run: ask /healthz or /readyz from outside.
+# The control socket is /tmp/topicast/control.sock: docker exec NAME /topicast tap. The image
+# has no HEALTHCHECK, since it also runs commands that are no bridge; docker-compose.yml has one.
+ENV XDG_RUNTIME_DIR=/tmp
 EXPOSE 9479
 ENTRYPOINT ["/topicast"]
 CMD ["run"]

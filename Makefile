@@ -13,8 +13,10 @@ build: ## the program, as a release has it: ./topicast
 test: ## all tests; those without what they need skip, and say so
 	go test -shuffle=on ./...
 
+# Programs under the race detector end a second later than they could, which is minutes with all
+# those that the tests start: hence atexit_sleep_ms.
 race: ## all tests under the race detector, none skipped, as CI has it (root, Linux)
-	TOPICAST_NO_SKIP=1 go test -race -shuffle=on -count=1 -timeout 10m ./...
+	TOPICAST_NO_SKIP=1 GORACE=atexit_sleep_ms=10 go test -race -shuffle=on -count=1 -timeout 10m ./...
 
 lint: ## format, vet and staticcheck for the three systems
 	test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
@@ -52,10 +54,19 @@ systemd: ## the unit under a real systemd, in a container (root, Debian)
 brokers: ## docs/brokers.md, measured anew (root, Debian)
 	.ci/brokers
 
+programs: ## docs/programs.md, tried anew: real devices' programs (root, Debian)
+	.ci/programs
+
+browser: ## the status page in a real browser, with pictures in ./screenshots (Debian)
+	.ci/browser screenshots
+
+learn: ## docs/learn.md, tried anew: what learn says of real programs (root, Debian)
+	.ci/learn
+
 kernel: ## the tests of the sockets under Debian's kernel, in a virtual machine
 	.ci/kernel
 
 ci: ## all that must pass before a change lands (root, Debian)
 	.ci/run
 
-.PHONY: help build test race lint vuln fuzz bench faults attack soak systemd brokers kernel ci
+.PHONY: help build test race lint vuln fuzz bench faults attack soak systemd brokers programs learn kernel ci

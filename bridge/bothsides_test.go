@@ -41,7 +41,7 @@ func TestTheInterfacesAreLookedAtOftenOnlyWhileSomethingWaits(t *testing.T) {
 		t.Errorf("next look after %v while pending, want %v", got, lookPending)
 	}
 	n.Set(fake.Iso0)
-	b.refresh(context.Background())
+	b.reconcile(context.Background())
 	if got := b.nextLook(); got != lookSettled {
 		t.Errorf("next look after %v while all is well, want %v", got, lookSettled)
 	}
@@ -163,10 +163,10 @@ func TestAnswersThatNobodyTakesAreCounted(t *testing.T) {
 	unclaimed(3)
 	n.LastSocket().Answer(2) // and the socket is closed before it is asked
 	n.Set()
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	unclaimed(5)
 	n.Set(fake.Iso0)
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	n.LastSocket().Answer(1)
 	unclaimed(6)
 	n.LastSocket().Answer(1<<32 - 1) // the kernel's count begins anew
@@ -213,7 +213,7 @@ func TestNeitherAFloodNorAnInterfaceThatIsAwayTakesTheRoomOfTheOthers(t *testing
 	}
 	fake.WaitFor(t, "the flood to find no room", func() bool { return b.Status().Receive[0].Drops["queue_full"] > 0 })
 	n.Set(fake.Priv0)
-	b.refresh(context.Background())
+	b.reconcile(context.Background())
 	for i := range 1000 {
 		b.send.Handle([]session.Message{fake.Message("away", fmt.Sprint(i, strings.Repeat("x", 100)), 1)})
 	}

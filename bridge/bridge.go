@@ -20,6 +20,7 @@ import (
 	"topicast/bridge/session"
 	"topicast/bridge/spill"
 	"topicast/bridge/spool"
+	"topicast/bridge/tap"
 	"topicast/mapping"
 )
 
@@ -34,10 +35,13 @@ type Options struct {
 	Loops     loopguard.Options
 	Logger    *slog.Logger
 	Settings  func(rule any) []string // what the status has of a rule, a *mapping.SendRule or *mapping.ReceiveRule, by its keys; nil: nothing
+	Keys      func(rule any) []Key    // all of them, likewise, for Effective; nil: none
 
 	// DeadLetters keeps what is published and the broker does not take; nil: nothing does. The
 	// caller closes it after Run.
 	DeadLetters *deadletter.File
+
+	Tap *tap.Tap // is told what becomes of each message and datagram; nil: nobody is
 
 	network network  // zero: this host
 	end     endTimes // zero: theEnd
@@ -68,30 +72,35 @@ type Bridge struct {
 
 	// Read and written by anybody.
 	working       atomic.Pointer[generation]
-	names         atomic.Pointer[map[string]string] // the kernel's names of interfaces, by others that they have
-	routesDue     atomic.Bool                       // something may have changed what routes do
-	routesChanged atomic.Bool                       // routes are to be listed anew
+	host          atomic.Pointer[mapping.HostInterfaces] // the interfaces at the last look, for tables
+	routesDue     atomic.Bool                            // something may have changed what routes do
+	routesChanged atomic.Bool                            // routes are to be listed anew
 	reloads       atomic.Pointer[ReloadStatus]
 	heartbeat     atomic.Int64  // when watch and the send path were last seen at work, in nanoseconds since started
 	lookRequested chan struct{} // asks for a look at the interfaces
 	unlisted      atomic.Bool   // they could not be listed at the last look
 	lettersLost   atomic.Bool   // the last message that was given up found no room in the file for them
 	linkChanges   linkChanges   // of the interfaces since the last look
+	members       membersWatch  // who has joined the groups of rules with members
 
 	// Of watch.
-	namesInForce  *map[string]string // those that followNames saw last
+	hostInForce   *mapping.HostInterfaces // that followHost saw last
+	instancesAt   time.Time               // when the instances were changed last, because of it
+	instancesDue  bool                    // they are to be changed again, which has to wait
 	unclaimed     unclaimed
 	lastFinished  uint64 // batches that the send path had finished at the last heartbeat
 	lastRefreshed uint64 // and bindings that had been compared with the interfaces
 	spoolUses     uint64 // how often the spool had come into use when it was last looked at
 
-	lookMu sync.Mutex // one look at the interfaces, or swap, at a time
+	lookMu sync.Mutex // one look at the interfaces, or swap, at a time; it guards seen
+	seen   hostSeen
 
-	reloadMu   sync.Mutex               // one reload at a time; it guards the rest
-	running    *runContext              // nil: Run has not begun, or has ended
-	routes     []multicast.GatewayRoute // that no socket passes over (routes.go)
-	routesAt   time.Time                // when they were listed
-	routesSeen time.Time                // when what they do was looked at
+	reloadMu   sync.Mutex                   // one reload at a time; it guards the rest
+	disabled   map[string]*account.Disabled // by the names that were asked for
+	running    *runContext                  // nil: Run has not begun, or has ended
+	routes     []multicast.GatewayRoute     // that no socket passes over (routes.go)
+	routesAt   time.Time                    // when they were listed
+	routesSeen time.Time                    // when what they do was looked at
 }
 
 // New makes a bridge, and opens nothing yet.
@@ -123,26 +132,35 @@ func New(o Options) (*Bridge, error) {
 	}
 	b.receive = receive.New(receive.Options{
 		Log: b.log, Status: status, Budget: b.budget, Own: &b.own, Loops: o.Loops, Spool: on, MaxAge: o.Spool.MaxAge,
-		Listen: o.network.listen, Joins: o.network.joins, LookNow: b.requestLook, Settled: &b.settled, Refused: b.refused,
+		Listen: o.network.listen, Joins: o.network.joins, LookNow: b.requestLook, Settled: &b.settled, Refused: b.refused, Tap: o.Tap, Disabled: b.isDisabled,
 	})
 	b.send = send.New(send.Options{
 		Log: b.log, LastSent: o.LastSent, Budget: b.budget, Own: &b.own, Guard: b.receive.Guard(), Spool: on, MaxAge: o.Spool.MaxAge,
-		Repeats: !o.Session.Clean, Open: o.network.open, LookNow: b.requestLook, Settled: &b.settled,
+		Repeats: !o.Session.Clean, Open: o.network.open, LookNow: b.requestLook, Settled: &b.settled, Refused: b.refused, Granted: func(id uint32) bool { return b.session.GrantedID(id) }, Tap: o.Tap, Disabled: b.isDisabled,
 	})
 	if o.Spool.On != nil {
 		b.spoolUses = o.Spool.On.Uses()
 	}
-	b.swap(b.build(o.Table, noGeneration(), nil), noGeneration())
+	table := o.Table
+	if table.Several() {
+		if interfaces, err := o.network.interfaces(); err == nil { // else at the first look
+			b.noteInterfaces(interfaces)
+		}
+		table = b.onHost(table)
+		b.logBeyond(table)
+	}
+	b.swap(b.build(table, noGeneration(), nil), noGeneration())
 	b.logUnused()
 	s := o.Session
 	s.Handle = b.send.Handle
 	s.Changed = b.sessionChanged
-	s.Subscriptions = subscriptions(o.Table)
+	s.Subscriptions = b.subscriptions(table)
 	var err error
 	if b.session, err = session.New(s); err != nil {
 		return nil, fmt.Errorf("session: %w", err)
 	}
 	b.receive.PublishTo(b.session)
+	b.send.PublishTo(b.session)
 	return b, nil
 }
 
@@ -151,7 +169,7 @@ func (b *Bridge) sessionChanged(s session.State) {
 	if !s.Connected {
 		b.send.ClearRedelivery()
 	}
-	b.receive.SetConnected(s.Connected)
+	b.receive.SetConnected(s.Connected, s.Protocol == session.Protocol5.String())
 }
 
 // requestLook asks for a look at the interfaces now.
@@ -193,8 +211,8 @@ func (b *Bridge) Run(ctx context.Context) error {
 	<-reported
 	background.Go(func() { b.watch(running) }) // the first look may take long
 	b.followRoutes(ctx)                        // before what is on disk leaves
-	b.refresh(ctx)
-	b.followNames(ctx)
+	b.reconcile(ctx)
+	b.followHost(ctx)
 	background.Go(func() { b.followInterfaces(running) })
 	background.Go(func() { b.receive.Pump(running) })
 	var err error
@@ -258,11 +276,11 @@ func (b *Bridge) counts() (now [account.NumReasons]uint64) {
 			add(l)
 		}
 	}
-	now[account.DropNoRule] += b.send.Unmatched()
+	now[account.ReasonNoRule] += b.send.Unmatched()
 	return now
 }
 
-// refused keeps a message of a receive rule that the broker does not take.
+// refused keeps a message of a rule that the broker does not take.
 func (b *Bridge) refused(rule string, m *session.Publication, why error, kept func()) {
 	f := b.options.DeadLetters
 	taken := f != nil && f.Add(deadletter.Letter{Time: time.Now(), Rule: rule, Topic: string(m.Topic), QoS: m.QoS, Retain: m.Retain, Payload: m.Payload, Reason: why.Error()}, kept)

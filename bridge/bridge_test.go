@@ -101,11 +101,11 @@ func TestRunSendsWhatItTookBeforeItEnds(t *testing.T) {
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
 	b := newTestBridge(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
 	o := b.options
-	o.Session.URLs = []string{server.URL()}
+	o.Session.URLs, o.Session.Protocol = []string{server.URL()}, session.ProtocolAuto
 	if b, err = New(o); err != nil {
 		t.Fatal(err)
 	}
-	backend, err := session.New(session.Options{URLs: []string{server.URL()}, Clean: true, Handle: func([]session.Message) {}})
+	backend, err := session.New(session.Options{URLs: []string{server.URL()}, Protocol: session.ProtocolAuto, Clean: true, Handle: func([]session.Message) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,14 +195,14 @@ func TestABridgeLivesWhileThousandsOfBindingsTestThemselves(t *testing.T) {
 		b := newTestBridgeOf(t, n, Options{QueueSize: fake.Plenty}, rules, nil)
 		n.ProbeTakes = 300 * time.Millisecond
 		n.Set()
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		ctx, stop := context.WithCancel(t.Context())
 		var ended sync.WaitGroup
 		ended.Go(func() { b.watch(ctx) })
 		n.Set(fake.Iso0)
 		looked := make(chan struct{})
 		ended.Go(func() {
-			b.refresh(ctx)
+			b.reconcile(ctx)
 			close(looked)
 		})
 		for i := 0; ; i++ {
@@ -231,7 +231,7 @@ func TestALookThatHangsIsNoLife(t *testing.T) {
 		var ended sync.WaitGroup
 		ended.Go(func() { b.watch(ctx) })
 		n.Set(fake.Iso0)
-		ended.Go(func() { b.refresh(ctx) })
+		ended.Go(func() { b.reconcile(ctx) })
 		time.Sleep(stallTimeout - countEvery)
 		if !b.Alive() {
 			t.Error("taken for dead too early")
@@ -277,11 +277,11 @@ func TestASendThatHangsIsNoLifeAndTheStatusSaysIt(t *testing.T) {
 	if !b.alive(now.Add(stallTimeout - time.Second)) {
 		t.Error("taken for dead too early")
 	}
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	if r := b.Status().Rules[0]; r.State != account.StateDegraded || !strings.Contains(r.Reason, "iso0") {
 		t.Errorf("the rule is %s (%s)", r.State, r.Reason)
 	}
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	now = now.Add(stallTimeout)
 	b.updateHeartbeat(now)
 	if b.alive(now) {

@@ -12,7 +12,7 @@ import (
 // A Condition is something that is not as it should be: a part of topicast that is
 // pending, so that it is not ready, or degraded, so that it works in part.
 type Condition struct {
-	Name   string        `json:"name"`           // of the part: broker, subscriptions, spool, descriptors, queue, acknowledgements, rule
+	Name   string        `json:"name"`           // of the part: broker, subscriptions, spool, descriptors, queue, acknowledgements, interfaces, rule
 	Rule   string        `json:"rule,omitempty"` // which one, of a rule; whose messages; the one that is the cause
 	State  account.State `json:"state"`          // pending or degraded
 	Reason string        `json:"reason"`
@@ -49,6 +49,10 @@ func (b *Bridge) Readiness() Readiness {
 // ackPatience is how long the broker may acknowledge nothing until that is told.
 const ackPatience = 30 * time.Second
 
+// pacePatience is how long messages may wait for max_rate until that is told: a burst is what they are
+// to wait in.
+const pacePatience = 30 * time.Second
+
 // overview is a generation and the session at one moment.
 type overview struct {
 	*generation
@@ -56,23 +60,53 @@ type overview struct {
 	broker  BrokerStatus
 	session session.State
 	sends   *send.View
+	working map[string]bool // rules with several interfaces that work by one of them; nil: nobody has asked
 }
 
 func (g *generation) overview(broker BrokerStatus, state session.State, now time.Time) *overview {
-	return &overview{g, now, broker, state, g.send.View(state.Troubled, now)}
+	return &overview{generation: g, now: now, broker: broker, session: state, sends: g.send.View(state.Troubled, now)}
 }
 
-// judge reports the state of each rule, those of send first, and why it is so where
-// it is not up. It makes no garbage by the rule.
-func (o *overview) judge(tell func(name string, state account.State, reason string)) {
-	for _, r := range o.send.Rules {
+// judged is the state of a rule, and why it is so where it is not up.
+type judged struct {
+	name, common, on string // on: the interface, of an instance
+	state            account.State
+	reason           string
+	spared           bool // it is not up, by an interface that only a pattern names, and the rule works by another
+}
+
+// judge reports the state of each rule, those of send first. It makes no garbage by the rule.
+func (o *overview) judge(tell func(judged)) {
+	for i, r := range o.send.Rules {
 		state, reason := o.sends.Judge(r)
-		tell(r.Name, state, reason)
+		tell(judged{r.Name, r.Common, r.Instance(), state, reason, state == account.StatePending && o.table.SendByPattern(i) && o.works(r.Common)})
 	}
-	for _, r := range o.receive.Rules {
+	for i, r := range o.receive.Rules {
 		state, reason := r.Judge(o.now)
-		tell(r.Name, state, reason)
+		tell(judged{r.Name, r.Common, r.Instance(), state, reason, state == account.StatePending && o.table.ReceiveByPattern(i) && o.works(r.Common)})
 	}
+}
+
+// works reports whether a rule that has several interfaces works by one of them.
+func (o *overview) works(rule string) bool {
+	if o.working == nil {
+		o.working = make(map[string]bool)
+		for _, r := range o.send.Rules {
+			if state, _ := o.sends.Judge(r); r.Instance() != "" && works(state) {
+				o.working[r.Common] = true
+			}
+		}
+		for _, r := range o.receive.Rules {
+			if state, _ := r.Judge(o.now); r.Instance() != "" && works(state) {
+				o.working[r.Common] = true
+			}
+		}
+	}
+	return o.working[rule]
+}
+
+func works(state account.State) bool {
+	return state == account.StateUp || state == account.StateDegraded
 }
 
 func (b *Bridge) readiness(o *overview) Readiness {
@@ -113,6 +147,16 @@ func (b *Bridge) conditions(o *overview, tell func(Condition)) {
 			Reason: fmt.Sprintf("the broker acknowledges no messages since %s, though it answers otherwise, and %d are on their way to it; its log may say why",
 				since.UTC().Format(time.RFC3339), o.session.Outstanding)})
 	}
+	if since := o.session.QuotaSince; o.broker.Connected && !since.IsZero() {
+		tell(Condition{Name: "broker", State: account.StateDegraded, Count: o.session.Outstanding, Since: since,
+			Reason: fmt.Sprintf("since %s the broker refuses messages because its quota is exceeded, and gets them again later: %d are on their way; have the rules publish less (every, on_change), or set broker.max_rate to what it allows",
+				since.UTC().Format(time.RFC3339), o.session.Outstanding)})
+	}
+	if since := o.session.PacedSince; o.broker.Connected && !since.IsZero() && o.now.Sub(since) >= pacePatience {
+		tell(Condition{Name: "broker", State: account.StateDegraded, Count: o.session.Outstanding, Since: since,
+			Reason: fmt.Sprintf("since %s more comes than broker.max_rate lets through, %d a second: %d messages are on their way; raise it, or have the rules publish less (every, on_change)",
+				since.UTC().Format(time.RFC3339), o.session.Limits.MessageRate, o.session.Outstanding)})
+	}
 	if o.broker.Connected && o.broker.Unanswered > 0 {
 		tell(Condition{Name: "subscriptions", State: account.StatePending,
 			Reason: fmt.Sprintf("the broker has not confirmed %d subscriptions yet", o.broker.Unanswered)})
@@ -131,9 +175,15 @@ func (b *Bridge) conditions(o *overview, tell func(Condition)) {
 		tell(Condition{Name: "descriptors", State: state, Reason: short})
 	}
 	b.withheld(o.session, o.now, tell)
-	o.judge(func(rule string, is account.State, reason string) {
-		if is != account.StateUp {
-			tell(Condition{Name: "rule", Rule: rule, State: is, Reason: reason})
+	for _, w := range o.table.Beyond() {
+		tell(Condition{Name: "interfaces", State: account.StateDegraded, Reason: w.Text})
+	}
+	o.judge(func(r judged) {
+		switch {
+		case r.spared:
+			tell(Condition{Name: "rule", Rule: r.name, State: account.StateDegraded, Reason: r.reason})
+		case r.state != account.StateUp && r.state != account.StateDisabled: // which somebody wants so
+			tell(Condition{Name: "rule", Rule: r.name, State: r.state, Reason: r.reason})
 		}
 	})
 }
@@ -172,14 +222,14 @@ func (o *overview) sentences(conditions []Condition) (why []string) {
 	}
 	var reasons []string
 	of := make(map[string]*pending)
-	o.judge(func(rule string, is account.State, reason string) {
-		switch p := of[reason]; {
-		case is != account.StatePending:
+	o.judge(func(r judged) {
+		switch p := of[r.reason]; {
+		case r.state != account.StatePending || r.spared:
 		case p != nil:
 			p.rules++
 		case len(reasons) < maxConditions:
-			of[reason] = &pending{rule, 1}
-			reasons = append(reasons, reason)
+			of[r.reason] = &pending{r.name, 1}
+			reasons = append(reasons, r.reason)
 		}
 	})
 	for _, reason := range reasons {

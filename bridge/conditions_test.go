@@ -136,6 +136,31 @@ func TestABrokerThatAcknowledgesNothingIsACondition(t *testing.T) {
 	}
 }
 
+// More than max_rate lets through is told of, when it is no burst.
+func TestMoreThanMaxRateLetsThroughIsACondition(t *testing.T) {
+	b := newTestBridge(t, &fake.Network{Present: []multicast.Interface{fake.Iso0}}, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	for ago, want := range map[time.Duration]int{0: 0, pacePatience - time.Second: 0, pacePatience + time.Second: 1} {
+		state := session.State{Connected: true, Outstanding: 7, Limits: session.Limits{MessageRate: 100}}
+		if ago > 0 {
+			state.PacedSince = time.Now().Add(-ago)
+		}
+		got := b.conditionsOf("broker", state)
+		if len(got) != want || want > 0 && (got[0].State != account.StateDegraded || got[0].Count != 7 || !got[0].Since.Equal(state.PacedSince) || !strings.Contains(got[0].Reason, "broker.max_rate lets through, 100 a second")) {
+			t.Errorf("after %v: told %+v", ago, got)
+		}
+	}
+}
+
+// A quota of the broker that is exceeded is told of at once.
+func TestAQuotaThatIsExceededIsACondition(t *testing.T) {
+	b := newTestBridge(t, &fake.Network{Present: []multicast.Interface{fake.Iso0}}, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	state := session.State{Connected: true, Outstanding: 7, QuotaSince: time.Now()}
+	got := b.conditionsOf("broker", state)
+	if len(got) != 1 || got[0].State != account.StateDegraded || got[0].Count != 7 || !got[0].Since.Equal(state.QuotaSince) || !strings.Contains(got[0].Reason, "quota is exceeded") {
+		t.Errorf("told %+v", got)
+	}
+}
+
 // refusing is a bridge of so many rules, and the state of a session whose broker refuses
 // the filters of all.
 func refusing(t testing.TB, n int) (*Bridge, session.State) {

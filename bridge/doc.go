@@ -14,6 +14,9 @@
 //  2. A binding for which something waits has one (binding.run): it sends from the disk
 //     (spill.Queue.Front: one reader of each), then from memory, at most 64
 //     datagrams under binding.mu.
+//     That of a rule with answer has a reader of its socket too (binding.readAnswers), under
+//     binding.mu, and one looks after requests whose time is over (retryRequests). What they have to
+//     tell the broker is published by one with no lock held (Path.publishWaiting).
 //  3. Each group and interface has a reader (groupReader.run): it decides and publishes
 //     under membership.batchMu; with QoS 0 a slow broker may hold it there, by design.
 //  4. Timers of delayQueue, topicState and loopTest publish what has waited, each under
@@ -22,14 +25,15 @@
 //  5. One pump publishes what is in the spool and trims the copies (receive.Path.Pump),
 //     with publishSpool.mu.
 //  6. One watch looks after what is old, stuck, silent or to be repeated, and shows that the bridge
-//     lives; it waits for nothing that can hang, so what it tells of rules (tellWords) is
+//     lives; it waits for nothing that can hang, so what it tells of rules (publishStatusWords) is
 //     published on a goroutine of its own. Another one follows interfaces and routes
 //     (followInterfaces), and probes at most 32 sockets at once, each on a goroutine of its
 //     own; lookMu: one look, or swap, at a time. For a socket whose send hangs a goroutine
 //     waits, the look does not (lockForLook). A third hears of changes of the interfaces
-//     (network.watch) and asks for a look.
-//  7. Reload runs on its caller, and on followInterfaces where routes or names of interfaces have
-//     changed, under reloadMu; the swap itself stops 1 by Path.mu, and those of 3 whose
+//     (network.watch) and asks for a look. Where rules have members, each of their interfaces has one
+//     that hears reports (members.Watch).
+//  7. Reload runs on its caller, as Disable and Enable do, and on followInterfaces where routes, names of interfaces or the
+//     interfaces that patterns match have changed, under reloadMu; the swap itself stops 1 by Path.mu, and those of 3 whose
 //     rules change by batchMu.
 //  8. session.Run connects, and judges the ends of connections; the goroutines of a
 //     connection, of which 1 is one: package session.
@@ -58,5 +62,6 @@
 // only tried. The pump has the fronts of many queues at a time, and waits for none
 // (Queue.TryFront). membership.mu guards the socket and the state; it may be taken under
 // lookMu, and never together with batchMu. delayQueue.mu, linkChanges.mu and those of account
-// and loopguard are held for moments, and nobody is called under them.
+// and loopguard are held for moments, and nobody is called under them; merge.mu, held for a look into memory, comes
+// before account's.
 package bridge

@@ -101,18 +101,18 @@ func TestTheSeriesOfARuleAreThereFromItsStart(t *testing.T) {
 	}
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
 	b := newTestBridgeOf(t, n, Options{QueueSize: fake.Plenty, Loops: guardedLoops, Spool: Spool{On: fake.OpenSpool(t, t.TempDir(), 1<<20), MaxAge: time.Hour}}, send, receive)
-	always := "firewall 0, no_buffer 0, oversize 0, "
+	always := "expired 0, firewall 0, flushed 0, no_buffer 0, oversize 0, "
 	for _, c := range []struct{ direction, rule, want string }{
 		{"send", "plain", always + "pending 0, queue_full 0, refused 0, removed 0, spool_failed 0, spool_full 0, stopped 0; retained 0"},
-		{"send", "all", "bad_group 0, bad_payload 0, expired 0, " + always + "pending 0, queue_full 0, refused 0, removed 0, spool_failed 0, spool_full 0, stopped 0; retained 0"},
+		{"send", "all", "bad_group 0, bad_payload 0, " + always + "pending 0, queue_full 0, refused 0, removed 0, spool_failed 0, spool_full 0, stopped 0; retained 0"},
 		{"send", "latest", always + "queue_full 0, refused 0, removed 0, spool_failed 0, spool_full 0, stopped 0; superseded 0"},
 		{"send", "cycle", always + "pending 0, queue_full 0, refused 0, removed 0, spool_failed 0, spool_full 0, stopped 0; loop 0, retained 0"},
 		{"receive", "qos 0", "breaker 0, broker_refused 0, offline 0, receive_buffer 0, stopped 0; own 0"},
-		{"receive", "qos 1", "bad_topic 0, breaker 0, broker_refused 0, expired 0, offline 0, queue_full 0, receive_buffer 0, spool_failed 0, spool_full 0, stopped 0; own 0, source 0"},
+		{"receive", "qos 1", "bad_topic 0, breaker 0, broker_refused 0, expired 0, flushed 0, offline 0, queue_full 0, receive_buffer 0, spool_failed 0, spool_full 0, stopped 0; own 0, source 0"},
 		{"receive", "paced", "breaker 0, broker_refused 0, offline 0, queue_full 0, receive_buffer 0, stopped 0; empty 0, own 0, superseded 0, unchanged 0"},
-		{"receive", "back", "breaker 0, broker_refused 0, expired 0, offline 0, queue_full 0, receive_buffer 0, spool_failed 0, spool_full 0, stopped 0; loop 0, own 0"},
-		{"send", "", "expired 0, no_rule 0, removed 0, spool_failed 0, spool_full 0, stopped 0; "},
-		{"receive", "", "broker_refused 0, expired 0, offline 0, spool_failed 0, spool_full 0, stopped 0; "},
+		{"receive", "back", "breaker 0, broker_refused 0, expired 0, flushed 0, offline 0, queue_full 0, receive_buffer 0, spool_failed 0, spool_full 0, stopped 0; loop 0, own 0"},
+		{"send", "", "expired 0, flushed 0, no_rule 0, removed 0, spool_failed 0, spool_full 0, stopped 0; "},
+		{"receive", "", "broker_refused 0, expired 0, flushed 0, offline 0, spool_failed 0, spool_full 0, stopped 0; "},
 	} {
 		if got := sortedDrops(b.seriesOf(t, c.direction, c.rule)); got != sortedDrops(c.want) {
 			t.Errorf("%s %q:\n%s, want\n%s", c.direction, c.rule, got, sortedDrops(c.want))
@@ -135,14 +135,14 @@ func TestTheSeriesOfRulesFollowAReload(t *testing.T) {
 	<-n.LastSocket().Free
 	b.send.Handle([]session.Message{fake.Message("a/300", "x", 1), fake.Message("c", "waits", 1)})
 	b.reload(t, []mapping.SendRule{fake.SendRule(t, "kept", "a/#", "239.1.1.1:5000"), fake.SendRule(t, "new name", "b", "239.1.1.1:5000"), fake.SendRule(t, "added", "d", "239.1.1.1:5000")}, nil)
-	const fresh = "firewall 0, no_buffer 0, oversize 0, pending 0, queue_full 0, refused 0, removed 0, stopped 0; retained 0"
+	const fresh = "expired 0, firewall 0, flushed 0, no_buffer 0, oversize 0, pending 0, queue_full 0, refused 0, removed 0, stopped 0; retained 0"
 	for rule, want := range map[string]string{
 		"kept":     "bad_group 1, " + fresh, // it cannot happen any more, and a counter does not go away
 		"new name": fresh,
 		"added":    fresh,
 		"old name": "; ",
 		"gone":     "removed 1; ", // what waited for it
-		"":         "expired 0, no_rule 0, removed 0, spool_failed 0, spool_full 0, stopped 0; ",
+		"":         "expired 0, flushed 0, no_rule 0, removed 0, spool_failed 0, spool_full 0, stopped 0; ",
 	} {
 		if got := b.seriesOf(t, "send", rule); got != want {
 			t.Errorf("rule %q:\n%s, want\n%s", rule, got, want)

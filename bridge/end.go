@@ -93,6 +93,7 @@ func (e *ending) finish(readers *sync.WaitGroup) {
 	})
 	e.wait("the last batch of messages", e.drained, messages)
 	e.wait("the last datagrams", e.drained, datagrams)
+	e.wait("what is asked", e.drained, begin(func() { e.send.EndRequests(until) }))
 	e.wait("sending", e.drained, begin(func() { e.waitDrained(until) }))
 	e.wait("spilling", e.spilled, begin(func() { e.spill(e.spilled) }))
 	e.receive.End()

@@ -3,7 +3,9 @@ package bridge
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -18,6 +20,9 @@ type ruleMetric struct {
 }
 
 func ofRules(kind, name, help string, labels ...string) ruleMetric {
+	if !slices.Contains(labels, labelInterface) {
+		labels = append(labels, labelInterface)
+	}
 	return ruleMetric{"topicast_" + name, help, kind, desc(name, help, labels...)}
 }
 
@@ -32,6 +37,8 @@ type exposition struct {
 	err    error
 }
 
+const labelInterface = "interface"
+
 // pageful is how many bytes are written at once.
 const pageful = 32 << 10
 
@@ -39,23 +46,47 @@ const pageful = 32 << 10
 // without another's in between.
 func (e *exposition) begin(m ruleMetric) { e.metric, e.begun = m, false }
 
-// sample writes a value with its labels, name after name and value after value.
+// sample writes a value with its labels, name after name and value after value. The label
+// interface is left out where it is empty: only a rule with several has it.
 func (e *exposition) sample(value uint64, labels ...string) {
+	e.open("", labels)
+	e.buf = strconv.AppendUint(e.buf, value, 10)
+	e.end()
+}
+
+// summary writes times that are a sum and a count.
+func (e *exposition) summary(sum time.Duration, count uint64, labels ...string) {
+	e.open("_sum", labels)
+	e.buf = strconv.AppendFloat(e.buf, sum.Seconds(), 'g', -1, 64)
+	e.end()
+	e.open("_count", labels)
+	e.buf = strconv.AppendUint(e.buf, count, 10)
+	e.end()
+}
+
+// open writes what stands before a value.
+func (e *exposition) open(suffix string, labels []string) {
 	m := &e.metric
 	if !e.begun {
 		e.begun = true
 		e.buf = fmt.Appendf(e.buf, "# HELP %s %s\n# TYPE %s %s\n", m.name, m.help, m.name, m.kind)
 	}
-	e.buf = append(e.buf, m.name...)
+	e.buf = append(append(e.buf, m.name...), suffix...)
 	open := byte('{')
 	for i := 0; i < len(labels); i += 2 {
+		if labels[i] == labelInterface && labels[i+1] == "" {
+			continue
+		}
 		e.buf = append(append(append(e.buf, open), labels[i]...), `="`...)
 		e.escape(labels[i+1])
 		e.buf = append(e.buf, '"')
 		open = ','
 	}
-	e.buf = append(strconv.AppendUint(append(e.buf, "} "...), value, 10), '\n')
-	if len(e.buf) >= pageful {
+	e.buf = append(e.buf, "} "...)
+}
+
+func (e *exposition) end() {
+	if e.buf = append(e.buf, '\n'); len(e.buf) >= pageful {
 		e.flush()
 	}
 }

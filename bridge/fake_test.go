@@ -36,6 +36,7 @@ func newTestBridgeOf(t testing.TB, n *fake.Network, o Options, send []mapping.Se
 	}
 	publisher := new(fake.Publisher)
 	b.receive.PublishTo(publisher)
+	b.send.PublishTo(publisher)
 	publishers.Store(b, publisher)
 	ctx, stop := context.WithCancel(context.Background())
 	var drains, readers sync.WaitGroup
@@ -48,7 +49,7 @@ func newTestBridgeOf(t testing.TB, n *fake.Network, o Options, send []mapping.Se
 		checkSeries(t, b)
 		publishers.Delete(b)
 	})
-	b.refresh(ctx)
+	b.reconcile(ctx)
 	return b
 }
 

@@ -4,6 +4,7 @@ import (
 	"io"
 	"iter"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,10 +25,21 @@ var (
 	metricPublished = ofRules("counter", "messages_published_total", "Messages that the broker has: acknowledged, or with QoS 0 written to the connection.", "rule")
 	metricDrops     = ofRules("counter", "drops_total", "Messages or datagrams lost; rule is empty where no rule matched, and for those of more than 1,000 rules that reloads have removed.", "direction", "rule", "reason")
 	metricFiltered  = ofRules("counter", "filtered_total", "Messages or datagrams that the configuration asks not to carry.", "direction", "rule", "reason")
+	metricAnswers   = ofRules("counter", "answers_total", "Datagrams that came back in answer to requests of the rule; what of them did not reach the broker is in drops_total.", "rule")
+	metricRequests  = ofRules("counter", "requests_total", "Requests of a rule with answer that are over, by outcome: answered or unanswered.", "rule", "outcome")
 	metricLast      = ofRules("gauge", "rule_last_seen_timestamp_seconds", "When the rule had its last message, or its last datagram, in Unix seconds; 0 before the first.", "rule")
 	metricUnclaimed = ofRules("counter", "unclaimed_datagrams_total", "Datagrams that came to a port of the rule and that no rule takes; for direction send, to the port it sends from, which rules may share.", "direction", "rule")
+	metricHostsDown = ofRules("gauge", "hosts_down", "Hosts of a rule with host that do not answer on their link.", "rule")
+	metricICMP      = ofRules("counter", "icmp_errors_total", "ICMP errors that came about datagrams of a rule with host; the datagrams count as sent.", "rule")
 	metricState     = ofRules("gauge", "rule_state", "1 for the state the rule is in: pending, up or degraded.", "rule", "state")
 	metricVerified  = ofRules("gauge", "rule_source_verified", "1 where the self-test saw that this host gives the rule's datagrams the configured source; 0 where it did not, could not look, or the rule is pending.", "rule")
+
+	// Of rules with merge, by leg.
+	metricLegHeard     = ofRules("counter", "leg_datagrams_received_total", "Datagrams that came by a leg of a rule with merge.", "rule", "interface", "source")
+	metricLegDuplicate = ofRules("counter", "leg_duplicates_total", "Of these, those that another leg had brought before.", "rule", "interface", "source")
+	metricLegMissing   = ofRules("counter", "leg_missing_total", "Datagrams that other legs brought, and this one did not within the time of merge.", "rule", "interface", "source")
+	metricLegLag       = ofRules("summary", "leg_lag_seconds", "How much later than by the first leg duplicates came; sum and count.", "rule", "interface", "source")
+	metricUnmerged     = ofRules("counter", "unmerged_datagrams_total", "Datagrams of a rule with merge of which a copy may have been published too, as there was no room or no place for their leg.", "rule")
 
 	descHeld      = desc("unacknowledged_messages", "Messages of the broker that topicast has and has not acknowledged yet: they wait in memory, or after one that does.")
 	descLeft      = desc("left_messages", "Messages that there was no room for (queue.size), and that the broker is still to repeat.")
@@ -45,7 +57,9 @@ var (
 	descBuild     = desc("build_info", "Always 1; the labels say what is running.", "version", "goversion")
 
 	descs = []*prometheus.Desc{metricReceived.desc, metricSent.desc, metricSentBytes.desc, metricLeft.desc, metricHeard.desc, metricPublished.desc,
-		metricDrops.desc, metricFiltered.desc, metricLast.desc, metricUnclaimed.desc, metricState.desc, metricVerified.desc,
+		metricDrops.desc, metricFiltered.desc, metricAnswers.desc, metricRequests.desc, metricLast.desc, metricUnclaimed.desc, metricHostsDown.desc, metricICMP.desc,
+		metricState.desc, metricVerified.desc,
+		metricLegHeard.desc, metricLegDuplicate.desc, metricLegMissing.desc, metricLegLag.desc, metricUnmerged.desc,
 		descHeld, descLeft, descQueueN, descQueueB, descSpoolOK, descSpoolN, descSpoolB, descReloadOK, descReloadAt, descConnected, descConnects, descUnclaimed, descLatency, descBuild}
 )
 
@@ -99,52 +113,78 @@ func (b *Bridge) Collect(ch chan<- prometheus.Metric) {
 func (b *Bridge) WriteRules(w io.Writer) error {
 	g := b.current()
 	e := &exposition{w: w, buf: make([]byte, 0, pageful+1<<10)}
-	count(e, metricReceived, g.send.Rules, func(r *send.Rule) (string, uint64) { n, _, _ := r.Totals(); return r.Name, n })
-	count(e, metricSent, g.send.Rules, func(r *send.Rule) (string, uint64) { _, n, _ := r.Totals(); return r.Name, n })
-	count(e, metricSentBytes, g.send.Rules, func(r *send.Rule) (string, uint64) { _, _, n := r.Totals(); return r.Name, n })
-	count(e, metricLeft, g.send.Rules, func(r *send.Rule) (string, uint64) { return r.Name, r.Left() })
-	count(e, metricHeard, g.receive.Rules, func(r *receive.Rule) (string, uint64) { n, _ := r.Totals(); return r.Name, n })
-	count(e, metricPublished, g.receive.Rules, func(r *receive.Rule) (string, uint64) { _, n := r.Totals(); return r.Name, n })
+	count(e, metricReceived, g.send.Rules, func(r *send.Rule) (string, string, uint64) { n, _, _ := r.Totals(); return r.Common, r.Instance(), n })
+	count(e, metricSent, g.send.Rules, func(r *send.Rule) (string, string, uint64) { _, n, _ := r.Totals(); return r.Common, r.Instance(), n })
+	count(e, metricSentBytes, g.send.Rules, func(r *send.Rule) (string, string, uint64) { _, _, n := r.Totals(); return r.Common, r.Instance(), n })
+	count(e, metricLeft, g.send.Rules, func(r *send.Rule) (string, string, uint64) { return r.Common, r.Instance(), r.Left() })
+	count(e, metricHeard, g.receive.Rules, func(r *receive.Rule) (string, string, uint64) { n, _ := r.Totals(); return r.Common, r.Instance(), n })
+	count(e, metricPublished, g.receive.Rules, func(r *receive.Rule) (string, string, uint64) { _, n := r.Totals(); return r.Common, r.Instance(), n })
 	e.begin(metricDrops)
-	e.sample(b.send.Unmatched(), "direction", directionSend, "rule", "", "reason", account.DropNoRule.String())
+	e.sample(b.send.Unmatched(), "direction", directionSend, "rule", "", "reason", account.ReasonNoRule.String())
 	e.gone(directionSend, b.send.Removed(), &send.RemovedReasons)
 	e.gone(directionReceive, b.receive.Removed(), &receive.RemovedReasons)
 	e.counts(g, false)
 	e.begin(metricFiltered)
 	e.counts(g, true)
+	e.begin(metricAnswers)
+	for _, r := range g.send.Rules {
+		if came, _, _ := r.Answers(); r.ExpectsAnswers() {
+			e.sample(came, "rule", r.Name)
+		}
+	}
+	e.begin(metricRequests)
+	for _, r := range g.send.Rules {
+		if _, answered, unanswered := r.Answers(); r.ExpectsAnswers() {
+			e.sample(answered, "rule", r.Name, "outcome", "answered")
+			e.sample(unanswered, "rule", r.Name, "outcome", "unanswered")
+		}
+	}
 	e.begin(metricLast)
 	now := time.Now()
 	for _, r := range g.send.Rules {
-		e.sample(unix(r.LastReceived.Time(now)), "rule", r.Name)
+		e.sample(unix(r.LastReceived.Time(now)), "rule", r.Common, labelInterface, r.Instance())
 	}
 	for _, r := range g.receive.Rules {
-		e.sample(unix(r.LastReceived.Time(now)), "rule", r.Name)
+		e.sample(unix(r.LastReceived.Time(now)), "rule", r.Common, labelInterface, r.Instance())
 	}
 	o := g.overview(BrokerStatus{}, b.session.State(), now)
 	e.begin(metricUnclaimed)
 	for _, r := range g.send.Rules {
-		e.sample(o.sends.Unclaimed(r), "direction", directionSend, "rule", r.Name)
+		e.sample(o.sends.Unclaimed(r), "direction", directionSend, "rule", r.Common, labelInterface, r.Instance())
+	}
+	e.begin(metricHostsDown)
+	for _, r := range g.send.Rules {
+		if !r.Host.IsZero() {
+			e.sample(uint64(r.HostsDown()), "rule", r.Common, labelInterface, r.Instance())
+		}
+	}
+	e.begin(metricICMP)
+	for _, r := range g.send.Rules {
+		if !r.Host.IsZero() {
+			e.sample(r.HostErrors(), "rule", r.Common, labelInterface, r.Instance())
+		}
 	}
 	e.begin(metricState)
-	o.judge(func(name string, is account.State, _ string) {
-		for _, state := range []account.State{account.StatePending, account.StateUp, account.StateDegraded} {
-			e.sample(yes(is == state), "rule", name, "state", string(state))
+	o.judge(func(r judged) {
+		for _, state := range []account.State{account.StatePending, account.StateUp, account.StateDegraded, account.StateDisabled} {
+			e.sample(yes(r.state == state), "rule", r.common, "state", string(state), labelInterface, r.on)
 		}
 	})
 	e.begin(metricVerified)
 	for _, r := range g.send.Rules {
-		e.sample(yes(o.sends.Verified(r)), "rule", r.Name)
+		e.sample(yes(o.sends.Verified(r)), "rule", r.Common, labelInterface, r.Instance())
 	}
+	e.legs(g.receive.Rules, now)
 	e.flush()
 	return e.err
 }
 
 // count writes one of the counters that rules of a kind have.
-func count[R any](e *exposition, m ruleMetric, rules []R, of func(R) (name string, n uint64)) {
+func count[R any](e *exposition, m ruleMetric, rules []R, of func(R) (name, on string, n uint64)) {
 	e.begin(m)
 	for _, r := range rules {
-		name, n := of(r)
-		e.sample(n, "rule", name)
+		name, on, n := of(r)
+		e.sample(n, "rule", name, labelInterface, on)
 	}
 }
 
@@ -163,14 +203,48 @@ func (e *exposition) counts(g *generation, filtered bool) {
 		}
 		for _, r := range g.send.Rules {
 			if n := r.Of(why); n > 0 || r.CanCount(why) {
-				e.reason(n, directionSend, r.Name, why)
+				e.reason(n, directionSend, r.Common, r.Instance(), why)
 			}
 		}
 		for _, r := range g.receive.Rules {
 			if n := r.Of(why); n > 0 || r.CanCount(why) {
-				e.reason(n, directionReceive, r.Name, why)
+				e.reason(n, directionReceive, r.Common, r.Instance(), why)
 			}
 		}
+	}
+}
+
+// legs writes what became of the datagrams of each leg. Only those are there that are known to
+// carry what others do: senders can be made up.
+func (e *exposition) legs(rules []*receive.Rule, now time.Time) {
+	type ofRule struct {
+		name     string
+		legs     []receive.Leg
+		unmerged uint64
+	}
+	var all []ofRule
+	for _, r := range rules {
+		if legs, unmerged, ok := r.Legs(now); ok && (len(all) == 0 || all[len(all)-1].name != r.Common) { // a rule's interfaces have them in common
+			legs = slices.DeleteFunc(legs, func(l receive.Leg) bool { return !l.Known() })
+			all = append(all, ofRule{r.Common, legs, unmerged})
+		}
+	}
+	each := func(m ruleMetric, write func(l *receive.Leg, labels ...string)) {
+		e.begin(m)
+		for _, r := range all {
+			for i := range r.legs {
+				l := &r.legs[i]
+				write(l, "rule", r.name, "interface", l.Interface, "source", l.Source)
+			}
+		}
+	}
+	each(metricLegHeard, func(l *receive.Leg, labels ...string) { e.sample(l.Received, labels...) })
+	each(metricLegDuplicate, func(l *receive.Leg, labels ...string) { e.sample(l.Duplicates, labels...) })
+	each(metricLegMissing, func(l *receive.Leg, labels ...string) { e.sample(l.Missing, labels...) })
+	each(metricLegLag, func(l *receive.Leg, labels ...string) { e.summary(l.LagSum, l.LagCount, labels...) })
+	e.begin(metricUnmerged)
+	for _, r := range all {
+		e.sample(r.unmerged, "rule", r.name)
 	}
 }
 
@@ -178,16 +252,20 @@ func (e *exposition) counts(g *generation, filtered bool) {
 // name, and of the others under none, where any reason that can happen is there from the start.
 func (e *exposition) gone(direction string, removed iter.Seq2[string, *account.Counters], can *[account.NumReasons]bool) {
 	for name, l := range removed {
+		on := ""
+		if l.Label != nil {
+			name, on = l.Label.Rule, l.Label.Interface
+		}
 		for why := range account.NumReasons {
 			if n := l.Of(why); n > 0 && !why.Filtered() || name == "" && can[why] {
-				e.reason(n, direction, name, why)
+				e.reason(n, direction, name, on, why)
 			}
 		}
 	}
 }
 
-func (e *exposition) reason(n uint64, direction, rule string, why account.Reason) {
-	e.sample(n, "direction", direction, "rule", rule, "reason", why.String())
+func (e *exposition) reason(n uint64, direction, rule, on string, why account.Reason) {
+	e.sample(n, "direction", direction, "rule", rule, "reason", why.String(), labelInterface, on)
 }
 
 // unix is 0 for the zero time.

@@ -42,13 +42,17 @@ func (b *Bridge) exposed(t testing.TB) string {
 // A dashboard or an alarm must not wait for the first message, reload or connection.
 func TestEveryMetricIsThereFromTheStart(t *testing.T) {
 	b := newTestBridgeOf(t, &fake.Network{}, Options{QueueSize: fake.Plenty, Spool: Spool{On: fake.OpenSpool(t, t.TempDir(), 1<<20), Dir: "dir"}},
-		[]mapping.SendRule{fake.SendRule(t, "out", "t", "239.1.1.1:5000")}, []mapping.ReceiveRule{fake.ReceiveRule(t, "in", "239.2.1.1:5000", "in")})
+		[]mapping.SendRule{fake.SendRule(t, "out", "t", "239.1.1.1:5000", fake.Answered(t, "answers")), fake.SendRule(t, "device", "d", "239.1.1.1:5000", fake.ToHost(t, "172.17.1.1:5000"))},
+		[]mapping.ReceiveRule{fake.ReceiveRule(t, "in", "239.2.1.1:5000", "in", func(r *mapping.ReceiveRule) { r.Merge = time.Second })})
 	text := b.exposed(t)
 	all := make(chan *prometheus.Desc, 100)
 	b.Describe(all)
 	close(all)
 	for d := range all {
 		name := regexp.MustCompile(`topicast_\w+`).FindString(d.String())
+		if strings.HasPrefix(name, "topicast_leg_") {
+			continue // nobody knows at the start which legs there are: TestTheMetricsOfLegs
+		}
 		if !regexp.MustCompile(`(?m)^` + name + `(_count)?[{ ]`).MatchString(text) {
 			t.Errorf("%s has no series", name)
 		}
@@ -82,7 +86,7 @@ func TestMetricsOfTheSpoolAndOfTheConfiguration(t *testing.T) {
 		t.Errorf("taken over at %f, want from %f to %f", at, from, to)
 	}
 	n.Set(fake.Iso0, fake.Priv0)
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	b.reload(t, []mapping.SendRule{fake.SendRule(t, "r", "t", "239.1.1.1:5000")}, nil)
 	if text := b.exposed(t); !strings.Contains(text, "topicast_config_last_reload_successful 1\n") {
 		t.Error("a configuration that was taken over does not count as one")

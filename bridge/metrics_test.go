@@ -85,6 +85,7 @@ topicast_unclaimed_datagrams_total{direction="send",rule="r"} 0
 topicast_rule_state{rule="r",state="pending"} 0
 topicast_rule_state{rule="r",state="up"} 1
 topicast_rule_state{rule="r",state="degraded"} 0
+topicast_rule_state{rule="r",state="disabled"} 0
 # HELP topicast_rule_source_verified 1 where the self-test saw that this host gives the rule's datagrams the configured source; 0 where it did not, could not look, or the rule is pending.
 # TYPE topicast_rule_source_verified gauge
 topicast_rule_source_verified{rule="r"} 1
@@ -162,7 +163,7 @@ func TestMetricsOfReceiveRulesSayWhatHappened(t *testing.T) {
 			close(r.In)
 		}
 		synctest.Wait()
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		if err := b.WriteRules(&got); err != nil {
 			t.Error(err)
 		}
@@ -201,15 +202,19 @@ topicast_rule_last_seen_timestamp_seconds{rule="goes round"} NOW
 topicast_rule_state{rule="joined",state="pending"} 0
 topicast_rule_state{rule="joined",state="up"} 1
 topicast_rule_state{rule="joined",state="degraded"} 0
+topicast_rule_state{rule="joined",state="disabled"} 0
 topicast_rule_state{rule="in part",state="pending"} 0
 topicast_rule_state{rule="in part",state="up"} 0
 topicast_rule_state{rule="in part",state="degraded"} 1
+topicast_rule_state{rule="in part",state="disabled"} 0
 topicast_rule_state{rule="waits",state="pending"} 1
 topicast_rule_state{rule="waits",state="up"} 0
 topicast_rule_state{rule="waits",state="degraded"} 0
+topicast_rule_state{rule="waits",state="disabled"} 0
 topicast_rule_state{rule="goes round",state="pending"} 0
 topicast_rule_state{rule="goes round",state="up"} 0
 topicast_rule_state{rule="goes round",state="degraded"} 1
+topicast_rule_state{rule="goes round",state="disabled"} 0
 `
 	if diff := cmp.Diff(want, written); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -252,8 +257,8 @@ func TestTheRulesMetricsAreInTheFormatOfPrometheus(t *testing.T) {
 		t.Error(problems, err)
 	}
 	want := map[string]int{"topicast_messages_received_total": 2, "topicast_datagrams_sent_total": 2, "topicast_sent_bytes_total": 2, "topicast_messages_left_total": 2,
-		"topicast_drops_total": 29, "topicast_filtered_total": 2, "topicast_rule_last_seen_timestamp_seconds": 2, "topicast_unclaimed_datagrams_total": 2,
-		"topicast_rule_state": 6, "topicast_rule_source_verified": 2}
+		"topicast_drops_total": 35, "topicast_filtered_total": 2, "topicast_rule_last_seen_timestamp_seconds": 2, "topicast_unclaimed_datagrams_total": 2,
+		"topicast_rule_state": 8, "topicast_rule_source_verified": 2}
 	if diff := cmp.Diff(want, families); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
@@ -289,8 +294,8 @@ func TestMetricsOfManyRulesAreWrittenPageByPage(t *testing.T) {
 	for _, line := range strings.Split(strings.TrimSuffix(strings.Join(whole.written, ""), "\n"), "\n") {
 		lines[line]++
 	}
-	const headings, ofNoRule, reasons = 2 * 10, 12, 9 // retained and 8 drops
-	if want := headings + ofNoRule + 500*(4+1+1+3+1+reasons); len(lines) != want || len(whole.written) < 3 {
+	const headings, ofNoRule, reasons = 2 * 10, 14, 11 // retained and 10 drops
+	if want := headings + ofNoRule + 500*(4+1+1+4+1+reasons); len(lines) != want || len(whole.written) < 3 {
 		t.Errorf("%d different lines on %d pages, want %d", len(lines), len(whole.written), want)
 	}
 	torn := pages{broken: errors.New("torn")}

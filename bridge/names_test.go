@@ -36,7 +36,7 @@ func TestTheInterfaceOfATopicIsCalledAsInTheRule(t *testing.T) {
 	}
 	got := bridgeReceiving(t, Options{}, nil, rules, func(b *Bridge, n *fake.Network) {
 		n.Set(also(fake.Iso0, "enp3s0", "iso0:1"))
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		for _, g := range []string{"239.1.1.1:5000", "239.1.1.2:5000", "239.1.1.3:5000", "239.1.1.4:5000"} {
 			n.At(g, "iso0").Hear(fake.Device, "x")
 			synctest.Wait()
@@ -55,12 +55,12 @@ func TestTheLoopGuardFollowsTheNamesOfInterfaces(t *testing.T) {
 	bridgeReceiving(t, Options{Loops: guardedLoops}, send, receive, func(b *Bridge, n *fake.Network) {
 		guardedNow := func() bool {
 			g := b.current()
-			return g.receive.Rules[0].CanCount(account.DropLoop) && g.send.Rules[0].CanCount(account.DropLoop)
+			return g.receive.Rules[0].CanCount(account.ReasonLoop) && g.send.Rules[0].CanCount(account.ReasonLoop)
 		}
 		look := func(i multicast.Interface) {
 			n.Set(i)
-			b.refresh(t.Context())
-			b.followNames(t.Context())
+			b.reconcile(t.Context())
+			b.followHost(t.Context())
 		}
 		if guardedNow() {
 			t.Error("guarded before there is such a name")

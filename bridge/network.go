@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 
+	"topicast/bridge/members"
 	"topicast/bridge/multicast"
 	"topicast/bridge/receive"
 	"topicast/bridge/send"
@@ -18,6 +19,7 @@ type network struct {
 	joins         func() (multicast.Joins, error)
 	hostUnclaimed func() (multicast.HostUnclaimed, error)
 	gatewayRoutes func(ipv6 bool) ([]multicast.GatewayRoute, error)
+	watchMembers  func(multicast.Interface) *members.Watch
 	gatewayRoute  func(multicast.Source, netip.Addr) (multicast.GatewayRoute, bool)
 }
 
@@ -33,6 +35,7 @@ func host() network {
 		joins:         multicast.ReadJoins,
 		hostUnclaimed: multicast.CountHostUnclaimed,
 		gatewayRoutes: multicast.GatewayRoutes,
+		watchMembers:  members.Open,
 		gatewayRoute:  multicast.Source.GatewayRoute,
 	}
 }

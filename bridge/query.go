@@ -16,7 +16,7 @@ import (
 // order of the configuration.
 type Query struct {
 	Match string // only rules with this text in their name, filter, topic, group, interface or source; case does not matter
-	State string // only rules that are this in the Summary: losing, pending, degraded, up or idle; "": any
+	State string // only rules that are this in the Summary: losing, pending, degraded, disabled, up or idle; "": any
 	Sort  string // one of Sorts; "": as configured
 	Limit int    // at most so many; 0: no limit
 }
@@ -31,6 +31,7 @@ type Summary struct {
 	Losing   int `json:"losing"`   // dropped something in the last minute
 	Pending  int `json:"pending"`  // else: their state
 	Degraded int `json:"degraded"` // likewise
+	Disabled int `json:"disabled"` // likewise, before all else
 	Up       int `json:"up"`       // else: had a message in the last minute
 	Idle     int `json:"idle"`     // else
 }
@@ -44,6 +45,7 @@ const (
 	ruleLosing = iota
 	rulePending
 	ruleDegraded
+	ruleDisabled
 	ruleUp
 	ruleIdle
 )
@@ -51,7 +53,7 @@ const (
 // Views are what a Query can ask for by State.
 func Views() []string { return ruleViews[:] }
 
-var ruleViews = [...]string{"losing", "pending", "degraded", "up", "idle"}
+var ruleViews = [...]string{"losing", "pending", "degraded", "disabled", "up", "idle"}
 
 // view is a rule in a list: what it takes to choose and to sort it, without the words.
 type view struct {
@@ -128,21 +130,28 @@ func (g *generation) choose(l *look) (chosen []view, sum Summary) {
 // viewOf is what a rule counts as in a Summary.
 func viewOf(state account.State, drop, last int64, now time.Time) int {
 	lately := func(mark int64) bool { return mark != 0 && account.SinceMoment(mark, now) < recent }
+	return viewIs(state, lately(drop), lately(last))
+}
+
+// viewIs is that of a rule that has lost, or had, something lately.
+func viewIs(state account.State, lost, had bool) int {
 	switch {
-	case lately(drop):
+	case state == account.StateDisabled:
+		return ruleDisabled
+	case lost:
 		return ruleLosing
 	case state == account.StatePending:
 		return rulePending
 	case state == account.StateDegraded:
 		return ruleDegraded
-	case lately(last):
+	case had:
 		return ruleUp
 	}
 	return ruleIdle
 }
 
 func (s *Summary) of(is int) *int {
-	return [...]*int{&s.Losing, &s.Pending, &s.Degraded, &s.Up, &s.Idle}[is]
+	return [...]*int{&s.Losing, &s.Pending, &s.Degraded, &s.Disabled, &s.Up, &s.Idle}[is]
 }
 
 // waits is how many bytes of the rule wait, in memory and on disk.
@@ -162,4 +171,10 @@ func (v *view) has(l *look) bool {
 		return l.sends.Mentions(v.send, l.query.Match)
 	}
 	return v.receive.Mentions(l.query.Match)
+}
+
+// ViewOf is what a rule counts as in a Summary, by what its status says.
+func ViewOf(state account.State, lastDrop, lastReceived, now time.Time) string {
+	lately := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) < recent }
+	return ruleViews[viewIs(state, lately(lastDrop), lately(lastReceived))]
 }

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -68,6 +69,21 @@ func TestAStatusCanBeNarrowedAndSorted(t *testing.T) {
 		}
 		if got, want := b.StatusOf(Query{Limit: 2}).Summary, (Summary{Rules: 6, Matched: 6, Losing: 1, Pending: 2, Up: 2, Idle: 1}); got != want {
 			t.Errorf("%+v, want %+v", got, want)
+		}
+		// What a status says of a rule is enough to count it likewise.
+		var counted Summary
+		all := b.Status()
+		for _, r := range all.Rules {
+			*counted.of(slices.Index(Views(), ViewOf(r.State, r.LastDrop, r.LastReceived, time.Now())))++
+		}
+		for _, r := range all.Receive {
+			*counted.of(slices.Index(Views(), ViewOf(r.State, r.LastDrop, r.LastReceived, time.Now())))++
+		}
+		if got := ViewOf(account.StateDisabled, time.Now(), time.Now(), time.Now()); got != "disabled" {
+			t.Errorf("a disabled rule is shown as %s", got)
+		}
+		if counted.Rules, counted.Matched = 6, 6; counted != all.Summary {
+			t.Errorf("counted by their status %+v, want %+v", counted, all.Summary)
 		}
 		if got, want := b.StatusOf(Query{Match: "a", State: "idle"}).Summary, (Summary{Rules: 6, Matched: 1, Pending: 2, Up: 1, Idle: 1, Losing: 0}); got.Matched != want.Matched || got.Rules != want.Rules {
 			t.Errorf("%+v, want %+v", got, want)
@@ -154,7 +170,7 @@ func TestTheStatusSaysWhatWaitsOfEachRule(t *testing.T) {
 	b.reload(t, []mapping.SendRule{fake.SendRule(t, "all", "a", "239.2.2.2:5000"), fake.SendRule(t, "latest", "b", "239.1.1.1:5000", latest)}, nil)
 	waits(2, 1)
 	n.Set(fake.Iso0)
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	fake.WaitFor(t, "all to leave", func() bool { return b.Status().Queue.Messages == 0 })
 	waits(0, 0)
 

@@ -53,10 +53,11 @@ func (b *Bridge) Reload(ctx context.Context, table *mapping.Table) error {
 	if b.running == nil {
 		return errors.New("the bridge is not running")
 	}
-	if err := b.replace(ctx, b.named(table)); err != nil {
+	if err := b.replace(ctx, b.onHost(table)); err != nil {
 		return b.reloaded(err)
 	}
-	if err := b.session.SetSubscriptions(subscriptions(table)); err != nil {
+	b.forgetDisabled()
+	if err := b.session.SetSubscriptions(b.subscriptions(table)); err != nil {
 		return b.reloaded(fmt.Errorf("subscriptions: %w", err)) // cannot be: mapping has looked at them
 	}
 	return b.reloaded(nil)
@@ -79,38 +80,8 @@ func (b *Bridge) replace(ctx context.Context, table *mapping.Table) error {
 	before.receive.RetireOld(next.receive)
 	b.lookMu.Unlock()
 	b.logUnused()
-	b.refresh(ctx)
+	b.reconcile(ctx)
 	return nil
-}
-
-// named has a table know what other names the interfaces had at the last look.
-func (b *Bridge) named(table *mapping.Table) *mapping.Table {
-	if names := b.names.Load(); names != nil {
-		return table.WithNames(*names)
-	}
-	return table
-}
-
-// followNames puts the table to work anew where interfaces have got or lost another
-// name since: a cycle may lead through it, and its rules need the loop guard.
-func (b *Bridge) followNames(ctx context.Context) {
-	names := b.names.Load()
-	if names == b.namesInForce {
-		return
-	}
-	b.namesInForce = names
-	b.reloadMu.Lock()
-	defer b.reloadMu.Unlock()
-	is := b.current().table
-	table := b.named(is)
-	if b.running == nil || table == is {
-		return
-	}
-	b.log.Debug("interfaces have other names than before; the rules are looked at anew for cycles")
-	if err := b.replace(ctx, table); err != nil {
-		b.namesInForce = nil // to be tried again at the next look
-		b.log.Error("cannot look at the rules anew; they stay as they are", "err", err)
-	}
 }
 
 // Table returns the rules that are in force, or nil before Run.
@@ -151,21 +122,31 @@ func (b *Bridge) lastReload() ReloadStatus {
 	return s
 }
 
+// Rejoin has the receive rules of a name leave their groups and join them again, soon, and returns
+// the rules.
+func (b *Bridge) Rejoin(name string) (rules []string, err error) {
+	if rules, err = b.receive.JoinAnew(name); err == nil {
+		b.log.Info("joins its groups anew, as it was asked to", "rule", name)
+	}
+	return rules, err
+}
+
 // swap puts a generation to work in place of another. No message meets half of it: the
 // send path stands still meanwhile, and so do the memberships that get other rules.
 func (b *Bridge) swap(next, before *generation) {
-	b.budget.Divide(next.send.Sockets(), len(next.receive.Rules))
+	b.budget.Divide(next.send.Sockets(), len(next.receive.Rules)+next.send.ExpectingAnswers())
 	b.receive.Activate(next.table, next.receive, before.receive)
 	b.send.Activate(next.send, before.send)
 	b.working.Store(next)
 }
 
 // subscriptions are those that a table needs.
-func subscriptions(table *mapping.Table) []session.Subscription {
-	wanted := table.Subscriptions()
+func (b *Bridge) subscriptions(table *mapping.Table) []session.Subscription {
+	wanted := b.withoutDisabled(table, table.Subscriptions(b.receive.Told()...))
 	subs := make([]session.Subscription, len(wanted))
 	for i, sub := range wanted {
 		subs[i] = session.Subscription(sub)
+		subs[i].NoLocal = sub.NoLocal && b.receive.Guard() != nil // without a guard it is the user's wish that it comes
 	}
 	return subs
 }

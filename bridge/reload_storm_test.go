@@ -73,7 +73,7 @@ func storm(t *testing.T, tables []*mapping.Table, disk bool) {
 	}
 	n.Set(fake.Iso0, fake.Priv0)
 	b.connect(true)
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	goroutines := 0
 
 	end := make(chan struct{})
@@ -109,7 +109,7 @@ func storm(t *testing.T, tables []*mapping.Table, disk bool) {
 				n.Set(fake.Iso0, fake.Priv0)
 				b.connect(true)
 			}
-			b.refresh(t.Context())
+			b.reconcile(t.Context())
 			_ = b.Status()
 			p.Acknowledge()
 			b.send.ExpireOld()

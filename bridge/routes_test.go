@@ -29,7 +29,7 @@ func setRoutes(t *testing.T, n *fake.Network, b *Bridge, routes ...multicast.Gat
 	n.Mu.Unlock()
 	b.onLinkChange(multicast.Change{Routes: true})
 	b.followRoutes(t.Context())
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 }
 
 // expectMetrics looks for samples of rules, without the prefix.
@@ -70,12 +70,13 @@ func TestWhatARouteKeepsOnThisHostIsWithheld(t *testing.T) {
 				if got := strings.Join(socket.Took(), ", "); got != "239.10.0.1:5000 0, 239.10.0.2:5000 0, 239.10.0.2:5000 1" {
 					t.Errorf("sent %q", got)
 				}
-				if !batch[0].Hold || batch[1].Hold || !batch[3].Hold {
+				// With a spool the disk may have taken them by then.
+				if batch[1].Hold || !spool && !(batch[0].Hold && batch[3].Hold) {
 					t.Errorf("held %v, %v, %v", batch[0].Hold, batch[1].Hold, batch[3].Hold)
 				}
 				s := b.Status()
 				const why = "the route local 239.10.0.1/32 dev iso0 keeps groups on this host, so that nothing leaves; remove it: " +
-					"ip route del local 239.10.0.1/32 dev iso0 table local (or, where it came with an address: ip addr del 239.10.0.1/32 dev iso0)"
+					"ip route del local 239.10.0.1/32 dev iso0 table local; or, where it came with an address, ip addr del 239.10.0.1/32 dev iso0"
 				if r := s.Rules[0]; r.State != account.StatePending || r.Reason != why || r.Sent != 1 || r.WaitingMemory+r.WaitingDisk != 2 || r.Drops["pending"] != 1 {
 					t.Errorf("%+v", r)
 				}

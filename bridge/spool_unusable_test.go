@@ -110,7 +110,7 @@ func TestASpoolThatCannotBeUsedAtTheStartIsUsedWhenItCan(t *testing.T) {
 		t.Errorf("condition %q, status %q, usable %v", condition, status, usable)
 	}
 	n.Set(fake.Iso0, fake.Priv0)
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	fake.WaitFor(t, "ten datagrams", func() bool { return len(n.From("priv0")) == 10 })
 	fake.InOrder(t, n.From("priv0"), 9)
 	b.connect(true)
@@ -148,7 +148,7 @@ func TestASpoolThatBreaksLaterLosesNothing(t *testing.T) {
 		return s.Queue.Messages == 0 && s.Spool.Messages == 20
 	})
 	n.Set(fake.Iso0, fake.Priv0)
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	fake.WaitFor(t, "ten datagrams", func() bool { return len(n.From("priv0")) == 10 })
 	fake.InOrder(t, n.From("priv0"), 9)
 	b.connect(true)
@@ -167,7 +167,7 @@ func TestWhatIsOnDiskLeavesWhileTheSpoolTakesNothing(t *testing.T) {
 	b.numbered("t/1", 3, 9)
 	fake.WaitFor(t, "trouble", func() bool { return b.options.Spool.On.Err() != nil })
 	n.Set(fake.Iso0, fake.Priv0)
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	fake.WaitFor(t, "ten datagrams", func() bool {
 		b.checkSpool() // as watch does
 		return len(n.From("priv0")) == 10

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"iter"
+	"os"
 	"slices"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 // the interface: they may be added to, not changed.
 type Status struct {
 	Version string    `json:"version"`
+	Host    string    `json:"host,omitempty"` // its name
 	Started time.Time `json:"started"`
 	Ready   bool      `json:"ready"`
 	Waiting []string  `json:"waiting,omitempty"` // why it is not ready, a sentence each
@@ -38,23 +40,28 @@ type Status struct {
 
 // BrokerStatus is the session with the broker.
 type BrokerStatus struct {
-	Connected      bool      `json:"connected"`
-	URL            string    `json:"url,omitempty"`
-	ClientID       string    `json:"client_id"`
-	Since          time.Time `json:"since,omitzero"` // connected, or not, since then
-	SessionPresent bool      `json:"session_present"`
-	Connects       int       `json:"connects"`
-	Attempts       int       `json:"attempts,omitempty"`   // connects that failed since there was a connection
-	Error          string    `json:"error,omitempty"`      // why the last one did, or why the connection ended
-	Losses         int       `json:"losses,omitempty"`     // connections that were lost since one has held for an hour
-	LastLoss       string    `json:"last_loss,omitempty"`  // why the last of them was
-	Unsteady       bool      `json:"unsteady,omitempty"`   // connected, and lost so often lately that it may not last
-	Subscriptions  int       `json:"subscriptions"`        // granted
-	Unanswered     int       `json:"unanswered,omitempty"` // asked for, and not answered yet
-	Outstanding    int       `json:"outstanding"`          // messages for the broker that it has not acknowledged yet
-	Unacknowledged int       `json:"unacknowledged"`       // messages of the broker that topicast has not acknowledged yet
-	Refused        []string  `json:"refused,omitempty"`    // filters the broker refused, and those left out because of what it takes; 100 at most
-	MoreRefused    int       `json:"more_refused,omitempty"`
+	Connected      bool           `json:"connected"`
+	URL            string         `json:"url,omitempty"`
+	Protocol       string         `json:"protocol,omitempty"` // version of MQTT: 5 or 3.1.1
+	ClientID       string         `json:"client_id"`
+	Since          time.Time      `json:"since,omitzero"` // connected, or not, since then
+	SessionPresent bool           `json:"session_present"`
+	Connects       int            `json:"connects"`
+	Attempts       int            `json:"attempts,omitempty"`   // connects that failed since there was a connection
+	Limits         session.Limits `json:"limits,omitzero"`      // what it takes, on this connection or the last
+	Error          string         `json:"error,omitempty"`      // why the last one did, or why the connection ended
+	Losses         int            `json:"losses,omitempty"`     // connections that were lost since one has held for an hour
+	LastLoss       string         `json:"last_loss,omitempty"`  // why the last of them was
+	Unsteady       bool           `json:"unsteady,omitempty"`   // connected, and lost so often lately that it may not last
+	Subscriptions  int            `json:"subscriptions"`        // granted
+	Unanswered     int            `json:"unanswered,omitempty"` // asked for, and not answered yet
+	Outstanding    int            `json:"outstanding"`          // messages for the broker that it has not acknowledged yet
+	QuotaSince     time.Time      `json:"quota_since,omitzero"` // since when it refuses messages for its quota, and gets them again later
+	Unmatched      uint64         `json:"no_subscribers"`       // messages that it has, and that nobody has subscribed to
+	PacedSince     time.Time      `json:"paced_since,omitzero"` // since when messages always wait for max_rate
+	Unacknowledged int            `json:"unacknowledged"`       // messages of the broker that topicast has not acknowledged yet
+	Refused        []string       `json:"refused,omitempty"`    // filters the broker refused, and those left out because of what it takes; 100 at most
+	MoreRefused    int            `json:"more_refused,omitempty"`
 }
 
 // QueueStatus is what waits in memory.
@@ -94,6 +101,7 @@ func (b *Bridge) Snapshot(q Query) (s Status, sends iter.Seq[send.Status], recei
 	g, now := b.current(), time.Now()
 	s = Status{
 		Version:       b.options.Version,
+		Host:          hostName(),
 		Started:       b.started,
 		Queue:         b.queueStatus(),
 		Spool:         b.spoolStatus(),
@@ -117,6 +125,7 @@ func (b *Bridge) Snapshot(q Query) (s Status, sends iter.Seq[send.Status], recei
 				continue
 			}
 			s := l.sends.Status(v.send, i)
+			s.Members = b.members.Of(v.send.SendRule)
 			s.Settings = g.settingsOf(v.send.SendRule, b.options.Settings)
 			if !yield(s) {
 				return
@@ -136,6 +145,14 @@ func (b *Bridge) Snapshot(q Query) (s Status, sends iter.Seq[send.Status], recei
 		}
 	}
 	return s, sends, receives
+}
+
+func hostName() string {
+	name, err := os.Hostname() // of the kernel: it may change
+	if err != nil {
+		return ""
+	}
+	return name
 }
 
 func (b *Bridge) queueStatus() QueueStatus {
@@ -161,10 +178,10 @@ func (b *Bridge) spoolStatus() *SpoolStatus {
 
 func (b *Bridge) brokerStatus(state session.State) BrokerStatus {
 	s := BrokerStatus{
-		Connected: state.Connected, URL: state.Broker, ClientID: b.options.Session.ClientID, Since: state.Since,
+		Connected: state.Connected, URL: state.Broker, Protocol: state.Protocol, Limits: state.Limits, ClientID: b.options.Session.ClientID, Since: state.Since,
 		SessionPresent: state.SessionPresent, Connects: state.Connects, Attempts: state.Attempts, Error: state.LastErr,
 		Losses: state.Losses, LastLoss: state.LastLoss, Unsteady: state.Unsteady,
-		Subscriptions: state.Active, Unanswered: state.Unanswered, Outstanding: b.session.Outstanding(), Unacknowledged: state.Held,
+		Subscriptions: state.Active, Unanswered: state.Unanswered, Outstanding: b.session.Outstanding(), PacedSince: state.PacedSince, QuotaSince: state.QuotaSince, Unmatched: state.Unmatched, Unacknowledged: state.Held,
 	}
 	for _, sub := range state.Troubled {
 		switch {

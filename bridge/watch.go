@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"context"
-	"maps"
 	"sync"
 	"time"
 
@@ -39,6 +38,7 @@ func (b *Bridge) watch(ctx context.Context) {
 			b.checkSpool()
 			b.send.RequestRedelivery(time.Now(), b.session.Repeat)
 			b.send.SpillAgain()
+			b.receive.SpillAgain()
 			b.send.FindStuck(time.Now())
 			b.send.Inspect()
 			at := account.MomentOf(time.Now())
@@ -46,6 +46,7 @@ func (b *Bridge) watch(ctx context.Context) {
 			b.receive.NoteDrops(at)
 			b.receive.CountDrops()
 			b.receive.WatchSilence(time.Now())
+			b.receive.WatchLegs(time.Now())
 		case <-b.send.RoomAgain():
 			b.send.RequestRedelivery(time.Now(), b.session.Repeat)
 		case <-expire.C:
@@ -60,6 +61,7 @@ func (b *Bridge) watch(ctx context.Context) {
 
 // followInterfaces keeps bindings and memberships in step with the interfaces.
 func (b *Bridge) followInterfaces(ctx context.Context) {
+	defer b.endMembers()
 	look := time.NewTimer(lookPending)
 	defer look.Stop()
 	for {
@@ -70,8 +72,8 @@ func (b *Bridge) followInterfaces(ctx context.Context) {
 		case <-look.C:
 		}
 		b.followRoutes(ctx)
-		b.refresh(ctx)
-		b.followNames(ctx)
+		b.reconcile(ctx)
+		b.followHost(ctx)
 		if sleep(ctx, lookPause) != nil {
 			return
 		}
@@ -110,7 +112,7 @@ func (b *Bridge) alive(now time.Time) bool {
 }
 
 func (b *Bridge) nextLook() time.Duration {
-	if b.unlisted.Load() || b.send.Pending() || b.receive.Pending() {
+	if b.unlisted.Load() || b.instancesDue || b.send.Pending() || b.receive.Pending() {
 		return lookPending
 	}
 	return lookSettled
@@ -149,9 +151,9 @@ func (n *linkChanges) take() multicast.Change {
 	return c
 }
 
-// refresh looks at the interfaces once and holds every binding and every
+// reconcile looks at the interfaces once and holds every binding and every
 // membership against them.
-func (b *Bridge) refresh(ctx context.Context) {
+func (b *Bridge) reconcile(ctx context.Context) {
 	b.lookMu.Lock()
 	defer b.lookMu.Unlock()
 	changes := b.linkChanges.take() // before the look, so that none is missed
@@ -164,12 +166,11 @@ func (b *Bridge) refresh(ctx context.Context) {
 		return
 	}
 	b.unlisted.Store(false)
-	if names := multicast.KernelNames(interfaces); b.names.Load() == nil || !maps.Equal(*b.names.Load(), names) {
-		b.names.Store(&names)
-	}
+	b.noteInterfaces(interfaces)
 	if _, short := b.current().shortage(); short != "" {
-		b.send.Refresh(ctx, interfaces) // needs few sockets, and would be left without
+		b.send.Reconcile(ctx, interfaces) // needs few sockets, and would be left without
 	}
 	b.receive.Rejoin(interfaces, changes)
-	b.send.Refresh(ctx, interfaces)
+	b.send.Reconcile(ctx, interfaces)
+	b.members.follow(b.current().table.Send(), interfaces, b.options.network.watchMembers, b.log.Warn)
 }

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"topicast/bridge/account"
 	"topicast/bridge/multicast"
+	"topicast/bridge/spool"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
 )
@@ -46,6 +48,48 @@ func TestInterfacesThatCannotBeListedAreAskedForOnceASecond(t *testing.T) {
 		synctest.Wait()
 		if r := b.Status().Rules[0]; r.State != account.StatePending {
 			t.Errorf("what has changed is not known: %+v", r)
+		}
+	})
+}
+
+// What the disk turned away of a receive rule, for what others had for it, goes there
+// within a second of when they have gone: nothing but the watch tells the rule.
+func TestTheWatchHasTheDiskTriedAgainForWhatWasReceived(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size = 64 << 10
+		b, n, _ := bridgeSpooling(t, t.TempDir(), 1<<30, Options{QueueSize: 1 << 28}, nil, fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t"))
+		s := b.options.Spool.On
+		goOn, written := make(chan struct{}), make(chan struct{})
+		other := s.Queue("of another direction")
+		other.Append(spool.Record{Topic: []byte("t")}, func(error) {
+			close(written)
+			<-goOn // the goroutine that writes
+		})
+		<-written
+		others, room := 1, true
+		for room {
+			if _, room = other.Append(spool.Record{Topic: []byte("t"), Payload: make([]byte, size)}, func(error) {}); room {
+				others++
+			}
+		}
+		n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, strings.Repeat("x", size))
+		fake.WaitFor(t, "a message in memory", func() bool { return b.budget.Count() == 1 })
+		close(goOn)
+		fake.WaitFor(t, "the others on disk", func() bool { return s.Len() == others && s.Undecided() == 0 })
+		if got := b.budget.Count(); got != 1 {
+			t.Fatalf("%d messages in memory, though nothing has told of the room", got)
+		}
+		began := time.Now()
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			b.watch(ctx)
+		}()
+		defer func() { stop(); <-ended }()
+		fake.WaitFor(t, "the message on disk", func() bool { return s.Len() == others+1 })
+		if took := time.Since(began); took > 2*countEvery { // expireEvery would do it too
+			t.Errorf("it took %v", took)
 		}
 	})
 }

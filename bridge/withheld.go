@@ -25,7 +25,7 @@ func (b *Bridge) withheld(state session.State, now time.Time, tell func(Conditio
 	if !due && state.Held == 0 {
 		return
 	}
-	oldest, largest, others := b.send.Hindrances()
+	oldest, largest, others := b.send.Blockers()
 	if due {
 		b.leftWithBroker(largest, tell)
 	}
@@ -42,7 +42,7 @@ func (b *Bridge) withheld(state session.State, now time.Time, tell func(Conditio
 }
 
 // leftWithBroker reports, by rule, what there was no room for.
-func (b *Bridge) leftWithBroker(largest send.Hindrance, tell func(Condition)) {
+func (b *Bridge) leftWithBroker(largest send.Blocker, tell func(Condition)) {
 	cause := "there is room again, and the broker will be asked to repeat them"
 	switch received := b.budget.OfReceived(); {
 	case received > b.budget.Size()/8 && received > largest.Bytes:

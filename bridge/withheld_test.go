@@ -58,7 +58,7 @@ func TestTheRuleThatWithholdsAcknowledgementsIsNamed(t *testing.T) {
 			t.Errorf("told of nothing: %v", got)
 		}
 		n.Set(fake.Iso0, fake.Priv0)
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		time.Sleep(time.Second)
 		if got := held(1); got != nil {
 			t.Errorf("told when nothing waits: %v", got)
@@ -116,7 +116,7 @@ func TestMessagesThatStayWithTheBrokerAreCountedAndTold(t *testing.T) {
 			t.Errorf("sentences %q", why)
 		}
 		n.Set(fake.Iso0, fake.Priv0)
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		time.Sleep(time.Second)
 		if got := left(); len(got) != 2 || !strings.Contains(got[0].Reason, "there is room again") {
 			t.Errorf("told %+v when there is room", got)

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -24,20 +26,74 @@ func (b *Broker) Password() (string, error) {
 }
 
 func (b *Broker) password() (string, error) {
-	const path = "broker.password_file"
-	if b.PasswordFile == "" {
-		return string(b.Secret), nil
+	switch {
+	case b.Command != "":
+		return runCommand("broker.password_command", b.Command)
+	case b.PasswordFile != "":
+		return readPassword("broker.password_file", b.PasswordFile, maxPassword)
 	}
-	data, err := readFile(path, b.PasswordFile, maxPassword+2)
+	return string(b.Secret), nil
+}
+
+// Password returns the password for the proxy, or "" if there is none, as Broker.Password does.
+func (p *Proxy) Password() (string, error) {
+	password, err := p.password()
+	return password, hintInText(err)
+}
+
+func (p *Proxy) password() (string, error) {
+	if p.PasswordFile == "" {
+		return "", nil
+	}
+	return readPassword("broker.proxy.password_file", p.PasswordFile, maxProxyPassword)
+}
+
+// Address returns the proxy, or nil if there is none. It was checked.
+func (p *Proxy) Address() *url.URL {
+	if p.URL == "" {
+		return nil
+	}
+	u, _ := parseProxy(p.URL)
+	return u
+}
+
+// maxProxyPassword is what fits behind the 8-bit length of RFC 1929.
+const maxProxyPassword = 255
+
+// parseProxy reads the address of a proxy, http://host:port or socks5://host:port.
+func parseProxy(written string) (*url.URL, error) {
+	u, err := url.Parse(written)
+	scheme, _, _ := strings.Cut(written, "://")
+	switch {
+	case strings.Contains(written, "@"):
+		return nil, withHint("use broker.proxy.username and password_file", errors.New("the url of a proxy holds no @, since it is shown in the log and must hold no password"))
+	case scheme == "https":
+		return nil, withHint("TLS to the broker goes through http:// too", fmt.Errorf("%q: a connection to the proxy itself with TLS is not supported", written))
+	case scheme == "socks5h", scheme == "socks", scheme == "socks4":
+		return nil, withHint("write socks5://; names are resolved by the proxy", fmt.Errorf("%q: the scheme is none of http, socks5", written))
+	case err != nil || scheme != "http" && scheme != "socks5" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
+		return nil, withHint("such as http://proxy.example.com:3128 or socks5://192.0.2.1:1080", fmt.Errorf("%q is not the address of a proxy", written))
+	case u.Port() == "":
+		return nil, withHint("such as "+written+":3128", fmt.Errorf("%q has no port", written))
+	}
+	if n, err := strconv.ParseUint(u.Port(), 10, 16); err != nil || n == 0 {
+		return nil, fmt.Errorf("%q: port %s is out of range: 1 to 65535", written, u.Port())
+	}
+	return u, nil
+}
+
+// readPassword reads a file that a key names and that holds a password of at most so many bytes.
+func readPassword(path, file string, most int) (string, error) {
+	data, err := readFile(path, file, maxPassword+2)
 	if err != nil {
 		return "", err
 	}
 	password := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	switch {
 	case password == "":
-		return "", fileError(path, b.PasswordFile, "write the password into it, or leave the key out", errors.New("the file is empty"))
-	case len(password) > maxPassword:
-		return "", fileError(path, b.PasswordFile, "is it the right file?", fmt.Errorf("longer than %d bytes", maxPassword))
+		return "", fileError(path, file, "write the password into it, or leave the key out", errors.New("the file is empty"))
+	case len(password) > most:
+		return "", fileError(path, file, "is it the right file?", fmt.Errorf("longer than %d bytes", most))
 	}
 	return password, nil
 }
@@ -50,6 +106,7 @@ func (b *Broker) TLSConfig(host string) (*tls.Config, error) {
 	if b.TLS.ServerName != "" {
 		c.ServerName = b.TLS.ServerName
 	}
+	c.NextProtos = b.TLS.ALPN
 	if b.TLS.CAFile != "" {
 		authorities, err := b.TLS.authorities()
 		if err != nil {

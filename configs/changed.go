@@ -29,7 +29,7 @@ func (c *Config) scalars() map[string]any {
 
 // document returns the sections, which is all but the rules.
 func (c *Config) document() *document {
-	return &document{Broker: c.Broker, Queue: c.Queue, Spool: c.Spool, Loops: c.Loops, Web: c.Web, Log: c.Log}
+	return &document{Broker: c.Broker, Queue: c.Queue, Spool: c.Spool, Loops: c.Loops, Web: c.Web, Control: c.Control, Log: c.Log}
 }
 
 func (d *document) eachScalar(visit func(f *field, v reflect.Value)) {

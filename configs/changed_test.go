@@ -29,7 +29,7 @@ func TestChangedLooksAtEveryKey(t *testing.T) {
 	before := mustLoad(t, oneRule, nil)
 	after := *before
 	var want []string
-	for _, section := range []any{&after.Broker, &after.Queue, &after.Spool, &after.Loops, &after.Web, &after.Log} {
+	for _, section := range []any{&after.Broker, &after.Queue, &after.Spool, &after.Loops, &after.Web, &after.Control, &after.Log} {
 		alter(reflect.ValueOf(section).Elem())
 	}
 	schema().scalars(reflect.ValueOf(&document{}).Elem(), func(f *field, _ reflect.Value) { want = append(want, f.path) })

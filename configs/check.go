@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,9 @@ func (s *scalars) check(doc *document) {
 	if err := checkListen(doc.Web.Listen); err != nil {
 		s.report("web.listen", err)
 	}
+	if err := checkControl(doc.Control.Listen); err != nil {
+		s.report("control.listen", err)
+	}
 	if dir := stateDirectory(); doc.Spool.Dir == "" && dir != "" {
 		doc.Spool.Dir = dir
 		s.origins["spool.dir"] = origin{layer: layerEnv, name: "STATE_DIRECTORY"}
@@ -26,12 +30,45 @@ func (s *scalars) check(doc *document) {
 	if b.KeepAlive%time.Second != 0 {
 		s.report("broker.keep_alive", fmt.Errorf("%v is not in whole seconds, which is all that MQTT has", b.KeepAlive)) // MQTT 3.1.1, 3.1.2.10
 	}
+	if b.Expiry%time.Second != 0 {
+		s.report("broker.session_expiry", fmt.Errorf("%v is not in whole seconds, which is all that MQTT has", b.Expiry)) // MQTT 5, 3.1.2.11.2
+	}
 	if b.ClientID == "" {
 		b.ClientID = defaultClientID()
 	}
 	s.checkStatusTopic(b)
 	s.checkPassword(b)
 	s.checkTLS(b)
+	s.checkWay(b)
+}
+
+// checkWay looks at how the broker is reached.
+func (s *scalars) checkWay(b *Broker) {
+	p := &b.Proxy
+	if p.URL != "" {
+		if _, err := parseProxy(p.URL); err != nil {
+			s.report("broker.proxy.url", err)
+		}
+	}
+	const none = "there is no proxy that is told it"
+	switch {
+	case p.URL == "" && p.Username != "":
+		s.report("broker.proxy.username", withHint("give broker.proxy.url too", errors.New(none)))
+	case p.URL == "" && p.PasswordFile != "":
+		s.report("broker.proxy.password_file", withHint("give broker.proxy.url too", errors.New(none)))
+	case p.Username == "" && p.PasswordFile != "":
+		s.report("broker.proxy.password_file", withHint("give broker.proxy.username too", errors.New("a password without a username")))
+	case len(p.Username) > maxProxyPassword || strings.Contains(p.Username, ":") && strings.HasPrefix(p.URL, "http:"):
+		s.report("broker.proxy.username", fmt.Errorf("want at most %d bytes, and for http:// no colon (RFC 7617)", maxProxyPassword))
+	}
+	if b.Bind == "" {
+		return
+	}
+	if a, err := netip.ParseAddr(b.Bind); err != nil && !maybeName(b.Bind) {
+		s.report("broker.bind", withHint("such as 192.0.2.7 or eth0", fmt.Errorf("%q is neither an address nor the name of an interface", b.Bind)))
+	} else if err == nil && (a.IsMulticast() || a.IsUnspecified() || a.Zone() != "") {
+		s.report("broker.bind", withHint("name one address of this host, such as 192.0.2.7", fmt.Errorf("%q is not an address that a connection can leave from", b.Bind)))
+	}
 }
 
 // defaultClientID returns a name that is the same at every start, since a persistent
@@ -87,27 +124,37 @@ func (s *scalars) checkStatusTopic(b *Broker) {
 	b.StatusTopic = topic
 }
 
-// checkPassword leaves one of password and password_file: the one given by the
-// stronger layer, so that TOPICAST_BROKER_PASSWORD goes before a file named in
+// checkPassword leaves one of password, password_file and password_command: the one given by the
+// strongest layer, so that TOPICAST_BROKER_PASSWORD goes before a file named in
 // the configuration.
 func (s *scalars) checkPassword(b *Broker) {
-	const word, file = "broker.password", "broker.password_file"
-	given := word
-	switch {
-	case b.Secret == "" && b.PasswordFile == "":
-		return
-	case b.Secret == "":
-		given = file
-	case b.PasswordFile == "":
-	case s.origins[word].layer > s.origins[file].layer:
-		b.PasswordFile = ""
-	case s.origins[word].layer < s.origins[file].layer:
-		b.Secret, given = "", file
-	default:
-		s.report(word, withHint("keep password_file", errors.New("password and password_file are both given")))
+	ways := []struct {
+		key   string
+		given bool
+		drop  func()
+	}{
+		{"broker.password_file", b.PasswordFile != "", func() { b.PasswordFile = "" }},
+		{"broker.password_command", b.Command != "", func() { b.Command = "" }},
+		{"broker.password", b.Secret != "", func() { b.Secret = "" }},
 	}
-	if b.Username == "" && !s.decoder.reported["broker.username"] { // [MQTT-3.1.2-22]
-		s.report(given, withHint("give broker.username too", errors.New("a password without a username, which MQTT 3.1.1 does not allow")))
+	best := -1
+	for i, w := range ways {
+		switch {
+		case !w.given:
+		case best < 0:
+			best = i
+		case s.origins[w.key].layer > s.origins[ways[best].key].layer:
+			ways[best].drop()
+			best = i
+		case s.origins[w.key].layer < s.origins[ways[best].key].layer:
+			w.drop()
+		default:
+			s.report(w.key, withHint("keep "+strings.TrimPrefix(ways[best].key, "broker."), fmt.Errorf("%s and %s are both given",
+				strings.TrimPrefix(w.key, "broker."), strings.TrimPrefix(ways[best].key, "broker."))))
+		}
+	}
+	if best >= 0 && b.Username == "" && !s.decoder.reported["broker.username"] { // [MQTT-3.1.2-22]
+		s.report(ways[best].key, withHint("give broker.username too", errors.New("a password without a username, which MQTT 3.1.1 does not allow")))
 	}
 }
 
@@ -120,7 +167,7 @@ func (s *scalars) checkTLS(b *Broker) {
 		s.report("broker.tls.key_file", withHint("give broker.tls.cert_file too", errors.New("a private key without its certificate")))
 	}
 	for _, u := range b.URLs {
-		if strings.HasPrefix(u, "mqtts:") || strings.HasPrefix(u, "wss:") {
+		if strings.HasPrefix(u, "mqtts:") || strings.HasPrefix(u, "wss:") || strings.HasPrefix(u, "mqtts+srv:") {
 			return
 		}
 	}
@@ -131,6 +178,7 @@ func (s *scalars) checkTLS(b *Broker) {
 		{"broker.tls.cert_file", t.CertFile},
 		{"broker.tls.key_file", t.KeyFile},
 		{"broker.tls.server_name", t.ServerName},
+		{"broker.tls.alpn", strings.Join(t.ALPN, ",")},
 	} {
 		if key.value != "" {
 			s.report(key.path, withHint("write mqtts:// or wss:// in broker.url, or leave the section tls out",

@@ -11,13 +11,14 @@ import (
 // Config is a configuration that holds: every value is in its range, and the
 // rules are compiled.
 type Config struct {
-	File   string // where it was read from
-	Broker Broker
-	Loops  Loops
-	Queue  Queue
-	Spool  Spool
-	Web    Web
-	Log    Log
+	File    string // where it was read from
+	Broker  Broker
+	Loops   Loops
+	Queue   Queue
+	Spool   Spool
+	Web     Web
+	Control Control
+	Log     Log
 
 	// Table is the compiled rules, send and receive.
 	Table *mapping.Table
@@ -77,6 +78,7 @@ type document struct {
 	Spool   Spool                 `key:"spool"`
 	Loops   Loops                 `key:"loops"`
 	Web     Web                   `key:"web"`
+	Control Control               `key:"control"`
 	Log     Log                   `key:"log"`
 	Send    []mapping.SendRule    `key:"send"`
 	Receive []mapping.ReceiveRule `key:"receive"`
@@ -84,27 +86,47 @@ type document struct {
 
 // Broker is the section broker: which MQTT server, and as whom.
 type Broker struct {
-	URLs         URLs          `key:"url" default:"mqtt://127.0.0.1:1883" usage:"the broker: mqtt://, mqtts://, ws:// or wss://, host and port; of several, the first that answers"`
+	URLs         URLs          `key:"url" default:"mqtt://127.0.0.1:1883" usage:"the broker: mqtt://, mqtts://, ws:// or wss://, host and port, unix:// and a path, or mqtt+srv:// and a name; of several, the first that answers"`
+	ReturnAfter  time.Duration `key:"return_after" default:"0s" range:"0s..24h" usage:"how often the first broker of url is tried while another is in use, to go back to it; 0s: never"`
 	ClientID     string        `key:"client_id" usage:"the name of this session at the broker; empty: topicast-<hostname>"`
 	Username     string        `key:"username" usage:"the user to log in as; empty: none"`
 	Secret       Secret        `key:"password" usage:"the password itself; better kept in password_file" flag:"none"`
 	PasswordFile string        `key:"password_file" usage:"the file that holds the password, read again at every connect" path:"true"`
+	Command      string        `key:"password_command" usage:"the command that prints the password, run by the shell at every connect; empty: none"`
+	Lifetime     time.Duration `key:"password_lifetime" default:"0s" range:"0s..8760h" usage:"how long a password is good for, as of a token: a new one is asked for, and logged in with, before; 0s: for ever, or what a JSON Web Token says of itself"`
 	TLS          TLS           `key:"tls"`
+	Proxy        Proxy         `key:"proxy"`
+	Bind         string        `key:"bind" usage:"the address of this host, or the interface, by which the broker is reached; empty: as the routes say"`
+	Protocol     Protocol      `key:"protocol" default:"auto" oneof:"auto|5|3.1.1" usage:"the version of MQTT: auto (5, and 3.1.1 with a broker that does not speak 5), 5 or 3.1.1"`
 	KeepAlive    time.Duration `key:"keep_alive" default:"30s" range:"5s..18h" usage:"how long the line may be silent before the broker is asked whether it is still there"`
 	Session      Session       `key:"session" default:"persistent" oneof:"persistent|clean" usage:"persistent: the broker keeps messages while we are away; clean: it forgets us"`
+	Expiry       time.Duration `key:"session_expiry" default:"0s" range:"0s..876000h" usage:"how long the broker keeps a persistent session while we are away, with MQTT 5; 0s: for ever, or as long as it does"`
 	StatusTopic  string        `key:"status_topic" default:"topicast/{client_id}/status" usage:"where the retained word online or offline is published; empty: nowhere"`
 	GiveUpAfter  int           `key:"give_up_after" default:"3" range:"0..1000" usage:"how many connections the broker may end over one message, while it takes others, until that message is given up; 0: never"`
 	DeadLetters  string        `key:"dead_letters" usage:"the file for messages that were given up; empty: dead-letters.jsonl in the state folder, and without one there is none" path:"true"`
 	MaxInFlight  int           `key:"max_in_flight" default:"1000" range:"1..32767" usage:"how many messages of QoS 1 and 2 that we publish may await the broker's acknowledgement"`
+	MaxSubs      int           `key:"max_subscriptions" default:"0" range:"0..1000000" usage:"how many subscriptions the broker takes of one client; 0: as many as it is found to take"`
+	MaxFilters   int           `key:"max_filters" default:"0" range:"0..500" usage:"how many filters the broker takes in one SUBSCRIBE; 0: 500, or as many as it is found to take"`
+	MaxRate      int           `key:"max_rate" default:"0" range:"0..100000" usage:"how many messages a second are published, evenly spaced; 0: as many as there are"`
+	Aliases      bool          `key:"topic_aliases" default:"false" usage:"true: topics that come again are published by an alias, with MQTT 5 and a broker that takes some, which saves bytes"`
+	MaxPacket    Size          `key:"max_packet" default:"0" range:"0..256MiB" usage:"the largest packet that the broker takes; 0: what it says, with MQTT 5, or any"`
 }
 
 // TLS is the section broker.tls: whom to trust and how to prove who we are. It
 // is used with mqtts and wss only.
 type TLS struct {
-	CAFile     string `key:"ca_file" usage:"the certificates (PEM) trusted to sign the broker's; empty: those of the system" path:"true"`
-	CertFile   string `key:"cert_file" usage:"our own certificate (PEM, with its chain), for brokers that ask for one" path:"true"`
-	KeyFile    string `key:"key_file" usage:"the private key (PEM, not encrypted) of cert_file" path:"true"`
-	ServerName string `key:"server_name" usage:"the name the broker's certificate must bear; empty: the host of the url"`
+	CAFile     string    `key:"ca_file" usage:"the certificates (PEM) trusted to sign the broker's; empty: those of the system" path:"true"`
+	CertFile   string    `key:"cert_file" usage:"our own certificate (PEM, with its chain), for brokers that ask for one" path:"true"`
+	KeyFile    string    `key:"key_file" usage:"the private key (PEM, not encrypted) of cert_file" path:"true"`
+	ServerName string    `key:"server_name" usage:"the name the broker's certificate must bear; empty: the host of the url"`
+	ALPN       Protocols `key:"alpn" usage:"protocols to offer in the TLS handshake (ALPN), for brokers that share a port with others; empty: none"`
+}
+
+// Proxy is the section broker.proxy: what the broker is reached through.
+type Proxy struct {
+	URL          string `key:"url" usage:"the proxy: http://host:port (CONNECT) or socks5://host:port; empty: none"`
+	Username     string `key:"username" usage:"the user to log in as at the proxy; empty: none"`
+	PasswordFile string `key:"password_file" usage:"the file that holds the password for the proxy, read again at every connect" path:"true"`
 }
 
 // Queue is the section queue: the memory for messages on their way.
@@ -135,11 +157,26 @@ type Web struct {
 	Hosts  Hosts  `key:"hosts" usage:"names under which the status page is served, beside addresses, this host's name and names that nobody can register"`
 }
 
+// Control is the section control: the socket by which this host's users ask a running bridge.
+type Control struct {
+	Listen string `key:"listen" default:"auto" usage:"the socket for topicast status, tap and rejoin: unix: and its path, or auto, which is in the folder that systemd gives (RuntimeDirectory=), else in that of the user (XDG_RUNTIME_DIR), else off; empty: off"`
+}
+
 // Log is the section log.
 type Log struct {
 	Level  slog.Level `key:"level" default:"info" oneof:"debug|info|warn|error" usage:"the least that is logged: debug, info, warn or error"`
 	Format Format     `key:"format" default:"text" oneof:"text|json" usage:"text for people, json for machines"`
 }
+
+// Protocol is the version of MQTT.
+type Protocol string
+
+// The versions.
+const (
+	ProtocolAuto Protocol = "auto" // 5, and 3.1.1 with a broker that does not speak 5
+	Protocol5    Protocol = "5"
+	Protocol311  Protocol = "3.1.1"
+)
 
 // Session says what the broker keeps of us while we are away.
 type Session string

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"topicast/mapping"
 )
 
 // checked is what is said of the environment: faults, then warnings.
@@ -142,7 +144,7 @@ func TestLoadLooksAtTheEnvironment(t *testing.T) {
 		t.Errorf("warnings: %s", got)
 	}
 	// Whatever else the interfaces are called, it stays said.
-	if c.WithNames(map[string]string{"enp3s0": "eth0", "eth0": "eth1"}); c.Warnings.Error() != want {
+	if c.On(mapping.HostInterfaces{Names: map[string]string{"enp3s0": "eth0", "eth0": "eth1"}}); c.Warnings.Error() != want {
 		t.Errorf("with names: %s", c.Warnings)
 	}
 }

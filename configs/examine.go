@@ -34,6 +34,11 @@ func (c *Config) ExamineFiles(now time.Time) (faults, warnings Errors) {
 		x.content(err)
 		x.secret("broker.password_file", b.PasswordFile)
 	}
+	if x.look("broker.proxy.password_file", b.Proxy.PasswordFile) {
+		_, err := b.Proxy.password()
+		x.content(err)
+		x.secret("broker.proxy.password_file", b.Proxy.PasswordFile)
+	}
 	if b.Secret != "" && c.origins["broker.password"].layer == layerFile {
 		x.secret("broker.password", c.File)
 	}

@@ -19,7 +19,22 @@ type example struct {
 	payload  string               // of the datagrams
 }
 
+// atBroker is an example of how a broker is reached, all of which carry the same.
+var atBroker = example{
+	sent:     map[string]string{"site/lamps/7/set": "239.10.0.7:30000", "site/lamps/300/set": ""},
+	received: map[[2]string]string{{"192.0.2.40:9522", "239.12.255.254:9522"}: "site/meters/192.0.2.40"},
+}
+
 var examples = map[string]example{
+	"examples/aws-iot.yaml":          atBroker,
+	"examples/azure-event-grid.yaml": atBroker,
+	"examples/hivemq-cloud.yaml":     atBroker,
+	"examples/emqx.yaml":             atBroker,
+	"examples/nats.yaml":             atBroker,
+	"examples/rabbitmq.yaml": {
+		sent:     atBroker.sent,
+		received: map[[2]string]string{{"192.0.2.40:9522", "239.12.255.254:9522"}: "site/meters/552"},
+	},
 	"examples/minimal.yaml": {sent: map[string]string{"lamps/7/set": "239.10.0.7:30000"}},
 	"reference.yaml": {
 		sent:     map[string]string{"site/3/lamp/7/set": "239.10.3.7:30000"},
@@ -51,6 +66,10 @@ var examples = map[string]example{
 		"artnet/frame":   "192.0.2.255:6454",
 		"wake":           "255.255.255.255:9",
 	}},
+	"examples/vlans.yaml": {
+		sent:     map[string]string{"lamps/7/set": "239.10.0.7:30000", "lamps/300/set": ""},
+		received: map[[2]string]string{{"10.0.7.9:40000", "239.10.1.0:30001"}: "building/eth0/10.0.7.9"},
+	},
 	"examples/sma-meter.yaml": {
 		received: map[[2]string]string{{"192.0.2.40:9522", "239.12.255.254:9522"}: "sma/1900000123"},
 		payload:  "SMA\x00\x00\x04\x02\xa0\x00\x00\x00\x01\x02\x44\x00\x10\x60\x69\x01\x5d\x71\x3f\xb3\x7b", // as far as the serial number
@@ -62,8 +81,15 @@ var examples = map[string]example{
 			{"192.0.2.20:50000", "239.255.0.63:5568"}: "dmx/63/from/192.0.2.20",
 		},
 	},
+	"examples/redundant.yaml": {
+		received: map[[2]string]string{
+			{"192.0.2.11:40000", "239.20.1.1:20000"}:   "studio/metadata",
+			{"192.0.2.12:40000", "239.20.2.1:20000"}:   "studio/metadata",
+			{"192.0.2.22:60017", "239.192.0.17:60017"}: "alarms",
+		},
+	},
 	"examples/knx-ip.yaml": {
-		sent:     map[string]string{"knx/send": "224.0.23.12:3671"},
+		sent:     map[string]string{"knx/send": "224.0.23.12:3671", "knx/search": "224.0.23.12:3671"},
 		received: map[[2]string]string{{"192.0.2.3:3671", "224.0.23.12:3671"}: "knx/heard/192.0.2.3"},
 	},
 	"examples/cot.yaml": {
@@ -86,7 +112,21 @@ var examples = map[string]example{
 	"examples/syslog.yaml": {
 		received: map[[2]string]string{{"192.0.2.3:41514", "192.0.2.1:514"}: "syslog/192.0.2.3"},
 	},
+	"examples/nmea.yaml": {
+		received: map[[2]string]string{
+			{"192.0.2.8:2000", "192.0.2.1:10110"}:   "boat/192.0.2.8/GGA",
+			{"192.0.2.9:2000", "192.0.2.255:10110"}: "boat/192.0.2.9/GGA",
+		},
+		payload: "$GPGGA,120000,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,*4A",
+	},
+	"examples/coap.yaml": {sent: map[string]string{"coap/31/get": "192.0.2.31:5683", "coap/300/get": ""}},
+	"examples/mdns.yaml": {sent: map[string]string{"search/mdns": "224.0.0.251:5353"}},
+	"examples/ws-discovery.yaml": {
+		sent:     map[string]string{"search/wsd": "239.255.255.250:3702"},
+		received: map[[2]string]string{{"192.0.2.8:3702", "239.255.255.250:3702"}: "wsd/192.0.2.8"},
+	},
 	"examples/ssdp.yaml": {
+		sent: map[string]string{"search/ssdp": "239.255.255.250:1900"},
 		received: map[[2]string]string{
 			{"192.0.2.8:50123", "239.255.255.250:1900"}: "ssdp/192.0.2.8",
 			{"[fe80::8]:1900", "[ff02::c]:1900"}:        "ssdp/fe80::8",
@@ -156,15 +196,15 @@ func sentTo(t *testing.T, table *mapping.Table, topic string) string {
 	if targets[0].Err != nil {
 		return ""
 	}
-	return targets[0].Group.String()
+	return targets[0].To.String()
 }
 
 // publishedOn is the topics that a datagram is published on.
 func publishedOn(t *testing.T, table *mapping.Table, from, to, payload string) (topics []string) {
 	t.Helper()
-	a := mapping.Arrival{Source: netip.MustParseAddrPort(from), Group: netip.MustParseAddrPort(to), Interface: "eth0", At: time.Now()}
+	a := mapping.Arrival{Source: netip.MustParseAddrPort(from), To: netip.MustParseAddrPort(to), Interface: "eth0", At: time.Now()}
 	for _, r := range table.Receive() {
-		if !takes(&r, &a) || !r.When.Takes([]byte(payload), &a, r.Name) {
+		if !takes(&r, &a) || !r.When.Matches([]byte(payload), &a, r.Name) {
 			continue
 		}
 		topic, err := r.Topic.AppendOf(nil, []byte(payload), &a, r.Name)
@@ -181,5 +221,5 @@ func takes(r *mapping.ReceiveRule, a *mapping.Arrival) bool {
 	for _, p := range r.Sources {
 		from = from || p.Contains(a.Source.Addr())
 	}
-	return from && r.Hears(a.Group)
+	return from && r.Hears(a.To)
 }

@@ -63,7 +63,7 @@ func (f *field) kindName(t reflect.Type) string {
 		return "file"
 	case t == reflect.TypeFor[URLs]():
 		return "url,..."
-	case t == reflect.TypeFor[Hosts]():
+	case t == reflect.TypeFor[Hosts](), t == reflect.TypeFor[Protocols]():
 		return "name,..."
 	case t == reflect.TypeFor[time.Duration]():
 		return "duration"

@@ -97,6 +97,35 @@ func Settings(rule any) (texts []string) {
 	return texts
 }
 
+// A Said is what a rule says by one key.
+type Said struct {
+	Key     string
+	Value   string // as the file would have it; of a long list the first, and how many more
+	Means   string // in words; "": the value says it
+	Default bool   // it is what the key has where the file gives nothing
+}
+
+// Effective is what a rule, a *mapping.SendRule or *mapping.ReceiveRule, says by each key that says
+// something, in the order of reference.yaml.
+func Effective(rule any) (all []Said) {
+	keys := ReceiveKeys()
+	if _, send := rule.(*mapping.SendRule); send {
+		keys = SendKeys()
+	}
+	for _, k := range keys {
+		values := k.Values(rule)
+		value := mapping.Listed(values, func(v string) string { return v })
+		s := Said{Key: k.Name, Value: value, Means: k.Meaning(value), Default: strings.Join(values, " ") == k.Default()}
+		if s.Value == "" && k.Name == "rate" {
+			s.Means = "no limit" // what it means is of a rate
+		}
+		if s.Value != "" || s.Means != "" {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
 // Gives reports whether a rule of a list has the key in the file. It must be called before
 // Release.
 func (c *Config) Gives(list string, rule int, key string) bool {

@@ -32,6 +32,8 @@ func (f *field) set(v reflect.Value, n *syntax.Node) error {
 			v.SetUint(uint64(value))
 			return err
 		})
+	case f.parse == "interfaces":
+		return f.setInterfaces(v, n)
 	case f.whenTrue != "":
 		return f.setWord(n, syntax.Text, func() error {
 			v.SetBool(n.Text == f.whenTrue)
@@ -42,7 +44,9 @@ func (f *field) set(v reflect.Value, n *syntax.Node) error {
 	case *URLs:
 		return f.setURLs(to, n)
 	case *Hosts:
-		return setHosts(f, to, n)
+		return setSeveral(f, to, n, "a name such as topicast.example.com", "a name such as topicast.example.com, or a list of them", parseHost)
+	case *Protocols:
+		return setSeveral(f, to, n, "a protocol such as mqtt", "a protocol such as mqtt, or a list of them", parseProtocol)
 	case *[]mapping.GroupRange:
 		return setList(f, to, n, "a group such as 239.1.2.3:5000", "a group such as 239.1.2.3:5000, or a list of them", mapping.ParseGroupRange)
 	case *[]netip.Prefix:
@@ -51,12 +55,19 @@ func (f *field) set(v reflect.Value, n *syntax.Node) error {
 		return setNumber(f, v, n, withUnit, parseDuration)
 	case *mapping.Repeat:
 		return f.setRepeat(to, n)
+	case **mapping.Answer:
+		return f.setAnswer(to, n)
 	case *Size:
-		return setNumber(f, v, n, withUnit, parseSize)
+		return setNumber(f, v, n, withUnit, ParseSize)
 	case *netip.Prefix:
 		return f.setWord(n, syntax.Text, func() (err error) {
 			*to, err = parseSource(n.Text)
 			return err
+		})
+	case *Protocol: // 5 is a number
+		return f.setWord(n, syntax.Integer, func() error {
+			*to = Protocol(n.Text)
+			return nil
 		})
 	case encoding.TextUnmarshaler: // the types of package mapping, slog.Level
 		return f.setWord(n, syntax.Text, func() error { return to.UnmarshalText([]byte(n.Text)) })
@@ -208,13 +219,13 @@ func (f *field) setURLs(to *URLs, n *syntax.Node) error {
 	return setList(f, to, n, "a url", "a url or a list of urls", parseURL)
 }
 
-// setHosts takes "" for none, as an empty list.
-func setHosts(f *field, to *Hosts, n *syntax.Node) error {
+// setSeveral is setList, but that it takes "" for none, as an empty list.
+func setSeveral[L ~[]T, T any](f *field, to *L, n *syntax.Node, want, wants string, parse func(string) (T, error)) error {
 	if (n.Kind == syntax.Text || n.Kind == syntax.Untyped) && n.Text == "" {
 		*to = nil
 		return nil
 	}
-	return setList(f, to, n, "a name such as topicast.example.com", "a name such as topicast.example.com, or a list of them", parseHost)
+	return setList(f, to, n, want, wants, parse)
 }
 
 // setSources takes "" for everybody, as an empty list.
@@ -224,6 +235,30 @@ func setSources(f *field, to *[]netip.Prefix, n *syntax.Node) error {
 		return nil
 	}
 	return setList(f, to, n, "an address or a prefix such as 192.0.2.0/24", "an address, a prefix such as 192.0.2.0/24, or a list of them", parsePrefix)
+}
+
+// setInterfaces takes a name, or a list of names and patterns, which becomes a text with commas.
+func (f *field) setInterfaces(v reflect.Value, n *syntax.Node) error {
+	if n.Kind != syntax.List {
+		return f.setWord(n, syntax.Text, func() error {
+			v.SetString(strings.Clone(n.Text)) // a part would keep the whole file in memory
+			return checkText(n.Text)
+		})
+	}
+	var names []string
+	if err := setList(f, &names, n, "the name of an interface", "the name of an interface, or a list of them", func(name string) (string, error) {
+		if name == "" || strings.Contains(name, ",") {
+			return "", fmt.Errorf("%q is not the name of one interface", name)
+		}
+		return name, checkText(name)
+	}); err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		return withHint("name an interface, or a pattern such as vlan*", errors.New("the list is empty"))
+	}
+	v.SetString(strings.Join(names, ", "))
+	return nil
 }
 
 // wrongKind returns an error that says what the value is, what it should be, and how
@@ -250,6 +285,8 @@ func (f *field) wrongKind(n *syntax.Node, want string) error {
 		return withHint("write "+booleans[strings.ToLower(n.Text)], err)
 	case want == "a text" && f.oneof != nil:
 		return withHint("write one of "+strings.Join(f.oneof, ", "), err)
+	case want == "a text" && f.key == "rate" && n.Kind == syntax.Integer:
+		return withHint(fmt.Sprintf("write %s/s for so many a second, %[1]s/m a minute, or %[1]s/h an hour", n.Text), err)
 	case want == "a text" && n.Text != "":
 		return withHint(fmt.Sprintf("put it in quotes: %q", n.Text), err)
 	case want == "a text" && (n.Kind == syntax.List || n.Kind == syntax.Table):

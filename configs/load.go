@@ -145,7 +145,7 @@ func load(file string, data []byte, flags *pflag.FlagSet) (*Config, error) {
 	}
 	c := &Config{
 		File: file, Broker: doc.Broker, Queue: doc.Queue, Spool: doc.Spool, Loops: doc.Loops,
-		Web: doc.Web, Log: doc.Log, Table: compiled, root: root, content: data, sum: sumOf(data),
+		Web: doc.Web, Control: doc.Control, Log: doc.Log, Table: compiled, root: root, content: data, sum: sumOf(data),
 		scalarWarnings: s.warnings, origins: s.origins,
 	}
 	c.Warnings = c.warnings()
@@ -155,7 +155,7 @@ func load(file string, data []byte, flags *pflag.FlagSet) (*Config, error) {
 // compile decodes the rules, and adds the faults that only the rules as a whole
 // show. maxAge is that of the rules that have none.
 func (d *decoder) compile(root *syntax.Node, lists map[string]*syntax.Node, maxAge time.Duration) *mapping.Table {
-	compiled, err := mapping.Compile(d.rules(lists, maxAge))
+	compiled, err := mapping.CompileOwn(d.rules(lists, maxAge))
 	if err == nil {
 		return compiled
 	}
@@ -163,6 +163,7 @@ func (d *decoder) compile(root *syntax.Node, lists map[string]*syntax.Node, maxA
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		faults = joined.Unwrap()
 	}
+	d.cut = d.cut || len(faults) >= mapping.MaxFaults
 	for _, one := range faults {
 		fault := &mapping.Fault{Err: one}
 		errors.As(one, &fault)
@@ -175,10 +176,10 @@ func (d *decoder) compile(root *syntax.Node, lists map[string]*syntax.Node, maxA
 	return nil
 }
 
-// WithNames has the table, and with it the warnings, know the other names that
-// interfaces of this host have: kernel has the kernel's own by those.
-func (c *Config) WithNames(kernel map[string]string) {
-	if table := c.Table.WithNames(kernel); table != c.Table {
+// On has the table, and with it the warnings, be that for a host: with its interfaces, where
+// rules have several, and what else these are called.
+func (c *Config) On(h mapping.HostInterfaces) {
+	if table := c.Table.On(h); table != c.Table {
 		c.Table = table
 		c.Warnings = c.warnings()
 	}
@@ -188,7 +189,12 @@ func (c *Config) WithNames(kernel map[string]string) {
 // those about the status topic, which the table does not know.
 func (c *Config) warnings() Errors {
 	all := slices.Clone(c.scalarWarnings)
+	said := make(map[[2]string]bool) // of a rule by each of its interfaces, once
 	add := func(path, text string) {
+		if said[[2]string{path, text}] {
+			return
+		}
+		said[[2]string{path, text}] = true
 		line, column := c.At(path)
 		all = append(all, &Error{Origin: c.File, Line: line, Column: column, Path: path, Err: errors.New(text)})
 	}
@@ -197,12 +203,12 @@ func (c *Config) warnings() Errors {
 	}
 	status := c.Broker.StatusTopic // "", for nowhere, matches nothing
 	for _, target := range c.Table.Lookup(status, nil) {
-		add(fmt.Sprintf("send[%d].filter", target.Rule),
+		add(fmt.Sprintf("send[%d].filter", c.Table.SendPlace(target.Rule)),
 			fmt.Sprintf("matches our own status topic %s, so online and offline are sent to the group too", status))
 	}
 	for i, r := range c.Table.Receive() {
 		if r.Topic.Matches(status) {
-			add(fmt.Sprintf("receive[%d].topic", i),
+			add(fmt.Sprintf("receive[%d].topic", c.Table.ReceivePlace(i)),
 				fmt.Sprintf("can be our own status topic %s, so a datagram can take the place of online and offline", status))
 		}
 	}
@@ -212,8 +218,8 @@ func (c *Config) warnings() Errors {
 		}
 		word := r.WordTopic(status)
 		for _, target := range c.Table.Lookup(word, nil) {
-			add(fmt.Sprintf("send[%d].filter", target.Rule),
-				fmt.Sprintf("matches %s, on which it is told whether receive[%d] hears something, so that is sent to the group too", word, i))
+			add(fmt.Sprintf("send[%d].filter", c.Table.SendPlace(target.Rule)),
+				fmt.Sprintf("matches %s, on which it is told whether receive[%d] hears something, so that is sent to the group too", word, c.Table.ReceivePlace(i)))
 		}
 	}
 	all.sort()

@@ -137,7 +137,7 @@ max_age = "1m30s"
 			t.Fatal(err)
 		}
 		var b strings.Builder
-		fmt.Fprintf(&b, "%v %v %v %v %v %v\n", c.Broker, c.Queue, c.Spool, c.Loops, c.Web, c.Log)
+		fmt.Fprintf(&b, "%v %v %v %v %v %v %v\n", c.Broker, c.Queue, c.Spool, c.Loops, c.Web, c.Control, c.Log)
 		for _, r := range c.Table.Send() {
 			fmt.Fprintf(&b, "%s|%s|%d|%s|%v|%v|%s|%v|%v\n", r.Name, r.Filter, r.QoS, r.Group, r.Binding, r.Retained, r.Payload, r.OnDown, r.MaxAge)
 		}
@@ -147,9 +147,9 @@ max_age = "1m30s"
 		shown[file] = b.String()
 	}
 	host, _ := os.Hostname()
-	want := fmt.Sprintf(`{[mqtt://a:1883 wss://b:443/mqtt] topicast-%[1]s 1234 (secret)  {   c} 1m30s persistent topicast/topicast-%[1]s/status 3  1000} {1GB} {/srv/spool 1TiB 8760h0m0s} {false 65536 10s 0s 16} {127.0.0.1:9479 []} {DEBUG text}
-é😀/|a/{x}|1|239.1.2.{x}:5000|{10.0.0.0/8  0 16 false 46 false false true}|once|raw|spool|8760h0m0s
-b|b|2|[ff15::1]:5000|{invalid Prefix eth0 7 1 true 46 true false false}|never|json:/a|hex|latest|1m30s
+	want := fmt.Sprintf(`{[mqtt://a:1883 wss://b:443/mqtt] 0s topicast-%[1]s 1234 (secret)   0s {   c []} {  }  auto 1m30s persistent 0s topicast/topicast-%[1]s/status 3  1000 0 0 0 false 0} {1GB} {/srv/spool 1TiB 8760h0m0s} {false 65536 10s 0s 16} {127.0.0.1:9479 []} {auto} {DEBUG text}
+é😀/|a/{x}|1|239.1.2.{x}:5000|{10.0.0.0/8  0 16 false 46 false false  true}|once|raw|spool|8760h0m0s
+b|b|2|[ff15::1]:5000|{invalid Prefix eth0 7 1 true 46 true false  false}|never|json:/a|hex|latest|1m30s
 ü|[239.1.2.3:5000 239.1.2.8-239.1.2.9:5001]|eth0|[192.0.2.7/32 198.51.100.0/24]|a/{source}|1|true|json|1.5s|true
 [ff15::1]:5000|[[ff15::1]:5000]|fd00::1|[fd00::/64]|b|0|false|raw|0s|false
 `, host)
@@ -347,10 +347,10 @@ func TestAFileWithoutAnExtensionIsToldSo(t *testing.T) {
 // One wrong word in a list of thousands is not thousands of lines in the log, the status and
 // the terminal.
 func TestFaultsThatAreNamedAreBounded(t *testing.T) {
-	load := func(rules int) Errors {
+	loadKey := func(key string, rules int) Errors {
 		t.Helper()
 		file := filepath.Join(t.TempDir(), "topicast.yaml")
-		writeFile(t, file, []byte("send:\n"+strings.Repeat("- { fliter: a, group: '239.1.1.1:5000', interface: iso0 }\n", rules)))
+		writeFile(t, file, []byte("send:\n"+strings.Repeat("- { "+key+": a, group: '239.1.1.1:5000', interface: iso0 }\n", rules)))
 		_, err := Load(file, nil)
 		faults, ok := errors.AsType[Errors](err)
 		if !ok {
@@ -358,6 +358,7 @@ func TestFaultsThatAreNamedAreBounded(t *testing.T) {
 		}
 		return faults
 	}
+	load := func(rules int) Errors { return loadKey("fliter", rules) }
 	each := len(load(1))
 	few := maxFaults / each / 2
 	if got := len(load(few)); got != few*each {
@@ -370,10 +371,15 @@ func TestFaultsThatAreNamedAreBounded(t *testing.T) {
 		t.Errorf("of %d faults there are %d lines, want %d; the last: %v, want: %s", rules*each, len(all), maxFaults+1, all[len(all)-1], want)
 	}
 	// Of still more not even all are found out.
-	all = load(10 * mostFaults)
+	all = load(5 * mostFaults)
 	want = fmt.Sprintf("at least %d more faults", mostFaults-maxFaults)
 	if len(all) != maxFaults+1 || !strings.Contains(all[maxFaults].Error(), want) {
-		t.Errorf("of %d faulty rules there are %d lines; the last: %v, want: %s", 10*mostFaults, len(all), all[len(all)-1], want)
+		t.Errorf("of %d faulty rules there are %d lines; the last: %v, want: %s", 5*mostFaults, len(all), all[len(all)-1], want)
+	}
+	// Nor are those that only the rules as a whole show, such as a name that all have.
+	all = loadKey("filter", 3*mostFaults)
+	if len(all) != maxFaults+1 || !strings.Contains(all[maxFaults].Error(), want) {
+		t.Errorf("of %d rules of one name there are %d lines; the last: %v, want: %s", 3*mostFaults, len(all), all[len(all)-1], want)
 	}
 }
 
@@ -385,8 +391,8 @@ func TestAConfigurationThatIsTooLongIsRefused(t *testing.T) {
 	if err := os.Truncate(file, maxFile+1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(file, nil); err == nil || !strings.Contains(err.Error(), "33554432") {
-		t.Errorf("%v, want that it is longer than 33554432 bytes", err)
+	if _, err := Load(file, nil); err == nil || !strings.Contains(err.Error(), "8388608") {
+		t.Errorf("%v, want that it is longer than 8388608 bytes", err)
 	}
 	// Of a file that tells its length nothing is read, of what does not no more than is needed.
 	f, err := os.Open(file)

@@ -35,7 +35,7 @@ func two(t *testing.T, f *field, typ reflect.Type) [2]string {
 	switch typ {
 	case reflect.TypeFor[URLs]():
 		candidates = []string{"mqtt://a:1", "mqtt://b:2"}
-	case reflect.TypeFor[Hosts]():
+	case reflect.TypeFor[Hosts](), reflect.TypeFor[Protocols]():
 		candidates = []string{"a.example.com", "b.example.com"}
 	case reflect.TypeFor[time.Duration]():
 		candidates = []string{"6s", "7s"}
@@ -151,7 +151,7 @@ func TestFaultsOfFlagsAndVariablesNameThem(t *testing.T) {
 	}
 	_, err := load("x.yaml", []byte("queue: {size: 5}\n"+oneRule), flags)
 	want := `x.yaml:1:15: queue.size: 5 needs a unit, such as 64MiB
-TOPICAST_BROKER_URL: broker.url: "tcp://b": the scheme "tcp" is none of mqtt, mqtts, ws, wss
+TOPICAST_BROKER_URL: broker.url: "tcp://b": the scheme "tcp" is none of mqtt, mqtts, ws, wss, unix, mqtt+srv, mqtts+srv
 TOPICAST_QUEUE_SIZE: queue.size: 64 needs a unit, such as 64MiB
 --log-level: log.level: "loud" is none of debug, info, warn, error
 --web-listen: web.listen: "nowhere" is not a host:port

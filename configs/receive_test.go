@@ -178,9 +178,10 @@ func TestReceiveTopicsThatMayBeTheStatusTopicAreWarnedOf(t *testing.T) {
 	const other = "{group: 239.1.2.3:5000, interface: eth0, topic: "
 	for topic, warned := range map[string]bool{
 		"topicast/gw/status":         true,
-		"topicast/{source}/status":   true,
+		"topicast/{text@0:2}/status": true,
+		"topicast/{source}/status":   false, // gw is no address
 		"{name}/gw/{interface}":      true,
-		"topicast/{group/2}/status":  true,
+		"topicast/{group/2}/status":  false, // nor a number
 		"topicast/{source}/state":    false,
 		"topicast/{source}":          false,
 		"meters/{source}/{port}":     false,

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"io/fs"
@@ -29,22 +30,26 @@ func readRegular(file string, most int64) ([]byte, error) {
 // readAtMost reads to the end, which must come within most bytes.
 func readAtMost(f io.Reader, file string, most int64) ([]byte, error) {
 	tooLong := &fs.PathError{Op: "read", Path: file, Err: errTooLong(most)}
+	var b bytes.Buffer
 	if of, ok := f.(*os.File); ok {
-		if info, err := of.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > most {
-			return nil, tooLong // and takes no memory
+		if info, err := of.Stat(); err == nil && info.Mode().IsRegular() {
+			if info.Size() > most {
+				return nil, tooLong // and takes no memory
+			}
+			b.Grow(int(info.Size()) + bytes.MinRead) // else it grows as it is read, and takes three times as much
 		}
 	}
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(data)) > most {
+	_, err := b.ReadFrom(io.LimitReader(f, most+1))
+	if err == nil && int64(b.Len()) > most {
 		err = tooLong
 	}
-	return data, err
+	return b.Bytes(), err
 }
 
-// maxFile bounds a configuration: it is more than three hundred thousand rules take. What is
-// larger was put in its place by mistake, and to read it would take the memory that the
-// rules in force need.
-const maxFile = 32 << 20
+// maxFile bounds a configuration: it is more than 30,000 rules take, with 250 bytes for each.
+// What is larger was put in its place by mistake, and to read it would take the memory that
+// the rules in force need.
+const maxFile = 8 << 20
 
 type errTooLong int64
 

@@ -130,7 +130,7 @@ func limitsOf(t reflect.Type, span string) *limits {
 			*bound.to = int64(d)
 		case reflect.TypeFor[Size]():
 			var s Size
-			s, err = parseSize(bound.text)
+			s, err = ParseSize(bound.text)
 			*bound.to = int64(s)
 		default:
 			*bound.to, err = parseInteger(bound.text)

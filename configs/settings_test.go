@@ -35,3 +35,48 @@ receive:
 		}
 	}
 }
+
+// What is in force of a rule are all its keys, those that are as they come too, with what they mean.
+func TestWhatIsInForceOfARuleIsTold(t *testing.T) {
+	c, err := load("x.yaml", []byte(`
+send:
+  - {filter: a, group: "239.1.1.1:5000", interface: lo, ttl: 8}
+receive:
+  - {group: ["239.1.1.1:5000", "239.1.1.2:5000", "239.1.1.3:5000", "239.1.1.4:5000"], interface: lo, topic: t}
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(rule any, key string) Said {
+		for _, s := range Effective(rule) {
+			if s.Key == key {
+				return s
+			}
+		}
+		return Said{}
+	}
+	send, receive := &c.Table.Send()[0], &c.Table.Receive()[0]
+	for _, tt := range []struct {
+		rule any
+		want Said
+	}{
+		{send, Said{Key: "filter", Value: "a"}},
+		{send, Said{Key: "ttl", Value: "8"}},
+		{send, Said{Key: "qos", Value: "1", Default: true}},
+		{receive, Said{Key: "group", Value: "239.1.1.1:5000, 239.1.1.2:5000, 239.1.1.3:5000, 1 more"}},
+	} {
+		got := of(tt.rule, tt.want.Key)
+		if got.Means = ""; got != tt.want {
+			t.Errorf("%+v, want %+v", got, tt.want)
+		}
+	}
+	if got := of(send, "retained"); got.Value == "" || got.Means == "" {
+		t.Errorf("%+v does not say what it means", got)
+	}
+	if got, want := of(send, "rate"), (Said{Key: "rate", Means: "no limit", Default: true}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got := of(send, "host"); got != (Said{}) {
+		t.Errorf("%+v says nothing", got)
+	}
+}

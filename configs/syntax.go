@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 
@@ -38,9 +39,11 @@ func syntaxHint(e *syntax.Error, data []byte) string {
 	if errors.Is(e, syntax.ErrTag) {
 		return e.Hint + "; " + byVariable
 	}
-	rows := strings.Split(string(data), "\n")
-	if i := int(e.At.Line) - 1; e.Hint == "" && i >= 0 && i < len(rows) {
-		return replaced(rows[i])
+	line := int32(0)
+	for row := range bytes.Lines(data) {
+		if line++; e.Hint == "" && line == e.At.Line {
+			return replaced(strings.TrimSuffix(string(row), "\n"))
+		}
 	}
 	return e.Hint
 }

@@ -35,7 +35,8 @@ func (s Size) String() string {
 	return "0"
 }
 
-func parseSize(written string) (Size, error) {
+// ParseSize reads a number and a unit, such as 64MiB; 0 needs none.
+func ParseSize(written string) (Size, error) {
 	digits := len(written) - len(strings.TrimLeft(written, "0123456789"))
 	unit := strings.TrimSpace(written[digits:])
 	n, err := strconv.ParseInt(written[:digits], 10, 64)
@@ -164,6 +165,16 @@ func parseDSCP(n *syntax.Node) (uint8, error) {
 		written = strconv.FormatInt(i, 10)
 	}
 	return mapping.ParseDSCP(written)
+}
+
+// Protocols are names of protocols, as ALPN has them (RFC 7301).
+type Protocols []string
+
+func parseProtocol(written string) (string, error) {
+	if n := len(written); n == 0 || n > 255 || strings.ContainsAny(written, ", \t\r\n") {
+		return "", withHint("a name such as mqtt or x-amzn-mqtt-ca", fmt.Errorf("%q is not the name of a protocol", written))
+	}
+	return strings.Clone(written), nil
 }
 
 // Hosts are names of a host, as in the Host header of HTTP.

@@ -22,7 +22,7 @@ func conversions[T any](t *testing.T, parse func(string) (T, error), table map[s
 }
 
 func TestSizesHaveAUnit(t *testing.T) {
-	conversions(t, parseSize, map[string]string{
+	conversions(t, ParseSize, map[string]string{
 		"0":                    "0",
 		"512B":                 "512B",
 		"1KB":                  "1KB",
@@ -102,8 +102,8 @@ func TestURLs(t *testing.T) {
 		"":                        "a url is empty",
 		"a":                       `"a" has no scheme`,
 		"a:1883":                  `"a:1883" has no scheme`,
-		"tcp://a":                 `"tcp://a": the scheme "tcp" is none of mqtt, mqtts, ws, wss`,
-		"MQTT://a":                `"MQTT://a": the scheme "MQTT" is none of mqtt, mqtts, ws, wss`,
+		"tcp://a":                 `"tcp://a": the scheme "tcp" is none of mqtt, mqtts, ws, wss, unix, mqtt+srv, mqtts+srv`,
+		"MQTT://a":                `"MQTT://a": the scheme "MQTT" is none of mqtt, mqtts, ws, wss, unix, mqtt+srv, mqtts+srv`,
 		"mqtt://":                 `"mqtt://": the host is missing`,
 		"mqtt://:1883":            `"mqtt://:1883": the host is missing`,
 		"mqtt://a:0":              `"mqtt://a:0": port 0 is out of range: 1 to 65535`,
@@ -119,7 +119,7 @@ func TestURLs(t *testing.T) {
 		"ws://user:pa/ss@a":       "a url may not hold an @, since it is shown in the log and must hold no password",
 		"ws://a/p?token=geheim#":  `"ws://a/p?token=…": a # part has no meaning here`,
 		"ws://a:0/?token=geheim":  `"ws://a:0/?token=…": port 0 is out of range: 1 to 65535`,
-		"http://a/?token=geheim":  `"http://a/?token=…": the scheme "http" is none of mqtt, mqtts, ws, wss`,
+		"http://a/?token=geheim":  `"http://a/?token=…": the scheme "http" is none of mqtt, mqtts, ws, wss, unix, mqtt+srv, mqtts+srv`,
 		"ws://a/path/with%40sign": "ws://a:80/path/with%40sign",
 	})
 }

@@ -66,21 +66,3 @@ func (a *Affix) UnmarshalText(text []byte) (err error) {
 	*a, err = ParseAffix(strings.Clone(string(text)))
 	return err
 }
-
-// Transforms reports whether a datagram's payload is another than its message's.
-func (r *SendRule) Transforms() bool {
-	return !r.Payload.Raw() || r.Prefix.affix != nil || r.Suffix.affix != nil
-}
-
-// AppendDatagram appends to dst the payload of the datagram that a message becomes, and says how
-// much of it is between prefix and suffix. On error it returns dst as it was.
-func (r *SendRule) AppendDatagram(dst, message []byte) (datagram []byte, between int, err error) {
-	start := len(dst)
-	dst = append(dst, r.Prefix.Bytes()...)
-	from := len(dst)
-	if dst, err = r.Payload.Decode(dst, message); err != nil {
-		return dst[:start], 0, err
-	}
-	between = len(dst) - from
-	return append(dst, r.Suffix.Bytes()...), between, nil
-}

@@ -1,6 +1,7 @@
 package mapping_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -10,18 +11,23 @@ import (
 func TestDatagramsHavePrefixAndSuffix(t *testing.T) {
 	for _, c := range []struct {
 		prefix, suffix, payload, message, want string
-		between                                int
+		empty                                  bool
 	}{
-		{"", "", "raw", "on", "on", 2},
-		{"<", ">", "raw", "on", "<on>", 2},
-		{"hex:0200", "hex:0D0a", "hex", "41 42", "\x02\x00AB\r\n", 2},
-		{"", "\r\n", "json:/v", `{"v":"x"}`, "x\r\n", 1},
-		{"a", "", "raw", "", "a", 0},
+		{"", "", "raw", "on", "on", false},
+		{"<", ">", "raw", "on", "<on>", false},
+		{"hex:0200", "hex:0D0a", "hex", "41 42", "\x02\x00AB\r\n", false},
+		{"", "\r\n", "json:/v", `{"v":"x"}`, "x\r\n", false},
+		{"a", "", "raw", "", "a", true},
+		{"a", "", "hex", " ", "a", true},
+		{"", "", "raw", "", "", true},
 	} {
 		r := mapping.SendRule{Payload: payload(t, c.payload), Prefix: affix(t, c.prefix), Suffix: affix(t, c.suffix)}
-		got, between, err := r.AppendDatagram([]byte("head"), []byte(c.message))
-		if err != nil || string(got) != "head"+c.want || between != c.between {
-			t.Errorf("%q %s %q of %q: %q, %d between, %v; want %q", c.prefix, c.payload, c.suffix, c.message, got, between, err, c.want)
+		got, scratch, empty, err := r.Datagram([]byte("head"), []byte(c.message))
+		if err != nil || string(got) != c.want || empty != c.empty || !strings.HasPrefix(string(scratch), "head") {
+			t.Errorf("%q %s %q of %q: %q, empty %t, %v; want %q, %t", c.prefix, c.payload, c.suffix, c.message, got, empty, err, c.want, c.empty)
+		}
+		if r.Transforms() && string(scratch) != "head"+c.want {
+			t.Errorf("%q is in memory of its own, not behind what was there: %q", got, scratch)
 		}
 		if r.Transforms() != (c.want != c.message) {
 			t.Errorf("%q %s %q transforms: %t", c.prefix, c.payload, c.suffix, r.Transforms())
@@ -31,8 +37,26 @@ func TestDatagramsHavePrefixAndSuffix(t *testing.T) {
 		}
 	}
 	r := mapping.SendRule{Payload: payload(t, "hex"), Prefix: affix(t, "x")}
-	if got, _, err := r.AppendDatagram([]byte("head"), []byte("4")); err == nil || string(got) != "head" {
-		t.Errorf("half a byte: %q, %v", got, err)
+	if got, scratch, empty, err := r.Datagram([]byte("head"), []byte("4")); err == nil || got != nil || empty || string(scratch) != "head" {
+		t.Errorf("half a byte: %q, %q, empty %t, %v", got, scratch, empty, err)
+	}
+	r.Payload = payload(t, "json:/v")
+	if _, _, empty, err := r.Datagram(nil, nil); err == nil || !empty {
+		t.Errorf("no document at all: empty %t, %v", empty, err)
+	}
+}
+
+func TestRulesThatMakeOtherDatagramsHaveOtherKeys(t *testing.T) {
+	seen := map[string]string{}
+	for _, c := range [][3]string{{"", "raw", ""}, {"", "hex", ""}, {"<", "raw", ""}, {"", "raw", "<"}, {"<", "raw", ">"}, {"<", "hex", ">"}, {`<" raw "`, "raw", ""}} {
+		rule := func() *mapping.SendRule {
+			return &mapping.SendRule{Prefix: affix(t, c[0]), Payload: payload(t, c[1]), Suffix: affix(t, c[2])}
+		}
+		key := rule().DatagramKey()
+		if seen[key] != "" || rule().DatagramKey() != key {
+			t.Errorf("%q: %s, as %s, and %s", c, key, seen[key], rule().DatagramKey())
+		}
+		seen[key] = fmt.Sprint(c)
 	}
 }
 

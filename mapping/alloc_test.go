@@ -98,7 +98,7 @@ func TestARuleTakesLittleMemory(t *testing.T) {
 	const rules = 10_000
 	before := heap()
 	table := compile(t, devices(t, rules, "lamp/set", "239.1.1.1:5000")...)
-	if bytes := (heap() - before) / rules; bytes > 690 {
+	if bytes := (heap() - before) / rules; bytes > 700 {
 		t.Errorf("%d bytes", bytes)
 	}
 	runtime.KeepAlive(table)

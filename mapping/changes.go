@@ -12,10 +12,20 @@ type Changes struct {
 // are gone in their previous order. A rule is the same one as long as it has its name and
 // its direction.
 func (t *Table) Changes(before *Table) Changes {
+	t, before = t.Configured(), before.Configured()
 	var c Changes
 	c.compare(t.sendNames(), before.sendNames(), func(i, was int) bool { return reflect.DeepEqual(t.send[i], before.send[was]) })
 	c.compare(t.receiveNames(), before.receiveNames(), func(i, was int) bool { return reflect.DeepEqual(t.receive[i], before.receive[was]) })
 	return c
+}
+
+// InstanceChanges returns the names of the instances that t has and another table of the same
+// configuration has not, and the other way round.
+func (t *Table) InstanceChanges(before *Table) (came, gone []string) {
+	var c Changes
+	c.compare(t.sendNames(), before.sendNames(), func(int, int) bool { return true })
+	c.compare(t.receiveNames(), before.receiveNames(), func(int, int) bool { return true })
+	return c.Added, c.Removed
 }
 
 // compare compares rules of one direction, by their names; same tells of two places.

@@ -29,30 +29,54 @@ func (f *Fault) Unwrap() error { return f.Err }
 // of its groups, OnDown is set where it is not, and Binding.IPv6 and Binding.Host are set
 // from the target and the source.
 func Compile(send []SendRule, receive []ReceiveRule) (*Table, error) {
+	return CompileOwn(slices.Clone(send), slices.Clone(receive))
+}
+
+// MaxFaults is how many faults Compile looks for: from the rule that makes as many on, none is
+// looked at. Each takes memory, and a person mends a hundred at a time.
+const MaxFaults = 5000
+
+// CompileOwn is Compile, but the rules are the table's from then on: where there are 32,000 of
+// them, another copy takes 10 MB.
+func CompileOwn(send []SendRule, receive []ReceiveRule) (*Table, error) {
 	t := &Table{
-		send:    slices.Clone(send),
-		receive: slices.Clone(receive),
+		send:    send,
+		receive: receive,
 		routes:  make([]route, len(send)),
 	}
 	c := compilation{
 		send:      t.send,
 		names:     make(map[string]place, len(send)+len(receive)),
+		words:     make(map[string]place),
 		ports:     make(map[localEnd]int),
 		templates: make(map[string]*template),
 	}
 	for i := range t.send {
+		if len(c.faults) >= MaxFaults {
+			break
+		}
 		c.at = place{"send", i}
 		c.checkSend(&t.send[i])
 		t.routes[i] = c.route(&t.send[i])
 	}
 	for i := range t.receive {
+		if len(c.faults) >= MaxFaults {
+			break
+		}
 		c.at = place{"receive", i}
 		c.checkReceive(&t.receive[i])
+	}
+	if len(c.faults) == 0 {
+		c.checkAnswerLoops()
+	}
+	t.several = c.several
+	if len(c.faults) == 0 {
+		t.trie = trieOf(t.send)
+		c.checkShares(t.trie)
 	}
 	if len(c.faults) > 0 {
 		return nil, errors.Join(c.faults...)
 	}
-	t.trie = trieOf(t.send)
 	t.loops = findLoops(t)
 	return t, nil
 }
@@ -62,9 +86,11 @@ type compilation struct {
 	send      []SendRule
 	at        place
 	names     map[string]place     // rule by name
+	words     map[string]place     // receive rule by the topic that tells whether it hears something
 	ports     map[localEnd]int     // send rule by the fixed source port it leaves from
 	templates map[string]*template // by text: equal ones are kept once
 	groups    int                  // of the receive rules so far
+	several   bool                 // a rule has several interfaces
 	faults    []error
 }
 

@@ -6,9 +6,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 const (
+	// maxContentType bounds a content type in bytes: each message bears it.
+	maxContentType = 255
 	// maxGroups is how many groups a receive rule may have, maxAllGroups how many
 	// all of them: each costs a socket and a membership, and hosts limit both.
 	maxGroups    = 4096
@@ -23,11 +26,25 @@ func (c *compilation) checkReceive(r *ReceiveRule) {
 	if int(r.Encoding) >= len(encodingNames) {
 		c.fault("payload", "", "%d is not %v", uint8(r.Encoding), encodingNames)
 	}
+	if len(r.ContentType) > maxContentType || !utf8.ValidString(r.ContentType) || r.ContentType != "" && checkText(r.ContentType) != nil {
+		c.fault("content_type", "", "%s is no text that MQTT can write, of at most %d bytes", quote(r.ContentType), maxContentType)
+	}
 	if r.Every < 0 {
 		c.fault("every", "0s publishes every datagram", "%s is less than nothing", r.Every)
 	}
+	if r.Expect > 0 {
+		word := r.WordTopic("")
+		if other, taken := c.words[word]; taken {
+			c.fault("name", "give one of them another name", "expect tells of %s and of %s on the same topic below the status topic, %s", quote(r.Name), other, word[1:])
+		} else {
+			c.words[word] = c.at
+		}
+	}
 	if r.Expect < 0 {
 		c.fault("expect", "0s takes any silence", "%s is less than nothing", r.Expect)
+	}
+	if r.Merge < 0 {
+		c.fault("merge", "0s publishes all that comes", "%s is less than nothing", r.Merge)
 	}
 	ipv6, known := false, false
 	if r.Port != 0 {
@@ -35,7 +52,8 @@ func (c *compilation) checkReceive(r *ReceiveRule) {
 	} else {
 		ipv6, known = c.checkGroups(r.Groups)
 	}
-	c.checkInterface(r.Interface, ipv6, known)
+	on := c.checkInterfaces(r.Interface, func(field, name string) { c.checkInterface(field, name, ipv6, known) })
+	c.addSockets(r, on)
 	for i, p := range r.Sources {
 		c.checkSender(item("source", i, len(r.Sources)), p, ipv6, known)
 	}
@@ -45,6 +63,7 @@ func (c *compilation) checkReceive(r *ReceiveRule) {
 		hint = "a rule without a name has its groups, or its port, for one; name one of the two"
 	}
 	c.checkName(r.Name, hint)
+	r.Common = r.Name
 	c.checkTopic(r)
 }
 
@@ -82,12 +101,18 @@ func (c *compilation) checkGroups(groups []GroupRange) (ipv6, known bool) {
 			"%s groups, and a rule has at most %d", atLeast(count), maxGroups)
 		return ipv6, known
 	}
-	c.addGroups("group", count)
 	return ipv6, known
 }
 
-// addGroups counts the groups of a rule, or the sockets of its port.
-func (c *compilation) addGroups(field string, count int) {
+// addSockets counts the groups of a rule, or the sockets of its port, on each of its interfaces.
+func (c *compilation) addSockets(r *ReceiveRule, interfaces int) {
+	field, count := "group", r.groupCount()
+	if r.Port != 0 {
+		field, count = "port", len(r.hostFamilies())
+	} else if count > maxGroups {
+		return // which is a fault of its own
+	}
+	count *= interfaces
 	if before := c.groups; before <= maxAllGroups && before+count > maxAllGroups {
 		c.fault(field, "each group takes a socket and a membership; name those that are in use",
 			"%d groups with those of the rules before it, and all rules have at most %d", before+count, maxAllGroups)
@@ -110,7 +135,6 @@ func (c *compilation) checkHostPort(r *ReceiveRule) {
 		c.fault("source", "name the interface, or an "+family(!on.Is6())+" address of it",
 			"all sources are %s, but the interface's address %s is %s", family(!on.Is6()), on, family(on.Is6()))
 	}
-	c.addGroups("port", len(families))
 }
 
 // atLeast writes a count of groups, of which one above the limit of all is not exact.
@@ -123,14 +147,14 @@ func atLeast(count int) string {
 
 // checkInterface refuses an address that no interface can have for these groups.
 // Whether there is an interface of the name is for the host to say.
-func (c *compilation) checkInterface(iface string, ipv6, known bool) {
+func (c *compilation) checkInterface(field, iface string, ipv6, known bool) {
 	if iface == "" {
-		c.fault("interface", "name the interface to join on, or an address of it; topicast interfaces lists those of this host",
+		c.fault(field, "name the interface to join on, or an address of it; topicast interfaces lists those of this host",
 			"missing: where datagrams are heard is never guessed")
 		return
 	}
 	if p, err := netip.ParsePrefix(iface); err == nil {
-		c.fault("interface", "name the interface, or one address of it", "%s is a network", p)
+		c.fault(field, "name the interface, or one address of it", "%s is a network", p)
 		return
 	}
 	a, err := netip.ParseAddr(iface)
@@ -140,13 +164,13 @@ func (c *compilation) checkInterface(iface string, ipv6, known bool) {
 	const isA = "name the interface, or an address of it"
 	switch {
 	case a.Zone() != "":
-		c.fault("interface", "write "+a.Zone()+", if that is its name, or the address without the zone", "%s is an address with a zone", a)
+		c.fault(field, "write "+a.Zone()+", if that is its name, or the address without the zone", "%s is an address with a zone", a)
 	case a.Is4In6():
-		c.fault("interface", "write "+a.Unmap().String(), "%s is an IPv4 address written as IPv6", a)
+		c.fault(field, "write "+a.Unmap().String(), "%s is an IPv4 address written as IPv6", a)
 	case a.IsMulticast() || a.IsUnspecified() || a == broadcast:
-		c.fault("interface", isA, "%s is no interface's address", a)
+		c.fault(field, isA, "%s is no interface's address", a)
 	case known && a.Is6() != ipv6:
-		c.fault("interface", "name the interface, or an "+family(ipv6)+" address of it", "%s is %s, but the groups are %s", a, family(!ipv6), family(ipv6))
+		c.fault(field, "name the interface, or an "+family(ipv6)+" address of it", "%s is %s, but the groups are %s", a, family(!ipv6), family(ipv6))
 	}
 }
 
@@ -172,7 +196,7 @@ func (c *compilation) checkTopic(r *ReceiveRule) {
 	r.Topic = r.Topic.named(r.Name)
 	iface := r.interfaceName()
 	filled := r.Topic.fill(iface)
-	shown := quote(strings.ReplaceAll(filled, unknown, "…"))
+	shown := quote(replaceUnknowns(filled, "…"))
 	switch err := checkFilled(filled); {
 	case err != nil:
 		c.fault("topic", "", "%s is %s: %w", r.Topic, shown, err)

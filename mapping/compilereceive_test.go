@@ -116,6 +116,7 @@ func TestCompileRefusesReceiveRules(t *testing.T) {
 		"qos 3":           {func(r *mapping.ReceiveRule) { r.QoS = 3 }, "qos: 3 is not 0, 1 or 2"},
 		"encoding 4":      {func(r *mapping.ReceiveRule) { r.Encoding = 4 }, "payload: 4 is not raw, hex, base64 or json"},
 		"every negative":  {func(r *mapping.ReceiveRule) { r.Every = -time.Second }, "every: -1s is less than nothing (0s publishes every datagram)"},
+		"merge negative":  {func(r *mapping.ReceiveRule) { r.Merge = -time.Second }, "merge: -1s is less than nothing (0s publishes all that comes)"},
 		"expect negative": {func(r *mapping.ReceiveRule) { r.Expect = -time.Second }, "expect: -1s is less than nothing (0s takes any silence)"},
 		"name twice":      {called("good"), `name: "good" is the name of receive[0] too`},
 		"name of send":    {called("out"), `name: "out" is the name of send[0] too`},
@@ -155,6 +156,7 @@ func TestCompileTakesReceiveRules(t *testing.T) {
 	} {
 		r := receiveRule(t, "239.1.1.1:1", "in/{source}", change)
 		got := compileBoth(t, nil, []mapping.ReceiveRule{r}).Receive()[0]
+		r.Common = r.Name
 		compare := []cmp.Option{cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })}
 		if diff := cmp.Diff(r, got, compare...); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -176,6 +178,16 @@ func TestCompileLimitsTheGroupsOfAllRules(t *testing.T) {
 		" (each group takes a socket and a membership; name those that are in use)"}
 	if diff := cmp.Diff(want, faults(t, err)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Each group is joined on each interface.
+func TestCompileCountsGroupsOnEachInterface(t *testing.T) {
+	many, one := receiveRule(t, "239.1.0.0-239.1.15.255:1", "a/{group}", onInterface("a, b, c, d")), receiveRule(t, "239.5.0.0:1", "b")
+	compileBoth(t, nil, []mapping.ReceiveRule{many})
+	_, err := mapping.Compile(nil, []mapping.ReceiveRule{many, one})
+	if got := faults(t, err); len(got) != 1 || !strings.HasPrefix(got[0], "receive[1].group: 16385 groups") {
+		t.Errorf("%v", got)
 	}
 }
 
@@ -217,5 +229,16 @@ func TestCompileReportsFaultsOfBothDirectionsAtOnce(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Of two rules the same topic would tell, in turn, of the one and of the other.
+func TestNoTwoRulesThatExpectSomethingTellOfItOnOneTopic(t *testing.T) {
+	rule := func(name, group string) mapping.ReceiveRule {
+		return receiveRule(t, group, "in/{source}", func(r *mapping.ReceiveRule) { r.Name, r.Expect = name, time.Second })
+	}
+	_, err := mapping.Compile(nil, []mapping.ReceiveRule{rule("m+x", "239.9.9.9:1"), rule("m#x", "239.9.9.9:2"), rule("m-x", "239.9.9.9:3")})
+	if want := `receive[1].name: expect tells of "m#x" and of receive[0] on the same topic below the status topic, rule/m_x`; err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), "expect tells") != 1 {
+		t.Errorf("%v; want %s", err, want)
 	}
 }

@@ -14,17 +14,20 @@ func (c *compilation) checkSend(r *SendRule) {
 		c.fault("filter", "name the topics to carry, # for all", "missing")
 	}
 	c.checkQoS(r.QoS)
+	c.checkShare(r)
 	if int(r.Retained) >= len(retainedNames) {
 		c.fault("retained", "", "%d is not %v", uint8(r.Retained), retainedNames)
 	}
 	c.checkOnDown(r)
 	c.checkRhythm(r)
+	c.checkTargetFields(r)
 	hint := ""
 	if r.Name == "" {
 		r.Name = r.Filter.String()
 		hint = "a rule without a name has its filter for one; name one of the two"
 	}
 	c.checkName(r.Name, hint)
+	r.Common = r.Name
 	c.checkWhen(r)
 	c.checkBinding(&r.Binding)
 	c.checkLocal(r.Binding.Source, r.Binding.Interface)
@@ -39,6 +42,7 @@ func (c *compilation) checkSend(r *SendRule) {
 	c.checkFamily(r)
 	c.checkHost(r)
 	c.checkScope(r)
+	c.checkAnswer(r)
 	c.checkPort(&r.Binding)
 }
 
@@ -65,7 +69,10 @@ func (c *compilation) checkPort(b *Binding) {
 		c.ports[end] = c.at.rule
 		return
 	}
-	if *b != c.send[other].Binding {
+	if of := c.send[other].Binding; of.Answers != b.Answers {
+		c.fault("source_port", "give it another port, or leave source_port out",
+			"%d is the port of send[%d] too, and a rule with answer has a socket of its own, so that no answer is taken for another rule's", b.SourcePort, other)
+	} else if *b != of {
 		c.fault("source_port", "let both have the same interface, ttl, loopback, dscp and oversize, and both send to groups or both to hosts; or another port",
 			"%d is the port of send[%d] too, whose datagrams leave in another way, and one port is one socket", b.SourcePort, other)
 	}
@@ -76,7 +83,7 @@ func (c *compilation) checkBinding(b *Binding) {
 		c.fault("source", "name a source, an interface or both; topicast interfaces lists those of this host",
 			"neither source nor interface: where datagrams leave from is never guessed")
 	}
-	c.checkOut(b)
+	c.checkInterfaces(b.Interface, func(field, name string) { c.checkOut(b, field, name) })
 	if b.TTL == 0 {
 		c.fault("ttl", "1 reaches the link the interface is on", "0 would keep the datagrams on this host; it is 1 to 255")
 	}
@@ -87,14 +94,14 @@ func (c *compilation) checkBinding(b *Binding) {
 
 // checkOut refuses an address in the place of the interface to leave by: no
 // interface would ever have that name, and the rule be pending for good.
-func (c *compilation) checkOut(b *Binding) {
-	if strings.Count(b.Interface, ".") != 3 && strings.Count(b.Interface, ":") < 2 {
+func (c *compilation) checkOut(b *Binding, field, name string) {
+	if strings.Count(name, ".") != 3 && strings.Count(name, ":") < 2 {
 		return // a name, as nearly all are; to parse each would allocate an error
 	}
-	p, err := netip.ParsePrefix(b.Interface)
-	if a, single := netip.ParseAddr(b.Interface); single == nil {
+	p, err := netip.ParsePrefix(name)
+	if a, single := netip.ParseAddr(name); single == nil {
 		if a.Zone() != "" {
-			c.fault("interface", "name "+a.Zone()+" as the interface, and the address without it as the source", "%s is an address with a zone", a)
+			c.fault(field, "name "+a.Zone()+" as the interface, and the address without it as the source", "%s is an address with a zone", a)
 			return
 		}
 		p, err = netip.PrefixFrom(a, a.BitLen()), nil
@@ -102,14 +109,14 @@ func (c *compilation) checkOut(b *Binding) {
 	if err != nil {
 		return // a name
 	}
-	is, hint := "a network", "name "+b.Interface+" as the source: the interface is then the one that has it"
+	is, hint := "a network", "name "+name+" as the source: the interface is then the one that has it"
 	if p.IsSingleIP() {
 		is = "an address"
 	}
 	if b.Source.IsValid() {
 		hint = "leave the interface out: it is the one that has the source"
 	}
-	c.fault("interface", hint, "%s is %s, and not the name of an interface", b.Interface, is)
+	c.fault(field, hint, "%s is %s, and not the name of an interface", name, is)
 }
 
 // checkLocal looks at a source of ours. bind(2) takes each that is refused here
@@ -134,7 +141,7 @@ func (c *compilation) checkFamily(r *SendRule) {
 	source := r.Binding.Source
 	switch {
 	case !known && !source.IsValid():
-		c.fault(to.kind.String(), "name a source, which tells IPv4 from IPv6; or write [{"+to.names[0]+"}]:port for IPv6",
+		c.fault(to.kind.String(), "name a source, which tells IPv4 from IPv6; or write [{"+to.wholeText()+"}]:port for IPv6",
 			"%s may be IPv4 or IPv6, and no source tells which", to)
 	case !known:
 		ipv6 = source.Addr().Is6()
@@ -160,6 +167,9 @@ func (c *compilation) checkHost(r *SendRule) {
 	}
 	if !r.Binding.Loopback {
 		c.fault("loopback", "leave it out", "loopback is about groups, and the rule sends to a host")
+	}
+	if r.Members {
+		c.fault("members", "leave it out", "hosts join groups, and the rule sends to a host")
 	}
 	source := r.Binding.Source
 	if to, fixed := r.Host.to().Fixed(); fixed && to.Addr().IsLoopback() && source.IsValid() && !source.Addr().IsLoopback() {

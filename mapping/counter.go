@@ -2,9 +2,9 @@ package mapping
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 )
 
 // A Counter is bytes of a datagram that count up with each datagram for a target. The zero
@@ -15,29 +15,19 @@ type Counter struct {
 	little bool
 }
 
-// counterKinds are what a counter may be called, before the @.
-var counterKinds = map[string]Counter{
-	"u8": {size: 1}, "u16": {size: 2}, "u32": {size: 4}, "u16le": {size: 2, little: true}, "u32le": {size: 4, little: true},
-}
-
-// maxPayload is the most bytes of a datagram (IPv4).
-const maxPayload = 65507
-
 // ParseCounter reads a kind and the byte it begins at, from 0: u8@111, u16@4, u32le@0; "" is none.
 func ParseCounter(s string) (Counter, error) {
 	if s == "" {
 		return Counter{}, nil
 	}
-	kind, at, _ := strings.Cut(s, "@")
-	c, known := counterKinds[kind]
-	n, err := strconv.ParseUint(at, 10, 16)
-	if !known || err != nil || at != strconv.FormatUint(n, 10) {
-		return Counter{}, fmt.Errorf("counter %s: is not u8, u16, u32, u16le or u32le, @ and the byte it begins at, such as u8@111", quote(s))
+	e, _, err := lexExtract(s)
+	c := Counter{uint16(e.offset), uint8(e.length), e.little}
+	if err == nil && (e.kind != extractNumber || e.signed || e.length > 4 || c.String() != s) {
+		err = errors.New("is not u8, u16, u32, u16le or u32le, @ and the byte it begins at, such as u8@111")
 	}
-	if n+uint64(c.size) > maxPayload {
-		return Counter{}, fmt.Errorf("counter %s: lies behind the end of any datagram, which has %d bytes at most", s, maxPayload)
+	if err != nil {
+		return Counter{}, fmt.Errorf("counter %s: %w", quote(s), err)
 	}
-	c.at = uint16(n)
 	return c, nil
 }
 

@@ -101,12 +101,12 @@ func appendEnvelope(dst, payload []byte, a *Arrival) []byte {
 	}
 	dst = append(dst, `,"source":"`...)
 	dst = a.Source.AppendTo(dst)
-	if a.Group.Addr().IsMulticast() {
+	if a.To.Addr().IsMulticast() {
 		dst = append(dst, `","group":"`...)
 	} else {
 		dst = append(dst, `","destination":"`...)
 	}
-	dst = a.Group.AppendTo(dst)
+	dst = a.To.AppendTo(dst)
 	dst = append(dst, `","interface":`...)
 	dst = appendQuoted(dst, strings.ToValidUTF8(a.Interface, "\ufffd")) // Linux takes any bytes for a name
 	dst = append(dst, `,"received_at":"`...)

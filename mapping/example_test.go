@@ -26,7 +26,7 @@ func Example() {
 			if t.Err != nil {
 				fmt.Printf("%s: %v\n", topic, t.Err)
 			} else {
-				fmt.Printf("%s goes to %v by rule %s\n", topic, t.Group, table.Send()[t.Rule].Name)
+				fmt.Printf("%s goes to %v by rule %s\n", topic, t.To, table.Send()[t.Rule].Name)
 			}
 		}
 		if len(targets) == 0 {
@@ -64,7 +64,7 @@ func ExampleFilter_Match() {
 func ExampleTopic_Append() {
 	topic, _ := mapping.ParseTopic("meters/{source}/{group&255}")
 	b, err := topic.Append(nil, &mapping.Arrival{
-		Group:  netip.MustParseAddrPort("239.11.0.7:30001"),
+		To:     netip.MustParseAddrPort("239.11.0.7:30001"),
 		Source: netip.MustParseAddrPort("172.17.0.9:4000"),
 	}, "meters")
 	fmt.Println(string(b), err)

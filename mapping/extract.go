@@ -20,6 +20,7 @@ import (
 //	hex@N:L                  the L bytes from byte N on, as hexadecimal text in lower case
 //	text@N:L                 the same as they are, without the NUL bytes that fill them up at the end
 //	json:/a/b                the field of a JSON document that a pointer (RFC 6901) names
+//	property.name            not of the payload, but a user property of the message (property.go)
 type extract struct {
 	text   string // as written
 	kind   extractKind
@@ -29,6 +30,7 @@ type extract struct {
 	length int
 	// pointer is of json, unescaped.
 	pointer []string
+	name    string // of a property
 }
 
 type extractKind uint8
@@ -38,10 +40,13 @@ const (
 	extractHex
 	extractText
 	extractJSON
+	extractProperty
+	extractContentType // in a condition of messages
+	extractCapture     // in an AnswerTopic, a capture of the filter: its text is the name
 )
 
-// maxReach is where the last byte of an extract may be: a datagram of IPv4 has 65,507.
-const maxReach = 65507
+// maxPayload is the most bytes of a datagram (IPv4).
+const maxPayload = 65507
 
 // extractWords are what stands before an @, for errors.
 const extractWords = "u8 u16 u32 u64 and i8 i16 i32 i64, the longer ones with le for the low byte first, hex and text"
@@ -51,6 +56,9 @@ const extractWords = "u8 u16 u32 u64 and i8 i16 i32 i64, the longer ones with le
 func lexExtract(s string) (e extract, n int, err error) {
 	if strings.HasPrefix(s, "json:") {
 		return lexPointer(s)
+	}
+	if e, n, err = lexProperty(s); n > 0 || err != nil {
+		return e, n, err
 	}
 	n = nameLength(s)
 	if n == 0 || n == len(s) || s[n] != '@' {
@@ -78,8 +86,8 @@ func lexExtract(s string) (e extract, n int, err error) {
 		}
 	}
 	e.text = s[:n]
-	if e.offset+e.length > maxReach {
-		return e, 0, fmt.Errorf("%s ends behind the %d bytes of the largest datagram", e.text, maxReach)
+	if e.offset+e.length > maxPayload {
+		return e, 0, fmt.Errorf("%s ends behind the %d bytes of the largest datagram", e.text, maxPayload)
 	}
 	return e, n, nil
 }
@@ -118,8 +126,8 @@ func lexPlace(s, before string) (value, n int, err error) {
 	if n == 0 {
 		return 0, 0, fmt.Errorf("%s is followed by no number of bytes, as in u16@16 or text@0:12", before)
 	}
-	if value, err = strconv.Atoi(s[:n]); err != nil || value > maxReach {
-		return 0, 0, fmt.Errorf("%s%s is more than the %d bytes of the largest datagram", before, s[:n], maxReach)
+	if value, err = strconv.Atoi(s[:n]); err != nil || value > maxPayload {
+		return 0, 0, fmt.Errorf("%s%s is more than the %d bytes of the largest datagram", before, s[:n], maxPayload)
 	}
 	return value, n, nil
 }
@@ -289,7 +297,15 @@ func (e *extract) operand(payload []byte) (operand, *TopicError) {
 			return operand{}, e.missing(payload)
 		}
 		v := e.integer(b)
-		return e.whole(v, v.kind == numInteger)
+		return e.whole(v, v.kind == numInteger, nil)
+	}
+	if e.kind == extractText {
+		b := e.within(payload)
+		if b == nil {
+			return operand{}, e.missing(payload)
+		}
+		i, ok := number(trimFill(b))
+		return e.whole(numeric{i: i}, ok, b)
 	}
 	value, lack := lookJSON(payload, e.pointer)
 	if lack.why != lackNothing {
@@ -299,12 +315,17 @@ func (e *extract) operand(payload []byte) (operand, *TopicError) {
 		value = value[1 : len(value)-1] // a number in quotes has no escapes
 	}
 	v, ok := readNumber(value)
-	return e.whole(v, ok && v.kind == numInteger)
+	return e.whole(v, ok && v.kind == numInteger, value)
 }
 
-func (e *extract) whole(v numeric, ok bool) (operand, *TopicError) {
+// whole is a number as an operand, if it is a whole one; text is what says it, nil for bytes.
+func (e *extract) whole(v numeric, ok bool, text []byte) (operand, *TopicError) {
 	if !ok {
-		return operand{}, &TopicError{Part: "{" + e.text + "}", Value: "something else", Want: "a whole number of 63 bits"}
+		value := "a larger number"
+		if text != nil {
+			value = quote(short(text))
+		}
+		return operand{}, &TopicError{Part: "{" + e.text + "}", Value: value, Want: "a whole number of 63 bits"}
 	}
 	return operand{v.i, true}, nil
 }

@@ -93,7 +93,8 @@ func CheckTopic(topic string) error {
 }
 
 // covers reports whether filter matches every topic that other matches, where
-// other is a filter or a topic: a topic is a filter that matches only itself.
+// other is a filter or a topic: a topic is a filter that matches only itself. filter
+// may be a pattern too.
 func covers(filter, other string) bool {
 	if filter == "" || other == "" || leadingWildcard(filter) && other[0] == '$' {
 		return false // [MQTT-4.7.3-1], [MQTT-4.7.2-1]
@@ -109,7 +110,7 @@ func covers(filter, other string) bool {
 			return true
 		}
 		level2, other, more2 = strings.Cut(other, "/")
-		if level2 == "#" || level != "+" && level != level2 {
+		if level2 == "#" || !mayBe(level, level2) {
 			return false
 		}
 	}
@@ -117,7 +118,7 @@ func covers(filter, other string) bool {
 	return !more2 && (!more || filter == "#")
 }
 
-// overlap reports whether some topic is matched by both filters.
+// overlap reports whether some topic is matched by both: a filter or pattern, and a filter.
 func overlap(f, g string) bool {
 	if f == "" || g == "" || leadingWildcard(f) && g[0] == '$' || leadingWildcard(g) && f[0] == '$' {
 		return false // [MQTT-4.7.3-1], [MQTT-4.7.2-1]
@@ -130,7 +131,7 @@ func overlap(f, g string) bool {
 		if level == "#" || level2 == "#" {
 			return true
 		}
-		if level != level2 && level != "+" && level2 != "+" {
+		if level2 != "+" && !mayBe(level, level2) {
 			return false
 		}
 	}
@@ -167,7 +168,7 @@ func plainFilter(s string) (string, error) {
 		levels = append(levels, level)
 	}
 	if levels[0] == "$share" || levels[0] == "$queue" {
-		return "", fmt.Errorf("%s is a shared subscription, whose topics arrive without that prefix; shared subscriptions are not supported, write the filter after it alone", levels[0])
+		return "", fmt.Errorf("%s is a shared subscription, whose topics arrive without that prefix; write the filter after it alone, and the name before that as the key share", levels[0])
 	}
 	mqtt := s
 	if len(names) > 0 {

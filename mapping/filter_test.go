@@ -78,8 +78,8 @@ func TestParseFilterRefuses(t *testing.T) {
 		"capture with a blank":             {"a/{my id}", `"{my id}" is no capture`},
 		"capture twice":                    {"{id}/x/{id}", "two captures are named {id}"},
 		"capture twice, once as #":         {"{id}/x/{id#}", "two captures are named {id}"},
-		"shared subscription":              {"$share/group/a/b", "shared subscriptions are not supported"},
-		"shared subscription, old":         {"$queue/a/b", "shared subscriptions are not supported"},
+		"shared subscription":              {"$share/group/a/b", "as the key share"},
+		"shared subscription, old":         {"$queue/a/b", "as the key share"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

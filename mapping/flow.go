@@ -52,7 +52,7 @@ func (f *flow) addTargets() (filters *trie) {
 	}
 	nodes := make(map[target]int32)
 	for i := range t.send {
-		to := target{t.routes[i].group, t.routes[i].template, t.routes[i].ipv6, t.canonical(t.send[i].Binding.Interface)}
+		to := target{t.routes[i].group, t.routes[i].template, t.routes[i].ipv6, t.outOf(i)}
 		node, known := nodes[to]
 		if !known {
 			node = f.addTarget(all.find(t.routes[i].reach(), &f.steps), to.iface, names)

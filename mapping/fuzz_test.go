@@ -213,15 +213,15 @@ func FuzzGroup(f *testing.F) {
 				continue
 			}
 			for _, target := range table.Lookup(topic, nil) {
-				addr := target.Group.Addr()
+				addr := target.To.Addr()
 				switch {
-				case target.Err != nil && target.Group.IsValid(), target.Err == nil && !target.Group.IsValid():
-					t.Errorf("%q for %q: group %s and error %v", text, topic, target.Group, target.Err)
+				case target.Err != nil && target.To.IsValid(), target.Err == nil && !target.To.IsValid():
+					t.Errorf("%q for %q: group %s and error %v", text, topic, target.To, target.Err)
 				case target.Err != nil:
-				case !addr.IsMulticast() || addr.Is4In6() || addr.Zone() != "" || target.Group.Port() == 0:
-					t.Errorf("%q for %q: %s is no group", text, topic, target.Group)
+				case !addr.IsMulticast() || addr.Is4In6() || addr.Zone() != "" || target.To.Port() == 0:
+					t.Errorf("%q for %q: %s is no group", text, topic, target.To)
 				case addr.Is6() != table.Send()[0].Binding.IPv6:
-					t.Errorf("%q for %q: %s is not of the rule's family", text, topic, target.Group)
+					t.Errorf("%q for %q: %s is not of the rule's family", text, topic, target.To)
 				}
 			}
 		}
@@ -392,7 +392,7 @@ func FuzzTopic(f *testing.F) {
 			t.Errorf("%q became %q, %v", text, again, err)
 		}
 		from, _ := netip.AddrFromSlice(source)
-		a := &mapping.Arrival{Source: netip.AddrPortFrom(from, port), Group: netip.AddrPortFrom(netip.AddrFrom4([4]byte{239, 1, byte(port)}), port), Interface: iface}
+		a := &mapping.Arrival{Source: netip.AddrPortFrom(from, port), To: netip.AddrPortFrom(netip.AddrFrom4([4]byte{239, 1, byte(port)}), port), Interface: iface}
 		for _, list := range []string{"", name} {
 			r := mapping.ReceiveRule{Name: name, Groups: []mapping.GroupRange{groupRange(t, "239.1.1.1:1")}, Interface: iface, Topic: to}
 			if list == "" {

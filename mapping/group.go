@@ -10,13 +10,14 @@ import (
 
 // A Group is a group template: a multicast address and port in which an octet
 // of IPv4, a 16-bit group of IPv6, or the port may be {…}, an expression over
-// the filter's captures:
+// the filter's captures and fields of the payload (targetfield.go):
 //
 //	239.1.2.3:5000
 //	239.10.{floor}.{id}:30000
 //	[ff15::{id}]:{30000+id}     id 10 gives ff15::a, the group of value 10
 //	{address}:5000              the capture is a whole address
 //	[{address}]:5000            the same, IPv6 only
+//	239.10.{u8@4}.{json:/id}:30000
 //
 // The zero Group is no group. An immutable value.
 type Group struct {
@@ -28,13 +29,16 @@ type Group struct {
 // far as they are fixed, and the fields that captures fill in.
 type template struct {
 	kind    targetKind
-	names   []string // the captures used; expressions know them by index
+	names   []string  // the captures used; expressions know them by index
+	payload []extract // the fields of the payload used; their indexes are those behind
 	fields  []field
 	address [16]byte // IPv4: the first 4 bytes alone
 	port    uint16
 	ipv6    bool
-	whole   bool // the whole address is capture 0
+	whole   bool // the whole address is capture 0, or
 	known   bool // ipv6 is so; else it may be either
+
+	fieldWhole bool // the first of payload
 }
 
 // A field is a part of the template that an expression fills in.
@@ -78,7 +82,7 @@ func (g Group) Captures() []string {
 	return slices.Clone(g.names)
 }
 
-// Fixed returns the group if it does not depend on captures.
+// Fixed returns the group if it does not depend on captures or payloads.
 func (g Group) Fixed() (group netip.AddrPort, ok bool) {
 	if g.IsZero() || g.whole || len(g.fields) > 0 {
 		return netip.AddrPort{}, false
@@ -86,7 +90,7 @@ func (g Group) Fixed() (group netip.AddrPort, ok bool) {
 	return netip.AddrPortFrom(toAddr(g.address, g.ipv6), g.port), true
 }
 
-// computed reports whether captures have a part in the address.
+// computed reports whether captures or payloads have a part in the address.
 func (t *template) computed() bool {
 	return t.whole || slices.ContainsFunc(t.fields, func(f field) bool { return f.offset != atPort })
 }
@@ -132,8 +136,8 @@ func (g *Group) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// A GroupError says why a topic gives no group: a value left its bounds, or the
-// address is not multicast.
+// A GroupError says why a topic, or one of its messages, gives no group: a value left its
+// bounds or is not there, or the address is not multicast.
 type GroupError struct {
 	Group string // the rule's template, of a group or of a host
 	Topic string
@@ -153,12 +157,19 @@ func (e *GroupError) Error() string {
 
 func (e *GroupError) reason() string { return e.Part + " is " + e.Value + ", not " + e.Want }
 
-// expand returns the group that the captures give, in the order of names.
+// expand returns the group that the captures give, in the order of names, and the payload and the
+// properties beside it, which matter only where the template varies by them.
 // It leaves the error's Group and Topic to the caller.
-func (t *template) expand(captures []string, ipv6 bool) (netip.AddrPort, *GroupError) {
+func (t *template) expand(captures []string, payload []byte, of Properties, ipv6 bool) (netip.AddrPort, *GroupError) {
 	address, port := t.address, t.port
-	var buffer [8]operand
+	var buffer [8 + maxTargetFields]operand
 	operands := numbers(buffer[:0], captures)
+	if len(t.payload) > 0 {
+		var err *GroupError
+		if operands, err = t.fieldOperands(operands, payload, of); err != nil {
+			return netip.AddrPort{}, err
+		}
+	}
 	for i := range t.fields {
 		f := &t.fields[i]
 		value, err := f.value(operands, captures, t.names)
@@ -170,7 +181,12 @@ func (t *template) expand(captures []string, ipv6 bool) (netip.AddrPort, *GroupE
 	host := toAddr(address, t.ipv6)
 	if t.whole {
 		var err *GroupError
-		if host, err = wholeHost(captures[0], t.names[0], ipv6); err != nil {
+		if t.fieldWhole {
+			host, err = t.wholeField(payload, of, ipv6)
+		} else {
+			host, err = wholeHost(captures[0], t.names[0], ipv6)
+		}
+		if err != nil {
 			return netip.AddrPort{}, err
 		}
 	}

@@ -50,7 +50,7 @@ func expand(t testing.TB, filterText, groupText, topic string) (netip.AddrPort, 
 	if len(targets) != 1 {
 		t.Fatalf("%s has %d targets by %s", topic, len(targets), filterText)
 	}
-	return targets[0].Group, targets[0].Err
+	return targets[0].To, targets[0].Err
 }
 
 func TestGroupFromTopic(t *testing.T) {

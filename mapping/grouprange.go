@@ -94,6 +94,11 @@ func (g GroupRange) check() error {
 	return nil
 }
 
+// Contains reports whether a group is one of the range.
+func (g GroupRange) Contains(to netip.AddrPort) bool {
+	return g.Port == to.Port() && g.First.Compare(to.Addr()) <= 0 && to.Addr().Compare(g.Last) <= 0
+}
+
 // String returns the range as ParseGroupRange reads it.
 func (g GroupRange) String() string {
 	if g.First == g.Last {

@@ -45,7 +45,7 @@ func TestAHostIsOneOrABroadcastAddressAsItIs(t *testing.T) {
 			continue
 		}
 		target := table.Lookup(tt.topic, nil)[0]
-		got := target.Group.String()
+		got := target.To.String()
 		if target.Err != nil {
 			got = target.Err.Error()
 			if of, ok := errors.AsType[*GroupError](target.Err); !ok || !of.Host {
@@ -100,6 +100,7 @@ func TestRulesWithHostsAreHeldToWhatHoldsForHosts(t *testing.T) {
 	for _, r := range []SendRule{
 		rule(func(r *SendRule) { r.Group = group }),
 		rule(func(r *SendRule) { r.Binding.Loopback = false }),
+		rule(func(r *SendRule) { r.Members = true }),
 		rule(func(r *SendRule) {
 			r.Binding.Interface, r.Binding.Source = "", netip.MustParsePrefix("fe80::1/128")
 		}),
@@ -119,6 +120,7 @@ func TestRulesWithHostsAreHeldToWhatHoldsForHosts(t *testing.T) {
 	want := []string{
 		"send[0].host: a rule sends to a group or to a host, and this one has both",
 		"send[0].loopback: loopback is about groups, and the rule sends to a host",
+		"send[0].members: hosts join groups, and the rule sends to a host",
 		"send[0].interface: the host [fe80::7]:5000 is another one on each interface, so the rule must name the interface",
 		"send[0].source: 192.0.2.1 is IPv4, but the host [fe80::7]:5000 is IPv6",
 		"send[0].host: 127.0.0.1 is this host itself, and what leaves from 192.0.2.1 does not get there",

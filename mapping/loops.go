@@ -62,7 +62,7 @@ func (t *Table) cycles() []Warning {
 				shown[node] = true
 			}
 		}
-		warnings = append(warnings, Warning{place{"receive", i}.path("topic"), t.cycleText(cycle)})
+		warnings = append(warnings, Warning{t.receiveAt(i).path("topic"), t.cycleText(cycle)})
 	}
 	if count > 0 {
 		warnings = append(warnings, Warning{"receive", fmt.Sprintf("%d more rules that may feed each other", count)})
@@ -77,13 +77,13 @@ func (t *Table) cycleText(cycle []int32) string {
 		rule := int(node)
 		switch send := rule - len(t.receive); {
 		case send < 0 && b.Len() == 0:
-			fmt.Fprintf(&b, "receive[%d] publishes on %s", rule, t.receive[rule].Topic)
+			fmt.Fprintf(&b, "receive[%d] publishes on %s", t.ReceivePlace(rule), t.receive[rule].Topic)
 		case send < 0 && node == cycle[0]:
-			fmt.Fprintf(&b, ", which receive[%d] hears", rule)
+			fmt.Fprintf(&b, ", which receive[%d] hears", t.ReceivePlace(rule))
 		case send < 0:
-			fmt.Fprintf(&b, ", which receive[%d] hears and publishes on %s", rule, t.receive[rule].Topic)
+			fmt.Fprintf(&b, ", which receive[%d] hears and publishes on %s", t.ReceivePlace(rule), t.receive[rule].Topic)
 		case send < len(t.send):
-			fmt.Fprintf(&b, ", which send[%d] sends to %s", send, t.send[send].To())
+			fmt.Fprintf(&b, ", which send[%d] sends to %s", t.SendPlace(send), t.send[send].To())
 		} // the others stand for what lies between
 	}
 	return b.String() + ": the loop guard keeps them from feeding each other; it is better to let each direction have topics of its own"

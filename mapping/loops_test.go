@@ -109,6 +109,18 @@ func TestLoopsAreFound(t *testing.T) {
 		"a datagram's level": {`
 			a/+/c > 239.1.1.1:1
 			239.1.1.1:1 > a/{source}/c`, "s0 r0"},
+		"an address against a literal that is none": {`
+			a/ask > 239.1.1.1:1
+			239.1.1.1:1 > a/{source}`, ""},
+		"an address against one": {`
+			a/10.0.0.7 > 239.1.1.1:1
+			239.1.1.1:1 > a/{source}`, "s0 r0"},
+		"a number against a literal that is none": {`
+			a/ask/c > 239.1.1.1:1
+			239.1.1.1:1 > a/{group&255}/c`, ""},
+		"a number against one": {`
+			a/-7/c > 239.1.1.1:1
+			239.1.1.1:1 > a/{group-port}/c`, "s0 r0"},
 		"a datagram's level against a literal": {`
 			a/b/c > 239.1.1.1:1
 			239.1.1.1:1 > a/x{source}y/c`, "s0 r0"},
@@ -233,14 +245,14 @@ func TestLoopsThroughTheOtherNamesOfAnInterface(t *testing.T) {
 			t.Errorf("%s: %q without the host's names", rules, got)
 		}
 		names := map[string]string{"enp3s0": "iso0", "iso0:1": "iso0", "enp4s0": "priv0"}
-		named := table.WithNames(names)
+		named := table.On(mapping.HostInterfaces{Names: names})
 		if got := onCycle(named); got != "s0 r0" || onCycle(table) != "" {
 			t.Errorf("%s: %q", rules, got)
 		}
-		if named.WithNames(names) != named || table.WithNames(map[string]string{"enp4s0": "priv0"}) != table {
+		if named.On(mapping.HostInterfaces{Names: names}) != named || table.On(mapping.HostInterfaces{Names: map[string]string{"enp4s0": "priv0"}}) != table {
 			t.Errorf("%s: another table without need", rules)
 		}
-		if got := onCycle(named.WithNames(nil)); got != "" {
+		if got := onCycle(named.On(mapping.HostInterfaces{})); got != "" {
 			t.Errorf("%s: %q after the names have gone", rules, got)
 		}
 		if !slices.ContainsFunc(named.Warnings(), func(w mapping.Warning) bool { return w.Path == "receive[0].topic" }) {
@@ -249,7 +261,7 @@ func TestLoopsThroughTheOtherNamesOfAnInterface(t *testing.T) {
 	}
 	// The name in a topic is the one that the rule has.
 	send, receive := bothWays(t, "in/enp3s0 > 239.1.1.1:1 @iso0\nin/iso0 > 239.1.1.2:1 @iso0\n239.1.1.1-239.1.1.2:1 > in/{interface} @enp3s0")
-	if got := onCycle(compileBoth(t, send, receive).WithNames(map[string]string{"enp3s0": "iso0"})); got != "s0 r0" {
+	if got := onCycle(compileBoth(t, send, receive).On(mapping.HostInterfaces{Names: map[string]string{"enp3s0": "iso0"}})); got != "s0 r0" {
 		t.Errorf("by {interface}: %q", got)
 	}
 }
@@ -323,16 +335,16 @@ func comesBack(t *testing.T, table *mapping.Table, universe []netip.AddrPort, ru
 	seen := make(map[netip.AddrPort]bool)
 	var next []netip.AddrPort
 	carry := func(rule int, group netip.AddrPort) {
-		a := &mapping.Arrival{Group: group, Source: netip.MustParseAddrPort("192.0.2.7:1"), Interface: "iso0"}
+		a := &mapping.Arrival{To: group, Source: netip.MustParseAddrPort("192.0.2.7:1"), Interface: "iso0"}
 		r := table.Receive()[rule]
 		topic, err := r.Topic.Append(nil, a, r.Name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, target := range table.Lookup(string(topic), nil) {
-			if target.Err == nil && !seen[target.Group] {
-				seen[target.Group] = true
-				next = append(next, target.Group)
+			if target.Err == nil && !seen[target.To] {
+				seen[target.To] = true
+				next = append(next, target.To)
 			}
 		}
 	}

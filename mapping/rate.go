@@ -117,7 +117,7 @@ func (c *compilation) checkRhythm(r *SendRule) {
 	switch {
 	case int(r.WhenOver) >= len(whenOverNames):
 		c.fault("when_over", "", "%d is not %v", uint8(r.WhenOver), whenOverNames)
-	case r.WhenOver != OverWait && r.Rate.IsZero():
+	case r.WhenOver != OverWait && r.Rate.IsZero() && r.Answer == nil:
 		c.fault("when_over", "give a rate too, as in rate: 50/s", "%s is about messages that come faster than the rate, and the rule has none", r.WhenOver)
 	}
 }

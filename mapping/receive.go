@@ -19,14 +19,18 @@ type ReceiveRule struct {
 	Groups []GroupRange `key:"group" usage:"what to listen to: address:port of a multicast group, a range of them, or a list"`
 	// Port is 0 where the rule has groups.
 	Port      uint16            `key:"port" default:"0" range:"0..65535" usage:"in place of group: what comes to this host at that UDP port by the interface, unicast and broadcast; 0: nothing" means:"0: only groups|*: what comes to this host at that port by the interface, unicast and broadcast"`
-	Interface string            `key:"interface" usage:"where to listen: the name of an interface, or one of its addresses"`
+	Interface string            `key:"interface" parse:"interfaces" usage:"where to listen: the name of an interface, or one of its addresses; or a list of these and of patterns such as vlan*"`
 	Sources   []netip.Prefix    `key:"source" usage:"whom to listen to: an address, a prefix, or a list; empty: everybody"`
+	Merge     time.Duration     `key:"merge" default:"0s" range:"0s..1m" usage:"how long after the first copies of a datagram may come by other senders or interfaces and be left out; 0s: all are published" means:"0s: each datagram is published, whoever sends it|*: of copies that come by several senders or interfaces within this time, the first"`
 	When      DatagramCondition `key:"when" usage:"which datagrams: a condition over payload and addresses, as u16@16 == 0x6069 && size > 20; empty: all" means:": every datagram|*: only datagrams that satisfy this"`
 	Split     Split             `key:"split" default:"none" oneof:"none|line|nul" usage:"what parts several messages in a datagram: none, line or nul" means:"none: a datagram is one message|line: each line of a datagram is a message|nul: a NUL byte parts the messages of a datagram"`
 	Topic     Topic             `key:"topic" usage:"where to publish; {...} is an address, a name or a field of the datagram, or integer arithmetic on them"`
 	QoS       byte              `key:"qos" default:"1" range:"0..2" usage:"the quality of service to publish with"`
 	Retain    bool              `key:"retain" default:"false" usage:"whether the broker keeps the last message of each topic for whoever subscribes later" means:"true: the broker keeps the last message of each topic|false: the broker keeps nothing"`
 	Encoding  Encoding          `key:"payload" default:"raw" usage:"how a datagram's payload becomes the message's: raw, hex, base64 or json" means:"raw: the same bytes|json: an envelope around the payload|*: encoded before publishing"`
+	// Metadata and ContentType are of MQTT 5.
+	Metadata    bool   `key:"metadata" default:"none" oneof:"none|properties" true:"properties" usage:"whether a message says where its datagram came from, beside the payload, with MQTT 5: none or properties" means:"none: a message is its payload|properties: source, group, interface and received_at are user properties of the message"`
+	ContentType string `key:"content_type" usage:"what the payload is said to be, with MQTT 5, such as application/json; empty: nothing" means:": nothing is said of what the payload is|*: said of each message"`
 	// DropEmpty matters where Retain is set: a broker takes an empty retained message for
 	// the order to forget the topic [MQTT-3.3.1-6].
 	DropEmpty bool          `key:"empty" oneof:"publish|drop" true:"drop" usage:"a datagram whose message would be empty: publish or drop; left out: publish, and drop where retain is true" means:"publish: an empty datagram is an empty message|drop: an empty datagram publishes nothing"`
@@ -34,6 +38,9 @@ type ReceiveRule struct {
 	OnChange  bool          `key:"on_change" default:"false" usage:"whether a datagram is left out when its payload is the one that the topic had last" means:"true: only what differs from the last on its topic|false: also what is as the last on its topic"`
 	// Expect is looked at once a second.
 	Expect time.Duration `key:"expect" default:"0s" range:"0s..168h" usage:"how long a silence may be: while a longer one lasts the rule is degraded; 0s: as long as it likes" means:"0s: silence is no trouble|*: while a longer silence lasts the rule is degraded, and joins once anew"`
+	// Common is the Name that the configuration gives the rule, which it has in common with
+	// those of its other interfaces. Compile sets it.
+	Common string
 }
 
 // WordTopic returns where it is told whether a rule with Expect hears something: below the
@@ -76,9 +83,7 @@ func (r *ReceiveRule) Hears(to netip.AddrPort) bool {
 	if r.Port != 0 {
 		return r.Port == to.Port() && !a.IsMulticast() && slices.Contains(r.hostFamilies(), a.Is6())
 	}
-	return slices.ContainsFunc(r.Groups, func(g GroupRange) bool {
-		return g.Port == to.Port() && g.First.Compare(a) <= 0 && a.Compare(g.Last) <= 0
-	})
+	return slices.ContainsFunc(r.Groups, func(g GroupRange) bool { return g.Contains(to) })
 }
 
 // hostFamilies are the families that a rule with a port hears, false for IPv4: both, but for
@@ -148,10 +153,11 @@ func (r *ReceiveRule) JoinedSources() (addrs []netip.Addr) {
 
 // An Arrival is a datagram as far as a topic template or an envelope asks for it.
 type Arrival struct {
-	Group     netip.AddrPort // where it was sent to: the group, or the address of a host or a broadcast; no zone
+	To        netip.AddrPort // where it was sent to: the group, or the address of a host or a broadcast; no zone
 	Source    netip.AddrPort // no zone
 	Interface string         // name of the interface it arrived on (ReceiveRule.InterfaceText)
 	At        time.Time
+	captured  []string // of an answer, what the captures of its topic took (AnswerTopic)
 }
 
 // InterfaceText returns what {interface} stands for, and an envelope says, where the
@@ -161,9 +167,9 @@ type Arrival struct {
 func (r *ReceiveRule) InterfaceText(name string) string { return cmp.Or(r.interfaceName(), name) }
 
 // interfaceName returns the interface's name, or "" where the rule names it by
-// one of its addresses, so that only the host can tell.
+// one of its addresses, or has several, so that only the host can tell.
 func (r *ReceiveRule) interfaceName() string {
-	if _, err := netip.ParseAddr(r.Interface); err == nil {
+	if _, err := netip.ParseAddr(r.Interface); err == nil || SeveralInterfaces(r.Interface) {
 		return ""
 	}
 	return r.Interface

@@ -54,7 +54,7 @@ func (r *SendRule) SendsAgain() bool { return r.Repeat.Copies > 0 || r.Refresh >
 func (t *Table) refreshedLoops() (warnings []Warning) {
 	for i := range t.send {
 		if t.send[i].Refresh > 0 && t.SendLoops(i) && len(warnings) < maxWarnings {
-			warnings = append(warnings, Warning{place{"send", i}.path("refresh"), fmt.Sprintf(
+			warnings = append(warnings, Warning{t.sendAt(i).path("refresh"), fmt.Sprintf(
 				"what this rule sends can come back to its own filter through another bridge, and the loop guard knows it for loops.time only: what is sent again each %v may go round", t.send[i].Refresh)})
 		}
 	}

@@ -17,7 +17,8 @@ type SendRule struct {
 	Name    string  `key:"name" usage:"what the rule is called in the log, the metrics and the status page; empty: its filter"`
 	Filter  Filter  `key:"filter" usage:"which topics: + is any one level, # the rest, {name} a + and {name#} a # whose text group and host may use"`
 	QoS     byte    `key:"qos" default:"1" range:"0..2" usage:"the quality of service to subscribe with"`
-	Group   Group   `key:"group" usage:"where to: address:port of a multicast group; {...} is a capture of the filter or integer arithmetic on captures"`
+	Share   string  `key:"share" usage:"the name of a shared subscription, in which each message goes to one of several bridges; empty: every message is ours" means:": every message|*: of those that share the name one gets each message"`
+	Group   Group   `key:"group" usage:"where to: address:port of a multicast group; {...} is a capture of the filter, a field of the payload, or integer arithmetic on them"`
 	Host    Host    `key:"host" usage:"in place of group: address:port of one host, or of the broadcast address of the interface's network; {...} as in group"`
 	Binding Binding // from where
 	// Retained is about messages that the broker had kept.
@@ -36,21 +37,26 @@ type SendRule struct {
 	WhenOver  WhenOver      `key:"when_over" default:"wait" oneof:"wait|latest|drop" usage:"messages that come faster than rate: wait, latest or drop" means:"wait: what comes faster waits, in order|latest: of what comes faster the last message of each topic waits|drop: what comes faster is dropped"`
 	Repeat    Repeat        `key:"repeat" default:"1" usage:"how often each datagram is sent, for a network that loses some" means:"1: each datagram is sent once|*: the copies end with a newer message of the topic"`
 	Refresh   time.Duration `key:"refresh" default:"0s" range:"0s..1h" usage:"how often the last datagram of each topic is sent again, for devices that join late or forget; 0s: never" means:"0s: nothing is sent again by itself|*: the last datagram of each topic is sent again after this time"`
-	AgeGiven  bool          // MaxAge is the rule's own, and not that of the spool: then Refresh ends with it
+	Members   bool          `key:"members" default:"false" usage:"whether it is watched who has joined the group (IGMP, MLD), for the status, explain and doctor; it needs CAP_NET_RAW" means:"false: who has joined the group is not watched|true: who has joined the group is watched (CAP_NET_RAW)"`
+	// Answer is nil where nobody waits for answers.
+	Answer   *Answer `key:"answer" usage:"what becomes of the datagrams that come back to the port that the rule sends from, such as { topic: \"answers/{source}\", within: 500ms }; empty: they are dropped" means:": what comes back to its port is dropped|*: what comes back to its port is published, and where nothing does in time, that is counted"`
+	AgeGiven bool    // MaxAge is the rule's own, and not that of the spool: then Refresh ends with it
+	Common   string  // the Name that the configuration gives the rule, which it has in common with those of its other interfaces; Compile sets it
 }
 
 // Binding is the local end of a sender. Equal bindings share one socket, so the
 // type is comparable, and it says what is wanted: package multicast finds out
 // whether this host has it.
 type Binding struct {
-	Source     netip.Prefix `key:"source" usage:"the address of this host that datagrams leave from, or a prefix that picks one"` // the zero Prefix takes the interface's primary address
-	Interface  string       `key:"interface" usage:"the name of the interface that datagrams leave by"`                           // "" takes the one that owns Source
+	Source     netip.Prefix `key:"source" usage:"the address of this host that datagrams leave from, or a prefix that picks one"`                                                  // the zero Prefix takes the interface's primary address
+	Interface  string       `key:"interface" parse:"interfaces" usage:"the name of the interface that datagrams leave by; or a list of names and patterns such as vlan*: by each"` // "" takes the one that owns Source
 	SourcePort uint16       `key:"source_port" default:"0" range:"0..65535" usage:"the UDP port that datagrams leave from; 0: any free one"`
 	TTL        uint8        `key:"ttl" default:"1" range:"1..255" usage:"how many networks a datagram may cross, the first included; left out with host: 64"` // IPv6: the hop limit
 	Loopback   bool         `key:"loopback" default:"true" usage:"whether programs on this host hear the datagrams too" means:"true: programs on this host hear them too|false: programs on this host do not hear them"`
 	DSCP       uint8        `key:"dscp" default:"0" parse:"dscp" usage:"the traffic class of the datagrams: 0 to 63, or a name such as EF, AF41 or CS5"` // RFC 2474
 	IPv6       bool         // the address family of the targets; Compile sets it
 	Host       bool         // the targets are hosts, and no groups; Compile sets it
+	Answers    string       // the rule that what comes back to the socket is for, which is that rule's alone; "": nobody reads it. Compile sets it
 	Fragment   bool         `key:"oversize" default:"fragment" oneof:"fragment|drop" true:"fragment" usage:"a datagram above the MTU of its interface: fragment or drop"`
 }
 

@@ -92,7 +92,11 @@ func TestSubscriptionsAgreeWithComparingAll(t *testing.T) {
 			}
 		}
 		slices.SortFunc(want, func(a, b mapping.Subscription) int { return cmp.Compare(a.Filter, b.Filter) })
-		if diff := gocmp.Diff(want, compile(t, list...).Subscriptions()); diff != "" {
+		got := compile(t, list...).Subscriptions()
+		for i := range got {
+			got[i].ID = 0 // see TestOverlappingFiltersHaveIdentifiers
+		}
+		if diff := gocmp.Diff(want, got); diff != "" {
 			t.Fatalf("(-want +got):\n%s", diff)
 		}
 	}
@@ -123,7 +127,7 @@ func TestWarnings(t *testing.T) {
 		want  []string
 	}{
 		"partial overlap [MQTT-3.3.5-1]": {rules(t, "a/{x}", "c", "{y}/b"), []string{
-			"send[2].filter: {y}/b overlaps a/{x} of send[0], and neither covers the other: a broker may deliver a message that matches both once for each [MQTT-3.3.5-1], and then it leaves twice"}},
+			"send[2].filter: {y}/b overlaps a/{x} of send[0], and neither covers the other: a broker of MQTT 3.1.1, or of MQTT 5 without Subscription Identifiers, may deliver a message that matches both once for each [MQTT-3.3.5-1], and then it leaves twice"}},
 		"the first of equal filters is named": {rules(t, "a/+", "a/{x}", "+/b"), []string{"send[2].filter: +/b overlaps a/+ of send[0], "}},
 		"with # on either side": {rules(t, "a/#", "+/b", "+/+/c"), []string{
 			"send[1].filter: +/b overlaps a/# of send[0], ", "send[2].filter: +/+/c overlaps a/# of send[0], "}},
@@ -244,5 +248,51 @@ func TestWarningsAreBounded(t *testing.T) {
 	got = warnings(compile(t, many...))
 	if last := got[len(got)-1]; len(got) != 21 || !strings.HasSuffix(last, "found, then the search was cut short") {
 		t.Errorf("4,500 equal rules: %d warnings, the last %q", len(got), last)
+	}
+}
+
+// Filters that overlap in part have identifiers, which a broker of MQTT 5 names with each copy of a
+// message; a rule has those of all that cover its filter.
+func TestOverlappingFiltersHaveIdentifiers(t *testing.T) {
+	table, err := mapping.Compile(rules(t, "site/3/+", "site/+/lamp", "site/3/lamp", "other/#", "other/x"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]uint32{}
+	for _, s := range table.Subscriptions() {
+		ids[s.Filter] = s.ID
+	}
+	floor, lamp := ids["site/3/+"], ids["site/+/lamp"]
+	if floor == 0 || lamp == 0 || floor == lamp || ids["other/#"] != 0 || len(ids) != 3 || floor >= 1<<28 || lamp >= 1<<28 {
+		t.Errorf("identifiers %v", ids)
+	}
+	got := table.SubscriptionIDs()
+	if !slices.Equal(got[0], []uint32{floor}) || !slices.Equal(got[1], []uint32{lamp}) || len(got[2]) != 2 || got[3] != nil || got[4] != nil {
+		t.Errorf("of the rules: %v, with %d and %d", got, floor, lamp)
+	}
+	again, err := mapping.Compile(rules(t, "x/+", "site/+/lamp", "site/3/+"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range again.Subscriptions() {
+		if was, known := ids[s.Filter]; known && s.ID != was {
+			t.Errorf("%s has %d in another table, and had %d", s.Filter, s.ID, was)
+		}
+	}
+}
+
+// A subscription need not bring retained messages where no rule that it covers takes them.
+func TestRetainedMessagesNeedNotComeForRulesThatTakeNone(t *testing.T) {
+	list := rules(t, "a/#", "a/b", "c/#", "f/#", "c/d", "f/d", "e")
+	list[3], list[5] = list[5], list[3] // the one that takes them comes first, or last
+	for _, i := range []int{0, 1, 2, 5} {
+		list[i].Retained = mapping.RetainedNever
+	}
+	got := map[string]bool{}
+	for _, s := range compile(t, list...).Subscriptions() {
+		got[s.Filter] = s.NoRetained
+	}
+	if want := map[string]bool{"a/#": true, "c/#": false, "f/#": false, "e": false}; !gocmp.Equal(want, got) {
+		t.Error(gocmp.Diff(want, got))
 	}
 }

@@ -2,7 +2,6 @@ package mapping
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -17,6 +16,8 @@ type Table struct {
 	trie    *trie   // of the rules' filters; the id is the rule
 	loops   loops
 	names   map[string]string // of interfaces: the kernel's, by others that rules use
+	several bool              // a rule has several interfaces
+	expansion
 }
 
 // A route is what Lookup needs of a rule, in one place.
@@ -29,44 +30,21 @@ type route struct {
 
 // A Target is where a message goes by one rule.
 type Target struct {
-	Rule  int            // index in Table.Send
-	Group netip.AddrPort // or the host; invalid if Err is set
-	Err   error          // a *GroupError: the topic gives no target by this rule, drop(bad_group) or drop(bad_host)
+	Rule int            // index in Table.Send
+	To   netip.AddrPort // or the host; invalid if Err or ByPayload is set
+	Err  error          // a *GroupError: the topic gives no target by this rule, drop(bad_group) or drop(bad_host)
+	// ByPayload is set where each of the topic's messages has a target of its own.
+	ByPayload *PayloadTarget
 }
 
 // Send returns the rules in the order they were given, each with its Name and
-// its Binding.IPv6 filled in. They are not to be changed.
+// its Binding.IPv6 filled in, and of a table for a host (On) with an instance for each of its
+// interfaces. They are not to be changed.
 func (t *Table) Send() []SendRule { return t.send }
 
 // Receive returns the receive rules in the order they were given, each with its
-// Name filled in, which its Topic knows. They are not to be changed.
+// Name filled in, which its Topic knows, and with instances as Send. They are not to be changed.
 func (t *Table) Receive() []ReceiveRule { return t.receive }
-
-// WithNames returns the table for a host on which interfaces have other names too:
-// kernel has the kernel's own, by those others. What send rules send by one name may
-// come back by another, and that decides which rules are on a cycle. A table that
-// uses none of the names is returned as it is.
-func (t *Table) WithNames(kernel map[string]string) *Table {
-	used := make(map[string]string)
-	use := func(name string) {
-		if k, other := kernel[name]; other {
-			used[name] = k
-		}
-	}
-	for i := range t.send {
-		use(t.send[i].Binding.Interface)
-	}
-	for i := range t.receive {
-		use(t.receive[i].Interface)
-	}
-	if maps.Equal(used, t.names) {
-		return t
-	}
-	named := *t
-	named.names = used
-	named.loops = findLoops(&named)
-	return &named
-}
 
 // canonical returns the kernel's name for an interface's, as far as it is known.
 func (t *Table) canonical(name string) string {
@@ -79,7 +57,7 @@ func (t *Table) canonical(name string) string {
 // Lookup appends to dst the targets of a topic, in the order of their rules.
 //
 // Its cost depends on the levels of the topic, not on the number of rules, and
-// it allocates nothing unless dst grows or a target has an Err. It keeps
+// it allocates nothing unless dst grows or a target has an Err or ByPayload. It keeps
 // nothing of topic.
 func (t *Table) Lookup(topic string, dst []Target) []Target {
 	if topic == "" {
@@ -103,7 +81,15 @@ func (t *Table) Lookup(topic string, dst []Target) []Target {
 func (t *Table) resolve(target *Target, topic string) {
 	r := &t.routes[target.Rule]
 	if r.template == nil {
-		target.Group = r.group
+		target.To = r.group
+		return
+	}
+	if len(r.template.payload) > 0 {
+		p := &PayloadTarget{template: r.template, text: t.send[target.Rule].To().text, topic: strings.Clone(topic), ipv6: r.ipv6}
+		for _, c := range r.captures {
+			p.captures = append(p.captures, c.value(p.topic))
+		}
+		target.ByPayload = p
 		return
 	}
 	var buffer [8]string
@@ -111,8 +97,8 @@ func (t *Table) resolve(target *Target, topic string) {
 	for _, c := range r.captures {
 		values = append(values, c.value(topic))
 	}
-	group, err := r.template.expand(values, r.ipv6)
-	target.Group = group
+	group, err := r.template.expand(values, nil, nil, r.ipv6)
+	target.To = group
 	if err != nil {
 		// The topic may lie in a buffer that the caller uses again.
 		err.Group, err.Topic, err.Host = t.send[target.Rule].To().text, strings.Clone(topic), r.template.kind == hostTarget

@@ -18,7 +18,7 @@ func targets(list []mapping.Target) []string {
 		if target.Err != nil {
 			lines = append(lines, fmt.Sprint(target.Rule, " error"))
 		} else {
-			lines = append(lines, fmt.Sprint(target.Rule, " ", target.Group))
+			lines = append(lines, fmt.Sprint(target.Rule, " ", target.To))
 		}
 	}
 	return lines

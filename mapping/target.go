@@ -117,7 +117,8 @@ func SourceSpecific(group netip.Addr) bool {
 
 // splitHostPort takes address:port apart, and the brackets off.
 func splitHostPort(s string) (host, port string, ipv6 bool, err error) {
-	i := strings.LastIndexByte(s, ':')
+	plain := withoutExpressions(s)
+	i := strings.LastIndexByte(plain, ':')
 	if i < 0 || strings.HasSuffix(s, "]") {
 		return "", "", false, errors.New("has no port; write address:port, as in 239.1.2.3:5000 or [ff15::1]:5000")
 	}
@@ -127,10 +128,29 @@ func splitHostPort(s string) (host, port string, ipv6 bool, err error) {
 			return host, port, true, nil
 		}
 	}
-	if strings.ContainsAny(host, "[]:") {
+	if strings.ContainsAny(plain[:i], "[]:") {
 		return "", "", false, errors.New("an IPv6 address stands in brackets before its port, as in [ff15::1]:5000")
 	}
 	return host, port, false, nil
+}
+
+// withoutExpressions returns a text of the same length that has a 0 in the place of each
+// character between { and }: json:/id and hex@0:4 hold colons.
+func withoutExpressions(s string) string {
+	if !strings.Contains(s, "{") {
+		return s
+	}
+	var b strings.Builder
+	for {
+		before, rest, _ := strings.Cut(s, "{")
+		within, after, closed := strings.Cut(rest, "}")
+		if !closed {
+			b.WriteString(s)
+			return b.String()
+		}
+		b.WriteString(before + "{" + strings.Repeat("0", len(within)) + "}")
+		s = after
+	}
 }
 
 func toAddr(address [16]byte, ipv6 bool) netip.Addr {

@@ -13,7 +13,8 @@ import (
 //
 //  1. host and port at the last colon, the host's brackets off;
 //  2. each part into literal text and the expressions between it;
-//  3. expressions to programs, and where in the address each value belongs;
+//  3. expressions to programs, and where in the address each value belongs; what of their
+//     names are fields of the payload;
 //  4. expressions without captures to the values they always have;
 //  5. the address, as far as it is then fixed, must be one of its kind.
 //
@@ -33,6 +34,9 @@ func parseTemplate(s string, kind targetKind) (*template, error) {
 		return nil, err
 	}
 	if err := t.parsePort(port); err != nil {
+		return nil, err
+	}
+	if err := t.separate(); err != nil {
 		return nil, err
 	}
 	if err := t.fold(); err != nil {
@@ -63,7 +67,7 @@ func (t *template) parseHost(s string) error {
 	}
 	if t.whole = len(h.code) == 1 && h.literal[0] == "" && h.literal[1] == ""; t.whole {
 		if _, bare := h.code[0].bare(); !bare {
-			return fmt.Errorf("%s is a number, not an address; only a capture alone can be the whole address", s)
+			return fmt.Errorf("%s is a number, not an address; only a capture or a field alone can be the whole address", s)
 		}
 		t.known = t.ipv6
 		return nil
@@ -127,7 +131,7 @@ func (t *template) parsePort(s string) error {
 	return nil
 }
 
-// fold puts in place what no capture can change.
+// fold puts in place what neither captures nor payloads can change.
 func (t *template) fold() error {
 	var dynamic []field
 	for _, f := range t.fields {

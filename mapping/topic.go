@@ -59,7 +59,7 @@ var datumNames = []string{"group", "port", "source", "source_port", "destination
 // ParseTopic reads a topic template. What can never be a topic is an error here;
 // what depends on the rule is left to Compile, what depends on datagrams to Append.
 func ParseTopic(s string) (Topic, error) {
-	t, err := parseTopic(s)
+	t, err := parseTopic(s, false)
 	if err != nil {
 		return Topic{}, fmt.Errorf("topic %s: %w", quote(s), err)
 	}
@@ -87,7 +87,29 @@ func (t Topic) VariesBySender() (address, port bool) {
 func (t Topic) VariesByDestination() bool { return t.uses(datumDestination) }
 
 // VariesByPayload reports whether the topic depends on the payload of a datagram.
-func (t Topic) VariesByPayload() bool { return len(t.fields) > 0 }
+func (t Topic) VariesByPayload() bool {
+	return slices.ContainsFunc(t.fields, func(e extract) bool { return e.kind != extractCapture })
+}
+
+// AppendArrival appends to dst what of an arrival, the payload aside, the topic depends on: equal
+// payloads of arrivals that do not differ in it have one topic.
+func (t Topic) AppendArrival(dst []byte, a *Arrival) []byte {
+	for _, of := range []struct {
+		is   bool
+		text string
+	}{
+		{t.uses(datumGroup) || t.uses(datumDestination), a.To.Addr().String()},
+		{t.uses(datumPort), strconv.Itoa(int(a.To.Port()))},
+		{t.uses(datumSource), a.Source.Addr().String()},
+		{t.uses(datumSourcePort), strconv.Itoa(int(a.Source.Port()))},
+		{t.uses(datumInterface), a.Interface},
+	} {
+		if of.is {
+			dst = append(append(dst, of.text...), ' ')
+		}
+	}
+	return dst
+}
 
 // Equal reports whether two templates are written alike.
 func (t Topic) Equal(other Topic) bool { return t.text == other.text }
@@ -137,7 +159,9 @@ func (t Topic) AppendOf(dst, payload []byte, a *Arrival, name string) ([]byte, e
 	for i := range t.parts {
 		p := &t.parts[i]
 		var err *TopicError
-		if p.kind == datumField {
+		if p.kind == datumField && t.fields[p.field].kind == extractCapture {
+			dst = append(dst, a.captured[t.fields[p.field].offset]...)
+		} else if p.kind == datumField {
 			dst, err = t.fields[p.field].appendLevel(dst, payload)
 		} else {
 			dst, err = p.append(dst, payload, t.fields, a, name)
@@ -165,9 +189,9 @@ func (p *part) append(dst, payload []byte, fields []extract, a *Arrival, name st
 	case datumText:
 		return append(dst, p.text...), nil
 	case datumGroup, datumDestination:
-		return a.Group.Addr().WithZone("").AppendTo(dst), nil
+		return a.To.Addr().WithZone("").AppendTo(dst), nil
 	case datumPort:
-		return strconv.AppendUint(dst, uint64(a.Group.Port()), 10), nil
+		return strconv.AppendUint(dst, uint64(a.To.Port()), 10), nil
 	case datumSource:
 		return a.Source.Addr().WithZone("").AppendTo(dst), nil
 	case datumSourcePort:
@@ -187,7 +211,9 @@ func (p *part) append(dst, payload []byte, fields []extract, a *Arrival, name st
 			var o operand
 			if p.code.uses(datum(len(datumNames) + i)) {
 				var err *TopicError
-				if o, err = fields[i].operand(payload); err != nil {
+				if fields[i].kind == extractCapture {
+					o.value, o.number = number(a.captured[fields[i].offset])
+				} else if o, err = fields[i].operand(payload); err != nil {
 					return dst, err
 				}
 			}
@@ -213,16 +239,19 @@ func appendText(dst []byte, part, value, without string) ([]byte, *TopicError) {
 // operands are the numbers that expressions know by their index.
 func (a *Arrival) operands() [datumDestination + 1]operand {
 	return [...]operand{
-		datumGroup:       {addressNumber(a.Group.Addr()), true},
-		datumPort:        {int64(a.Group.Port()), true},
+		datumGroup:       {addressNumber(a.To.Addr()), true},
+		datumPort:        {int64(a.To.Port()), true},
 		datumSource:      {addressNumber(a.Source.Addr()), true},
 		datumSourcePort:  {int64(a.Source.Port()), true},
-		datumDestination: {addressNumber(a.Group.Addr()), true},
+		datumDestination: {addressNumber(a.To.Addr()), true},
 	}
 }
 
 // addressNumber returns the last 32 bits of an address, which are all of IPv4.
 func addressNumber(a netip.Addr) int64 {
+	if !a.IsValid() { // of a request that has no target
+		return 0
+	}
 	bytes := a.As16()
 	return int64(binary.BigEndian.Uint32(bytes[12:]))
 }

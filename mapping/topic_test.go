@@ -22,7 +22,7 @@ func topic(t testing.TB, s string) mapping.Topic {
 
 // arrival is a datagram from one address and port to another on iso0.
 func arrival(source, group string) *mapping.Arrival {
-	return &mapping.Arrival{Source: netip.MustParseAddrPort(source), Group: netip.MustParseAddrPort(group), Interface: "iso0"}
+	return &mapping.Arrival{Source: netip.MustParseAddrPort(source), To: netip.MustParseAddrPort(group), Interface: "iso0"}
 }
 
 func TestTopicIsMadeOfTheDatagram(t *testing.T) {
@@ -177,6 +177,7 @@ func TestTopicMatchesWhatADatagramCanMakeOfIt(t *testing.T) {
 		{"a/b", "a/b", true},
 		{"a/b", "a/c", false},
 		{"a/{source}/c", "a/192.0.2.7/c", true},
+		{"a/{source}/c", "a/b/c", false},
 		{"a/{source}/c", "a/b/c/d", false},
 		{"a/{source}/c", "a/c", false},
 		{"a/x{port}y/c", "a/x1y/c", true},
@@ -197,7 +198,7 @@ func TestTopicMatchesWhatADatagramCanMakeOfIt(t *testing.T) {
 	r := receiveRule(t, "239.1.1.1:1", "{name}/{source}")
 	r.Name = "a/b"
 	to := compileBoth(t, nil, []mapping.ReceiveRule{r}).Receive()[0].Topic
-	if !to.Matches("a/b/x") || to.Matches("a/x") || to.String() != "{name}/{source}" {
+	if !to.Matches("a/b/192.0.2.7") || to.Matches("a/192.0.2.7") || to.String() != "{name}/{source}" {
 		t.Errorf("%s of a rule named a/b matches wrongly", to)
 	}
 	if got, err := to.Append(nil, arrival("192.0.2.7:1", "239.1.1.1:1"), r.Name); err != nil || string(got) != "a/b/192.0.2.7" {

@@ -11,7 +11,7 @@ import (
 
 func TestTopicsFromPayloads(t *testing.T) {
 	const lost, bad = "lost", "bad" // for the reasons field and bad_topic
-	a := mapping.Arrival{Group: netip.MustParseAddrPort("239.1.2.3:5000"), Source: netip.MustParseAddrPort("192.0.2.7:1234"), Interface: "iso0"}
+	a := mapping.Arrival{To: netip.MustParseAddrPort("239.1.2.3:5000"), Source: netip.MustParseAddrPort("192.0.2.7:1234"), Interface: "iso0"}
 	long := strings.Repeat("x", 65530)
 	for _, c := range []struct{ topic, payload, want string }{
 		{"meters/{u32@20}/{u16@16}", meter, "meters/1898646545/24681"},
@@ -95,12 +95,6 @@ func TestFieldsOfTopicsThatAreRefused(t *testing.T) {
 	} {
 		if _, err := mapping.ParseTopic(topic); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%.40s: %v; want %s", topic, err, says)
-		}
-	}
-	if _, err := mapping.ParseGroup("239.1.1.{u8@0}:5000"); err == nil {
-		r := rule(t, "a", "239.1.1.{u8@0}:5000")
-		if _, err := mapping.Compile([]mapping.SendRule{r}, nil); err == nil {
-			t.Error("a group is made of the payload")
 		}
 	}
 }

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-func parseTopic(s string) (Topic, error) {
+// parseTopic reads a template. Where it may have captures, names that are not known are some.
+func parseTopic(s string, captures bool) (Topic, error) {
 	if err := checkText(s); err != nil {
 		return Topic{}, err
 	}
@@ -18,8 +19,13 @@ func parseTopic(s string) (Topic, error) {
 	t := Topic{text: s}
 	for _, name := range names[len(datumNames):] {
 		e, n, _ := lexExtract(name)
-		if n == 0 {
+		switch {
+		case n == 0 && captures:
+			e = extract{kind: extractCapture, text: name}
+		case n == 0:
 			return Topic{}, unknownDatum(name)
+		case e.isProperty():
+			return Topic{}, e.errNoProperties()
 		}
 		t.fields = append(t.fields, e)
 	}

@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -16,9 +17,32 @@ func (t Topic) uses(d datum) bool {
 	return false
 }
 
-// unknown stands in a filled template where only a datagram tells the text. No
-// topic holds a NUL [MQTT-4.7.3-2].
-const unknown = "\x00"
+// What stands in a filled template where only a datagram tells the text: no topic of a
+// configuration holds a control character (checkText).
+const (
+	unknown        = "\x00" // any text
+	unknownAddress = "\x01" // an address, or nothing for a request without a target
+	unknownNumber  = "\x02" // a whole number
+	unknowns       = unknown + unknownAddress + unknownNumber
+)
+
+// replaceUnknowns puts a text where only a datagram tells it.
+func replaceUnknowns(filled, with string) string {
+	return strings.NewReplacer(unknown, with, unknownAddress, with, unknownNumber, with).Replace(filled)
+}
+
+// mayBe reports whether a level of a pattern may be this one of a topic.
+func mayBe(level, of string) bool {
+	switch level {
+	case unknownAddress:
+		_, err := netip.ParseAddr(of)
+		return err == nil || of == ""
+	case unknownNumber:
+		digits := strings.TrimPrefix(of, "-")
+		return digits != "" && strings.Trim(digits, "0123456789") == ""
+	}
+	return level == "+" || level == of
+}
 
 // named returns the topic with the rule's name in place of {name}.
 func (t Topic) named(name string) Topic {
@@ -53,6 +77,10 @@ func (t Topic) fill(iface string) string {
 			b.WriteString(p.text)
 		case p.kind == datumInterface && iface != "":
 			b.WriteString(iface)
+		case p.kind == datumSource || p.kind == datumGroup || p.kind == datumDestination:
+			b.WriteString(unknownAddress)
+		case p.kind == datumPort || p.kind == datumSourcePort || p.kind == datumNumber:
+			b.WriteString(unknownNumber)
 		default:
 			b.WriteString(unknown)
 		}
@@ -62,7 +90,7 @@ func (t Topic) fill(iface string) string {
 
 // checkFilled tells why a filled template can be no topic, or returns nil.
 func checkFilled(filled string) error {
-	name := strings.ReplaceAll(filled, unknown, "0")
+	name := replaceUnknowns(filled, "0")
 	if strings.ContainsAny(name, "+#") {
 		return errors.New("a topic to publish on holds no wildcards + and # [MQTT-3.3.2-2]")
 	}
@@ -70,14 +98,15 @@ func checkFilled(filled string) error {
 }
 
 // pattern returns the filter that matches every topic that a filled template can
-// give: each level with something unknown in it may be any.
+// give: each level with something unknown in it may be any, but for one that is an
+// address or a number alone, which stays what it is (mayBe).
 func pattern(filled string) string {
-	if !strings.Contains(filled, unknown) {
+	if !strings.ContainsAny(filled, unknowns) {
 		return filled
 	}
 	levels := strings.Split(filled, "/")
 	for i, level := range levels {
-		if strings.Contains(level, unknown) {
+		if strings.ContainsAny(level, unknowns) && level != unknownAddress && level != unknownNumber {
 			levels[i] = "+"
 		}
 	}

@@ -166,7 +166,7 @@ func (t *trie) matchFrom(at int32, rest string, more bool, found func(first int3
 	}
 }
 
-// overlapping calls found for each filter that overlaps the given one, and of
+// overlapping calls found for each filter that overlaps the given one or pattern, and of
 // equal filters for the first, until found or the count of steps ends it.
 func (t *trie) overlapping(filter string, steps *int, found func(first int32)) {
 	t.overlappingFrom(root(filter), filter, true, steps, found)
@@ -193,11 +193,13 @@ func (t *trie) overlappingFrom(at int32, rest string, more bool, steps *int, fou
 		level, tail, more = strings.Cut(rest, "/")
 	}
 	t.overlappingFrom(n.plus, tail, more, steps, found)
-	if level != "+" && level != "#" {
+	if level != "+" && level != "#" && level != unknownAddress && level != unknownNumber {
 		t.overlappingFrom(t.literal(at, level), tail, more, steps, found)
 		return
 	}
 	for child := n.child; child != none && *steps > 0; child = t.nodes[child].sibling {
-		t.overlappingFrom(child, tail, more, steps, found)
+		if *steps--; level == "#" || mayBe(level, t.nodes[child].level) {
+			t.overlappingFrom(child, tail, more, steps, found)
+		}
 	}
 }

@@ -26,7 +26,7 @@ const (
 // their ttl says or are heard less often than it seems, and rules that may feed
 // each other.
 func (t *Table) Warnings() []Warning {
-	return slices.Concat(
+	return byConfiguration(slices.Concat(
 		t.overlaps("filters that overlap", [][]int{t.wildcardSubscriptions()}, t.partialOverlap),
 		t.overlaps("rules that send the same", t.sameOutcome(), t.duplicate),
 		t.reach(),
@@ -34,24 +34,26 @@ func (t *Table) Warnings() []Warning {
 		t.heardTwice(),
 		t.manyTopics(),
 		t.deletions(),
+		t.nothingMerged(),
 		t.cycles(),
 		t.refreshedLoops(),
-	)
+		t.withoutEffect(),
+	))
 }
 
 // partialOverlap warns of two subscriptions. Neither covers the other, else
 // one would not be subscribed to.
 func (t *Table) partialOverlap(earlier, later int) Warning {
-	return Warning{place{"send", later}.path("filter"), fmt.Sprintf(
-		"%s overlaps %s of send[%d], and neither covers the other: a broker may deliver a message that matches both once for each [MQTT-3.3.5-1], and then it leaves twice",
-		t.send[later].Filter, t.send[earlier].Filter, earlier)}
+	return Warning{t.sendAt(later).path("filter"), fmt.Sprintf(
+		"%s overlaps %s of send[%d], and neither covers the other: a broker of MQTT 3.1.1, or of MQTT 5 without Subscription Identifiers, may deliver a message that matches both once for each [MQTT-3.3.5-1], and then it leaves twice",
+		t.send[later].Filter, t.send[earlier].Filter, t.SendPlace(earlier))}
 }
 
 // duplicate warns of two rules with the same outcome and overlapping filters.
 func (t *Table) duplicate(earlier, later int) Warning {
-	return Warning{place{"send", later}.path(t.send[later].To().kind.String()), fmt.Sprintf(
+	return Warning{t.sendAt(later).path(t.send[later].To().kind.String()), fmt.Sprintf(
 		"send[%d] sends to %s from the same binding too: a message that matches both %s and %s leaves twice",
-		earlier, t.send[later].To(), t.send[earlier].Filter, t.send[later].Filter)}
+		t.SendPlace(earlier), t.send[later].To(), t.send[earlier].Filter, t.send[later].Filter)}
 }
 
 // wildcardSubscriptions are the rules whose filters are subscribed to and have a
@@ -89,10 +91,12 @@ func (t *Table) sameOutcome() [][]int {
 	single := make([]int, len(t.send)) // the memory of the many sets of one
 	for i := range t.send {
 		r, rt := &t.send[i], &t.routes[i]
-		binding, known := bindings[r.Binding]
+		leaves := r.Binding
+		leaves.Answers = ""
+		binding, known := bindings[leaves]
 		if !known {
 			binding = len(bindings)
-			bindings[r.Binding] = binding
+			bindings[leaves] = binding
 		}
 		o := outcome{binding: binding, payload: r.Payload.String(), prefix: r.Prefix.Bytes(), suffix: r.Suffix.Bytes(), when: r.When.String(), group: rt.group, template: rt.template}
 		for _, c := range rt.captures {
@@ -151,14 +155,14 @@ func (t *Table) reach() []Warning {
 		case r.Group.IsZero() || !r.Group.linkLocal():
 			continue
 		case r.Group.ipv6 && scope(toAddr(r.Group.address, true)) == 1:
-			w = Warning{place{"send", i}.path("group"), fmt.Sprintf("%s has scope 1, which never leaves this host (RFC 4291 2.7)", r.Group)}
+			w = Warning{t.sendAt(i).path("group"), fmt.Sprintf("%s has scope 1, which never leaves this host (RFC 4291 2.7)", r.Group)}
 		case r.Binding.TTL == 255:
 			// What never leaves the link is often sent with 255, so that a receiver can
 			// tell that it comes from there (RFC 5082): multicast DNS (RFC 6762, 11) and
 			// VRRP (RFC 5798, 5.1.1.3) require it.
 			continue
 		case r.Binding.TTL > 1:
-			w = Warning{place{"send", i}.path("ttl"), fmt.Sprintf("routers never forward %s (%s), so a ttl of %d reaches no further than 1", r.Group, linkLocalRange(r.Binding.IPv6), r.Binding.TTL)}
+			w = Warning{t.sendAt(i).path("ttl"), fmt.Sprintf("routers never forward %s (%s), so a ttl of %d reaches no further than 1", r.Group, linkLocalRange(r.Binding.IPv6), r.Binding.TTL)}
 		default:
 			continue
 		}

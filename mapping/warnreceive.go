@@ -9,6 +9,7 @@ import (
 
 // limited gathers warnings of one kind, of which only the first are spelt out.
 type limited struct {
+	side  string // where the rest is counted; "": receive
 	list  []Warning
 	count int
 }
@@ -22,7 +23,7 @@ func (l *limited) add(path, format string, args ...any) {
 // warnings returns those spelt out, and one for the rest.
 func (l *limited) warnings(what string) []Warning {
 	if l.count > maxWarnings {
-		l.list = append(l.list, Warning{"receive", fmt.Sprintf("%d more %s", l.count-maxWarnings, what)})
+		l.list = append(l.list, Warning{cmp.Or(l.side, "receive"), fmt.Sprintf("%d more %s", l.count-maxWarnings, what)})
 	}
 	return l.list
 }
@@ -42,7 +43,7 @@ func (t *Table) sourceSpecific() []Warning {
 		}
 		for n, g := range r.Groups {
 			if sourceSpecific(g) {
-				found.add(place{"receive", i}.path(item("group", n, len(r.Groups))),
+				found.add(t.receiveAt(i).path(item("group", n, len(r.Groups))),
 					"%s is source-specific (RFC 4607): routers carry it only to those that name the senders, so list these in source, as addresses and not as networks", g)
 			}
 		}
@@ -55,7 +56,7 @@ func (t *Table) manyTopics() []Warning {
 	var found limited
 	for i, r := range t.receive {
 		if r.Retain && r.Topic.uses(datumSourcePort) {
-			found.add(place{"receive", i}.path("retain"),
+			found.add(t.receiveAt(i).path("retain"),
 				"%s has {source_port} in it: a sender has another port after each restart, often for each datagram, and the broker keeps the last message of every topic there was", r.Topic)
 		}
 	}
@@ -67,11 +68,34 @@ func (t *Table) deletions() []Warning {
 	var found limited
 	for i, r := range t.receive {
 		if r.Retain && !r.DropEmpty && r.Encoding.Empties() {
-			found.add(place{"receive", i}.path("empty"),
+			found.add(t.receiveAt(i).path("empty"),
 				"an empty datagram deletes what the broker keeps of %s [MQTT-3.3.1-6], and any host on the network can send one", r.Topic)
 		}
 	}
 	return found.warnings("rules by which an empty datagram deletes what the broker keeps")
+}
+
+// nothingMerged warns of rules with merge that have but one leg, or whose topic keeps all legs apart: what
+// goes to two topics are two messages.
+func (t *Table) nothingMerged() []Warning {
+	var found limited
+	for i, r := range t.receive {
+		bySender := slices.ContainsFunc(r.Topic.parts, func(p part) bool { return p.kind == datumSource || p.kind == datumSourcePort })
+		several := r.Instance() != "" || SeveralInterfaces(r.Interface)
+		if r.Merge > 0 && bySender && (!several || r.Topic.uses(datumInterface)) {
+			found.add(t.receiveAt(i).path("merge"),
+				"%s has a topic for each sender, so that what two of them bring are two messages, and nothing is merged: name in it what both have in common", r.Topic)
+		}
+		if r.Merge > 0 && several && !bySender && r.Topic.uses(datumInterface) {
+			found.add(t.receiveAt(i).path("merge"),
+				"%s has a topic for each interface, so that what two of them bring are two messages: only what senders of one interface bring is merged", r.Topic)
+		}
+		if r.Merge > 0 && !several && len(r.Sources) == 1 && r.Sources[0].IsSingleIP() {
+			found.add(t.receiveAt(i).path("merge"),
+				"%s is the one sender that this rule takes, on one interface: there is no second leg, and nothing is merged", r.Sources[0].Addr())
+		}
+	}
+	return found.warnings("rules with merge that merge nothing")
 }
 
 // A listing is a range of groups at its place in the rules.
@@ -139,18 +163,18 @@ func (t *Table) warnTwice(earlier, later listing, found *limited) {
 	if r.Port != 0 {
 		if later.First.Is4() || !slices.Contains(other.hostFamilies(), false) || !slices.Contains(r.hostFamilies(), false) { // once for both families
 			if anyOverlap(r.Sources, other.Sources) {
-				found.add(place{"receive", later.rule}.path("port"),
-					"receive[%d] publishes what comes to port %d on %s too: what both hear is published twice", earlier.rule, r.Port, r.Topic)
+				found.add(t.receiveAt(later.rule).path("port"),
+					"receive[%d] publishes what comes to port %d on %s too: what both hear is published twice", t.ReceivePlace(earlier.rule), r.Port, r.Topic)
 			}
 		}
 		return
 	}
-	path := place{"receive", later.rule}.path(item("group", later.item, len(r.Groups)))
+	path := t.receiveAt(later.rule).path(item("group", later.item, len(r.Groups)))
 	switch {
 	case earlier.rule == later.rule:
 		found.add(path, "%s is listed twice: it overlaps %s", later, earlier)
 	case anyOverlap(r.Sources, other.Sources):
-		found.add(path, "receive[%d] publishes datagrams to %s on %s too: what both hear is published twice", earlier.rule, earlier, r.Topic)
+		found.add(path, "receive[%d] publishes datagrams to %s on %s too: what both hear is published twice", t.ReceivePlace(earlier.rule), earlier, r.Topic)
 	}
 }
 

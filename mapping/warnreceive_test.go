@@ -3,6 +3,7 @@ package mapping_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -143,7 +144,7 @@ func TestWhatIsHeardTwiceByTwoNamesOfAnInterface(t *testing.T) {
 		if got := len(table.Warnings()); got != 0 {
 			t.Errorf("%s: %d warnings without the host's names", topic, got)
 		}
-		if got := table.WithNames(map[string]string{"enp3s0": "iso0"}).Warnings(); len(got) != want {
+		if got := table.On(mapping.HostInterfaces{Names: map[string]string{"enp3s0": "iso0"}}).Warnings(); len(got) != want {
 			t.Errorf("%s: %v, want %d", topic, got, want)
 		}
 	}
@@ -170,6 +171,38 @@ func TestRulesByWhichADatagramDeletesAreWarnedOf(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, receiveWarnings(t, receiveRule(t, "239.1.1.1:1", "a/{source}", tt.change))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestMergeThatMergesNothingIsWarnedOf(t *testing.T) {
+	const text = " has a topic for each sender, so that what two of them bring are two messages, and nothing is merged: name in it what both have in common"
+	merge := func(r *mapping.ReceiveRule) { r.Merge = time.Second }
+	both := func(r *mapping.ReceiveRule) { r.Merge, r.Interface = time.Second, "eth0,eth1" }
+	from := func(list string, more receiveChange) receiveChange {
+		return func(r *mapping.ReceiveRule) { sources(list)(r); more(r) }
+	}
+	const one = "receive[0].merge: 192.0.2.7 is the one sender that this rule takes, on one interface: there is no second leg, and nothing is merged"
+	for _, tt := range []struct {
+		topic  string
+		change receiveChange
+		want   []string
+	}{
+		{"a/b", from("192.0.2.7/32", merge), []string{one}},
+		{"a/b", from("192.0.2.7/32", both), nil},
+		{"a/b", from("192.0.2.0/24", merge), nil},
+		{"a/b", from("192.0.2.7/32", func(*mapping.ReceiveRule) {}), nil},
+		{"a/{source}", merge, []string{"receive[0].merge: a/{source}" + text}},
+		{"a/{u8@0}/{source_port}", merge, []string{"receive[0].merge: a/{u8@0}/{source_port}" + text}},
+		{"a/{source}", func(*mapping.ReceiveRule) {}, nil},
+		{"a/{source&255}", merge, nil}, // the senders of a pair may have it in common
+		{"a/{group}/{interface}", merge, nil},
+		{"a/{interface}", both, []string{"receive[0].merge: a/{interface} has a topic for each interface, so that what two of them bring are two messages: only what senders of one interface bring is merged"}},
+		{"a/{source}", both, nil}, // of each sender what comes by two interfaces
+		{"a/{source}/{interface}", both, []string{"receive[0].merge: a/{source}/{interface}" + text}},
+	} {
+		if diff := cmp.Diff(tt.want, receiveWarnings(t, receiveRule(t, "239.1.1.1:1", tt.topic, tt.change))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.topic, diff)
 		}
 	}
 }

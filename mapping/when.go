@@ -11,8 +11,8 @@ import "slices"
 //
 // It has comparisons == != < <= > >= and contains begins ends; && || ! and parentheses; of
 // numbers the arithmetic that expressions have everywhere, with Go's precedence. Values are
-// the extracts of a payload; payload and size, all of it and its number of bytes; names;
-// numbers in decimal, hexadecimal or with a fraction, "text", and hex:0d0a, bytes.
+// the extracts of a payload, and property.name of a message; payload and size, all of it and its
+// number of bytes; names; numbers in decimal, hexadecimal or with a fraction, "text", and hex:0d0a, bytes.
 //
 // A value may not be there: a field behind the end of the payload, or not in its document, or
 // text where a number is wanted. A comparison with it is neither true nor false, and what is
@@ -74,14 +74,14 @@ func ParseMessageCondition(s string) (MessageCondition, error) {
 	return MessageCondition{c}, err
 }
 
-// Takes reports whether a message satisfies the condition. captures are those of its topic, in
-// the order of Captures. It allocates nothing, unless a string of a document is long and has
+// Matches reports whether a message satisfies the condition. captures are those of its topic, in
+// the order of Captures; of are its properties, nil where it has none. It allocates nothing, unless a string of a document is long and has
 // escapes, or the payload is none.
-func (c MessageCondition) Takes(topic []byte, captures [][]byte, payload []byte) bool {
+func (c MessageCondition) Matches(topic []byte, captures [][]byte, payload []byte, of Properties) bool {
 	if c.condition == nil {
 		return true
 	}
-	return c.decide(&evaluation{payload: payload, topic: topic, captures: captures})
+	return c.decide(&evaluation{payload: payload, topic: topic, captures: captures, of: of})
 }
 
 // Captures returns the names of the captures that it asks for, each once.
@@ -115,9 +115,9 @@ func ParseDatagramCondition(s string) (DatagramCondition, error) {
 	return DatagramCondition{c}, err
 }
 
-// Takes reports whether a datagram satisfies the condition; payload is its own, or that of one
+// Matches reports whether a datagram satisfies the condition; payload is its own, or that of one
 // of the messages in it, and name the rule's. It allocates as MessageCondition.Takes does.
-func (c DatagramCondition) Takes(payload []byte, a *Arrival, name string) bool {
+func (c DatagramCondition) Matches(payload []byte, a *Arrival, name string) bool {
 	if c.condition == nil {
 		return true
 	}

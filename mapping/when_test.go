@@ -103,13 +103,13 @@ func TestConditionsOfMessages(t *testing.T) {
 			captures = append(captures, []byte(f.Capture(name, "a/7/lamp")))
 		}
 		topic, payload := []byte("a/7/lamp"), []byte(c.payload)
-		if got := when.Takes(topic, captures, payload); got != c.want {
+		if got := when.Matches(topic, captures, payload, nil); got != c.want {
 			t.Errorf("%s takes %q: %t", c.when, c.payload, got)
 		}
 		if when.String() != c.when {
 			t.Errorf("%q is shown as %q", c.when, when)
 		}
-		allocs := testing.AllocsPerRun(10, func() { when.Takes(topic, captures, payload) })
+		allocs := testing.AllocsPerRun(10, func() { when.Matches(topic, captures, payload, nil) })
 		if allocs > 0 && !raced && c.payload != notJSON {
 			t.Errorf("%s of %q: %v allocations", c.when, c.payload, allocs)
 		}
@@ -117,7 +117,7 @@ func TestConditionsOfMessages(t *testing.T) {
 }
 
 func TestConditionsOfDatagrams(t *testing.T) {
-	a := mapping.Arrival{Group: netip.MustParseAddrPort("239.1.2.3:5000"), Source: netip.MustParseAddrPort("192.0.2.7:1234"), Interface: "iso0"}
+	a := mapping.Arrival{To: netip.MustParseAddrPort("239.1.2.3:5000"), Source: netip.MustParseAddrPort("192.0.2.7:1234"), Interface: "iso0"}
 	for when, want := range map[string]bool{
 		`source == "192.0.2.7" && source_port == 1234`: true,
 		`source != "192.0.2.7"`:                        false,
@@ -131,12 +131,12 @@ func TestConditionsOfDatagrams(t *testing.T) {
 		c, err := mapping.ParseDatagramCondition(when)
 		if err != nil {
 			t.Errorf("%s: %v", when, err)
-		} else if got := c.Takes([]byte("x"), &a, "meters"); got != want {
+		} else if got := c.Matches([]byte("x"), &a, "meters"); got != want {
 			t.Errorf("%s: %t", when, got)
 		}
 	}
 	var all mapping.DatagramCondition
-	if !all.Takes(nil, &a, "") || !all.IsZero() {
+	if !all.Matches(nil, &a, "") || !all.IsZero() {
 		t.Error("the zero condition does not take every datagram")
 	}
 }

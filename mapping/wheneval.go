@@ -9,8 +9,9 @@ import (
 // An evaluation is what a condition is decided for.
 type evaluation struct {
 	payload  []byte
-	topic    []byte   // of a message
-	captures [][]byte // likewise, as the condition names them
+	topic    []byte     // of a message
+	captures [][]byte   // likewise, as the condition names them
+	of       Properties // likewise; nil: it has none
 	datagram bool
 	arrival  Arrival // of a datagram; a copy, so that the caller's stays on its stack
 	rule     string  // likewise, the rule's name
@@ -75,20 +76,7 @@ func (c *condition) truth(e *evaluation, at int32) truth {
 	if !ok {
 		return neither
 	}
-	order := a.compare(b)
-	switch n.op {
-	case nodeEqual:
-		return truthOf(order == 0)
-	case nodeUnequal:
-		return truthOf(order != 0)
-	case nodeLess:
-		return truthOf(order < 0)
-	case nodeAtMost:
-		return truthOf(order <= 0)
-	case nodeMore:
-		return truthOf(order > 0)
-	}
-	return truthOf(order >= 0)
+	return truthOf(n.op.holds(a.compare(b)))
 }
 
 func (c *condition) compareTexts(e *evaluation, n *whenNode) truth {
@@ -121,7 +109,11 @@ func (c *condition) has(e *evaluation, at int32) bool {
 		_, ok := c.number(e, at)
 		return ok
 	case nodeExtract:
-		if n.extract.kind == extractJSON {
+		switch {
+		case n.extract.isProperty():
+			_, ok := n.extract.property(e.of)
+			return ok
+		case n.extract.kind == extractJSON:
 			_, ok := e.field(n.extract)
 			return ok
 		}
@@ -197,6 +189,9 @@ func (c *condition) bytes(e *evaluation, at int32, buffer []byte) (text []byte, 
 		return e.name(n.name, buffer), true
 	}
 	x := n.extract
+	if x.isProperty() {
+		return x.property(e.of)
+	}
 	if x.kind != extractJSON {
 		b := x.within(e.payload)
 		if x.kind == extractText {
@@ -219,7 +214,7 @@ func (e *evaluation) name(i int, buffer []byte) []byte {
 	}
 	switch datum(i) {
 	case datumGroup:
-		return e.arrival.Group.Addr().WithZone("").AppendTo(buffer)
+		return e.arrival.To.Addr().WithZone("").AppendTo(buffer)
 	case datumSource:
 		return e.arrival.Source.Addr().WithZone("").AppendTo(buffer)
 	case datumInterface:
@@ -227,5 +222,5 @@ func (e *evaluation) name(i int, buffer []byte) []byte {
 	case datumName:
 		return append(buffer, e.rule...)
 	}
-	return strconv.AppendUint(buffer, uint64(e.arrival.Group.Port()), 10)
+	return strconv.AppendUint(buffer, uint64(e.arrival.To.Port()), 10)
 }

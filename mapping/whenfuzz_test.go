@@ -17,6 +17,7 @@ func FuzzCondition(f *testing.F) {
 	for _, s := range []string{
 		"u16@16 == 0x6069 && size > 20", `json:/type == "alarm" || json:/level >= 3`, `!(payload begins "$GP") && has(i32le@4)`,
 		`hex@0:2 == "0d0a"`, `text@0:4 != "SMA"`, `json:"/a b" < -1.5`, "u8@0 & 0x80 >> 1 != 0", `topic contains hex:2f`, "id + 1 == id", "((1 == 1))",
+		"size < 0 || u8@0 > 255", "!(i16le@1 >= -32768) && 2 <= size", "u64@0 >= 18446744073709551615", "i64@0 < -9223372036854775808", "1.5 == size",
 	} {
 		f.Add(s, []byte(`{"type":"alarm","level":3.5,"a b":-2}`))
 		f.Add(s, []byte("SMA\x00\r\n"))
@@ -34,6 +35,9 @@ func FuzzCondition(f *testing.F) {
 		}
 		before := bytes.Clone(payload)
 		got := takes(c, payload)
+		if got && c.Never() || !got && c.Always() {
+			t.Errorf("%q of %q: %t, which it never is", text, payload, got)
+		}
 		for _, o := range []struct {
 			text string
 			may  bool
@@ -55,7 +59,7 @@ func FuzzCondition(f *testing.F) {
 		}
 		d, err := mapping.ParseDatagramCondition(text)
 		if err == nil {
-			d.Takes(payload, new(mapping.Arrival), "rule")
+			d.Matches(payload, new(mapping.Arrival), "rule")
 		}
 	})
 }
@@ -65,7 +69,7 @@ func takes(c mapping.MessageCondition, payload []byte) bool {
 	for i := range captures {
 		captures[i] = []byte("7")
 	}
-	return c.Takes([]byte("a/7"), captures, payload)
+	return c.Matches([]byte("a/7"), captures, payload, nil)
 }
 
 // A field is what its bytes say, read one by one; behind the end of the payload there is none.

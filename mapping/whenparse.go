@@ -190,8 +190,11 @@ func (p *conditionParser) value(at, depth int) (term, error) {
 		if err != nil {
 			return term{}, err
 		}
+		if e.isProperty() && p.datagrams {
+			return term{}, e.errNoProperties()
+		}
 		p.skip(n)
-		t := p.add(whenNode{op: nodeExtract, extract: &e}, [...]valueType{typeNumber, typeBytes, typeText, typeAny}[e.kind], at)
+		t := p.add(whenNode{op: nodeExtract, extract: &e}, [...]valueType{typeNumber, typeBytes, typeText, typeAny, typeAny}[e.kind], at)
 		t.length = e.length
 		return t, nil
 	}
@@ -283,6 +286,11 @@ func (p *conditionParser) name(word string, at, depth int) (term, error) {
 			return t, errors.New("has asks whether a field is there, and this is a condition")
 		}
 		return p.add(whenNode{op: nodeHas, left: t.node}, typeTruth, at), nil
+	case "content_type":
+		if !p.datagrams {
+			e := extract{kind: extractContentType, text: word}
+			return p.add(whenNode{op: nodeExtract, extract: &e}, typeText, at), nil
+		}
 	case "and", "or", "not":
 		return term{}, fmt.Errorf("%s is written %s", word, map[string]string{"and": "&&", "or": "||", "not": "!"}[word])
 	case "topic":

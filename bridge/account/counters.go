@@ -11,10 +11,28 @@ import (
 // A Counters is the account of what a rule has lost, by reason. Most of many rules
 // lose nothing, and have no more than the pointers.
 type Counters struct {
-	Log   *slog.Logger
-	lost  atomic.Pointer[losses]
-	total atomic.Pointer[Counters] // counts too, once the rule is removed, and forgotten (Removed)
+	Log    *slog.Logger
+	Label  *Label   // what metrics call the rule; nil: by its name
+	Follow Follower // is told of what is lost on disk; nil: nobody is
+	lost   atomic.Pointer[losses]
+	total  atomic.Pointer[Counters] // counts too, once the rule is removed, and forgotten (Removed)
 }
+
+// A Follower is told of losses of which no more is known than the rule, the reason and how many.
+type Follower interface {
+	FollowLoss(rule string, why Reason, n uint64)
+}
+
+// CountFor counts n of a rule of which no more is known, and reports what Count does.
+func (c *Counters) CountFor(rule string, why Reason, n uint64) (first bool) {
+	if c.Follow != nil {
+		c.Follow.FollowLoss(rule, why, n)
+	}
+	return c.Count(why, n)
+}
+
+// A Label is what metrics call a rule that is an instance of one with several interfaces.
+type Label struct{ Rule, Interface string }
 
 type losses struct {
 	by [NumReasons]struct {
@@ -40,10 +58,10 @@ func (c *Counters) Count(why Reason, n uint64) (first bool) {
 	return lost.by[why].count.Add(n) == n && !why.Filtered()
 }
 
-// CountMany is Count where there may be none, and what was lost is told elsewhere.
-func (c *Counters) CountMany(why Reason, n int) {
+// CountMany is CountFor where there may be none, and what was lost is logged elsewhere.
+func (c *Counters) CountMany(rule string, why Reason, n int) {
 	if n > 0 {
-		c.Count(why, uint64(n))
+		c.CountFor(rule, why, uint64(n))
 	}
 }
 
@@ -142,9 +160,9 @@ func with[V any](m map[string]V, key string, value V) map[string]V {
 // SpoolLoss is the reason why the spool has not kept something.
 func SpoolLoss(full bool) Reason {
 	if full {
-		return DropSpoolFull
+		return ReasonSpoolFull
 	}
-	return DropSpoolFailed
+	return ReasonSpoolFailed
 }
 
 var errDamaged = errors.New("what the disk gives back is not what was written; is it failing?")
@@ -152,10 +170,10 @@ var errDamaged = errors.New("what the disk gives back is not what was written; i
 // CountSpoolLosses counts what was found too old on disk, or damaged.
 func (c *Counters) CountSpoolLosses(rule string, expired, damaged int) {
 	count := func(why Reason, n int, cause error) {
-		if n > 0 && c.Count(why, uint64(n)) {
+		if n > 0 && c.CountFor(rule, why, uint64(n)) {
 			c.LogFirst(rule, why, "spooled", strconv.Itoa(n), cause)
 		}
 	}
-	count(DropExpired, expired, nil)
-	count(DropSpoolFailed, damaged, errDamaged)
+	count(ReasonExpired, expired, nil)
+	count(ReasonSpoolFailed, damaged, errDamaged)
 }

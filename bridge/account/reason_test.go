@@ -19,7 +19,7 @@ func TestEachReasonHasANameOfItsOwn(t *testing.T) {
 		}
 		named[r.String()] = r
 	}
-	for name, want := range map[string]account.Reason{"no_rule": account.DropNoRule, "retained": account.DropRetained, "own": account.DropOwn, "breaker": account.DropBreaker, "stopped": account.DropStopped} {
+	for name, want := range map[string]account.Reason{"no_rule": account.ReasonNoRule, "retained": account.ReasonRetained, "own": account.ReasonOwn, "breaker": account.ReasonBreaker, "stopped": account.ReasonStopped} {
 		if named[name] != want {
 			t.Errorf("%s is the name of reason %d, want %d", name, named[name], want)
 		}

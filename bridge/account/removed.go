@@ -14,6 +14,8 @@ const MaxRemoved = 1000
 // until the end of the process, and a rule that comes back goes on with its own. T is what
 // has become of a rule's messages; its Counters are the account. The zero Removed is ready.
 type Removed[T any, P totals[T]] struct {
+	Follow Follower // of the accounts that it makes itself
+
 	mu    sync.Mutex
 	by    map[string]P
 	names []string // the one removed longest ago first
@@ -91,6 +93,7 @@ func (r *Removed[T, P]) Losses(name string) *Counters {
 	defer r.mu.Unlock()
 	if r.by[name] == nil {
 		r.add(name, new(T))
+		r.by[name].Account().Follow = r.Follow
 	}
 	return r.by[name].Account()
 }

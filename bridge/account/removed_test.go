@@ -20,14 +20,14 @@ func (r rule) account() (string, *totals) { return r.name, r.totals }
 func TestTheLossesOfRulesThatAreGoneAreKeptByName(t *testing.T) {
 	var r account.Removed[totals, *totals]
 	old := new(totals)
-	old.Count(account.DropExpired, 2)
+	old.Count(account.ReasonExpired, 2)
 	before := []rule{{"old", old}, {"stays", new(totals)}}
 	account.Replace(&r, before, before[1:], rule.account)
-	old.Count(account.DropRemoved, 3)
-	if got := r.Losses("old"); got.Of(account.DropExpired) != 2 || got.Of(account.DropRemoved) != 3 {
+	old.Count(account.ReasonRemoved, 3)
+	if got := r.Losses("old"); got.Of(account.ReasonExpired) != 2 || got.Of(account.ReasonRemoved) != 3 {
 		t.Errorf("%v", got.Dropped())
 	}
-	r.Losses("of an earlier process").Count(account.DropExpired, 1)
+	r.Losses("of an earlier process").Count(account.ReasonExpired, 1)
 	if got := r.Find("old"); got != old {
 		t.Error("it does not come back to its own")
 	}
@@ -45,11 +45,11 @@ func TestRulesThatAreGoneAreBounded(t *testing.T) {
 	var gone []rule
 	for i := range rules {
 		gone = append(gone, rule{fmt.Sprint(i), new(totals)})
-		gone[i].Count(account.DropRemoved, 1)
+		gone[i].Count(account.ReasonRemoved, 1)
 	}
 	account.Replace(&r, gone, nil, rule.account)
 	for _, c := range gone {
-		c.Count(account.DropRemoved, 1) // they go on losing
+		c.Count(account.ReasonRemoved, 1) // they go on losing
 	}
 	names, lost := 0, uint64(0)
 	for name, c := range r.All() {

@@ -2,6 +2,7 @@ package account_test
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"topicast/bridge/account"
@@ -124,6 +125,47 @@ func TestTheRoomOfRulesAddsUpWhateverBecomesOfTheParts(t *testing.T) {
 	want := int64(100<<10) / (room + account.Overhead)
 	if got := fill(rules[0]) + fill(rules[1]) + fill(rules[2]); int64(got) < want-3 || int64(got) > want {
 		t.Errorf("there is room for %d, want %d", got, want)
+	}
+}
+
+// A reload may leave less for whoever comes first than is taken of it already. That costs no
+// rule what is kept for it.
+func TestAReloadThatLeavesLessInCommonLeavesEachRuleItsPart(t *testing.T) {
+	const each = room + account.Overhead
+	of := account.NewMemBudget(1600 * each)
+	of.Divide(0, 1) // 400 for the rule, 1,200 for whoever comes first
+	chatty, quiet := of.ForRule(), of.ForRule()
+	fill(chatty)
+	of.Divide(1, 4) // 100 for each rule, 800 for whoever comes first
+	if got := fill(quiet); got != 100 {
+		t.Errorf("a rule finds room for %d, want the 100 that are kept for it", got)
+	}
+}
+
+// What a rule takes beyond its part adds up though others of its messages come and go within
+// the part at the same moment.
+func TestTheRoomThatIsSharedAddsUpBesideWhatIsNot(t *testing.T) {
+	of := account.NewMemBudget(64 << 10)
+	of.Divide(0, 1) // 16 KiB for the rule
+	r := of.ForRule()
+	var all sync.WaitGroup
+	var done atomic.Bool
+	all.Go(func() {
+		for !done.Load() {
+			if r.Acquire(room) {
+				r.Release(1, room)
+			}
+		}
+	})
+	for range 100_000 {
+		if r.Acquire(20 << 10) { // which is more than the part
+			r.Release(1, 20<<10)
+		}
+	}
+	done.Store(true)
+	all.Wait()
+	if r.Used() != 0 || of.Shared() != 0 {
+		t.Errorf("%d bytes are left, %d shared", r.Used(), of.Shared())
 	}
 }
 

@@ -20,14 +20,20 @@ import (
 type addresses struct {
 	mu      sync.Mutex
 	fd      int // -1: closed
-	present map[addressKey]bool
-	buffer  [32 << 10]byte // what is read; the kernel fills no more in a dump
+	present map[addressKey]broadcasts
+	known   map[netip.Addr]bool // all of present's; nil: something has changed since
+	buffer  [32 << 10]byte      // what is read; the kernel fills no more in a dump
 }
 
 type addressKey struct {
 	index int // of the interface
 	addr  netip.Addr
 }
+
+// broadcasts are the addresses that stand for all of an address's network: the one that was
+// given with it (ip-address(8), brd), and the highest, which the kernel takes for one whatever
+// was given. Not valid where there is none.
+type broadcasts struct{ given, highest netip.Addr }
 
 // watchAddresses looks at the addresses in the network namespace of the calling
 // thread. It returns nil where the kernel does not tell.
@@ -64,7 +70,8 @@ func (a *addresses) has(k addressKey) bool {
 		n, errno := a.read()
 		switch {
 		case errno == unix.EAGAIN:
-			return a.present[k]
+			_, present := a.present[k]
+			return present
 		case errno == unix.EINTR:
 		case errno != 0: // ENOBUFS: there was more than the socket could hold
 			if !a.look() {
@@ -76,9 +83,25 @@ func (a *addresses) has(k addressKey) bool {
 	}
 }
 
-// refresh asks for all addresses anew. The kernel tells of a new IPv6 address that
+// isBroadcast reports whether an address stands for all of a network that any interface is on,
+// as of the last look. The kernel refuses those of the interface that is sent from; one of
+// another it takes for a host's, and sends it to all of the link.
+func (a *addresses) isBroadcast(addr netip.Addr) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.known == nil {
+		a.known = make(map[netip.Addr]bool)
+		for _, b := range a.present {
+			a.known[b.given], a.known[b.highest] = true, true
+		}
+		delete(a.known, netip.Addr{})
+	}
+	return a.known[addr]
+}
+
+// reread asks for all addresses anew. The kernel tells of a new IPv6 address that
 // needs no check for duplicates a moment after it can be used.
-func (a *addresses) refresh() {
+func (a *addresses) reread() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.look()
@@ -111,7 +134,7 @@ func (a *addresses) dump() bool {
 	if _, err := unix.Write(a.fd, request[:]); err != nil {
 		return false
 	}
-	a.present = make(map[addressKey]bool)
+	a.present, a.known = make(map[addressKey]broadcasts), nil
 	removed := make(map[addressKey]bool) // while the dump was made
 	whole := true
 	for {
@@ -145,18 +168,19 @@ func (a *addresses) apply(messages []byte, removed map[addressKey]bool) (end, in
 		kind, flags, body := order.Uint16(messages[4:]), order.Uint16(messages[6:]), messages[unix.SizeofNlMsghdr:size]
 		ofDump := flags&unix.NLM_F_MULTI != 0
 		interrupted = interrupted || flags&unix.NLM_F_DUMP_INTR != 0
-		k, usable, ok := readAddress(body)
+		k, all, usable, ok := readAddress(body)
 		switch {
 		case kind == unix.NLMSG_DONE, kind == unix.NLMSG_ERROR:
 			end, interrupted = true, interrupted || kind == unix.NLMSG_ERROR
 		case !ok:
 		case kind == unix.RTM_DELADDR, kind == unix.RTM_NEWADDR && !usable:
 			delete(a.present, k)
+			a.known = nil
 			if removed != nil {
 				removed[k] = true
 			}
 		case kind == unix.RTM_NEWADDR && !(ofDump && removed[k]):
-			a.present[k] = true
+			a.present[k], a.known = all, nil
 			delete(removed, k)
 		}
 		messages = messages[min((size+3)&^3, len(messages)):]
@@ -165,9 +189,9 @@ func (a *addresses) apply(messages []byte, removed map[addressKey]bool) (end, in
 }
 
 // readAddress reads an ifaddrmsg and its attributes (rtnetlink(7)).
-func readAddress(b []byte) (k addressKey, usable, ok bool) {
+func readAddress(b []byte) (k addressKey, all broadcasts, usable, ok bool) {
 	if len(b) < unix.SizeofIfAddrmsg {
-		return k, false, false
+		return k, all, false, false
 	}
 	order := binary.NativeEndian
 	usable = b[2]&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0
@@ -183,8 +207,17 @@ func readAddress(b []byte) (k addressKey, usable, ok bool) {
 			if addr, is := netip.AddrFromSlice(rest[unix.SizeofRtAttr:size]); is {
 				k.addr, ok = addr, true
 			}
+		case kind == unix.IFA_BROADCAST:
+			all.given, _ = netip.AddrFromSlice(rest[unix.SizeofRtAttr:size])
 		}
 		rest = rest[min((size+3)&^3, len(rest)):]
 	}
-	return k, usable, ok
+	if bits := int(b[1]); k.addr.Is4() && bits < 31 { // RFC 3021: a network of two has none
+		highest := k.addr.As4()
+		for i := bits; i < 32; i++ {
+			highest[i/8] |= 0x80 >> (i % 8)
+		}
+		all.highest = netip.AddrFrom4(highest)
+	}
+	return k, all, usable, ok
 }

@@ -3,6 +3,7 @@ package multicast
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ func TestASourceThatHasMovedSendsNothing(t *testing.T) {
 			s := openOn(t, rig.GW, with(bind(tt.source, "iso0"), nil))
 			refused := func(when string) {
 				t.Helper()
-				n, err := s.Send([]Datagram{{Group: group, Payload: []byte(when)}, {Group: group, Payload: []byte(when)}},
+				n, err := s.Send([]Datagram{{To: group, Payload: []byte(when)}, {To: group, Payload: []byte(when)}},
 					func(i int, err error) { t.Errorf("%s: datagram %d: %v", when, i, err) })
 				if n != 0 || !errors.Is(err, ErrPending) || err.Error() != fmt.Sprintf("send from %s on iso0: the address is no longer on the interface", tt.source) {
 					t.Errorf("%s: disposed of %d, %v", when, n, err)
@@ -71,7 +72,7 @@ func TestASourceThatHasMovedInAFloodSendsNothing(t *testing.T) {
 	flood()
 	rig.GW.DelAddr("iso0", "172.17.0.1/16")
 	rig.GW.Addr("priv0", "172.17.0.1/16")
-	if n, err := s.Send([]Datagram{{Group: rigGroup, Payload: []byte("moved")}}, nil); n != 0 || !errors.Is(err, ErrPending) {
+	if n, err := s.Send([]Datagram{{To: rigGroup, Payload: []byte("moved")}}, nil); n != 0 || !errors.Is(err, ErrPending) {
 		t.Errorf("moved: %d, %v", n, err)
 	}
 	flood()
@@ -103,7 +104,37 @@ func TestASourceThatBecomesTentativeSendsNothing(t *testing.T) {
 	s := openOn(t, rig.GW, with(bind("fd17::1", "iso0"), nil))
 	rig.GW.DelAddr("iso0", "fd17::1/64")
 	rig.GW.TentativeAddr("iso0", "fd17::1/64", "100") // for minutes
-	if n, err := s.Send([]Datagram{{Group: rigGroup6, Payload: []byte("x")}}, nil); n != 0 || !errors.Is(err, ErrPending) {
+	if n, err := s.Send([]Datagram{{To: rigGroup6, Payload: []byte("x")}}, nil); n != 0 || !errors.Is(err, ErrPending) {
 		t.Errorf("%d, %v", n, err)
+	}
+}
+
+// An address that was given without a broadcast address has one all the same: the kernel takes what
+// comes there for this host, and so do we.
+func TestAnAddressWithoutABroadcastAddressHasOne(t *testing.T) {
+	rig := netlab.NewRig(t)
+	ip(t, rig.GW, "addr add 192.0.2.9/24 dev iso0", "addr add 198.51.100.9/24 brd 198.51.100.7 dev iso0", "addr add 203.0.113.8/31 dev iso0")
+	var interfaces []Interface
+	if err := rig.GW.Do(func() (err error) { interfaces, err = Interfaces(); return err }); err != nil {
+		t.Fatal(err)
+	}
+	on, err := ResolveInterface("iso0", interfaces)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, a := range on.Addresses {
+		if a.Prefix.Addr().Is4() {
+			got[a.Prefix.String()] = a.Broadcast.String()
+		}
+	}
+	for prefix, want := range map[string]string{"192.0.2.9/24": "192.0.2.255", "198.51.100.9/24": "198.51.100.7", "203.0.113.8/31": "invalid IP"} {
+		if got[prefix] != want {
+			t.Errorf("%s: %s, want %s", prefix, got[prefix], want)
+		}
+	}
+	out, err := rig.GW.Command("ip", "route", "show", "table", "local", "192.0.2.255").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "broadcast 192.0.2.255") {
+		t.Errorf("the kernel says %s, %v", out, err)
 	}
 }

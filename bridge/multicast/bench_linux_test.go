@@ -21,7 +21,7 @@ func groupsOf(n, groups int, port uint16) []Datagram {
 	batch := make([]Datagram, n)
 	for i := range batch {
 		group := netip.AddrFrom4([4]byte{239, 9, 9, byte(i % groups)})
-		batch[i] = Datagram{Group: netip.AddrPortFrom(group, port), Payload: make([]byte, 128)}
+		batch[i] = Datagram{To: netip.AddrPortFrom(group, port), Payload: make([]byte, 128)}
 	}
 	return batch
 }
@@ -115,7 +115,7 @@ func BenchmarkManyGroups(b *testing.B) {
 			batch := make([]Datagram, max(n, 1000))
 			for i := range batch {
 				addr := netip.AddrFrom4([4]byte{239, 9, byte(i % n >> 8), byte(i % n)})
-				batch[i] = Datagram{Group: netip.AddrPortFrom(addr, 5568), Payload: make([]byte, 128)}
+				batch[i] = Datagram{To: netip.AddrPortFrom(addr, 5568), Payload: make([]byte, 128)}
 			}
 			heard := make(chan int, len(batch))
 			rs := make([]*Receiver, n)
@@ -123,7 +123,7 @@ func BenchmarkManyGroups(b *testing.B) {
 			before, start := resident(b), time.Now()
 			err = rig.GW.Do(func() (err error) {
 				for i := range rs {
-					if rs[i], err = ListenOn(ReceiverOptions{Group: batch[i].Group}, on); err != nil {
+					if rs[i], err = ListenOn(ReceiverOptions{Group: batch[i].To}, on); err != nil {
 						return err
 					}
 				}

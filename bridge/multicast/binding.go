@@ -15,6 +15,7 @@ type Binding struct {
 	DSCP       uint8        // 0 to 63 (RFC 2474)
 	IPv6       bool         // the address family of the targets
 	Host       bool         // the targets are hosts, and no groups
+	Answers    string       // whom what comes back is for (Sender.Receive); "": nobody, and it is dropped. It tells sockets apart
 	Fragment   bool         // whether a datagram above the interface's MTU leaves in IP fragments; else it fails with ErrTooLong
 }
 

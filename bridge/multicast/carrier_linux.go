@@ -3,6 +3,7 @@ package multicast
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -48,7 +49,7 @@ func (w *carrierState) open(src Source) {
 	now, known := w.querier.query(src.Index)
 	w.changes.Store(now.changes)
 	if !w.hasAddress() {
-		w.querier.addresses.refresh()
+		w.querier.addresses.reread()
 		w.fixed = known && now.flags&unix.IFF_LOOPBACK != 0 && !w.hasAddress()
 	}
 }
@@ -57,6 +58,12 @@ func (w *carrierState) open(src Source) {
 // tells.
 func (w *carrierState) hasAddress() bool {
 	return w.fixed || w.querier == nil || w.querier.addresses == nil || w.querier.addresses.has(w.address)
+}
+
+// isBroadcast reports whether an address stands for all of a network of this host, as far as the
+// kernel tells.
+func (w *carrierState) isBroadcast(addr netip.Addr) bool {
+	return w.querier != nil && w.querier.addresses != nil && w.querier.addresses.isBroadcast(addr)
 }
 
 // mtu asks the kernel for the MTU of the interface; 0: it does not say.

@@ -2,6 +2,8 @@
 
 package multicast
 
+import "net/netip"
+
 // Carrier returns nil: only Linux is asked. Elsewhere what was given to the kernel
 // in the moment between the loss of the carrier and Watch telling of it is lost.
 func (s *Sender) Carrier() error { return nil }
@@ -13,3 +15,5 @@ func (*carrierState) close()           {}
 func (*carrierState) hasAddress() bool { return true } // only Watch tells
 func (*carrierState) up(int) bool      { return true }
 func (*carrierState) mtu(int) int      { return 0 }
+
+func (*carrierState) isBroadcast(netip.Addr) bool { return false } // the kernel refuses those of the interface

@@ -97,7 +97,7 @@ func (c *chunk) add(run []Datagram) {
 // zone: the socket's interface decides, and x/net would look it up in a list of
 // all interfaces for every datagram.
 func (e *entry) setAddr(d *Datagram) {
-	g := d.Group.Addr()
+	g := d.To.Addr()
 	if g.Is4() {
 		a := g.As4()
 		e.addr.IP = e.ip[:copy(e.ip[:], a[:])]
@@ -105,7 +105,7 @@ func (e *entry) setAddr(d *Datagram) {
 		e.ip = g.As16()
 		e.addr.IP = e.ip[:]
 	}
-	e.addr.Port = int(d.Group.Port())
+	e.addr.Port = int(d.To.Port())
 }
 
 // datagrams returns how many datagrams entries from to to-1 carry.
@@ -131,7 +131,7 @@ func runLength(batch []Datagram, segment int) int {
 	n, total := 1, size
 	for n < min(len(batch), maxSegments) {
 		next := len(batch[n].Payload)
-		if next == 0 || next > size || total+next > MaxPayload || batch[n].Group != batch[0].Group || batch[n].Broadcast != batch[0].Broadcast {
+		if next == 0 || next > size || total+next > MaxPayload || batch[n].To != batch[0].To || batch[n].Broadcast != batch[0].Broadcast {
 			break
 		}
 		n, total = n+1, total+next

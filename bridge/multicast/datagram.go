@@ -9,7 +9,7 @@ const MaxPayload = 65507
 
 // Datagram is one UDP payload to or from a group, or to a host.
 type Datagram struct {
-	Group     netip.AddrPort // no zone
+	To        netip.AddrPort // no zone
 	Source    netip.AddrPort // who sent it; filled in by Receive, ignored by Send; no zone
 	Payload   []byte         // 0 to MaxPayload bytes
 	Broadcast bool           // it may go to a broadcast address; ignored for groups

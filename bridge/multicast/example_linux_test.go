@@ -30,7 +30,7 @@ func Example() {
 	}
 	defer s.Close()
 
-	n, err := s.Send([]multicast.Datagram{{Group: group, Payload: []byte("level 10%")}},
+	n, err := s.Send([]multicast.Datagram{{To: group, Payload: []byte("level 10%")}},
 		func(i int, err error) { fmt.Println("datagram", i, "did not leave:", err) })
 	fmt.Println(n, "sent", err)
 

@@ -60,7 +60,7 @@ func (r GatewayRoute) Removal() string {
 	}
 	command := strings.Join(words, " ")
 	if local && r.Groups.IsSingleIP() {
-		command += fmt.Sprintf(" (or, where it came with an address: ip addr del %s dev %s)", r.Groups, r.Interface)
+		command += fmt.Sprintf("; or, where it came with an address, ip addr del %s dev %s", r.Groups, r.Interface)
 	}
 	return command
 }

@@ -113,8 +113,8 @@ func TestOnlyALocalRouteOfTheInterfaceKeepsAGroup(t *testing.T) {
 		add     string // of ip(8)
 		removal string // "": datagrams leave
 	}{
-		{"route add local 225.17.0.18 dev iso0 table local", "ip route del local 225.17.0.18/32 dev iso0 table local (or, where it came with an address: ip addr del 225.17.0.18/32 dev iso0)"},
-		{"addr add 225.17.0.18/32 dev iso0 autojoin", "ip route del local 225.17.0.18/32 dev iso0 table local (or, where it came with an address: ip addr del 225.17.0.18/32 dev iso0)"},
+		{"route add local 225.17.0.18 dev iso0 table local", "ip route del local 225.17.0.18/32 dev iso0 table local; or, where it came with an address, ip addr del 225.17.0.18/32 dev iso0"},
+		{"addr add 225.17.0.18/32 dev iso0 autojoin", "ip route del local 225.17.0.18/32 dev iso0 table local; or, where it came with an address, ip addr del 225.17.0.18/32 dev iso0"},
 		{"route add local 225.0.0.0/8 dev iso0 table main", "ip route del local 225.0.0.0/8 dev iso0 table main"},
 		{"route add local 224.0.0.0/4 dev lo table local", ""},
 		{"route add local 224.0.0.0/4 dev priv0 table local", ""},
@@ -159,7 +159,7 @@ func TestOnlyALocalRouteOfTheInterfaceKeepsAGroup(t *testing.T) {
 				iso.WaitFor(1, nil)
 				return
 			}
-			command, _, _ := strings.Cut(tt.removal, " (")
+			command, _, _ := strings.Cut(tt.removal, "; or, ")
 			if strings.HasPrefix(tt.add, "addr") {
 				command = "ip addr del 225.17.0.18/32 dev iso0"
 			}

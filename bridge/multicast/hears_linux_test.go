@@ -14,7 +14,7 @@ func heard(t *testing.T, h *netlab.Host, name string) string {
 	if err := h.Do(func() (err error) { ifs, err = Interfaces(); return err }); err != nil {
 		t.Fatal(err)
 	}
-	switch err := findInterface(ifs, name).Hears(); {
+	switch err := findInterface(ifs, name).CanReceive(); {
 	case err == nil:
 		return ""
 	case !errors.Is(err, ErrPending):
@@ -99,11 +99,11 @@ func TestHearsSaysWhatIsMissing(t *testing.T) {
 		"interface iso0 is a member of eth0, which takes all that arrives, so that nothing is heard on it: listen on eth0 (interface: eth0)": {
 			Name: "iso0", Up: true, Carrier: true, Master: "eth0", MasterKind: "device", HeardOn: "eth0"},
 	} {
-		if err := i.Hears(); err == nil || err.Error() != want || !errors.Is(err, ErrPending) {
+		if err := i.CanReceive(); err == nil || err.Error() != want || !errors.Is(err, ErrPending) {
 			t.Errorf(" got %v\nwant %s", err, want)
 		}
 	}
-	if err := (Interface{Name: "iso0", Up: true, Carrier: true}).Hears(); err != nil {
+	if err := (Interface{Name: "iso0", Up: true, Carrier: true}).CanReceive(); err != nil {
 		t.Error(err)
 	}
 }

@@ -15,7 +15,7 @@ func toHosts(b *Binding) { b.Host, b.TTL, b.DSCP = true, 64, 46 }
 
 // sendHost sends to one host, and returns why it was refused, or why it has to wait.
 func sendHost(s *Sender, to string, broadcast bool, payload string) (err error) {
-	d := Datagram{Group: netip.MustParseAddrPort(to), Payload: []byte(payload), Broadcast: broadcast}
+	d := Datagram{To: netip.MustParseAddrPort(to), Payload: []byte(payload), Broadcast: broadcast}
 	if _, wait := s.Send([]Datagram{d}, func(_ int, refused error) { err = refused }); wait != nil {
 		return wait
 	}
@@ -111,7 +111,7 @@ func TestAHostThatNothingLeadsToCostsItself(t *testing.T) {
 		s := openOn(t, rig.GW, with(bind(tt.source, "iso0"), toHosts))
 		var batch []Datagram
 		for i, to := range []string{tt.good, tt.bad, tt.good} {
-			batch = append(batch, Datagram{Group: netip.MustParseAddrPort(to), Payload: fmt.Append(nil, i)})
+			batch = append(batch, Datagram{To: netip.MustParseAddrPort(to), Payload: fmt.Append(nil, i)})
 		}
 		var failed []string
 		n, err := s.Send(batch, func(i int, err error) {
@@ -147,6 +147,7 @@ func TestWhatIsNoHostIsRefused(t *testing.T) {
 	hosts := openOn(t, rig.GW, with(bind("172.17.0.1", "iso0"), toHosts))
 	hosts6 := openOn(t, rig.GW, with(bind("fd17::1", "iso0"), toHosts))
 	groups := openOn(t, rig.GW, with(bind("172.17.0.1", "iso0"), nil))
+	rig.GW.Addr("priv0", "192.0.2.5/25")
 	for _, tt := range []struct {
 		s    *Sender
 		to   string
@@ -154,6 +155,11 @@ func TestWhatIsNoHostIsRefused(t *testing.T) {
 	}{
 		{hosts, "172.17.255.255:5000", ErrBadHost},
 		{hosts, "255.255.255.255:5000", ErrBadHost},
+		{hosts, "10.0.0.255:5000", ErrBadHost},      // of the other interface: a frame to all, says the kernel
+		{hosts, "192.0.2.127:5000", ErrBadHost},     // the same, of an address that came later
+		{hosts, "127.255.255.255:5000", ErrBadHost}, // and of the loopback interface
+		{hosts, "127.0.0.2:5000", ErrBadHost},
+		{hosts, "240.0.0.1:5000", ErrBadHost},
 		{hosts, "225.17.0.18:5000", ErrBadHost},
 		{hosts, "0.0.0.0:5000", ErrBadHost},
 		{hosts, "172.17.0.50:0", ErrBadHost},
@@ -171,7 +177,7 @@ func TestWhatIsNoHostIsRefused(t *testing.T) {
 	all := netip.MustParseAddrPort("172.17.255.255:5000")
 	var batch []Datagram
 	for i, may := range []bool{true, false, false, true, true} {
-		batch = append(batch, Datagram{Group: all, Payload: fmt.Append(nil, i), Broadcast: may})
+		batch = append(batch, Datagram{To: all, Payload: fmt.Append(nil, i), Broadcast: may})
 	}
 	if n, err := hosts.Send(batch, func(i int, _ error) { failed = append(failed, i) }); n != len(batch) || err != nil || fmt.Sprint(failed) != "[1 2]" {
 		t.Errorf("%d, %v; refused are %v", n, err, failed)

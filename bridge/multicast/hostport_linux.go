@@ -60,16 +60,16 @@ func (r *Receiver) forget() {
 	}
 }
 
-// Rivals says which other programs of the host have the port of a receiver of what comes
+// PortConflicts says which other programs of the host have the port of a receiver of what comes
 // to the host: those that take unicast from it, being bound to an address that the
 // interface has now, and those with which it shares unicast in a way that Linux settles. To
 // be asked once in a while, in the network namespace of the receiver: nothing tells of such
 // programs.
-func (r *Receiver) Rivals(on Interface) (takers, sharers []string) {
+func (r *Receiver) PortConflicts(on Interface) (takers, sharers []string) {
 	if !r.host() {
 		return nil, nil
 	}
-	return rivals(r.group, on, os.Getpid())
+	return portConflicts(r.group, on, os.Getpid())
 }
 
 // PortSharers says which other programs of the host have a port, and who then gets what
@@ -77,17 +77,17 @@ func (r *Receiver) Rivals(on Interface) (takers, sharers []string) {
 func PortSharers(port uint16, on Interface) []string {
 	var all []string
 	for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		takers, sharers := rivals(netip.AddrPortFrom(any, port), on, os.Getpid())
+		takers, sharers := portConflicts(netip.AddrPortFrom(any, port), on, os.Getpid())
 		all = slices.Concat(all, takers, sharers)
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
 }
 
-// rivals does the work of Rivals. Left out are the sockets of one process, ourselves: senders
+// portConflicts does the work of PortConflicts. Left out are the sockets of one process, ourselves: senders
 // leave unicast to others (SharePort); and those that are connected, which hear their peer
 // alone.
-func rivals(at netip.AddrPort, on Interface, but int) (takers, sharers []string) {
+func portConflicts(at netip.AddrPort, on Interface, but int) (takers, sharers []string) {
 	six := at.Addr().Is6()
 	held := boundSockets("/proc/thread-self/net/udp6", at.Port())
 	if !six {

@@ -43,7 +43,7 @@ func (c caller) say(to, payload string) {
 // heardAt tells what was heard and where each datagram was sent to.
 func heardAt(ds []Datagram) (texts []string) {
 	for _, d := range ds {
-		texts = append(texts, fmt.Sprintf("%s to %s", d.Payload, d.Group))
+		texts = append(texts, fmt.Sprintf("%s to %s", d.Payload, d.To))
 	}
 	return texts
 }
@@ -169,7 +169,7 @@ func TestSharersOfAHostPortAreTold(t *testing.T) {
 		if err := rig.GW.Do(func() error {
 			all, err := Interfaces()
 			on := *findInterface(all, "iso0")
-			takers, sharers = rivals(hostPort4, on, but)
+			takers, sharers = portConflicts(hostPort4, on, but)
 			return err
 		}); err != nil {
 			t.Fatal(err)
@@ -217,7 +217,7 @@ func TestAFixedSourcePortLeavesUnicastToAHostPort(t *testing.T) {
 			}
 			if err := rig.GW.Do(func() error {
 				all, err := Interfaces()
-				if takers, _ := rivals(hostPort4, *findInterface(all, "iso0"), 0); len(takers) > 0 {
+				if takers, _ := portConflicts(hostPort4, *findInterface(all, "iso0"), 0); len(takers) > 0 {
 					t.Errorf("takers %q", takers)
 				}
 				return err

@@ -8,8 +8,8 @@ const canHearHost = false
 
 func noFamily(error) bool { return false }
 
-// Rivals are not known here.
-func (r *Receiver) Rivals(Interface) (takers, sharers []string) { return nil, nil }
+// PortConflicts are not known here.
+func (r *Receiver) PortConflicts(Interface) (takers, sharers []string) { return nil, nil }
 
 func (r *Receiver) enter() error { return nil }
 

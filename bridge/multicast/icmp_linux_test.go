@@ -187,7 +187,7 @@ func TestAFloodOfForgedErrorsCostsNoDatagram(t *testing.T) {
 			const n = 1000
 			var payloads []Datagram
 			for i := range n {
-				payloads = append(payloads, Datagram{Group: group, Payload: fmt.Appendf(nil, "%04d", i)})
+				payloads = append(payloads, Datagram{To: group, Payload: fmt.Appendf(nil, "%04d", i)})
 			}
 			for at := 0; at < n; {
 				m, err := s.Send(payloads[at:min(at+2, n)], func(i int, err error) { t.Errorf("datagram %d: %v", at+i, err) })

@@ -24,7 +24,7 @@ func TestAnIdleQueueIsToldFromAFullOne(t *testing.T) {
 				return is
 			}
 			send := func(size int) error {
-				_, err := s.Send([]Datagram{{Group: rigGroup, Payload: bytes.Repeat([]byte("x"), size)}}, func(_ int, err error) { t.Error(err) })
+				_, err := s.Send([]Datagram{{To: rigGroup, Payload: bytes.Repeat([]byte("x"), size)}}, func(_ int, err error) { t.Error(err) })
 				return err
 			}
 			if err := send(1400); !errors.Is(err, ErrNoBuffer) || !idle() {

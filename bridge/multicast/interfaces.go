@@ -157,6 +157,9 @@ func noInterface(ifs []Interface, name string) error {
 	if slices.ContainsFunc(ifs, func(i Interface) bool { return len(i.labelled(name)) > 0 }) {
 		return pending(fmt.Sprintf("the label %s is ambiguous, several interfaces have it: name the interface instead", name), ErrAmbiguous)
 	}
+	if strings.ContainsAny(name, ",*?[") { // patterns of a rule, of which none has matched
+		return pending(fmt.Sprintf("no interface matches %s (there are %s)", name, interfaceNames(ifs)), ErrNoInterface)
+	}
 	device, _, isLabel := strings.Cut(name, ":")
 	if on := findInterface(ifs, device); isLabel && on != nil {
 		return pending(fmt.Sprintf("no address of %s has the label %s", on.Name, name), ErrNoInterface)

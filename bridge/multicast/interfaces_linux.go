@@ -126,9 +126,13 @@ func addressOf(a netlink.Addr) (Address, bool) {
 		return Address{}, false
 	}
 	bits, _ := a.Mask.Size()
+	broadcast := addrFromIP(a.Broadcast)
+	if ip.Is4() && bits < 31 && !broadcast.IsValid() { // the kernel has it all the same (fib_add_ifaddr), and a route for it
+		broadcast = lastAddr(netip.PrefixFrom(ip, bits))
+	}
 	return Address{
 		Prefix:     netip.PrefixFrom(ip, bits),
-		Broadcast:  addrFromIP(a.Broadcast),
+		Broadcast:  broadcast,
 		Secondary:  a.Flags&unix.IFA_F_SECONDARY != 0, // the same bit is IFA_F_TEMPORARY in IPv6
 		Tentative:  a.Flags&unix.IFA_F_TENTATIVE != 0,
 		Duplicate:  a.Flags&unix.IFA_F_DADFAILED != 0,

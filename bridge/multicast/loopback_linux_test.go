@@ -27,9 +27,9 @@ func TestDatagramsLeaveFromTheirSource(t *testing.T) {
 	send(t, three, r.Group(), "from three")
 	send(t, two, r.Group(), "from two again")
 	want := []Datagram{
-		{Group: r.Group(), Source: two.LocalAddr(), Payload: []byte("from two"), Interface: 1},
-		{Group: r.Group(), Source: three.LocalAddr(), Payload: []byte("from three"), Interface: 1},
-		{Group: r.Group(), Source: two.LocalAddr(), Payload: []byte("from two again"), Interface: 1},
+		{To: r.Group(), Source: two.LocalAddr(), Payload: []byte("from two"), Interface: 1},
+		{To: r.Group(), Source: three.LocalAddr(), Payload: []byte("from three"), Interface: 1},
+		{To: r.Group(), Source: two.LocalAddr(), Payload: []byte("from two again"), Interface: 1},
 	}
 	if d := cmp.Diff(want, next(t, r, 3), cmpAddr); d != "" {
 		t.Errorf("want -, got +:\n%s", d)
@@ -93,11 +93,11 @@ func TestPayloadsOfAllSizesArriveWhole(t *testing.T) {
 		long[i] = byte(i * 7)
 	}
 	batch := []Datagram{
-		{Group: r.Group(), Payload: nil},
-		{Group: r.Group(), Payload: long[:MaxPayload+1]},
-		{Group: r.Group(), Payload: long[:MaxPayload]},
-		{Group: r.Group(), Payload: long[:1]},
-		{Group: r.Group(), Payload: long[:0]},
+		{To: r.Group(), Payload: nil},
+		{To: r.Group(), Payload: long[:MaxPayload+1]},
+		{To: r.Group(), Payload: long[:MaxPayload]},
+		{To: r.Group(), Payload: long[:1]},
+		{To: r.Group(), Payload: long[:0]},
 	}
 	var failed []int
 	n, err := s.Send(batch, func(i int, err error) {
@@ -180,7 +180,7 @@ func TestDatagramsOfAGroupStayInOrder(t *testing.T) {
 		g := i / (1 + i%5) % len(rs)
 		p := fmt.Sprintf("%03d%s", i, strings.Repeat(".", i%3))
 		want[g] = append(want[g], p)
-		batch = append(batch, Datagram{Group: rs[g].Group(), Payload: []byte(p)})
+		batch = append(batch, Datagram{To: rs[g].Group(), Payload: []byte(p)})
 	}
 	if n, err := s.Send(batch, func(i int, err error) { t.Errorf("datagram %d: %v", i, err) }); n != len(batch) {
 		t.Fatalf("sent %d: %v", n, err)
@@ -298,7 +298,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	if _, err := r.Receive(make([]Datagram, 1)); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Receive after Close: %v", err)
 	}
-	n, err := s.Send([]Datagram{{Group: r.Group()}}, func(int, error) { t.Error("failed was called") })
+	n, err := s.Send([]Datagram{{To: r.Group()}}, func(int, error) { t.Error("failed was called") })
 	if n != 0 || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Send after Close: %d, %v", n, err)
 	}

@@ -90,7 +90,7 @@ func send(t testing.TB, s *Sender, group netip.AddrPort, payloads ...string) {
 	t.Helper()
 	var batch []Datagram
 	for _, p := range payloads {
-		batch = append(batch, Datagram{Group: group, Payload: []byte(p)})
+		batch = append(batch, Datagram{To: group, Payload: []byte(p)})
 	}
 	n, err := s.Send(batch, func(i int, err error) { t.Errorf("datagram %d: %v", i, err) })
 	if n != len(batch) || err != nil {

@@ -73,23 +73,28 @@ func (s *Sender) Probe(ctx context.Context) Probe {
 		return p
 	}
 	seen, err := s.probe(ctx)
+	traffic, _ := s.traffic()
 	switch {
 	case err == nil && seen == s.local:
 		p.Result, p.Seen = ProbeVerified, seen
 	case err == nil:
 		p.Result, p.Seen = ProbeRewritten, seen
-		p.Detail = fmt.Sprintf("a NAT rule changes the source from %s to %s; exempt multicast from it: %s", p.Wanted, seen, s.exemption())
+		p.Detail = fmt.Sprintf("a NAT rule changes the source from %s to %s; exempt %s from it: %s", p.Wanted, seen, traffic, s.exemption())
 	case errors.Is(err, context.DeadlineExceeded):
 		p.Result = ProbeUnheard
 		p.Detail = fmt.Sprintf("a probe from %s did not come back: a firewall seems to drop multicast that comes in on %s, from this host and so maybe from others", s.source, s.source.Interface)
 	case filtered(err):
 		p.Result = ProbeRefused
-		p.Detail = fmt.Sprintf("a firewall on this host does not let datagrams leave from %s: allow udp to %s in its output chain", s.source, s.groups())
+		p.Detail = fmt.Sprintf("a firewall on this host does not let datagrams leave from %s: allow %s in its output chain", s.source, traffic)
 	default:
 		p.Detail = fmt.Sprintf("the self-test could not be made: %v", err)
 	}
 	return p
 }
+
+// IsProbe reports whether an address is that of the groups that probes go to. They stay on
+// the host, but who looks at its loopback interface sees them.
+func IsProbe(group netip.Addr) bool { return group == probeGroup4 || group == probeGroup6 }
 
 // probeGroup is the group that probes go to.
 func (s *Sender) probeGroup() netip.Addr {
@@ -99,13 +104,23 @@ func (s *Sender) probeGroup() netip.Addr {
 	return probeGroup4
 }
 
-// exemption is the command that keeps NAT from rewriting multicast.
+// exemption is the command that keeps NAT from rewriting what the sender sends.
 func (s *Sender) exemption() string {
 	word := "ip"
 	if s.source.Binding.IPv6 {
 		word = "ip6"
 	}
-	return fmt.Sprintf("nft insert rule %s nat POSTROUTING %s daddr %s accept (nat and POSTROUTING stand for the table and the chain the rule is in, see nft list ruleset)", word, word, s.groups())
+	_, match := s.traffic()
+	return fmt.Sprintf("nft insert rule %s nat POSTROUTING %s %s accept (nat and POSTROUTING stand for the table and the chain the rule is in, see nft list ruleset)", word, word, match)
+}
+
+// traffic is what the sender sends, in words and as a rule of nft has it. What goes to hosts
+// is known by its source: with the groups exempt, the self-test alone would be.
+func (s *Sender) traffic() (words, match string) {
+	if s.source.Binding.Host {
+		return "udp from " + s.source.Addr.String(), "saddr " + s.source.Addr.String()
+	}
+	return "udp to " + s.groups(), "daddr " + s.groups()
 }
 
 // groups is where all groups of the sender's family are.

@@ -40,7 +40,7 @@ func (s *Sender) probe(ctx context.Context) (netip.AddrPort, error) {
 	defer r.Close()
 
 	mark := rand.Text() // tells this probe from those of others
-	if err := s.sendProbe(Datagram{Group: r.Group(), Payload: []byte(mark)}); err != nil {
+	if err := s.sendProbe(Datagram{To: r.Group(), Payload: []byte(mark)}); err != nil {
 		return netip.AddrPort{}, err
 	}
 	// From here on: a join may take that long by itself, on a busy host.
@@ -72,7 +72,7 @@ func (s *Sender) sendProbe(d Datagram) (err error) {
 	m := []ipv4.Message{{Buffers: [][]byte{d.Payload}, Addr: &e.addr}}
 	doubts := 0
 	for range mostTries {
-		if _, err = s.flush(m); err == nil || !s.isStray(err, &d, &doubts) {
+		if _, err = s.flush(m); err == nil || !s.isICMPError(err, &d, &doubts) {
 			break
 		}
 	}

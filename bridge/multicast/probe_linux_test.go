@@ -59,7 +59,7 @@ func TestProbe(t *testing.T) {
 			"add chain ip nat POSTROUTING { type nat hook postrouting priority 100; }",
 			"add rule ip nat POSTROUTING oifname iso0 masquerade",
 		}, Probe{ProbeRewritten, addr("172.17.0.9:5555"), addr("172.17.0.1:5555"),
-			"a NAT rule changes the source from 172.17.0.9:5555 to 172.17.0.1:5555; exempt multicast from it: nft insert rule ip nat POSTROUTING ip daddr 224.0.0.0/4 accept (nat and POSTROUTING stand for the table and the chain the rule is in, see nft list ruleset)"}},
+			"a NAT rule changes the source from 172.17.0.9:5555 to 172.17.0.1:5555; exempt udp to 224.0.0.0/4 from it: nft insert rule ip nat POSTROUTING ip daddr 224.0.0.0/4 accept (nat and POSTROUTING stand for the table and the chain the rule is in, see nft list ruleset)"}},
 		{"masquerade, and the cure", v4, []string{
 			"add table ip nat",
 			"add chain ip nat POSTROUTING { type nat hook postrouting priority 100; }",
@@ -71,13 +71,13 @@ func TestProbe(t *testing.T) {
 			"add chain ip nat POSTROUTING { type nat hook postrouting priority 100; }",
 			"add rule ip nat POSTROUTING oifname iso0 meta l4proto udp snat to 172.17.0.9:7777",
 		}, Probe{ProbeRewritten, addr("172.17.0.9:5555"), addr("172.17.0.9:7777"),
-			"a NAT rule changes the source from 172.17.0.9:5555 to 172.17.0.9:7777; exempt multicast from it: nft insert rule ip nat POSTROUTING ip daddr 224.0.0.0/4 accept (nat and POSTROUTING stand for the table and the chain the rule is in, see nft list ruleset)"}},
+			"a NAT rule changes the source from 172.17.0.9:5555 to 172.17.0.9:7777; exempt udp to 224.0.0.0/4 from it: nft insert rule ip nat POSTROUTING ip daddr 224.0.0.0/4 accept (nat and POSTROUTING stand for the table and the chain the rule is in, see nft list ruleset)"}},
 		{"IPv6 NAT", v6, []string{
 			"add table ip6 nat",
 			"add chain ip6 nat POSTROUTING { type nat hook postrouting priority 100; }",
 			"add rule ip6 nat POSTROUTING oifname iso0 meta l4proto udp snat to fd17::99",
 		}, Probe{ProbeRewritten, addr("[fd17::1]:5555"), addr("[fd17::99]:5555"),
-			"a NAT rule changes the source from [fd17::1]:5555 to [fd17::99]:5555; exempt multicast from it: nft insert rule ip6 nat POSTROUTING ip6 daddr ff00::/8 accept (nat and POSTROUTING stand for the table and the chain the rule is in, see nft list ruleset)"}},
+			"a NAT rule changes the source from [fd17::1]:5555 to [fd17::99]:5555; exempt udp to ff00::/8 from it: nft insert rule ip6 nat POSTROUTING ip6 daddr ff00::/8 accept (nat and POSTROUTING stand for the table and the chain the rule is in, see nft list ruleset)"}},
 		{"an input firewall", v4, []string{
 			"add table inet f",
 			"add chain inet f input { type filter hook input priority 0; policy drop; }",
@@ -128,6 +128,36 @@ func TestProbeSeesWhatIsOnTheWire(t *testing.T) {
 	send(t, s, rigGroup, "x")
 	if f := iso.WaitFor(1, nil)[0]; f.Src.Addr() != p.Seen.Addr() || f.Src.Addr() == s.LocalAddr().Addr() {
 		t.Errorf("%v on the wire, the probe saw %s", f, p.Seen)
+	}
+}
+
+// What a sender to hosts is told to exempt is what it sends, and not the probe alone, which
+// goes to a group.
+func TestTheCureOfNATIsOneForHosts(t *testing.T) {
+	const want = "a NAT rule changes the source from 172.17.0.9:5555 to 172.17.0.1:5555; exempt udp from 172.17.0.9 from it: nft insert rule ip nat POSTROUTING ip saddr 172.17.0.9 accept (nat "
+	rig := netlab.NewRig(t)
+	rig.GW.Addr("iso0", "172.17.0.9/16")
+	nft(t, rig.GW,
+		"add table ip nat",
+		"add chain ip nat POSTROUTING { type nat hook postrouting priority 100; }",
+		"add rule ip nat POSTROUTING oifname iso0 masquerade")
+	iso := rig.Dev.Capture("eth0")
+	s := openOn(t, rig.GW, with(bind("172.17.0.9", "iso0"), func(b *Binding) { toHosts(b); b.SourcePort = 5555 }))
+	p := probeOn(t, rig.GW, s)
+	if p.Result != ProbeRewritten || !strings.HasPrefix(p.Detail, want) {
+		t.Fatalf("%v: %s", p.Result, p.Detail)
+	}
+	_, cure, _ := strings.Cut(p.Detail, "nft insert")
+	cure, _, _ = strings.Cut(cure, " (")
+	nft(t, rig.GW, "insert"+cure)
+	if p := probeOn(t, rig.GW, s); p.Result != ProbeVerified {
+		t.Errorf("with the cure: %v: %s", p.Result, p.Detail)
+	}
+	if err := sendHost(s, "172.17.0.50:5000", false, the13); err != nil {
+		t.Fatal(err)
+	}
+	if f := iso.WaitFor(1, nil)[0]; f.Src != s.LocalAddr() {
+		t.Errorf("with the cure: %v", f)
 	}
 }
 

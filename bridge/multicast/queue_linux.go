@@ -150,14 +150,5 @@ func hearNoOther(fd int) error {
 		program = append(program, bpf.JumpIf{Cond: bpf.JumpEqual, Val: swapped(kind), SkipTrue: uint8(len(unwanted) - i)})
 	}
 	program = append(program, bpf.RetConstant{Val: 1 << 20}, bpf.RetConstant{Val: 0})
-	raw, err := bpf.Assemble(program)
-	if err != nil {
-		return err
-	}
-	filter := make([]unix.SockFilter, len(raw))
-	for i, r := range raw {
-		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
-	}
-	return option("SO_ATTACH_FILTER", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}))
+	return attach(fd, program)
 }

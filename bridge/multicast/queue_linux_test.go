@@ -39,7 +39,7 @@ func TestWhatAShaperDropsDoesNotCountAsSent(t *testing.T) {
 			var batch []Datagram
 			for i := range 300 {
 				want = append(want, fmt.Sprintf("%04d%s", i, strings.Repeat(".", 996)))
-				batch = append(batch, Datagram{Group: rigGroup, Payload: []byte(want[i])})
+				batch = append(batch, Datagram{To: rigGroup, Payload: []byte(want[i])})
 			}
 			sendWaiting(t, s, batch)
 			var got []string
@@ -177,9 +177,9 @@ func TestAnMTUThatShrinksLosesNoneOfARun(t *testing.T) {
 			rig.GW.MTU("iso0", tt.mtu)
 			var batch []Datagram
 			for i := range 64 {
-				batch = append(batch, Datagram{Group: group, Payload: fmt.Appendf(nil, "%04d%s", i, strings.Repeat(".", 1296))})
+				batch = append(batch, Datagram{To: group, Payload: fmt.Appendf(nil, "%04d%s", i, strings.Repeat(".", 1296))})
 			}
-			batch = append(batch, Datagram{Group: group, Payload: []byte("the last")})
+			batch = append(batch, Datagram{To: group, Payload: []byte("the last")})
 			refused := 0
 			n, err := s.Send(batch, func(_ int, err error) {
 				refused++

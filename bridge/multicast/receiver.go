@@ -50,6 +50,8 @@ type Receiver struct {
 	only   atomic.Pointer[map[netip.Addr]bool] // sources; nil: anybody
 	intake                                     // how datagrams are read
 
+	answers bool // it reads what comes to a Sender's port
+
 	inbox *inbox // what the payloads of the last Receive lie in
 
 	mu      sync.Mutex

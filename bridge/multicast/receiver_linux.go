@@ -200,22 +200,25 @@ func (r *Receiver) read(fd uintptr) (done bool) {
 func (r *Receiver) unpack(i int, d *Datagram) bool {
 	in := r.inbox
 	switch {
-	case in.index(i) != r.on.Index:
+	case in.index(i) != r.on.Index && !(r.answers && in.index(i) == loopbackIndex):
 		return false
 	case in.cut(i): // no datagram is as long, but half a one is not to be passed off as one
 		r.cut.Add(1)
 		return false
 	}
-	d.Group, d.Source, d.Payload, d.Interface = r.group, in.source(i), in.payload(i), r.on.Index
+	d.To, d.Source, d.Payload, d.Interface = r.group, in.source(i), in.payload(i), r.on.Index
 	if r.host() {
 		to := in.destination(i)
 		if !to.IsValid() || to.IsMulticast() { // before Linux 4.20, groups that other programs have joined
 			return false
 		}
-		d.Group = netip.AddrPortFrom(to, r.group.Port())
+		d.To = netip.AddrPortFrom(to, r.group.Port())
 	}
 	return r.wants(d.Source.Addr())
 }
+
+// loopbackIndex is the index of lo in each network namespace.
+const loopbackIndex = 1
 
 // KernelDrops returns how many datagrams the kernel has dropped since Listen, for
 // want of room in the receive buffer. It counts up to 2³² and starts again. Any

@@ -77,7 +77,7 @@ func (r *Receiver) fill(int) (int, error) {
 // with the same port come through, if a program on the host has joined them.
 func (r *Receiver) unpack(i int, d *Datagram) bool {
 	m := &r.inbox.messages[i]
-	*d = Datagram{Group: r.group, Source: addrPort(m.Addr), Payload: m.Buffers[0][:m.N:m.N], Interface: r.on.Index}
+	*d = Datagram{To: r.group, Source: addrPort(m.Addr), Payload: m.Buffers[0][:m.N:m.N], Interface: r.on.Index}
 	return r.wants(d.Source.Addr()) && r.meant(m)
 }
 

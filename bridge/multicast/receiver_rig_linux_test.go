@@ -206,7 +206,7 @@ func TestHundredsOfGroupsOnOnePort(t *testing.T) {
 		for a := netip.MustParseAddr(tt.first); len(rs) < tt.n; a = a.Next() {
 			group := netip.AddrPortFrom(a, 5568)
 			rs = append(rs, listenOn(t, rig.GW, group, "iso0"))
-			batch = append(batch, Datagram{Group: group, Payload: []byte(a.String())}, Datagram{Group: group, Payload: []byte("end")})
+			batch = append(batch, Datagram{To: group, Payload: []byte(a.String())}, Datagram{To: group, Payload: []byte("end")})
 		}
 		if n, err := s.Send(batch, func(i int, err error) { t.Errorf("datagram %d: %v", i, err) }); n != len(batch) {
 			t.Fatalf("sent %d of %d: %v", n, len(batch), err)

@@ -92,7 +92,7 @@ func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, erro
 			return at, ErrWouldBlock
 		case errors.Is(err, net.ErrClosed):
 			return at, err
-		case s.isStray(err, &batch[at], &doubts):
+		case s.isICMPError(err, &batch[at], &doubts):
 			if tries++; tries == mostTries {
 				return at, ErrWouldBlock
 			}
@@ -120,14 +120,15 @@ func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, erro
 	return at, nil
 }
 
-// isStray reports whether an error is not about d: an ICMP error, which the kernel
+// isICMPError reports whether an error is not about d: an ICMP error, which the kernel
 // reports in place of what became of a datagram that it has not tried. For that it is to
 // be tried again.
-func (s *Sender) isStray(err error, d *Datagram, doubts *int) bool {
-	if s.strays == nil || tooLong(err) && s.exceedsMTU(d) {
+func (s *Sender) isICMPError(err error, d *Datagram, doubts *int) bool {
+	if s.icmpErrorOf == nil || tooLong(err) && s.exceedsMTU(d) {
 		return false
 	}
-	may, is := s.strays(err)
+	may, is := s.icmpErrorOf(err)
+	is = is || may && s.straysTaken.Swap(false)
 	if may && !is {
 		*doubts++
 		return *doubts < mostDoubts

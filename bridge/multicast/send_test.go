@@ -74,7 +74,7 @@ func (k *kernel) sender(segment int) *Sender {
 	return &Sender{
 		source: Source{Binding: Binding{TTL: 1}, Interface: "iso0", Index: 2, Addr: netip.MustParseAddr("172.17.0.1"), MTU: 1500},
 		write:  k.write,
-		strays: func(error) (may, is bool) {
+		icmpErrorOf: func(error) (may, is bool) {
 			n := k.strays
 			k.strays = 0
 			return n > 0 || k.late, n > 0
@@ -103,7 +103,7 @@ func refusing(script map[string][]error) func(string) error {
 func batchOf(payloads string) []Datagram {
 	var batch []Datagram
 	for _, p := range strings.Fields(payloads) {
-		batch = append(batch, Datagram{Group: netip.MustParseAddrPort("239.1.2.3:5000"), Payload: []byte(p)})
+		batch = append(batch, Datagram{To: netip.MustParseAddrPort("239.1.2.3:5000"), Payload: []byte(p)})
 	}
 	return batch
 }
@@ -249,14 +249,14 @@ func TestSendRefusesWithoutAskingTheKernel(t *testing.T) {
 	}}
 	to := netip.MustParseAddrPort
 	batch := []Datagram{
-		{Group: to("239.1.2.3:5000"), Payload: make([]byte, MaxPayload+1)},
-		{Group: to("[ff02::1]:5000"), Payload: []byte("IPv6")},
-		{Group: to("[::ffff:239.1.2.3]:5000"), Payload: []byte("IPv4 in IPv6's clothes")},
-		{Group: to("239.1.2.3:5000"), Payload: []byte("ok")},
-		{Group: to("239.1.2.3:0"), Payload: []byte("no port")},
-		{Group: to("[ff02::1%iso0]:5000"), Payload: []byte("a zone")},
-		{Group: to("172.17.0.50:5000"), Payload: []byte("unicast")},
-		{Group: to("255.255.255.255:5000"), Payload: []byte("broadcast")},
+		{To: to("239.1.2.3:5000"), Payload: make([]byte, MaxPayload+1)},
+		{To: to("[ff02::1]:5000"), Payload: []byte("IPv6")},
+		{To: to("[::ffff:239.1.2.3]:5000"), Payload: []byte("IPv4 in IPv6's clothes")},
+		{To: to("239.1.2.3:5000"), Payload: []byte("ok")},
+		{To: to("239.1.2.3:0"), Payload: []byte("no port")},
+		{To: to("[ff02::1%iso0]:5000"), Payload: []byte("a zone")},
+		{To: to("172.17.0.50:5000"), Payload: []byte("unicast")},
+		{To: to("255.255.255.255:5000"), Payload: []byte("broadcast")},
 		{Payload: []byte("nowhere")},
 	}
 	want := []string{"0: too long", "1: not a group", "2: not a group", "4: not a group", "5: not a group", "6: not a group", "7: not a group", "8: not a group"}
@@ -301,8 +301,8 @@ func TestFailuresSayWhatWasTriedAndWhy(t *testing.T) {
 func TestRunsLeaveAsOneEntry(t *testing.T) {
 	k := &kernel{}
 	batch := batchOf("aa bb c dd ee ff gggg h")
-	batch[4].Group = netip.MustParseAddrPort("239.1.2.4:5000")
-	batch = append(batch, Datagram{Group: batch[0].Group}, Datagram{Group: batch[0].Group}) // empty ones
+	batch[4].To = netip.MustParseAddrPort("239.1.2.4:5000")
+	batch = append(batch, Datagram{To: batch[0].To}, Datagram{To: batch[0].To}) // empty ones
 	got, err := sendAll(k.sender(3), k, batch)
 	if d := cmp.Diff(outcome{10, nil, "aa bb c dd ee ff gggg h  "}, got); d != "" || err != nil {
 		t.Errorf("%v, want -, got +:\n%s", err, d)
@@ -324,7 +324,7 @@ func TestARunHasBounds(t *testing.T) {
 	of := func(n, size int) []Datagram {
 		batch := make([]Datagram, n)
 		for i := range batch {
-			batch[i] = Datagram{Group: netip.MustParseAddrPort("239.1.2.3:5000"), Payload: make([]byte, size)}
+			batch[i] = Datagram{To: netip.MustParseAddrPort("239.1.2.3:5000"), Payload: make([]byte, size)}
 		}
 		return batch
 	}
@@ -378,7 +378,7 @@ func TestARefusedRunIsSentSingly(t *testing.T) {
 			k := &kernel{refuse: refusing(tt.script)}
 			s := k.sender(1472)
 			batch := batchOf("x a b c")
-			batch[0].Group = netip.MustParseAddrPort("239.9.9.9:9")
+			batch[0].To = netip.MustParseAddrPort("239.9.9.9:9")
 			got, err := sendAll(s, k, batch)
 			if !errors.Is(err, tt.wantErr) {
 				t.Errorf("error %v; want %v", err, tt.wantErr)
@@ -432,7 +432,7 @@ func TestEveryDatagramIsDisposedOfOnceAndInOrder(t *testing.T) {
 		var want []string
 		for i := range batch {
 			batch[i].Payload = fmt.Appendf(nil, "%d%s", i, strings.Repeat(".", r.IntN(3)))
-			batch[i].Group = netip.AddrPortFrom(netip.AddrFrom4([4]byte{239, 0, 0, byte(r.IntN(2))}), 5000)
+			batch[i].To = netip.AddrPortFrom(netip.AddrFrom4([4]byte{239, 0, 0, byte(r.IntN(2))}), 5000)
 			want = append(want, string(batch[i].Payload))
 		}
 		var got []string

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -25,7 +26,7 @@ const (
 // Sender sends datagrams from one source: from its address and out of its
 // interface, or not at all. It is unconnected, so it can send to any group of
 // its family, and receives nothing (a filter drops all that comes in), so that nothing
-// that is sent to it takes up memory.
+// that is sent to it takes up memory; but where its Binding says whom answers are for (Receive).
 //
 // All methods may be called from several goroutines; Send and Probe then wait
 // for each other, and both wait for Wait.
@@ -49,9 +50,14 @@ type Sender struct {
 	carrier carrierState
 	closed  sync.Once // guards the name of port
 
+	answers     *Receiver   // reads what comes back; nil: nothing does
+	straysTaken atomic.Bool // Receive or HostErrors has taken ICMP errors out of the socket
+	hostErrors  hostErrors
+
 	mu          sync.Mutex // what is below, and the order of datagrams
 	write       func([]ipv4.Message) (int, error)
-	strays      func(error) (may, is bool) // whether an error reads like an ICMP error, and is one (stray_linux.go); nil: none comes
+	takeErrors  func() bool                // takes what the kernel holds of ICMP errors, and reports whether there were any; nil: none comes
+	icmpErrorOf func(error) (may, is bool) // whether an error reads like an ICMP error, and is one (icmperrors_linux.go); nil: none comes
 	whole       int                        // longest payload that needs no fragments, where others may be fragmented; else MaxPayload
 	fragments   bool                       // the socket lets datagrams be fragmented, as those that it sent last had to be
 	broadcasts  bool                       // the socket lets datagrams go to broadcast addresses, as those that it sent last may
@@ -91,7 +97,7 @@ func open(src Source) (*Sender, error) {
 	s := &Sender{source: src, port: port, local: addrPort(conn.LocalAddr()), buffer: buffer, conn: conn, ip: newPacketConn(conn, src.Binding.IPv6)}
 	err = s.configure()
 	if err == nil && port.shared {
-		err = s.connect()
+		err = s.leavePort()
 	}
 	if err != nil {
 		s.Close()
@@ -102,7 +108,8 @@ func open(src Source) (*Sender, error) {
 		s.Close()
 		return nil, pending(fmt.Sprintf("%s is no longer there", src))
 	}
-	s.write, s.strays = s.writer(), s.strayErrors()
+	s.write, s.takeErrors = s.writer(), s.errorTaker()
+	s.icmpErrorOf = s.icmpErrors()
 	s.neighbours = neighbours{ipv6: src.Binding.IPv6, overflows: neighbourOverflows}
 	s.whole = MaxPayload
 	if src.Binding.Fragment {
@@ -111,6 +118,14 @@ func open(src Source) (*Sender, error) {
 	s.queue, s.unsegmented = src.Queue, canSegment(conn)
 	s.setSegment()
 	return s, nil
+}
+
+// leavePort leaves what comes to a port that another program has too to that.
+func (s *Sender) leavePort() error {
+	if s.answers != nil {
+		return errTakenAnswers
+	}
+	return s.connect()
 }
 
 // setSegment settles whether runs may be sent. Callers hold mu, or have s alone.
@@ -140,13 +155,21 @@ func (s *Sender) configure() error {
 	}
 	for _, o := range append(s.targetOptions(),
 		socketOption{"the dscp", func() error { return s.ip.setTrafficClass(int(b.DSCP) << 2) }}, // the two low bits are ECN's (RFC 3168)
-		socketOption{"the filter", s.dropInbound},
+		socketOption{"what becomes of what comes in", s.treatInbound},
 	) {
 		if err := o.set(); err != nil {
 			return fmt.Errorf("set %s: %w", o.name, err)
 		}
 	}
 	return nil
+}
+
+// treatInbound has what comes to the port read, or dropped.
+func (s *Sender) treatInbound() error {
+	if s.source.Binding.Answers != "" {
+		return s.enableReceive()
+	}
+	return s.dropInbound()
 }
 
 // explainOpen says in words what the system's errors mean for a source.
@@ -156,6 +179,8 @@ func explainOpen(src Source, err error) error {
 		return errNoDescriptors(err)
 	case errors.Is(err, errDuplicate):
 		return pending(fmt.Sprintf("another topicast, or another rule of this one, sends from %s already: choose another source_port", src), err)
+	case errors.Is(err, errTakenAnswers):
+		return pending(fmt.Sprintf("another program has the port of %s too, and would be given the answers, or lose its own: choose another source_port", src), err)
 	case inUse(err):
 		return pending("source "+portTaken(netip.AddrPortFrom(src.Addr, src.Binding.SourcePort))+", or choose another source_port", err)
 	case denied(err):
@@ -176,6 +201,9 @@ func headers(ipv6 bool) int {
 
 // errDuplicate: another sender of this program has the source and its fixed port.
 var errDuplicate = errors.New("another sender has the port")
+
+// errTakenAnswers: another program has the fixed port to which answers are to come.
+var errTakenAnswers = errors.New("the port is not the sender's alone")
 
 // errNoSegments: this is no Linux.
 var errNoSegments = errors.New("no segmented sends on this system")

@@ -100,7 +100,7 @@ func (s *Sender) SharePort() error {
 	others := othersOn(s.local, own)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !others || s.port.shared {
+	if !others || s.port.shared || s.answers != nil {
 		return nil
 	}
 	return s.connect()

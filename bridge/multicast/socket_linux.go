@@ -105,7 +105,7 @@ func openSender(src Source) (c *net.UDPConn, port fixedPort, buffer int, err err
 		} else {
 			err = option("IP_RECVERR", unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1))
 		}
-		if err := errors.Join(err, fragment(fd, src.Binding.IPv6, false), stayOnLink(fd, src.Binding.Host), boundErrors(fd)); err != nil {
+		if err := errors.Join(err, fragment(fd, src.Binding.IPv6, false), stayOnLink(fd, src.Binding.Host), boundErrors(fd, src.Binding.Answers != "")); err != nil {
 			return err
 		}
 		buffer, err = grow(fd, unix.SO_SNDBUF, sendBuffer)

@@ -83,8 +83,16 @@ func (s *Sender) Unclaimed() (uint64, error) { return 0, errors.ErrUnsupported }
 // setFragment does nothing: a socket whose datagrams may be fragmented always lets them.
 func (s *Sender) setFragment(bool) error { return nil }
 
-// strayErrors: only Linux reports ICMP errors to a socket that is not connected.
-func (s *Sender) strayErrors() func(error) (may, is bool) { return nil }
+// icmpErrors: only Linux reports ICMP errors to a socket that is not connected.
+func (s *Sender) icmpErrors() func(error) (may, is bool) { return nil }
+
+// errorTaker: likewise.
+func (s *Sender) errorTaker() func() bool { return nil }
+
+// hostErrors: there are none.
+type hostErrors struct{}
+
+func (hostErrors) take() []HostError { return nil }
 
 // canSegment: UDP_SEGMENT is Linux's.
 func canSegment(*net.UDPConn) error { return errNoSegments }

@@ -24,7 +24,7 @@ func TestSourcesChangeWithoutLoss(t *testing.T) {
 			case <-t.Context().Done():
 				return
 			}
-			batch := []Datagram{{Group: r.Group(), Payload: fmt.Append(nil, i)}}
+			batch := []Datagram{{To: r.Group(), Payload: fmt.Append(nil, i)}}
 			if sent, err := two.Send(batch, nil); sent != 1 || err != nil {
 				t.Error(err)
 			}

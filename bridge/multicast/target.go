@@ -82,7 +82,7 @@ func (s *Sender) refuse(d *Datagram) error {
 		return ErrTooLong
 	case s.source.Binding.Host:
 		return s.refuseHost(d)
-	case !isGroup(d.Group), d.Group.Addr().Is4() == s.source.Binding.IPv6:
+	case !isGroup(d.To), d.To.Addr().Is4() == s.source.Binding.IPv6:
 		return ErrBadGroup
 	}
 	return nil
@@ -90,22 +90,35 @@ func (s *Sender) refuse(d *Datagram) error {
 
 // refuseHost is refuse of what goes to a host.
 func (s *Sender) refuseHost(d *Datagram) error {
-	a := d.Group.Addr()
-	if !isHost(d.Group) || a.Is4() == s.source.Binding.IPv6 {
+	a := d.To.Addr()
+	if !isHost(d.To) || a.Is4() == s.source.Binding.IPv6 {
 		return ErrBadHost
 	}
-	if !d.Broadcast && a == limitedBroadcast { // that of a network the kernel knows
+	switch {
+	case d.Broadcast, !a.Is4():
+	case a == limitedBroadcast, s.carrier.isBroadcast(a):
 		return errBroadcast
+	case a.IsLoopback() && !s.source.Addr.IsLoopback(), reserved.Contains(a):
+		return errNowhere
 	}
 	return nil
 }
 
+// reserved are addresses that no host has (RFC 1112, 4).
+var reserved = netip.MustParsePrefix("240.0.0.0/4")
+
+// errNowhere is an ErrBadHost.
+var errNowhere = fmt.Errorf("%w: no host of a network has this address", ErrBadHost)
+
 // errBroadcast is an ErrBadHost, and says of which kind.
-var errBroadcast = fmt.Errorf("%w: a broadcast address goes to all hosts of the network, and is for a rule that names it as it is", ErrBadHost)
+var errBroadcast = fmt.Errorf("%w: %s", ErrBadHost, BroadcastRefused)
+
+// BroadcastRefused is why a Datagram that is not a Broadcast leaves for no broadcast address.
+const BroadcastRefused = "a broadcast address goes to all hosts of the network, and is for a rule that names it as it is"
 
 // aboutSource reports whether the error of a send is about the source or the interface, and
 // not about d. Of a group's datagram "unreachable" always is: the kernel looks for no host,
-// and what routers say of one is not believed (stray_linux.go). Of a host's it is where the
+// and what routers say of one is not believed (icmperrors_linux.go). Of a host's it is where the
 // source or the interface is gone.
 func (s *Sender) aboutSource(err error, d *Datagram) bool {
 	return unreachable(err) && (!s.source.Binding.Host || sourceGone(err) || !s.isUp())
@@ -118,19 +131,19 @@ func (s *Sender) isUp() bool { return s.carrier.hasAddress() && s.carrier.up(s.s
 func (s *Sender) explain(d *Datagram, err error) error {
 	switch {
 	case errors.Is(err, ErrBadGroup):
-		return fmt.Errorf("send to %s from %s: %w of %s with a port", d.Group, s.source, err, family(s.source.Binding.IPv6))
+		return fmt.Errorf("send to %s from %s: %w of %s with a port", d.To, s.source, err, family(s.source.Binding.IPv6))
 	case errors.Is(err, ErrBadHost):
-		return fmt.Errorf("send to %s from %s: %w", d.Group, s.source, err)
+		return fmt.Errorf("send to %s from %s: %w", d.To, s.source, err)
 	case errors.Is(err, ErrTooLong):
-		return fmt.Errorf("send %d bytes to %s: %w: a datagram holds %d", len(d.Payload), d.Group, err, MaxPayload)
+		return fmt.Errorf("send %d bytes to %s: %w: a datagram holds %d", len(d.Payload), d.To, err, MaxPayload)
 	case tooLong(err):
-		return fmt.Errorf("send %d bytes to %s from %s: %w for its MTU of %d bytes: %w", len(d.Payload), d.Group, s.source, ErrTooLong, s.source.MTU, err)
+		return fmt.Errorf("send %d bytes to %s from %s: %w for its MTU of %d bytes: %w", len(d.Payload), d.To, s.source, ErrTooLong, s.source.MTU, err)
 	case s.source.Binding.Host && unreachable(err):
-		return fmt.Errorf("send to %s from %s: no route leads there by %s: %w: %w", d.Group, s.source, s.source.Interface, ErrUnreachable, err)
+		return fmt.Errorf("send to %s from %s: no route leads there by %s: %w: %w", d.To, s.source, s.source.Interface, ErrUnreachable, err)
 	case s.source.Binding.Host && broadcastRefused(err) && !d.Broadcast:
-		return fmt.Errorf("send to %s from %s: %w", d.Group, s.source, errBroadcast)
+		return fmt.Errorf("send to %s from %s: %w", d.To, s.source, errBroadcast)
 	case filtered(err):
-		return fmt.Errorf("send to %s from %s: a firewall on this host forbids it: %w", d.Group, s.source, err)
+		return fmt.Errorf("send to %s from %s: a firewall on this host forbids it: %w", d.To, s.source, err)
 	}
-	return fmt.Errorf("send %d bytes to %s from %s: %w", len(d.Payload), d.Group, s.source, err)
+	return fmt.Errorf("send %d bytes to %s from %s: %w", len(d.Payload), d.To, s.source, err)
 }

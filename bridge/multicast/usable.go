@@ -14,11 +14,11 @@ func (i Interface) Usable() error {
 	return nil
 }
 
-// Hears returns nil if a group that is joined on the interface is heard. Else the
+// CanReceive returns nil if a group that is joined on the interface is heard. Else the
 // error, which wraps ErrPending, says why not and what to do: the interface is not
 // usable, or it has a master that takes what arrives before anybody hears it. Sending
 // works there all the same.
-func (i Interface) Hears() error {
+func (i Interface) CanReceive() error {
 	if i.HeardOn == "" {
 		return i.Usable()
 	}

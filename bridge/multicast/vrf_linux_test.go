@@ -77,6 +77,45 @@ func TestTheSameAddressInTwoVRFsIsToldApartByItsInterface(t *testing.T) {
 	}
 }
 
+// What goes to a host leaves by the VRF's own routes, and the kernel tells whether it answers.
+func TestAMemberOfAVRFSendsToHosts(t *testing.T) {
+	rig := netlab.NewRig(t)
+	rig.GW.VRF("blue", 10, "iso0")
+	rig.GW.Addr("iso0", "fd17::1/64") // IPv6 addresses go when a master comes
+	quickNeighbours(rig.GW, "iso0")
+	// Outside the VRF the host is another's, and a gateway's inside.
+	ip(t, rig.GW, "route add 192.0.2.0/24 via 10.0.0.1 dev priv0", "route add 192.0.2.0/24 via 172.17.0.50 dev iso0 vrf blue")
+	iso, priv := rig.Dev.Capture("eth0"), rig.Lan.Capture("eth0")
+	for i, tt := range []struct{ from, to, hop, gone string }{
+		{"172.17.0.1", "172.17.0.50:5000", "172.17.0.50", "172.17.0.77:5000"},
+		{"172.17.0.1", "192.0.2.7:5000", "172.17.0.50", ""},
+		{"172.17.0.1", "172.17.255.255:5000", "", ""},
+		{"fd17::1", "[fd17::50]:5000", "fd17::50", "[fd17::77]:5000"},
+	} {
+		s := openOn(t, rig.GW, with(bind(tt.from, "iso0"), toHosts))
+		if err := sendHost(s, tt.to, true, the13); err != nil {
+			t.Errorf("to %s: %v", tt.to, err)
+			continue
+		}
+		f := iso.WaitFor(i+1, func(f netlab.Frame) bool { return f.UDP() && string(f.Payload) == the13 })[i]
+		if f.Src != s.LocalAddr() || f.Dst.String() != tt.to {
+			t.Errorf("to %s: %v", tt.to, f)
+		}
+		want, _ := netip.ParseAddr(tt.hop)
+		if hop := s.NextHop(netip.MustParseAddrPort(tt.to).Addr()); hop != want {
+			t.Errorf("to %s it goes by %v, want %v", tt.to, hop, want)
+		}
+		if tt.gone == "" {
+			continue
+		}
+		if err := sendHost(s, tt.gone, false, "x"); err != nil {
+			t.Error(err)
+		}
+		waitForReach(t, s, netip.MustParseAddrPort(tt.gone).Addr(), ReachFailed)
+	}
+	priv.None(netlab.Frame.UDP)
+}
+
 func receiveOne(t *testing.T, r *Receiver) Datagram {
 	t.Helper()
 	batch := make([]Datagram, 1)

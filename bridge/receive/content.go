@@ -2,6 +2,7 @@ package receive
 
 import (
 	"bytes"
+	"fmt"
 	"sync"
 
 	"topicast/bridge/account"
@@ -15,8 +16,8 @@ import (
 // maxParts is how many messages a datagram brings that is split.
 const maxParts = 1024
 
-// looksInto reports whether a rule looks into datagrams.
-func looksInto(r *mapping.ReceiveRule) bool {
+// inspectsPayload reports whether a rule needs the payload of a datagram to decide about it.
+func inspectsPayload(r *mapping.ReceiveRule) bool {
 	return !r.When.IsZero() || r.Split != mapping.SplitNone || r.Topic.VariesByPayload()
 }
 
@@ -35,17 +36,17 @@ func (t *ruleTopic) look(payload []byte, a *arrival, b *batch) {
 	}
 	switch {
 	case n == 0:
-		r.Count(account.DropEmpty, 1)
+		r.lose(account.ReasonEmpty, nil, a, payload, nil)
 	case n > maxParts:
-		r.Count(account.DropOversize, uint64(n-maxParts))
+		r.loseMany(account.ReasonOversize, uint64(n-maxParts), "datagram", a.String(), errTooManyParts)
 	}
 }
 
 // lookAt carries one message of a datagram.
 func (t *ruleTopic) lookAt(message []byte, a *arrival, b *batch) {
 	r := t.rule
-	if !r.When.Takes(message, &a.Arrival, r.Name) {
-		r.Count(account.DropWhen, 1)
+	if !r.When.Matches(message, &a.Arrival, r.Name) {
+		r.lose(account.ReasonWhen, t.knownName(), a, message, nil)
 		return
 	}
 	r.notice(account.MomentOf(b.now))
@@ -57,16 +58,26 @@ func (t *ruleTopic) lookAt(message []byte, a *arrival, b *batch) {
 	t.carry(message, a, b)
 }
 
+var errTooManyParts = fmt.Errorf("a datagram is split into %d messages at most", maxParts)
+
+// knownName is the topic, where it does not depend on the message; else nil.
+func (t *ruleTopic) knownName() []byte {
+	if t.rule.Topic.VariesByPayload() {
+		return nil
+	}
+	return t.name
+}
+
 // topicIn is the topic of a message, where that depends on it; nil: there is none, and that is
 // counted.
 func (r *Rule) topicIn(message []byte, a *arrival, b *batch) *ruleTopic {
 	var err error
 	if b.topic, err = r.Topic.AppendOf(b.topic[:0], message, &a.Arrival, r.Name); err != nil {
-		why := account.DropBadTopic
+		why := account.ReasonBadTopic
 		if e, is := err.(*mapping.TopicError); is && e.Missing {
-			why = account.DropField
+			why = account.ReasonField
 		}
-		r.drop(why, a, err)
+		r.drop(why, nil, a, message, err)
 		return nil
 	}
 	return r.inPayloads.find(r, b.topic, account.MomentOf(b.now))

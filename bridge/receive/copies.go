@@ -69,7 +69,7 @@ func (s *publishSpool) rescue(m *session.Publication, from session.Origin) (sess
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := &copied{size: int64(len(m.Topic) + len(m.Payload) + spool.Overhead)}
+	e := &copied{size: int64(len(m.Topic) + len(m.Payload) + len(m.Properties) + spool.Overhead)}
 	on := s.path.spool
 	most := on.MaxSize()
 	if !s.path.ending.Load() {
@@ -87,7 +87,7 @@ func (s *publishSpool) rescue(m *session.Publication, from session.Origin) (sess
 		s.full.Store(true)
 		return nil, false
 	}
-	p := pendingMessage{at: time.Now(), topic: m.Topic, payload: m.Payload, flags: flagsOf(m.QoS, m.Retain)}
+	p := pendingMessage{at: time.Now(), topic: m.Topic, payload: m.Payload, properties: m.Properties, flags: flagsOf(m.QoS, m.Retain)}
 	came, ok := s.queue.Aside().Append(p.record(), func(err error) { c.stored(e, err) })
 	if !ok || came == 0 {
 		on.Copies(-e.size)
@@ -203,9 +203,7 @@ func (o *copyOrigin) Lost(n, bytes int, err error) {
 // unsaved counts messages that neither the broker has nor the disk.
 func (r *Rule) unsaved(n int, err error) {
 	r.failures.Add(1)
-	if why := account.SpoolLoss(errors.Is(err, spool.ErrFull)); r.Count(why, uint64(n)) {
-		r.LogFirst(r.Name, why, "topic", r.Topic.String(), err)
-	}
+	r.loseMany(account.SpoolLoss(errors.Is(err, spool.ErrFull)), uint64(n), "topic", r.Topic.String(), err)
 }
 
 // Rescue implements session.Rescuer: the session ends, and asks once more. The spool's

@@ -321,7 +321,7 @@ func TestWhatWaitsForASilentBrokerGoesToTheDisk(t *testing.T) {
 			if how == "the connection ends" {
 				fake.WaitFor(t, "it to be taken", func() bool { return b.working.Rules[0].InMemory() == 1 || b.working.Rules[0].InSpool() == 2 })
 				b.connect(false)
-				if b.working.Rules[0].InMemory() != 0 {
+				if b.working.Rules[0].PendingNow() != 0 {
 					t.Error("in memory still")
 				}
 			}

@@ -6,18 +6,22 @@ import (
 	"topicast/bridge/account"
 )
 
-// crowd keeps one sender from taking all the memory that a rule may have, where it hears
+// senderShare keeps one sender from taking all the memory that a rule may have, where it hears
 // several: of the second half no sender gets more than it leaves to the others.
-type crowd struct {
+type senderShare struct {
 	first atomic.Uint64 // SourceDigest of the sender that was heard first
 	many  atomic.Bool   // it was not the only one
 	// What each has taken since half was in use; some share a place. nil: it is not.
 	taken atomic.Pointer[[64]atomic.Int64]
 }
 
-// acquire takes room in memory for a message of a sender.
-func (r *Rule) acquire(payload int, source uint64) bool {
-	c := &r.crowd
+// acquire takes room in memory for a message of a sender. One that has waited takes what it
+// has returned just now: it is not to be turned away for what others took meanwhile.
+func (r *Rule) acquire(payload int, a *arrival) bool {
+	if a.waited {
+		return r.budget.Acquire(payload)
+	}
+	c, source := &r.crowd, a.source
 	if !c.many.Load() {
 		if c.first.Load() == source || c.first.CompareAndSwap(0, source) {
 			return r.budget.Acquire(payload)

@@ -91,11 +91,11 @@ func (q *delayQueue) takeDue(now time.Time) (due []*waitingDatagram, next time.D
 // release lets a datagram go on, unless another bridge has sent it because we sent
 // or published the same.
 func (q *delayQueue) release(t *ruleTopic, payload []byte, a *arrival, b *batch) {
-	if q.path.dedup.HeardBefore(loopguard.SentDigest(a.on, a.Group, payload), t.rule.number, a.source, b.now) {
-		t.rule.Count(account.DropLoop, 1)
+	if q.path.dedup.HeardBefore(loopguard.SentDigest(a.on, a.To, payload), t.rule.number, a.source, b.now) {
+		t.rule.lose(account.ReasonLoop, t.knownName(), a, payload, nil)
 		return
 	}
-	if t.rule.looksInto { // of the whole datagram it is known now that nobody here sent it
+	if t.rule.inspectsPayload { // of the whole datagram it is known now that nobody here sent it
 		t.look(payload, a, b)
 		return
 	}

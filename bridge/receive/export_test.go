@@ -1,10 +1,9 @@
 package receive
 
 import (
-	"maps"
 	"net/netip"
-	"slices"
 	"time"
+	"unsafe"
 
 	"topicast/bridge/account"
 	"topicast/bridge/loopguard"
@@ -31,6 +30,13 @@ func (r *Rule) Flush() { r.flush() }
 // Take takes room in memory as a message of the rule does.
 func (r *Rule) Take(payload int) bool { return r.budget.Acquire(payload) }
 
+// PendingNow is InMemory once nobody is just moving what waits.
+func (r *Rule) PendingNow() int {
+	r.spool.mu.Lock()
+	defer r.spool.mu.Unlock()
+	return len(r.spool.pending)
+}
+
 // Testing is how many loop tests of a rule are under way.
 func (r *Rule) Testing() (n int) {
 	r.mu.Lock()
@@ -45,6 +51,9 @@ func (r *Rule) Testing() (n int) {
 
 // Condemn has the breaker of a rule take a print for a loop.
 func (r *Rule) Condemn(print uint64) { r.breaker.End(nil, nil, []uint64{print}, time.Now()) }
+
+// Pardon has it take a print for an honest stream.
+func (r *Rule) Pardon(print uint64) { r.breaker.End(nil, []uint64{print}, nil, time.Now()) }
 
 // Returns reports whether a topic of a rule is known to come back.
 func (r *Rule) Returns(topic string) bool { return r.topics.all[topic].returns.Load() }
@@ -65,9 +74,6 @@ func (r *Rule) Copies() *spool.Queue { return r.spool.queue.Aside() }
 
 // Untrimmed reports whether the pump has yet to look for copies to trim.
 func (p *Path) Untrimmed() bool { return p.untrimmed.Load() }
-
-// Unused are the rules whose messages on disk no rule uses.
-func (p *Path) Unused() []string { return slices.Sorted(maps.Keys(p.spill.Unused())) }
 
 // A Reader is the socket of a group at work.
 type Reader struct{ r *groupReader }
@@ -131,3 +137,26 @@ func (r *Rule) PayloadTopics() (topics int, bytes int64) {
 	defer r.inPayloads.mu.Unlock()
 	return len(r.inPayloads.now) + len(r.inPayloads.before), r.inPayloads.room.Used()
 }
+
+// SetMergeBytes bounds what is remembered for merge, of rules that are made from now on.
+func (p *Path) SetMergeBytes(n int64) { p.mergeRoom = account.NewMemBudget(n) }
+
+// MergeBytes is what that takes.
+func (p *Path) MergeBytes() int64 { return p.mergeRoom.Bytes() }
+
+// Merging is how many datagrams a rule remembers for merge, and for how many there is room.
+func (r *Rule) Merging() (n, room int) {
+	r.merge.mu.Lock()
+	defer r.merge.mu.Unlock()
+	return r.merge.recent.len(), len(r.merge.recent.heard)
+}
+
+const (
+	MaxLegs       = maxLegs
+	MaxRecent     = maxRecent
+	MaxMergeBytes = maxMergeBytes
+	RecentCost    = recentCost
+)
+
+// SizesOfRecent are what the code takes for recentCost.
+var SizesOfRecent = int(unsafe.Sizeof(occurrence{}) + 2*unsafe.Sizeof(content{}))

@@ -27,7 +27,7 @@ func portRule(t testing.TB, name, topic string, change ...func(*mapping.ReceiveR
 
 // came is a datagram that came to the host.
 func came(from, to, payload string) multicast.Datagram {
-	return multicast.Datagram{Source: netip.MustParseAddrPort(from), Group: netip.MustParseAddrPort(to), Payload: []byte(payload)}
+	return multicast.Datagram{Source: netip.MustParseAddrPort(from), To: netip.MustParseAddrPort(to), Payload: []byte(payload)}
 }
 
 func TestWhatComesToAPortIsPublishedByWhereItWasSentTo(t *testing.T) {
@@ -91,7 +91,7 @@ func TestDestinationsBeyondThoseRememberedAreToldApart(t *testing.T) {
 // The parts of one host that are not there, or another program's.
 func TestAPortSaysWhatItDoesNotHear(t *testing.T) {
 	states := func(b *rig) (texts []string) {
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		for _, s := range b.Status().Receive {
 			texts = append(texts, strings.TrimSpace(fmt.Sprintf("%s %s", s.State, s.Reason)))
 		}
@@ -106,12 +106,12 @@ func TestAPortSaysWhatItDoesNotHear(t *testing.T) {
 	rules := []mapping.ReceiveRule{portRule(t, "name", "a"), portRule(t, "address", "b", func(r *mapping.ReceiveRule) { r.Interface = "172.17.0.1" })}
 	receiving(t, rigOptions{}, nil, rules[:1], func(b *rig, n *fake.Network) {
 		expect(b, "up")
-		n.At(anyFour, "iso0").SetRivals([]string{"a program has 172.17.0.1"}, []string{"another one shares"})
+		n.At(anyFour, "iso0").SetPortConflicts([]string{"a program has 172.17.0.1"}, []string{"another one shares"})
 		expect(b, "degraded a program has 172.17.0.1")
 		if got := b.Status().Receive[0].Sharers; !slices.Equal(got, []string{"another one shares"}) {
 			t.Errorf("sharers %q", got)
 		}
-		n.At(anyFour, "iso0").SetRivals(nil, nil)
+		n.At(anyFour, "iso0").SetPortConflicts(nil, nil)
 		expect(b, "up")
 		if got := b.Status().Receive[0].Sharers; got != nil {
 			t.Errorf("sharers %q", got)
@@ -149,12 +149,12 @@ func TestAPortStaysOpenWhereNewsWereMissed(t *testing.T) {
 	receiving(t, rigOptions{Joins: nothing}, nil, []mapping.ReceiveRule{portRule(t, "a", "a")}, func(b *rig, n *fake.Network) {
 		before := n.OpenReceivers()
 		b.interfacesChanged(multicast.Change{Overflow: true})
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		if !slices.Equal(before, n.OpenReceivers()) {
 			t.Error("other sockets")
 		}
 		b.interfacesChanged(multicast.Change{Deleted: []int{fake.Iso0.Index}})
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		if after := n.OpenReceivers(); len(after) != 2 || slices.Contains(after, before[0]) {
 			t.Error("the sockets of an interface that was deleted are still open")
 		}

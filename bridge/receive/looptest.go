@@ -112,6 +112,7 @@ func (t *loopTest) keep(payload []byte, print, content uint64, a *arrival) bool 
 	}
 	t.size += cost
 	h := &waitingDatagram{topic: t.topic, arrival: *a}
+	h.arrival.waited = true
 	if n := len(t.waiting); n > 0 && t.waiting[n-1].content == content && string(t.waiting[n-1].payload) == string(payload) {
 		h.payload = t.waiting[n-1].payload // equal ones share it
 	} else {
@@ -188,7 +189,7 @@ func (t *loopTest) enough() int {
 	}
 	least := 1
 	if t.probes > 0 {
-		least = 4 // for a loop may answer with a few
+		least = 8 // for a loop of several programs, each with a test of its own, answers with a few
 	}
 	return max(least, int(time.Duration(b.Limit)*span/time.Second/2))
 }
@@ -262,7 +263,7 @@ func (t *loopTest) publish(waiting []undecided, except []uint64) {
 			w.release()
 			t.size -= len(w.payload) + account.Overhead
 			if slices.Contains(except, w.print) {
-				t.topic.rule.Count(account.DropBreaker, 1)
+				t.topic.rule.lose(account.ReasonBreaker, t.topic.name, &w.arrival, w.payload, nil)
 			} else {
 				t.topic.publish(w.payload, &w.arrival, b)
 			}

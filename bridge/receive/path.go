@@ -16,6 +16,7 @@ import (
 	"topicast/bridge/session"
 	"topicast/bridge/spill"
 	"topicast/bridge/spool"
+	"topicast/bridge/tap"
 	"topicast/mapping"
 )
 
@@ -26,7 +27,7 @@ import (
 //	                    2 handleBatch    our own datagrams go no further
 //	                    3 sender         what is known of the sender: which rules take it, to which topics
 //	                                     (senders.go, topics.go)
-//	                    4 carry          loop guard, on_change and every, breaker, payload
+//	                    4 carry          merge (merge.go), loop guard, on_change and every, breaker, payload
 //	                    │  └─ what has to wait for its time (ratelimit.go, delay.go) comes back to step 4
 //	                  5 publish          the batch, in one call to the session (batch.go)
 //	                  6 Published, Lost  the session reports what became of it
@@ -37,6 +38,9 @@ import (
 // wait.
 type Path struct {
 	log        *slog.Logger
+	tap        *tap.Tap
+	isDisabled func(name, common string) *account.Disabled
+	follower   account.Follower // itself, or nil without a tap
 	publisher  publisher
 	own        *loopguard.OwnAddresses
 	dedup      *loopguard.DedupCache // nil: the guard is off
@@ -45,6 +49,7 @@ type Path struct {
 	topicRoom  *account.MemBudget // for what is remembered of topics, a part for each rule
 	inPayloads *account.MemBudget // for what is remembered of topics that stand in payloads, likewise
 	senderRoom *account.MemBudget // for what is remembered of senders, a part for each membership
+	mergeRoom  *account.MemBudget // for what is remembered for merge, a part for each rule that has it
 	spool      *spill.Spool       // nil: there is none
 	spill      *spill.Queues      // in it; nil likewise
 	maxAge     time.Duration      // what has waited longer in the spool is dropped; 0: no limit
@@ -56,13 +61,15 @@ type Path struct {
 	refused    func(rule string, m *session.Publication, why error, kept func()) // nil: nobody keeps it
 
 	// Read and written by anybody.
-	table     atomic.Pointer[mapping.Table]
+	table     atomic.Pointer[aTable]
 	working   atomic.Pointer[Generation]
 	numbers   atomic.Uint64 // of rules, so far
 	online    atomic.Bool   // there is a connection to the broker
+	plain     atomic.Bool   // which is spoken to in MQTT 3.1.1, or was last
 	pumpWake  chan struct{} // wakes the pump of the publish spools
 	pumpFirst int           // of the pump: which of them is the first in the next round
 	unspilled atomic.Bool   // the disk has turned something away that is still to go there
+	discards  atomic.Bool   // something is to be discarded, as somebody asked for it
 	untrimmed atomic.Bool   // there may be copies that are not needed any more
 	ending    atomic.Bool   // the session is about to end: what it asks for copies of is nowhere else then
 	removed   account.Removed[receiveTotals, *receiveTotals]
@@ -82,25 +89,33 @@ type Path struct {
 
 // Options say what the receive side works with.
 type Options struct {
-	Log     *slog.Logger
-	Budget  *account.MemBudget
-	Own     *loopguard.OwnAddresses
-	Loops   loopguard.Options
-	Spool   *spill.Spool  // nil: there is none
-	MaxAge  time.Duration // how long a message may wait there; 0: no limit
-	Listen  func(multicast.ReceiverOptions, multicast.Interface) (Receiver, error)
-	Joins   func() (multicast.Joins, error)                                   // what is joined on this host; nil: nobody knows
-	LookNow func()                                                            // asks for a look at the interfaces
-	Status  string                                                            // the topic below which it is told of rules; "": nowhere
-	Settled *account.Signal                                                   // told when the broker has something, or the disk
-	Refused func(rule string, m *session.Publication, why error, kept func()) // is given what the broker does not take; nil: nobody is. It must not block, and calls kept, unless that is nil, when the message is on disk, or cannot be: a copy of it stays until then
+	Log      *slog.Logger
+	Budget   *account.MemBudget
+	Own      *loopguard.OwnAddresses
+	Loops    loopguard.Options
+	Spool    *spill.Spool  // nil: there is none
+	MaxAge   time.Duration // how long a message may wait there; 0: no limit
+	Listen   func(multicast.ReceiverOptions, multicast.Interface) (Receiver, error)
+	Joins    func() (multicast.Joins, error)                                   // what is joined on this host; nil: nobody knows
+	Tap      *tap.Tap                                                          // is told what becomes of datagrams; nil: nobody is
+	LookNow  func()                                                            // asks for a look at the interfaces
+	Disabled func(name, common string) *account.Disabled                       // of a rule, by its name and that which it has in the configuration, when a generation is built: it is switched off; nil: none is
+	Status   string                                                            // the topic below which it is told of rules; "": nowhere
+	Settled  *account.Signal                                                   // told when the broker has something, or the disk
+	Refused  func(rule string, m *session.Publication, why error, kept func()) // is given what the broker does not take; nil: nobody is. It must not block, and calls kept, unless that is nil, when the message is on disk, or cannot be: a copy of it stays until then
 }
 
 // New makes a receive side without rules; Build and Activate give it those of a table.
 func New(o Options) *Path {
 	p := &Path{
-		log: o.Log, loops: o.Loops, budget: o.Budget, own: o.Own, lookNow: o.LookNow, status: o.Status, settled: o.Settled, refused: o.Refused, spool: o.Spool, maxAge: o.MaxAge, listen: o.Listen, joins: o.Joins,
+		log: o.Log, tap: o.Tap, loops: o.Loops, budget: o.Budget, own: o.Own, lookNow: o.LookNow, status: o.Status, settled: o.Settled, refused: o.Refused, spool: o.Spool, maxAge: o.MaxAge, listen: o.Listen, joins: o.Joins,
 		batches: make(chan *batch, idleBatches), pumpWake: make(chan struct{}, 1),
+	}
+	if p.isDisabled = o.Disabled; p.isDisabled == nil {
+		p.isDisabled = func(string, string) *account.Disabled { return nil }
+	}
+	if p.tap != nil {
+		p.follower, p.removed.Follow = p, p
 	}
 	if p.loops.Guard {
 		p.dedup = loopguard.NewDedupCache(p.loops)
@@ -109,7 +124,8 @@ func New(o Options) *Path {
 		p.spill = spill.New(spill.Options{Spool: o.Spool, Log: o.Log, MaxAge: o.MaxAge, Kinds: []string{spill.Older, spill.Received}, Losses: p.removed.Losses})
 	}
 	p.topicRoom, p.senderRoom = account.NewMemBudget(maxTopicBytes), account.NewMemBudget(maxSenderBytes)
-	p.inPayloads = account.NewMemBudget(maxPayloadTopicBytes)
+	p.inPayloads, p.mergeRoom = account.NewMemBudget(maxPayloadTopicBytes), account.NewMemBudget(maxMergeBytes)
+	p.plain.Store(true) // until it is known
 	p.working.Store(new(Generation))
 	return p
 }
@@ -139,9 +155,15 @@ func (p *Path) GuardUsage() *loopguard.Usage {
 // Connected reports whether there is a connection to the broker.
 func (p *Path) Connected() bool { return p.online.Load() }
 
-// SetConnected is called when the connection to the broker is there, or has ended.
-func (p *Path) SetConnected(is bool) {
+// SetConnected is called when the connection to the broker is there, or has ended. mqtt5: messages go with
+// their properties, and subscriptions with their options.
+func (p *Path) SetConnected(is, mqtt5 bool) {
 	if is {
+		if p.plain.Swap(!mqtt5) == mqtt5 {
+			for _, r := range p.working.Load().Rules {
+				r.refreshLoops()
+			}
+		}
 		p.forgetTold()
 	}
 	p.online.Store(is)
@@ -159,8 +181,24 @@ func (p *Path) End() { p.ending.Store(true) }
 // returns reports whether a message on this topic comes back to us and is sent to a
 // group again, by a rule on a cycle.
 func (p *Path) returns(topic string) bool {
-	table := p.table.Load()
-	return slices.ContainsFunc(table.Lookup(topic, nil), func(t mapping.Target) bool { return table.SendLoops(t.Rule) })
+	table, plain := p.table.Load(), p.plain.Load()
+	return slices.ContainsFunc(table.Lookup(topic, nil), func(t mapping.Target) bool {
+		return table.SendLoops(t.Rule) && (plain || !table.noLocal[t.Rule])
+	})
+}
+
+// aTable is one in force, and by send rule whether what we publish does not come by it with MQTT 5.
+type aTable struct {
+	*mapping.Table
+	noLocal []bool
+}
+
+// Told are the filters of what is published here of the rules themselves, and with the status of the session.
+func (p *Path) Told() []string {
+	if p.status == "" {
+		return nil
+	}
+	return []string{p.status + "/#"}
 }
 
 // arrival is what is known of a datagram beside its payload.
@@ -168,10 +206,12 @@ type arrival struct {
 	mapping.Arrival
 	on     int32  // index of the interface
 	source uint64 // loopguard.SourceDigest of the sender's address
+	number uint64 // for those who watch; 0: nobody did as it came
+	waited bool   // it had room in memory up to now, and goes on in that
 }
 
 func (a *arrival) String() string {
-	return fmt.Sprintf("from %s to %s on %s", a.Source, a.Group, a.Interface)
+	return fmt.Sprintf("from %s to %s on %s", a.Source, a.To, a.Interface)
 }
 
 // handleBatch carries what a socket had.
@@ -188,25 +228,32 @@ func (r *groupReader) handleBatch(datagrams []multicast.Datagram) {
 	for i := range datagrams {
 		d := &datagrams[i]
 		if p.own.Has(d.Source) {
-			r.count(account.DropOwn, 1)
+			r.countOwn(d, b)
 			continue
 		}
-		if r.host && d.Group != r.to {
-			r.turnTo(d.Group)
+		if r.host && d.To != r.to {
+			r.turnTo(d.To)
 		}
 		from := r.sender(d.Source, at)
+		number := p.tap.Number()
 		for j := range from.actions {
 			action := &from.actions[j]
 			a := r.arrival(d.Source, from.digest, b.now)
+			if number > 0 {
+				a.number = number
+				action.rule.reportHeard(&a, d.Payload)
+			}
 			switch {
 			case action.topic == nil:
-				action.rule.drop(action.why, &a, action.err)
+				action.rule.drop(action.why, nil, &a, d.Payload, action.err)
+			case action.rule.merge != nil && action.rule.merge.isDuplicate(r, d.Source.Addr(), from.digest, action.seed, d.Payload, at):
+				action.rule.lose(account.ReasonDuplicate, action.topic.knownName(), &a, d.Payload, nil)
 			case action.rule.delay != nil:
-				if !action.rule.looksInto {
+				if !action.rule.inspectsPayload {
 					action.rule.notice(at)
 				}
 				action.rule.delay.push(action.current(at), d.Payload, &a, b)
-			case action.rule.looksInto:
+			case action.rule.inspectsPayload:
 				action.current(at).look(d.Payload, &a, b)
 			default:
 				action.rule.notice(at)
@@ -217,10 +264,11 @@ func (r *groupReader) handleBatch(datagrams []multicast.Datagram) {
 	p.publish(b)
 }
 
-// count counts a loss of every rule that listens here.
-func (m *membership) count(why account.Reason, n uint64) {
-	for _, r := range m.listeners.Load().rules {
-		r.Count(why, n)
+// countOwn counts a datagram of our own for every rule that listens here.
+func (r *groupReader) countOwn(d *multicast.Datagram, b *batch) {
+	a := r.arrival(d.Source, 0, b.now)
+	for _, rule := range r.listeners.Load().rules {
+		rule.lose(account.ReasonOwn, nil, &a, d.Payload, nil)
 	}
 }
 
@@ -229,7 +277,7 @@ func (m *membership) count(why account.Reason, n uint64) {
 func (t *ruleTopic) carry(payload []byte, a *arrival, b *batch) {
 	r := t.rule
 	if len(payload) == 0 && r.dropsEmpty() {
-		r.Count(account.DropEmpty, 1)
+		r.lose(account.ReasonEmpty, t.name, a, payload, nil)
 		return
 	}
 	print := uint64(0)
@@ -273,13 +321,13 @@ func (t *ruleTopic) admitted(payload []byte, content uint64, a *arrival, b *batc
 	switch r.breaker.Admit(print, b.now) {
 	case loopguard.Refused:
 		r.failures.Add(1)
-		r.Count(account.DropBreaker, 1)
+		r.lose(account.ReasonBreaker, t.name, a, payload, nil)
 		return false
 	case loopguard.Suspected:
 		if r.breaker.Certain {
 			r.breaker.End(nil, nil, []uint64{print}, b.now)
 			r.logLoop(t, a, b.now)
-			r.Count(account.DropBreaker, 1)
+			r.lose(account.ReasonBreaker, t.name, a, payload, nil)
 			return false
 		}
 		r.path.flush(b) // what came before goes first
@@ -297,38 +345,56 @@ func (t *ruleTopic) admitted(payload []byte, content uint64, a *arrival, b *batc
 func (t *ruleTopic) encode(payload []byte, a *arrival, b *batch) {
 	r := t.rule
 	from := len(b.encoded)
+	if from > 0 && from+r.roomFor(payload) > maxEncoded {
+		r.path.flush(b)
+		from, b.encoded = 0, b.encoded[:0] // the session has copied what it keeps
+	}
 	if !r.Encoding.Raw() {
-		if from > 0 && from+2*len(payload) > maxEncoded {
-			r.path.flush(b)
-			from, b.encoded = 0, b.encoded[:0] // the session has copied what it keeps
-		}
 		b.encoded = r.Encoding.Append(b.encoded, payload, &a.Arrival)
 		// Should append have moved to a larger array, the earlier payloads stay
 		// alive in the smaller one for as long as their publications point there.
 		payload = b.encoded[from:len(b.encoded):len(b.encoded)]
 	}
-	if r.spool != nil && r.spool.offer(t, payload, a, b) {
+	var properties []byte
+	if r.bears {
+		at := len(b.encoded)
+		b.encoded = r.appendProperties(b.encoded, a)
+		properties = b.encoded[at:len(b.encoded):len(b.encoded)]
+	}
+	if r.spool != nil && r.spool.offer(t, payload, properties, a, b) {
 		b.encoded = b.encoded[:from] // likewise the spool
 		return
 	}
-	if r.QoS > 0 && !r.acquire(len(payload), a.source) {
+	if r.QoS > 0 && !r.acquire(len(payload)+len(properties), a) {
 		b.encoded = b.encoded[:from]
 		r.failures.Add(1)
-		r.dropFull(a)
+		r.dropFull(t.name, a, payload)
 		return
 	}
 	if t.returns.Load() {
-		r.path.dedup.Add(loopguard.PublishedDigest(a.on, a.Group, t.name, payload), b.now)
+		r.path.dedup.Add(loopguard.PublishedDigest(a.on, a.To, t.name, payload), b.now)
 	}
-	b.add(r.path, session.Publication{Topic: t.name, Payload: payload, QoS: r.QoS, Retain: r.Retain, Origin: r, Queue: r.budget})
+	r.report(tap.Published, t.name, a, payload, "", "")
+	b.add(r.path, session.Publication{Topic: t.name, Payload: payload, QoS: r.QoS, Retain: r.Retain, Properties: properties, Origin: r, Queue: r.budget})
 	if b.logsEach {
 		to := "group"
-		if !a.Group.Addr().IsMulticast() {
+		if !a.To.Addr().IsMulticast() {
 			to = "destination"
 		}
-		r.Log.Debug("published", "rule", r.Name, "topic", string(t.name), to, a.Group, "source", a.Source,
+		r.Log.Debug("published", "rule", r.Name, "topic", string(t.name), to, a.To, "source", a.Source,
 			"interface", a.Interface, "bytes", len(payload))
 	}
+}
+
+// roomFor is about how many bytes a message takes of encoded at most, if its payload is not an unusual text.
+func (r *Rule) roomFor(payload []byte) (n int) {
+	if !r.Encoding.Raw() {
+		n = 2 * len(payload)
+	}
+	if r.bears {
+		n += propertiesSize
+	}
+	return n
 }
 
 // Published implements session.Origin: the broker has the next n messages.
@@ -370,18 +436,16 @@ func (r *Rule) refused(m *session.Publication, why error, kept func()) {
 // unpublished counts messages that the session has given up.
 func (r *Rule) unpublished(n int, err error) {
 	r.failures.Add(1)
-	why := account.DropOffline
+	why := account.ReasonOffline
 	switch {
 	case errors.Is(err, session.ErrRefused):
-		why = account.DropBrokerRefused
+		why = account.ReasonBrokerRefused
 	case errors.Is(err, session.ErrStopped) && r.spool != nil && r.spool.full.Load(): // it was to go there
-		why, err = account.DropSpoolFull, spool.ErrFull
+		why, err = account.ReasonSpoolFull, spool.ErrFull
 	case errors.Is(err, session.ErrStopped):
-		why = account.DropStopped
+		why = account.ReasonStopped
 	}
-	if r.Count(why, uint64(n)) {
-		r.LogFirst(r.Name, why, "topic", r.Topic.String(), err)
-	}
+	r.loseMany(why, uint64(n), "topic", r.Topic.String(), err)
 }
 
 func (r *Rule) releaseBudget(n, bytes int) {

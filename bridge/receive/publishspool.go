@@ -11,6 +11,7 @@ import (
 	"topicast/bridge/account"
 	"topicast/bridge/spill"
 	"topicast/bridge/spool"
+	"topicast/bridge/tap"
 )
 
 // What the broker cannot take now, of QoS 1 and 2. The way of a message:
@@ -28,12 +29,13 @@ import (
 // All of a rule goes through the spool while any of it does, so its order is kept. Of what
 // goes straight, and the broker does not acknowledge, there are copies (copies.go).
 type publishSpool struct {
-	path   *Path
-	rule   atomic.Pointer[Rule] // that takes it now
-	budget *account.RuleBudget  // that of its rules
-	queue  *spill.Queue
-	copies atomic.Pointer[copies] // of what this process has handed to the session; see copies.go
-	full   atomic.Bool            // there was no room for the copy that was asked for last
+	path       *Path
+	rule       atomic.Pointer[Rule] // that takes it now
+	budget     *account.RuleBudget  // that of its rules
+	queue      *spill.Queue
+	copies     atomic.Pointer[copies]    // of what this process has handed to the session; see copies.go
+	discarding atomic.Pointer[time.Time] // what came before is to be discarded by the pump; nil: nothing is
+	full       atomic.Bool               // there was no room for the copy that was asked for last
 
 	state   atomic.Int32 // of the states below; changed under mu, but from direct to spilling
 	waiting atomic.Int64 // how many are pending: who asks must not wait for mu, which is held while the broker is slow
@@ -54,8 +56,9 @@ const (
 type pendingMessage struct {
 	at             time.Time
 	topic, payload []byte
+	properties     []byte
 	flags          byte   // as the record on disk has it
-	loopKey        string // likewise
+	loopKey        string // where it comes back; "": it does not
 }
 
 // The flags of a record: the quality of service, and whether the broker is to
@@ -88,7 +91,7 @@ func (r *Rule) kept() spill.Rule {
 		}
 		r.is = spill.Identity(is...)
 	}
-	return spill.Rule{Name: r.Name, Is: r.is, MaxAge: r.path.maxAge, Losses: &r.Counters}
+	return spill.Rule{Name: r.Name, Common: r.Common, Is: r.is, MaxAge: r.path.maxAge, Losses: &r.Counters}
 }
 
 // findOnDisk has what is on disk published, which may not have been there.
@@ -120,7 +123,7 @@ func (s *publishSpool) flowing() bool {
 
 // offer reports whether a message goes into the spool, and puts it there. b is the
 // batch it would be published with.
-func (s *publishSpool) offer(t *ruleTopic, payload []byte, a *arrival, b *batch) bool {
+func (s *publishSpool) offer(t *ruleTopic, payload, properties []byte, a *arrival, b *batch) bool {
 	if s.state.Load() == direct && s.flowing() {
 		return false
 	}
@@ -133,32 +136,39 @@ func (s *publishSpool) offer(t *ruleTopic, payload []byte, a *arrival, b *batch)
 	case s.state.Load() == direct:
 		return false
 	}
-	s.add(t, payload, a)
+	if s.add(t, payload, properties, a) && s.path.tap.On() {
+		s.rule.Load().report(tap.Waiting, t.name, a, payload, "", s.whyWaiting())
+	}
 	s.spill()
 	s.watchPending()
 	return true
 }
 
 // add puts a message behind the pending ones, or where there is no room in memory
-// on disk at once. Callers hold mu.
-func (s *publishSpool) add(t *ruleTopic, payload []byte, a *arrival) {
+// on disk at once. It is false if there is none, and that is counted. Callers hold mu.
+func (s *publishSpool) add(t *ruleTopic, payload, properties []byte, a *arrival) bool {
 	r := s.rule.Load()
-	p := pendingMessage{at: a.At, topic: t.name, payload: payload, flags: flagsOf(r.QoS, r.Retain)}
+	p := pendingMessage{at: a.At, topic: t.name, payload: payload, properties: properties, flags: flagsOf(r.QoS, r.Retain)}
 	if t.returns.Load() {
-		p.loopKey = loopKey{a.on, a.Group}.String()
+		p.loopKey = loopKey{a.on, a.To}.String()
 	}
-	if !s.budget.Acquire(len(payload)) {
+	if s.state.Load() == spilling && len(s.pending) == 0 && s.queue.Append(p.record(), s.stored) {
+		return true // without a copy that is garbage at once
+	}
+	if !s.budget.Acquire(p.size()) {
 		s.state.Store(spilling)
 		s.spill()
 		if len(s.pending) > 0 || !s.queue.Append(p.record(), s.stored) {
 			r.failures.Add(1)
-			r.dropFull(a)
+			r.dropFull(t.name, a, payload)
+			return false
 		}
-		return
+		return true
 	}
-	p.payload = bytes.Clone(payload)
+	p.payload, p.properties = bytes.Clone(payload), bytes.Clone(properties)
 	s.pending = append(s.pending, p)
 	s.waiting.Store(int64(len(s.pending)))
+	return true
 }
 
 // spill moves the pending messages to the disk, as far as that takes it. Callers hold mu.
@@ -170,7 +180,7 @@ func (s *publishSpool) spill() {
 			s.path.unspilled.Store(true)
 			break
 		}
-		s.budget.Release(1, len(p.payload))
+		s.budget.Release(1, p.size())
 	}
 	clear(s.pending[:n])
 	if s.pending = s.pending[n:]; len(s.pending) == 0 {
@@ -179,8 +189,22 @@ func (s *publishSpool) spill() {
 	s.waiting.Store(int64(len(s.pending)))
 }
 
+// size is what it takes of the budget.
+func (p *pendingMessage) size() int { return len(p.payload) + len(p.properties) }
+
+// key is what the record says beside the message: where it comes back, and its properties.
+func (p *pendingMessage) key() string {
+	if len(p.properties) == 0 {
+		return p.loopKey
+	}
+	return p.loopKey + propertiesMark + string(p.properties)
+}
+
+// propertiesMark stands between the two.
+const propertiesMark = "\x00"
+
 func (p *pendingMessage) record() spool.Record {
-	return spool.Record{Age: time.Since(p.at), Topic: p.topic, Payload: p.payload, Flags: p.flags, Key: p.loopKey}
+	return spool.Record{Age: time.Since(p.at), Topic: p.topic, Payload: p.payload, Flags: p.flags, Key: p.key()}
 }
 
 // loopKey is where a message comes back as a datagram, by a rule on a cycle: the loop

@@ -12,6 +12,7 @@ import (
 
 	"topicast/bridge/receive"
 	"topicast/bridge/session"
+	"topicast/bridge/spool"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
 )
@@ -319,4 +320,31 @@ func TestARuleOnDiskWaitsForNoOther(t *testing.T) {
 	if got := b.Status().Receive[0].Published; got != 0 {
 		t.Errorf("%d of the first are published", got)
 	}
+}
+
+// What the disk turned away for what others had for it goes there soon after they have gone,
+// though none of them tells the rule.
+func TestWhatTheDiskTurnedAwayIsTriedAgain(t *testing.T) {
+	b, n, _ := spooling(t, t.TempDir(), 1<<30, rigOptions{QueueSize: 1 << 28}, nil, fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t"))
+	s := b.options.Spool.On
+	goOn, written := make(chan struct{}), make(chan struct{})
+	other := s.Queue("of another direction")
+	other.Append(spool.Record{Topic: []byte("t")}, func(error) {
+		close(written)
+		<-goOn // the goroutine that writes
+	})
+	<-written
+	const size = 64 << 10
+	others, room := 1, true
+	for room {
+		if _, room = other.Append(spool.Record{Topic: []byte("t"), Payload: make([]byte, size)}, func(error) {}); room {
+			others++
+		}
+	}
+	n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, strings.Repeat("x", size))
+	fake.WaitFor(t, "a message in memory", func() bool { return b.budget.Count() == 1 })
+	close(goOn)
+	fake.WaitFor(t, "the others on disk", func() bool { return s.Len() == others && s.Undecided() == 0 })
+	b.receive.SpillAgain()
+	b.spooled(t, others+1)
 }

@@ -51,10 +51,20 @@ func (p *Path) Pump(ctx context.Context) {
 			p.working.Load().trim()
 		}
 		inflight = slices.DeleteFunc(inflight, (*inflightBatch).settled)
+		if p.discards.Swap(false) {
+			p.discard(inflight)
+		}
 		more = false
 		if p.online.Load() && ctx.Err() == nil {
 			inflight, more = p.launch(inflight, p.working.Load().spools)
 		}
+	}
+}
+
+// SpillAgain has the disk tried again for what it turned away: nothing need tell that it is well.
+func (p *Path) SpillAgain() {
+	if p.unspilled.Load() {
+		p.WakePump()
 	}
 }
 
@@ -130,11 +140,16 @@ func (s *publishSpool) readBatch() *inflightBatch {
 	for _, record := range f.front.Records {
 		m := session.Publication{Topic: record.Topic, Payload: record.Payload,
 			QoS: record.Flags & flagsQoS, Retain: record.Flags&flagsRetain != 0, Origin: f, Queue: s.budget}
-		if record.Key != "" {
-			s.expectBack(&m, record.Key, time.Now())
+		key, properties, has := strings.Cut(record.Key, propertiesMark)
+		if has {
+			m.Properties = session.ReadProperties([]byte(properties))
+		}
+		if key != "" {
+			s.expectBack(&m, key, time.Now())
 		}
 		f.publications = append(f.publications, m)
-		f.bytes += len(record.Payload)
+		f.bytes += len(record.Payload) + len(m.Properties)
+		s.rule.Load().reportSpooled(m.Topic, m.Payload, record.Age)
 	}
 	f.left.Store(int64(len(f.publications)))
 	return f
@@ -148,7 +163,7 @@ func (s *publishSpool) expectBack(m *session.Publication, key string, now time.T
 	if err == nil {
 		k.group, err = netip.ParseAddrPort(group)
 	}
-	if guard := s.path.dedup; err == nil && guard != nil {
+	if guard := s.path.dedup; err == nil && guard != nil && s.path.returns(string(m.Topic)) {
 		guard.Add(loopguard.PublishedDigest(int32(index), k.group, m.Topic, m.Payload), now)
 	}
 }
@@ -222,6 +237,7 @@ func (s *publishSpool) finish() bool {
 	}
 	batch := make([]session.Publication, len(s.pending))
 	for i, p := range s.pending {
+		s.rule.Load().reportSpooled(p.topic, p.payload, time.Since(p.at))
 		batch[i] = session.Publication{Topic: p.topic, Payload: p.payload, QoS: p.flags & flagsQoS, Retain: p.flags&flagsRetain != 0, Origin: s.rule.Load(), Queue: s.budget}
 	}
 	s.path.publisher.PublishBatch(batch)

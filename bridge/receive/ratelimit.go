@@ -10,6 +10,7 @@ import (
 
 	"topicast/bridge/account"
 	"topicast/bridge/loopguard"
+	"topicast/bridge/tap"
 	"topicast/mapping"
 )
 
@@ -193,13 +194,14 @@ func (t *ruleTopic) limitRate(payload []byte, print uint64, a *arrival, b *batch
 	if next := s.at.Add(t.rule.Every); t.rule.Every > 0 && b.now.Before(next) {
 		if t.mayWait() {
 			if s.latest = t.keep(payload, a); s.latest != nil {
+				t.rule.report(tap.Waiting, t.name, a, payload, "", "for its time: every")
 				s.wake(next.Sub(b.now))
 			}
 			return
 		}
 		t.rule.passes(t)
 	}
-	if !s.isNew(t, print, b.now) {
+	if !s.isNew(t, payload, print, a, b.now) {
 		return
 	}
 	t.pass(payload, print, a, b)
@@ -212,16 +214,17 @@ func (t *ruleTopic) limitRate(payload []byte, print uint64, a *arrival, b *batch
 func (s *topicState) supersede() {
 	if s.latest != nil {
 		s.latest.release()
-		s.latest.topic.rule.Count(account.DropSuperseded, 1)
+		w := s.latest
+		w.topic.rule.lose(account.ReasonSuperseded, w.topic.name, &w.arrival, w.payload, nil)
 		s.latest = nil
 	}
 }
 
 // isNew reports whether a payload is to be published, and takes it for published if so.
 // Callers hold mu.
-func (s *topicState) isNew(t *ruleTopic, print uint64, now time.Time) bool {
+func (s *topicState) isNew(t *ruleTopic, payload []byte, print uint64, a *arrival, now time.Time) bool {
 	if t.rule.OnChange && s.last.covers(t.rule, print) {
-		t.rule.Count(account.DropUnchanged, 1)
+		t.rule.lose(account.ReasonUnchanged, t.name, a, payload, nil)
 		return false
 	}
 	s.published(t.rule, print, now)
@@ -270,7 +273,7 @@ func (s *topicState) flush(of *Rule) {
 	defer p.publish(b) // before the next can go
 	s.latest = nil
 	w.release()
-	if print := loopguard.Fingerprint(w.payload); s.isNew(w.topic, print, b.now) {
+	if print := loopguard.Fingerprint(w.payload); s.isNew(w.topic, w.payload, print, &w.arrival, b.now) {
 		w.topic.pass(w.payload, print, &w.arrival, b)
 	}
 }

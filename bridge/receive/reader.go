@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"topicast/bridge/account"
+	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
 	"topicast/mapping"
 )
@@ -78,6 +79,7 @@ type groupReader struct {
 	*membership
 	at     multicast.Interface // as it was at the joining
 	name   string              // of at, for topics and envelopes
+	digest uint64              // of the name, for legs
 	socket Receiver
 	host   bool // it hears what comes to the host itself
 
@@ -113,9 +115,9 @@ func (m *membership) release(on multicast.Interface, err error, changes multicas
 	}
 }
 
-// refresh joins if there is an interface to join on, and says in which state that
+// reconcile joins if there is an interface to join on, and says in which state that
 // leaves the membership; err says why there is none.
-func (m *membership) refresh(on multicast.Interface, err error, changes multicast.Change) {
+func (m *membership) reconcile(on multicast.Interface, err error, changes multicast.Change) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.stopped {
@@ -135,7 +137,7 @@ func (m *membership) refresh(on multicast.Interface, err error, changes multicas
 	}
 	// Queries of routers and switches may have gone unanswered while the link was
 	// down, and IPv4 does not report again by itself.
-	hears := on.Hears()
+	hears := on.CanReceive()
 	if returned := slices.Contains(changes.Returned, on.Index); hears == nil && (returned || !m.reader.usable || m.rejoin) {
 		m.rejoin, m.joined = false, account.MomentOf(time.Now())
 		if err := m.reader.socket.Rejoin(); err != nil {
@@ -148,7 +150,7 @@ func (m *membership) refresh(on multicast.Interface, err error, changes multicas
 	}
 	m.setState(account.StateUp, "")
 	if m.Host() {
-		m.takers, m.sharers = m.reader.socket.Rivals(on)
+		m.takers, m.sharers = m.reader.socket.PortConflicts(on)
 	}
 }
 
@@ -159,7 +161,8 @@ func (m *membership) open(on multicast.Interface) error {
 		return err
 	}
 	rule := mapping.ReceiveRule{Interface: m.Interface}
-	m.reader = &groupReader{membership: m, at: on, usable: on.Hears() == nil, name: rule.InterfaceText(on.Name), to: m.Group, socket: s, host: m.Host(), senders: senders{room: m.room}}
+	name := rule.InterfaceText(on.Name)
+	m.reader = &groupReader{membership: m, at: on, usable: on.CanReceive() == nil, name: name, digest: loopguard.Fingerprint([]byte(name)), to: m.Group, socket: s, host: m.Host(), senders: senders{room: m.room}}
 	m.failed, m.rejoin, m.joined = nil, false, account.MomentOf(time.Now())
 	r := m.reader
 	m.readers.Go(func() { r.run(s) })
@@ -233,10 +236,8 @@ func (m *membership) readDrops() {
 	n := uint64(uint32(now - r.drops)) // the kernel counts in 32 bits
 	r.drops = now
 	for _, rule := range m.listeners.Load().rules {
-		if rule.Count(account.DropReceiveBuffer, n) {
-			rule.LogFirst(rule.Name, account.DropReceiveBuffer, "group", m.Heard(), fmt.Errorf(
-				"%d datagrams came faster than they could be read, and the receive buffer holds %d bytes; raise net.core.rmem_max", n, r.socket.Buffer()))
-		}
+		rule.loseMany(account.ReasonReceiveBuffer, n, "group", m.Heard(), fmt.Errorf(
+			"%d datagrams came faster than they could be read, and the receive buffer holds %d bytes; raise net.core.rmem_max", n, r.socket.Buffer()))
 	}
 }
 

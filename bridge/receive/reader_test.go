@@ -23,7 +23,7 @@ func TestKernelDropsAreCountedOnce(t *testing.T) {
 		askers.Go(b.receive.CountDrops)
 		askers.Go(func() { b.receive.StopReceivers(&b.readers) })
 		askers.Wait()
-		if got := b.working.Rules[0].Of(account.DropReceiveBuffer); got != 5 {
+		if got := b.working.Rules[0].Of(account.ReasonReceiveBuffer); got != 5 {
 			t.Fatalf("%d counted, want 5", got)
 		}
 	}
@@ -36,12 +36,12 @@ func TestKernelDropsOfASocketThatIsClosedAreCounted(t *testing.T) {
 	receiving(t, rigOptions{}, nil, rules, func(b *rig, n *fake.Network) {
 		n.LastReceiver().Drop(5)
 		n.Set()
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		n.Set(fake.Iso0)
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		n.LastReceiver().Drop(2)
 		b.receive.CountDrops()
-		if got := b.working.Rules[0].Of(account.DropReceiveBuffer); got != 7 {
+		if got := b.working.Rules[0].Of(account.ReasonReceiveBuffer); got != 7 {
 			t.Errorf("%d counted, want 7", got)
 		}
 	})

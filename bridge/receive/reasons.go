@@ -8,29 +8,31 @@ import (
 // receiveReasons are the reasons that can happen to a receive rule, and to which, so that
 // its series are there, with 0, before it does (increase() knows no first time).
 var receiveReasons = [account.NumReasons]func(*Rule) bool{
-	account.DropWhen:          func(r *Rule) bool { return !r.When.IsZero() },
-	account.DropEmpty:         func(r *Rule) bool { return r.dropsEmpty() || r.Split != mapping.SplitNone },
-	account.DropOversize:      func(r *Rule) bool { return r.Split != mapping.SplitNone },
-	account.DropField:         func(r *Rule) bool { return r.Topic.VariesByPayload() },
-	account.DropReceiveBuffer: anyReceive,
-	account.DropOwn:           anyReceive, // the guard against loops
-	account.DropSource:        func(r *Rule) bool { return len(r.Sources) > 0 },
-	account.DropBadTopic:      func(r *Rule) bool { return r.Topic.Varies() },
-	account.DropUnchanged:     func(r *Rule) bool { return r.OnChange },
-	account.DropSuperseded:    func(r *Rule) bool { return r.Every > 0 },
-	account.DropBreaker:       func(r *Rule) bool { return r.breaker.Limit > 0 },
-	account.DropOffline:       anyReceive,
-	account.DropBrokerRefused: anyReceive,
-	account.DropLoop:          func(r *Rule) bool { return r.delay != nil },
-	account.DropQueueFull:     (*Rule).waits,
-	account.DropSpoolFull:     (*Rule).spools,
-	account.DropSpoolFailed:   (*Rule).spools,
-	account.DropExpired:       func(r *Rule) bool { return r.spools() && r.path.maxAge > 0 },
-	account.DropStopped:       anyReceive,
+	account.ReasonWhen:          func(r *Rule) bool { return !r.When.IsZero() },
+	account.ReasonEmpty:         func(r *Rule) bool { return r.dropsEmpty() || r.Split != mapping.SplitNone },
+	account.ReasonOversize:      func(r *Rule) bool { return r.Split != mapping.SplitNone },
+	account.ReasonField:         func(r *Rule) bool { return r.Topic.VariesByPayload() },
+	account.ReasonReceiveBuffer: anyReceive,
+	account.ReasonOwn:           anyReceive, // the guard against loops
+	account.ReasonSource:        func(r *Rule) bool { return len(r.Sources) > 0 },
+	account.ReasonDuplicate:     func(r *Rule) bool { return r.merge != nil },
+	account.ReasonBadTopic:      func(r *Rule) bool { return r.Topic.Varies() },
+	account.ReasonUnchanged:     func(r *Rule) bool { return r.OnChange },
+	account.ReasonSuperseded:    func(r *Rule) bool { return r.Every > 0 },
+	account.ReasonBreaker:       func(r *Rule) bool { return r.breaker.Limit > 0 },
+	account.ReasonOffline:       anyReceive,
+	account.ReasonBrokerRefused: anyReceive,
+	account.ReasonLoop:          func(r *Rule) bool { return r.delay != nil },
+	account.ReasonQueueFull:     (*Rule).waits,
+	account.ReasonSpoolFull:     (*Rule).spools,
+	account.ReasonSpoolFailed:   (*Rule).spools,
+	account.ReasonExpired:       func(r *Rule) bool { return r.spools() && r.path.maxAge > 0 },
+	account.ReasonFlushed:       (*Rule).spools,
+	account.ReasonStopped:       anyReceive,
 }
 
 // RemovedReasons can happen to what is left of a rule that a reload has removed.
-var RemovedReasons = [account.NumReasons]bool{account.DropOffline: true, account.DropBrokerRefused: true, account.DropSpoolFull: true, account.DropSpoolFailed: true, account.DropExpired: true, account.DropStopped: true}
+var RemovedReasons = [account.NumReasons]bool{account.ReasonOffline: true, account.ReasonBrokerRefused: true, account.ReasonSpoolFull: true, account.ReasonSpoolFailed: true, account.ReasonExpired: true, account.ReasonFlushed: true, account.ReasonStopped: true}
 
 // CanCount reports whether a reason can happen to the rule as it is configured.
 func (r *Rule) CanCount(why account.Reason) bool {

@@ -12,7 +12,7 @@ type Receiver interface {
 	KernelDrops() (uint64, error)
 	Rejoin() error
 	SetSources(sources []netip.Addr) error
-	Rivals(multicast.Interface) (takers, sharers []string)
+	PortConflicts(multicast.Interface) (takers, sharers []string)
 	Buffer() int
 	Close() error
 }

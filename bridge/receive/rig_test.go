@@ -32,6 +32,7 @@ type rig struct {
 	network *fake.Network
 	readers sync.WaitGroup
 	to      fake.Publisher
+	watched *fake.Watched    // what those are told who watch
 	changed chan struct{}    // a look at the interfaces was asked for
 	changes multicast.Change // since the last look
 	keep    []func()         // that it is kept elsewhere now
@@ -62,7 +63,9 @@ func newRig(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRule
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	b := &rig{options: o, network: n, budget: account.NewMemBudget(o.QueueSize), changed: make(chan struct{}, 1), working: new(receive.Generation)}
+	b.watched = fake.Watch(t)
 	b.receive = receive.New(receive.Options{
+		Tap: b.watched.Tap,
 		Log: o.Logger, Budget: b.budget, Own: &b.own, Loops: o.Loops, Spool: spill.Share(o.Spool.On), MaxAge: o.Spool.MaxAge,
 		Listen: func(o multicast.ReceiverOptions, on multicast.Interface) (receive.Receiver, error) {
 			r, err := n.Listen(o, on)
@@ -94,6 +97,7 @@ func newRig(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRule
 	b.reload(t, send, rules)
 	t.Cleanup(func() {
 		b.receive.StopReceivers(&b.readers)
+		b.checkTold(t)
 		checkReceiveSeries(t, b.working)
 	})
 	return b
@@ -102,22 +106,33 @@ func newRig(t testing.TB, n *fake.Network, o rigOptions, send []mapping.SendRule
 // reload puts other rules to work. Those of send say what comes back.
 func (b *rig) reload(t testing.TB, send []mapping.SendRule, receive []mapping.ReceiveRule) {
 	t.Helper()
+	b.checkTold(t)
 	checkReceiveSeries(t, b.working)
 	table, err := mapping.Compile(send, receive)
 	if err != nil {
 		t.Fatal(err)
 	}
+	table = table.On(mapping.HostInterfaces{})
 	before, next := b.working, b.receive.Build(table, b.working)
 	next.Attach(&b.readers)
 	b.budget.Divide(len(send), len(receive))
 	b.receive.Activate(table, next, before)
 	before.RetireOld(next)
 	b.working = next
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 }
 
-// refresh looks at the interfaces.
-func (b *rig) refresh(context.Context) {
+// checkTold fails unless those who watch were told of each loss.
+func (b *rig) checkTold(t testing.TB) {
+	t.Helper()
+	b.watched.CheckRemoved(t, b.receive.Removed())
+	for _, r := range b.working.Rules {
+		b.watched.Check(t, r.Name, &r.Counters, "", func() uint64 { return 0 })
+	}
+}
+
+// reconcile looks at the interfaces.
+func (b *rig) reconcile(context.Context) {
 	changes := b.changes
 	b.changes = multicast.Change{}
 	if interfaces, err := b.network.Interfaces(); err == nil {
@@ -126,7 +141,7 @@ func (b *rig) refresh(context.Context) {
 }
 
 func (b *rig) interfacesChanged(c multicast.Change) { b.changes = c }
-func (b *rig) connect(is bool)                      { b.receive.SetConnected(is) }
+func (b *rig) connect(is bool)                      { b.receive.SetConnected(is, false) }
 func (b *rig) expireOld()                           { b.receive.ExpireOld() }
 func (b *rig) unused() []string                     { return b.receive.Unused() }
 

@@ -19,17 +19,20 @@ import (
 type Rule struct {
 	*mapping.ReceiveRule
 	*receiveTotals
-	number      uint64 // tells it from others in the loop guard; not 0
-	path        *Path
-	memberships []*membership
-	breaker     loopguard.Breaker
-	crowd       crowd
-	looksInto   bool // it looks into datagrams (content.go)
-	inPayloads  payloadTopics
-	delay       *delayQueue         // nil: the rule is on no cycle
-	is          uint64              // what it is to package spill; 0: nobody has asked
-	spool       *publishSpool       // nil: there is no spool, or the rule publishes with QoS 0
-	budget      *account.RuleBudget // of what waits in memory, for the broker or for its time
+	number          uint64 // tells it from others in the loop guard; not 0
+	path            *Path
+	disabled        *account.Disabled // nil: it is not
+	memberships     []*membership
+	breaker         loopguard.Breaker
+	crowd           senderShare
+	inspectsPayload bool // it looks into datagrams (content.go)
+	bears           bool // its messages have properties (properties.go)
+	inPayloads      payloadTopics
+	delay           *delayQueue         // nil: the rule is on no cycle
+	merge           *merge              // nil: the rule does not merge
+	is              uint64              // what it is to package spill; 0: nobody has asked
+	spool           *publishSpool       // nil: there is no spool, or the rule publishes with QoS 0
+	budget          *account.RuleBudget // of what waits in memory, for the broker or for its time
 
 	loggedState   account.State // of the look at the interfaces: what was logged last
 	loggedReason  string        // likewise: why
@@ -100,15 +103,15 @@ func (r *Rule) flush() {
 }
 
 // drop counts a datagram that is lost, and logs the first of its kind.
-func (r *Rule) drop(why account.Reason, a *arrival, err error) {
-	if r.Count(why, 1) {
+func (r *Rule) drop(why account.Reason, topic []byte, a *arrival, payload []byte, err error) {
+	if r.lose(why, topic, a, payload, err) {
 		r.LogFirst(r.Name, why, "datagram", a.String(), err)
 	}
 }
 
 // dropFull counts a datagram for which there is no room in memory.
-func (r *Rule) dropFull(a *arrival) {
-	r.drop(account.DropQueueFull, a, fmt.Errorf("queue.size: %d bytes of the rule are waiting, %d in all", r.budget.Used(), r.path.budget.Bytes()))
+func (r *Rule) dropFull(topic []byte, a *arrival, payload []byte) {
+	r.drop(account.ReasonQueueFull, topic, a, payload, fmt.Errorf("queue.size: %d bytes of the rule are waiting, %d in all", r.budget.Used(), r.path.budget.Bytes()))
 }
 
 // logLoop logs that a loop was found, and that what goes round is dropped.

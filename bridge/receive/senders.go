@@ -25,6 +25,7 @@ type ruleAction struct {
 	topic *ruleTopic     // nil: its datagrams go no further,
 	why   account.Reason // for this reason
 	err   error
+	seed  uint64 // what tells its topic from others, for merge
 }
 
 // current is the topic, or what has taken its place since it was forgotten.
@@ -82,7 +83,7 @@ func (r *groupReader) takeRules() {
 
 func (r *groupReader) arrival(source netip.AddrPort, digest uint64, now time.Time) arrival {
 	return arrival{
-		Arrival: mapping.Arrival{Group: r.to, Source: source, Interface: r.name, At: now},
+		Arrival: mapping.Arrival{To: r.to, Source: source, Interface: r.name, At: now},
 		on:      int32(r.at.Index),
 		source:  digest,
 	}
@@ -146,16 +147,17 @@ func (r *groupReader) newSender(source netip.AddrPort, now int64) *senderState {
 // action finds out whether a rule takes the datagrams of a sender, and to where.
 func (r *Rule) action(a *arrival, now int64) ruleAction {
 	if !r.accepts(a.Source.Addr()) {
-		return ruleAction{rule: r, why: account.DropSource}
+		return ruleAction{rule: r, why: account.ReasonSource}
 	}
 	if r.Topic.VariesByPayload() { // it is found for each message
-		return ruleAction{rule: r, topic: &ruleTopic{rule: r, name: []byte(r.Topic.String())}}
+		return ruleAction{rule: r, topic: &ruleTopic{rule: r, name: []byte(r.Topic.String())}, seed: loopguard.Fingerprint(r.Topic.AppendArrival(nil, &a.Arrival))}
 	}
 	topic, err := r.Topic.Append(nil, &a.Arrival, r.Name)
 	if err != nil {
-		return ruleAction{rule: r, why: account.DropBadTopic, err: err}
+		return ruleAction{rule: r, why: account.ReasonBadTopic, err: err}
 	}
-	return ruleAction{rule: r, topic: r.topicFor(topic, now)}
+	t := r.topicFor(topic, now)
+	return ruleAction{rule: r, topic: t, seed: t.seed}
 }
 
 func (r *Rule) accepts(source netip.Addr) bool {

@@ -86,7 +86,7 @@ func (p *Path) WatchSilence(now time.Time) {
 	if len(began) > 0 {
 		p.lookNow()
 	}
-	p.tellWords()
+	p.publishStatusWords()
 }
 
 // watchSilence reports whether a silence begins. Then the groups are to be joined anew at the
@@ -94,7 +94,7 @@ func (p *Path) WatchSilence(now time.Time) {
 func (r *Rule) watchSilence(at int64) (began bool) {
 	w := r.watched
 	var s Status
-	if pending := r.askReaders(&s); s.State == account.StatePending || pending == len(r.memberships) {
+	if pending := r.askReaders(&s); s.State == account.StatePending || r.disabled != nil || pending == len(r.memberships) {
 		w.up = false
 		w.silence.Store(nil)
 		return false
@@ -147,6 +147,36 @@ func (m *membership) joinAnew() (joined int64) {
 	return m.joined
 }
 
+// JoinAnew leaves and joins again the groups of the rules of a name: its own, or that of the configuration
+// of one with several interfaces. It is done at the next look, which is asked for. It returns the rules;
+// an error is that there is none, or that nothing is joined.
+func (p *Path) JoinAnew(name string) (rules []string, err error) {
+	known, disabled := false, false
+	for _, r := range p.working.Load().Rules {
+		if r.Name != name && r.Common != name {
+			continue
+		}
+		known, disabled = true, disabled || r.disabled != nil
+		joined := false
+		for _, m := range r.memberships {
+			joined = m.joinAnew() != 0 || joined
+		}
+		if joined {
+			rules = append(rules, r.Name)
+		}
+	}
+	switch {
+	case !known:
+		return nil, fmt.Errorf("there is no receive rule %q", name)
+	case rules == nil && disabled:
+		return nil, fmt.Errorf("the receive rule %q is disabled, and has joined no group: topicast enable joins them", name)
+	case rules == nil:
+		return nil, fmt.Errorf("the receive rule %q has joined no group: it is pending, or hears what comes to this host itself", name)
+	}
+	p.lookNow()
+	return rules, nil
+}
+
 // silenceText says since when nothing is heard, and what may be the cause; "" while something
 // is.
 func (r *Rule) silenceText(now time.Time) string {
@@ -182,9 +212,10 @@ const (
 	wordSilent = "silent"
 )
 
-// word is what is to be told of a rule; "" while nothing is known.
+// word is what is to be told of a rule; "" while nothing is known, or it cannot hear. Of watch.
 func (w *watched) word() string {
 	switch {
+	case !w.up: // what was told last stands: that nothing is heard now says nothing
 	case w.silence.Load() != nil:
 		return wordSilent
 	case w.heard.Load() != 0:
@@ -195,9 +226,10 @@ func (w *watched) word() string {
 
 // told is the Origin of a word.
 type told struct {
-	path *Path
-	of   *watched // nil: the rule is gone, and so is its word
-	word string
+	path  *Path
+	topic string
+	of    *watched // nil: the rule is gone, and so is its word
+	word  string
 }
 
 // Published implements session.Origin.
@@ -209,8 +241,14 @@ func (t *told) Published(int, int) {
 }
 
 // Lost implements session.Origin. A word that the broker refuses is not worth the connection
-// that it may cost each time.
+// that it may cost each time. Of a rule that is gone nobody else knows that it is still to be
+// taken back.
 func (t *told) Lost(_, _ int, err error) {
+	if t.of == nil {
+		t.path.wordsMu.Lock()
+		t.path.goneWords = append(t.path.goneWords, t.topic)
+		t.path.wordsMu.Unlock()
+	}
 	if errors.Is(err, session.ErrRefused) && !t.path.wordless.Swap(true) {
 		t.path.log.Warn("the broker refuses what is told of rules that expect something, and no more is: allow the topics below the status topic", "topic", t.path.status+"/rule/...")
 	}
@@ -219,23 +257,29 @@ func (t *told) Lost(_, _ int, err error) {
 	}
 }
 
-// tellWords publishes what is new of the rules that expect something. It does not wait: the
+// publishStatusWords publishes what is new of the rules that expect something. It does not wait: the
 // session may, while the broker does not read.
-func (p *Path) tellWords() {
+func (p *Path) publishStatusWords() {
 	if p.status == "" || !p.online.Load() || p.wordless.Load() {
 		return
 	}
 	var batch []session.Publication
 	add := func(topic, word string, of *watched) {
-		batch = append(batch, session.Publication{Topic: []byte(topic), Payload: []byte(word), QoS: 1, Retain: true, Origin: &told{p, of, word}})
+		batch = append(batch, session.Publication{Topic: []byte(topic), Payload: []byte(word), QoS: 1, Retain: true, Origin: &told{p, topic, of, word}})
 	}
+	rules := p.working.Load().Rules
 	p.wordsMu.Lock()
-	for _, topic := range p.goneWords {
-		add(topic, "", nil)
+	if len(p.goneWords) > 0 {
+		again := p.wordTopics(rules)
+		for _, topic := range p.goneWords {
+			if !again[topic] {
+				add(topic, "", nil)
+			}
+		}
 	}
 	p.goneWords = nil
 	p.wordsMu.Unlock()
-	for _, r := range p.working.Load().Rules {
+	for _, r := range rules {
 		w := r.watched
 		if w == nil {
 			continue
@@ -259,17 +303,12 @@ func (p *Path) forgetTold() {
 	}
 }
 
-// leaveWords has the words of rules that are gone taken back.
-func (p *Path) leaveWords(before, next []*Rule) {
+// clearStatusWords has the words of rules that are gone taken back.
+func (p *Path) clearStatusWords(before, next []*Rule) {
 	if p.status == "" {
 		return
 	}
-	still := make(map[string]bool)
-	for _, r := range next {
-		if r.watched != nil {
-			still[r.WordTopic(p.status)] = true
-		}
-	}
+	still := p.wordTopics(next)
 	p.wordsMu.Lock()
 	defer p.wordsMu.Unlock()
 	for _, r := range before {
@@ -277,4 +316,15 @@ func (p *Path) leaveWords(before, next []*Rule) {
 			p.goneWords = append(p.goneWords, topic)
 		}
 	}
+}
+
+// wordTopics are those of the rules that expect something.
+func (p *Path) wordTopics(rules []*Rule) map[string]bool {
+	topics := make(map[string]bool)
+	for _, r := range rules {
+		if r.watched != nil {
+			topics[r.WordTopic(p.status)] = true
+		}
+	}
+	return topics
 }

@@ -31,7 +31,7 @@ func (b *rig) pass(d time.Duration) {
 		b.receive.WatchSilence(time.Now())
 		select {
 		case <-b.changed:
-			b.refresh(context.Background())
+			b.reconcile(context.Background())
 		default:
 		}
 	}
@@ -73,7 +73,7 @@ func TestALongSilenceIsAState(t *testing.T) {
 		wantState(t, b, never)
 		b.pass(time.Hour)
 		wantState(t, b, never)
-		b.refresh(t.Context()) // a look for another reason
+		b.reconcile(t.Context()) // a look for another reason
 		s := b.Status().Receive
 		if since := s[0].SilentSince; !since.Equal(start.Add(time.Second)) || s[1].State != account.StateUp || !s[1].SilentSince.IsZero() {
 			t.Errorf("%+v", s)
@@ -129,13 +129,13 @@ func TestAPendingRuleIsNotSilent(t *testing.T) {
 		down := fake.Iso0
 		down.Carrier = false
 		n.Present = []multicast.Interface{down}
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		b.pass(time.Minute)
 		if got := b.state(); !strings.HasPrefix(got, "pending interface iso0") {
 			t.Errorf("state %q", got)
 		}
 		n.Present = []multicast.Interface{fake.Iso0}
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		wantState(t, b, "up")
 		b.pass(6 * time.Second)
 		wantState(t, b, "up")
@@ -254,7 +254,10 @@ func TestAWordIsToldOfARuleThatExpectsSomething(t *testing.T) {
 		b.reload(t, nil, []mapping.ReceiveRule{other})
 		b.pass(time.Second)
 		words(topic)
-		answer(nil)
+		answer(session.ErrNotConnected)
+		b.pass(time.Second)
+		words(topic) // once more, for nobody else knows of it
+		answer(session.ErrNotConnected)
 		b.reload(t, nil, []mapping.ReceiveRule{rule})
 		b.pass(10 * time.Second)
 		words(topic + "silent")
@@ -265,6 +268,40 @@ func TestAWordIsToldOfARuleThatExpectsSomething(t *testing.T) {
 		words() // which would cost a connection each time
 		if got := strings.Count(log.String(), "the broker refuses what is told of rules"); got != 1 {
 			t.Errorf("%d lines tell of the refusal:\n%s", got, log.String())
+		}
+	})
+}
+
+// While a rule cannot hear, the word that was told last stands.
+func TestAPendingRuleTellsNothing(t *testing.T) {
+	rule := fake.ReceiveRule(t, "a", "239.1.1.1:5000", "a", expects(5*time.Second))
+	receiving(t, rigOptions{Status: "gw"}, nil, []mapping.ReceiveRule{rule}, func(b *rig, n *fake.Network) {
+		b.connect(true)
+		n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, "1")
+		for range 10 {
+			b.pass(time.Second)
+			b.publisher().Mu.Lock()
+			origins := b.publisher().Origins
+			b.publisher().Origins = nil
+			b.publisher().Mu.Unlock()
+			for _, o := range origins {
+				o.Published(1, 1)
+			}
+		}
+		down := fake.Iso0
+		down.Carrier = false
+		n.Present = []multicast.Interface{down}
+		b.reconcile(t.Context())
+		b.pass(time.Minute)
+		synctest.Wait()
+		var words []string
+		for _, line := range b.publisher().Published() {
+			if strings.HasPrefix(line, "gw/rule/a ") {
+				words = append(words, line)
+			}
+		}
+		if want := []string{"gw/rule/a heard", "gw/rule/a silent"}; !slices.Equal(words, want) {
+			t.Errorf("words %q, want %q", words, want)
 		}
 	})
 }

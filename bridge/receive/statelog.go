@@ -50,6 +50,9 @@ func (p *Path) logStateChanges() {
 // stateChange is what has become of the rule's memberships, and reports whether that is
 // another state than the one that was logged last, or pending for another reason.
 func (r *Rule) stateChange() (s Status, changed bool) {
+	if r.disabled != nil { // whoever has done it has logged it
+		return s, false
+	}
 	r.describeReaders(&s)
 	cause, _, _ := strings.Cut(s.Reason, " (") // what is in brackets may change with every look
 	if s.State == r.loggedState && (s.State != account.StatePending || cause == r.loggedReason) {

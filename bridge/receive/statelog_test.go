@@ -27,7 +27,7 @@ func TestRulesThatChangeTogetherAreOneLine(t *testing.T) {
 		down := fake.Iso0
 		down.Up = false
 		n.Set(down)
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 	})
 	var told []string
 	for line := range strings.Lines(log.String()) {

@@ -13,6 +13,7 @@ import (
 // become of its datagrams since the start.
 type Status struct {
 	Name        string            `json:"name"`
+	Rule        string            `json:"rule,omitempty"` // what the configuration calls it, of a rule with several interfaces: this is it by one of them
 	Groups      []string          `json:"groups"`
 	Port        uint16            `json:"port,omitempty"`    // in place of groups: what comes to this host itself at that port
 	Interface   string            `json:"interface"`         // its name, once it is known
@@ -33,6 +34,7 @@ type Status struct {
 	Filtered    map[string]uint64 `json:"filtered,omitempty"`    // what the configuration asks not to carry, by reason
 	// What the rule uses of what all share.
 	Remembered Remembered `json:"remembered"`
+	Legs       []Leg      `json:"legs,omitempty"` // of a rule with merge: the ways by which it hears the same
 	account.Lately
 }
 
@@ -42,6 +44,9 @@ func (r *Rule) Status(now time.Time, place int) Status {
 		Name: r.Name, Groups: []string{}, Port: r.Port, Topic: r.Topic.String(),
 		Received: r.received.Load(), Published: r.published.Load(), Remembered: r.remembered(),
 	}
+	if r.Instance() != "" {
+		s.Rule = r.Common
+	}
 	for _, g := range r.Groups {
 		s.Groups = append(s.Groups, g.String())
 	}
@@ -50,6 +55,7 @@ func (r *Rule) Status(now time.Time, place int) Status {
 		s.Sources = append(s.Sources, mapping.PrefixText(p))
 	}
 	s.Drops, s.FirstDrops, s.Filtered = r.Counters.Describe()
+	s.Legs, s.Remembered.Unmerged, _ = r.Legs(now)
 	r.describe(&s, now)
 	s.Lately = account.Lately{WaitingMemory: r.InMemory(), WaitingDisk: r.InSpool(), Place: place}
 	s.WaitingBytes, s.DiskBytes = r.Waits()
@@ -77,6 +83,10 @@ func (r *Rule) sharers() (all []string) {
 // askReaders fills in what the memberships say: one that is in trouble speaks for the
 // rule, which is up if none is and pending if all are. It returns how many are.
 func (r *Rule) askReaders(s *Status) (pending int) {
+	if r.disabled != nil {
+		s.State, s.Reason, s.Since, s.Interface = account.StateDisabled, r.disabled.Reason(), r.disabled.Since, r.Interface
+		return 0
+	}
 	s.State, s.Interface = account.StateUp, r.Interface
 	absent, why := 0, "" // of families that the host does not have
 	for _, m := range r.memberships {
@@ -125,6 +135,12 @@ func (r *Rule) Judge(now time.Time) (account.State, string) {
 			s.State, s.Reason = account.StateDegraded, text
 		}
 	}
+	if s.State == account.StateUp {
+		r.describeLegs(&s)
+	}
+	if why := r.propertiesLost(); s.State == account.StateUp && why != "" {
+		s.State, s.Reason = account.StateDegraded, why
+	}
 	return s.State, s.Reason
 }
 
@@ -139,7 +155,7 @@ func (r *Rule) describeReaders(s *Status) {
 	}
 }
 
-// describe adds what the breaker says, and of what nothing is heard.
+// describe adds what the breaker says, of what nothing is heard, and which legs fail.
 func (r *Rule) describe(s *Status, now time.Time) {
 	r.describeReaders(s)
 	if until := r.breaker.DropsUntil(time.Now()); !until.IsZero() && s.State != account.StatePending {
@@ -147,13 +163,18 @@ func (r *Rule) describe(s *Status, now time.Time) {
 		s.Reason = fmt.Sprintf("what the rule publishes comes back through other programs; that is dropped until %s (loops.breaker)",
 			until.Format(time.TimeOnly))
 	}
-	if r.watched == nil {
-		return
-	}
-	if is := r.watched.silence.Load(); is != nil {
-		s.SilentSince = account.MomentTime(is.since, now)
-		if s.State == account.StateUp {
-			s.State, s.Reason = account.StateDegraded, r.silenceText(now)
+	if r.watched != nil {
+		if is := r.watched.silence.Load(); is != nil {
+			s.SilentSince = account.MomentTime(is.since, now)
+			if s.State == account.StateUp {
+				s.State, s.Reason = account.StateDegraded, r.silenceText(now)
+			}
 		}
+	}
+	if s.State == account.StateUp {
+		r.describeLegs(s)
+	}
+	if why := r.propertiesLost(); s.State == account.StateUp && why != "" {
+		s.State, s.Reason = account.StateDegraded, why
 	}
 }

@@ -22,7 +22,8 @@ type Generation struct {
 	listeners   map[*membership]*listeners
 	resourced   map[*membership]string // the previous ones that get other sources: these
 	spools      []*publishSpool
-	leaving     []*publishSpool // of rules that are gone, or do not use the spool now: they have something in memory, or the session has
+	merges      map[string]*merge // by the name that the rule has in the configuration
+	leaving     []*publishSpool   // of rules that are gone, or do not use the spool now: they have something in memory, or the session has
 }
 
 // Build makes the generation of a table, reusing what fits of the previous one. It gives each
@@ -34,17 +35,23 @@ func (p *Path) Build(table *mapping.Table, before *Generation) *Generation {
 	for _, r := range before.Rules {
 		old[r.Name] = r
 	}
-	next.reuse(specs, before)
+	next.reuse(p, specs, before)
 	next.Rules = make([]*Rule, len(specs))
 	next.listeners = make(map[*membership]*listeners)
 	for i := range specs {
 		loops := table.ReceiveLoops(i)
 		r := old[specs[i].Name]
-		if r == nil || !r.same(&specs[i], loops) {
-			r = p.newReceiveRule(&specs[i], loops, r)
+		off := p.isDisabled(specs[i].Name, specs[i].Common)
+		if r == nil || !r.same(&specs[i], loops, off) {
+			r = p.newReceiveRule(&specs[i], loops, off, r)
+		}
+		if r.Merge > 0 {
+			r.merge = next.mergeFor(p, r.Common, before)
 		}
 		next.Rules[i] = r
-		p.listenFor(next, r)
+		if off == nil {
+			p.listenFor(next, r)
+		}
 	}
 	next.spoolWith(p, before)
 	for m, l := range next.listeners {
@@ -104,7 +111,7 @@ func kept(rules []*Rule) (all []spill.Rule) {
 }
 
 // reuse finds the previous memberships that are wanted, if with other sources.
-func (g *Generation) reuse(specs []mapping.ReceiveRule, before *Generation) {
+func (g *Generation) reuse(p *Path, specs []mapping.ReceiveRule, before *Generation) {
 	g.joined = maps.Clone(before.joined)
 	if g.joined == nil {
 		g.joined = make(map[mapping.Join]*membership)
@@ -112,6 +119,9 @@ func (g *Generation) reuse(specs []mapping.ReceiveRule, before *Generation) {
 	}
 	wanted := make(map[mapping.Join]bool, len(g.joined))
 	for i := range specs {
+		if p.isDisabled(specs[i].Name, specs[i].Common) != nil {
+			continue
+		}
 		for j := range specs[i].Joins() {
 			wanted[j] = true
 		}
@@ -136,27 +146,30 @@ func (g *Generation) reuse(specs []mapping.ReceiveRule, before *Generation) {
 }
 
 // same reports whether the rule does already what it is to do.
-func (r *Rule) same(spec *mapping.ReceiveRule, loops bool) bool {
-	return (r.delay != nil || r.breaker.Certain) == loops && reflect.DeepEqual(*r.ReceiveRule, *spec)
+func (r *Rule) same(spec *mapping.ReceiveRule, loops bool, off *account.Disabled) bool {
+	return r.disabled == off && (r.delay != nil || r.breaker.Certain) == loops && reflect.DeepEqual(*r.ReceiveRule, *spec)
 }
 
 // newReceiveRule makes a rule at work. was is the previous one of its name.
-// loops: it is on a cycle of the table.
-func (p *Path) newReceiveRule(spec *mapping.ReceiveRule, loops bool, was *Rule) *Rule {
+// loops: it is on a cycle of the table. off: it is disabled; else nil.
+func (p *Path) newReceiveRule(spec *mapping.ReceiveRule, loops bool, off *account.Disabled, was *Rule) *Rule {
 	own := *spec // for it may outlive the table
-	r := &Rule{ReceiveRule: &own, path: p, number: p.numbers.Add(1)}
+	r := &Rule{ReceiveRule: &own, path: p, number: p.numbers.Add(1), disabled: off}
 	r.breaker.Limit = p.loops.Breaker
 	if r.Expect > 0 {
 		r.watched = new(watched)
 	}
-	r.looksInto = looksInto(spec)
+	r.inspectsPayload, r.bears = inspectsPayload(spec), bears(spec)
 	r.inPayloads.room = p.inPayloads.ForRule()
 	r.topics.room = p.topicRoom.ForRule()
 	if was != nil {
 		r.receiveTotals, r.budget = was.receiveTotals, was.budget
 	} else {
 		r.receiveTotals, r.budget = cmp.Or(p.removed.Find(r.Name), new(receiveTotals)), p.budget.ForRule()
-		r.Log = p.log
+	}
+	r.Log, r.Follow = p.log, p.follower
+	if on := r.Instance(); on != "" {
+		r.Label = &account.Label{Rule: r.Common, Interface: on}
 	}
 	if guard := p.loops.Guard; loops && !guard {
 		r.breaker.Certain = true
@@ -204,11 +217,12 @@ func (p *Path) Activate(table *mapping.Table, next, before *Generation) {
 		r.flush()
 	}
 	account.Replace(&p.removed, before.Rules, next.Rules, (*Rule).account)
-	p.leaveWords(before.Rules, next.Rules)
-	p.table.Store(table)
+	p.clearStatusWords(before.Rules, next.Rules)
+	p.table.Store(&aTable{table, table.NoLocal(p.Told()...)})
 	p.topicRoom.Divide(0, next.varying())
 	p.senderRoom.Divide(0, len(next.memberships))
 	p.inPayloads.Divide(0, next.varying())
+	next.activateMerges(p)
 	p.setPacing(newPacing(next.Rules))
 	for m, l := range next.listeners {
 		m.listeners.Store(l)
@@ -282,6 +296,7 @@ func (g *Generation) RetireOld(next *Generation) {
 	for _, s := range missing(g.spools, next.spools) {
 		s.spillAll()
 	}
+	g.retireMerges(next)
 }
 
 // Attach has the readers of the sockets counted by a WaitGroup.

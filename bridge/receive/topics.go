@@ -220,6 +220,7 @@ type Remembered struct {
 	Passed      uint64 `json:"passed,omitempty"`           // datagrams for which every or on_change did not apply, as there was no place for their topic
 	Senders     int    `json:"senders,omitempty"`          // in all groups of the rule, those of other rules of a group included
 	SenderBytes int64  `json:"sender_bytes,omitempty"`     // what they take
+	Unmerged    uint64 `json:"unmerged,omitempty"`         // merge: datagrams of which a copy may have been published too, as there was no room or no place for their leg
 }
 
 // remembered is what the rule remembers now.

@@ -10,11 +10,13 @@ type waitingDatagram struct {
 
 // keep copies a datagram that has to wait. nil: there is no room, and it is counted.
 func (t *ruleTopic) keep(payload []byte, a *arrival) *waitingDatagram {
-	if !t.rule.acquire(len(payload), a.source) {
-		t.rule.dropFull(a)
+	if !t.rule.acquire(len(payload), a) {
+		t.rule.dropFull(t.name, a, payload)
 		return nil
 	}
-	return &waitingDatagram{topic: t, payload: append([]byte(nil), payload...), arrival: *a}
+	w := &waitingDatagram{topic: t, payload: append([]byte(nil), payload...), arrival: *a}
+	w.arrival.waited = true
+	return w
 }
 
 // release is the end of the waiting.

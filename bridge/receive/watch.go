@@ -2,6 +2,7 @@ package receive
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -52,6 +53,9 @@ func (g *Generation) findOnDisk() {
 		s.findOnDisk()
 	}
 }
+
+// Unused are the rules whose messages on disk no rule uses.
+func (p *Path) Unused() []string { return slices.Sorted(maps.Keys(p.spill.Unused())) }
 
 // LogUnused logs what is on disk that no rule uses.
 func (p *Path) LogUnused() { p.spill.LogUnused() }
@@ -108,7 +112,7 @@ func (p *Path) Rejoin(interfaces []multicast.Interface, changes multicast.Change
 	}
 	for _, m := range p.working.Load().memberships {
 		on, err := find(m)
-		m.refresh(on, err, changes)
+		m.reconcile(on, err, changes)
 	}
 	p.logStateChanges()
 }

@@ -45,7 +45,7 @@ func TestWhatWaitsOnDiskGetsPrefixAndSuffixOnce(t *testing.T) {
 	b.send.Handle([]session.Message{fake.Message("t", "1", 1), fake.Message("t", "", 1), {Topic: []byte("t"), QoS: 1}, fake.Message("t", "2", 1)})
 	fake.WaitFor(t, "all on disk", func() bool { return b.Status().Spool.Messages == 4 })
 	n.Set(fake.Iso0)
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	fake.WaitFor(t, "all", func() bool { return len(n.From("iso0")) == 4 })
 	want := []string{"239.1.1.1:5000 <1>\n", "239.1.1.1:5000 <>\n", "239.1.1.1:5000 <>\n", "239.1.1.1:5000 <2>\n"}
 	if diff := cmp.Diff(want, n.From("iso0")); diff != "" {

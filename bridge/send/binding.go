@@ -30,6 +30,7 @@ type binding struct {
 	lookNow func()                  // asks for a refresh now
 	own     *loopguard.OwnAddresses // learns which address and port we send from
 	blocked string                  // why it is never opened (diversion.go); "": it is
+	off     bool                    // never opened, as its rules are disabled
 	failed  func(i int, err error)  // countFailure, made once: a method value made per call would be an allocation per call
 
 	ifIndex atomic.Int32 // index of the interface, the last one while pending
@@ -69,14 +70,16 @@ type binding struct {
 	failures  int // datagrams that can never leave
 	onFailure func(i int, err error)
 
-	kept     keeping   // what is sent again (keep.go)
-	counters numbering // that are put into its datagrams (number.go)
+	hosts    hosts        // that do not answer (hosts.go)
+	kept     keeping      // what is sent again (keep.go)
+	requests requestTable // what it waits for answers to (answers.go)
+	counters numbering    // that are put into its datagrams (number.go)
 
 	refused refusals   // what the kernel does not take (refusal.go)
 	still   standstill // that nothing leaves (refusal.go)
 
-	// Where the oldest message was that was seen last to wait (hindrance.go).
-	oldestIn     *lane
+	// Where the oldest message was that was seen last to wait (blocker.go).
+	oldestIn     *ruleQueue
 	oldestNumber uint64
 }
 
@@ -86,7 +89,7 @@ func newBinding(want multicast.Binding, p *Path) *binding {
 		own: p.own, lookNow: p.lookNow, log: p.log,
 		spilling: true,
 	}
-	b.kept.budget = p.again.ForBinding()
+	b.kept.budget, b.requests.budget = p.again.ForBinding(), p.asked.ForBinding()
 	b.setState(account.StatePending, "not opened yet")
 	b.failed = b.countFailure
 	return b
@@ -99,11 +102,23 @@ func (b *binding) block(d Diversion) {
 	b.show(func() { b.probe = multicast.Probe{Result: multicast.ProbeGateway, Detail: b.blocked} })
 }
 
-// refresh compares the binding with the interfaces as they are now: it opens the
+// errDisabled is why a rule that was switched off has no target.
+var errDisabled = errors.New("the rule is disabled")
+
+// switchOff has the binding never opened, before it is put to work: what its rules have waits.
+func (b *binding) switchOff() {
+	b.off = true
+	b.setState(account.StateDisabled, errDisabled.Error())
+}
+
+// reconcile compares the binding with the interfaces as they are now: it opens the
 // socket when source and interface are there, and closes it when they are gone
 // or have changed.
-func (b *binding) refresh(ctx context.Context, interfaces []multicast.Interface) {
-	if b.blocked != "" {
+func (b *binding) reconcile(ctx context.Context, interfaces []multicast.Interface) {
+	switch {
+	case b.off:
+		return
+	case b.blocked != "":
 		b.pend(errors.New(b.blocked))
 		return
 	}
@@ -160,6 +175,9 @@ func (b *binding) up(s Sender, src multicast.Source, probe multicast.Probe) {
 	b.socket, b.source, b.answered = s, src, 0
 	b.show(func() { b.probe, b.on, b.from = probe, src.Interface, s.LocalAddr() })
 	b.own.Add(s.LocalAddr())
+	if b.want.Answers != "" {
+		b.drains.Go(func() { b.readAnswers(s) })
+	}
 	b.ifIndex.Store(int32(src.Index))
 	if probe.Result == multicast.ProbeRefused {
 		b.setState(account.StateDegraded, probe.Detail)
@@ -253,7 +271,7 @@ func (b *binding) setState(s account.State, reason string) {
 func (b *binding) busy() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.socket != nil && b.queue.n > b.queue.pacing.n // what waits for its time is not waited for
+	return b.socket != nil && b.queue.n > b.queue.pacing.n+b.queue.forHosts // what waits for its time, or for a host, is not waited for
 }
 
 func (b *binding) close() {
@@ -265,10 +283,11 @@ func (b *binding) close() {
 // shut closes the socket, if there is one. Callers hold mu.
 func (b *binding) shut() {
 	b.refused.tooLong, b.still.since = 0, time.Time{}
-	b.queue.each(func(l *lane) bool {
+	b.queue.each(func(l *ruleQueue) bool {
 		l.refusal = refusal{}
 		return true
 	})
+	b.clearAllUnreachable()
 	if b.socket != nil {
 		b.countUnclaimed()
 		b.own.Remove(b.socket.LocalAddr())
@@ -304,12 +323,12 @@ func (b *binding) stalled(err error) {
 func (b *binding) spillAll() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.queue.each(func(l *lane) bool {
+	b.queue.each(func(l *ruleQueue) bool {
 		for !l.empty() {
 			w := l.first
 			switch {
 			case w.ack == nil:
-				b.giveUp(w, account.DropStopped, nil)
+				b.giveUp(w, account.ReasonStopped, nil)
 			case !b.spillOne(w):
 				return l.rule.spool == nil // else the disk takes no more just now
 			default:
@@ -328,16 +347,17 @@ func (b *binding) stop() {
 	defer b.mu.Unlock()
 	b.shut()
 	b.stopped = true
-	for _, t := range []*time.Timer{b.queue.pacing.timer, b.kept.timer} {
+	b.endRequests(account.ReasonStopped.String())
+	for _, t := range []*time.Timer{b.queue.pacing.timer, b.kept.timer, b.requests.timer} {
 		if t != nil {
 			t.Stop()
 		}
 	}
 	b.queue.eachDatagram(func(w *queuedDatagram) {
 		b.queue.remove(w)
-		b.budget.Release(&w.lane.room, w.size())
+		b.budget.Release(w.in.room, w.size())
 		if w.ack == nil {
-			w.drop(account.DropStopped, nil)
+			w.drop(account.ReasonStopped, nil)
 		}
 	})
 }

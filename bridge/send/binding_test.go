@@ -36,7 +36,7 @@ func TestARuleWaitsForItsInterfaceAndGoesOnByItself(t *testing.T) {
 	}
 	a := b.acks()
 	n.Set(fake.Iso0)
-	b.refresh(context.Background())
+	b.reconcile(context.Background())
 	if diff := cmp.Diff([]string{"1", "3"}, a.wait(2)); diff != "" {
 		t.Errorf("acknowledged (-want +got):\n%s", diff)
 	}
@@ -73,25 +73,25 @@ func TestARewrittenSourceIsNotUsed(t *testing.T) {
 		t.Errorf("rule is %+v", got)
 	}
 	n.Probe = multicast.Probe{Result: multicast.ProbeVerified}
-	b.refresh(context.Background())
+	b.reconcile(context.Background())
 	fake.WaitFor(t, "the message to leave once the rule is gone", func() bool { return len(n.LastSocket().Took()) == 1 })
 }
 
 func TestTheSocketFollowsTheInterface(t *testing.T) {
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
 	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
-	b.refresh(context.Background())
+	b.reconcile(context.Background())
 	if len(n.Sockets) != 1 {
 		t.Fatalf("an unchanged interface cost %d sockets", len(n.Sockets))
 	}
 	first := n.LastSocket()
 	n.Set(fake.Interface("iso0", 9, "172.17.0.1/16")) // recreated: another index
-	b.refresh(context.Background())
+	b.reconcile(context.Background())
 	if !first.Closed || n.LastSocket().Src.Index != 9 {
 		t.Errorf("socket of index 3 closed: %v; now on index %d, want 9", first.Closed, n.LastSocket().Src.Index)
 	}
 	n.Set(fake.Interface("iso0", 9, "172.17.0.9/16")) // the address went
-	b.refresh(context.Background())
+	b.reconcile(context.Background())
 	if !n.LastSocket().Closed || b.Status().Rules[0].State != account.StatePending {
 		t.Error("still sending from an address that is no longer there")
 	}
@@ -113,12 +113,12 @@ func TestASendThatFindsTheSourceGoneMakesTheBindingPendingAndItHeals(t *testing.
 		if batch[0].Hold || !batch[1].Hold {
 			t.Error("1 left and is done, 2 is to be held")
 		}
-		b.refresh(context.Background())
+		b.reconcile(context.Background())
 		if len(n.Sockets) != 1 {
 			t.Fatal("reopened at once: a socket that cannot send would be opened and tested without end")
 		}
 		time.Sleep(send.ReopenPause)
-		b.refresh(context.Background())
+		b.reconcile(context.Background())
 		fake.WaitFor(t, "the datagram that waited", func() bool { return len(n.LastSocket().Took()) == 1 })
 	})
 }

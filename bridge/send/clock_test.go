@@ -23,7 +23,7 @@ func TestOfMessagesThatCameAtOnceTheLastIsTheLatestOnDisk(t *testing.T) {
 	b.send.Handle(batch)
 	b.spilled(t)
 	n.Set(fake.Iso0)
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	fake.WaitFor(t, "an empty disk", func() bool { return b.Status().Spool.Messages == 0 })
 	if diff := cmp.Diff([]string{"239.1.1.1:5000 199"}, n.LastSocket().Took()); diff != "" {
 		t.Errorf("sent (-want +got):\n%s", diff)

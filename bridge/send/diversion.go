@@ -15,10 +15,12 @@ type Diversion struct {
 
 func (d *Diversion) none() bool { return !d.Route.Groups.IsValid() }
 
-// boundKey is what a binding is, and the route that keeps it from being opened, if one does.
+// boundKey is what a binding is, and what keeps it from being opened, if something does: a route, or
+// that its rules are disabled.
 type boundKey struct {
 	multicast.Binding
 	route multicast.GatewayRoute
+	off   bool // never opened: its rules are disabled
 }
 
 // diverted are those of a rule's groups that a route keeps from leaving, where it is not
@@ -26,12 +28,12 @@ type boundKey struct {
 type diverted struct {
 	groups  netip.Prefix
 	binding *binding
-	lane    *lane // as Rule.lane
+	queue   *ruleQueue // as Rule.waitingIn
 }
 
-// bindingFor is the binding that a group's datagrams leave through.
-func (r *Rule) bindingFor(group netip.AddrPort) *binding {
-	if r.diverted != nil && r.diverted.groups.Contains(group.Addr()) {
+// bindingFor is the binding that the datagrams for a target leave through.
+func (r *Rule) bindingFor(to netip.AddrPort) *binding {
+	if r.diverted != nil && r.diverted.groups.Contains(to.Addr()) {
 		return r.diverted.binding
 	}
 	return r.binding

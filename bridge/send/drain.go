@@ -32,7 +32,7 @@ func (b *binding) run() {
 		}
 		b.path.settled.Notify()
 		if progress {
-			pause, work.askPause, work.askAt, work.crowded = firstPause, 0, time.Time{}, false
+			pause, work.idlePause, work.idleCheckAt, work.crowded = firstPause, 0, time.Time{}, false
 		}
 		switch {
 		case s == nil:
@@ -60,7 +60,7 @@ func (b *binding) idle(must, busy bool) bool {
 	defer b.mu.Unlock()
 	// Whoever looks once a second does not wait for the lock, and may find it taken each time.
 	b.checkStuck(time.Now())
-	b.forgetHindrances()
+	b.clearBlockers()
 	if b.needsRedelivery.Load() && b.budget.HasRoom() {
 		b.path.tellRoom()
 	}
@@ -70,7 +70,7 @@ func (b *binding) idle(must, busy bool) bool {
 	}
 	b.draining, b.again = false, false
 	if b.socket != nil && !b.stopped && b.ctx.Err() == nil {
-		b.restUntilDue(time.Now())
+		b.sleepUntilDue(time.Now())
 	}
 	return true
 }
@@ -82,11 +82,11 @@ type drainWork struct {
 	done  []*pendingAck
 	spool spoolWork
 
-	suspects bool // a datagram in front of a queue may be one that can never leave
-	queue    queueState
-	askAt    time.Time // whether it is idle is asked at the earliest
-	askPause time.Duration
-	crowded  bool // when it was asked last, the kernel had had no room for one more neighbour
+	suspects    bool // a datagram in front of a queue may be one that can never leave
+	queue       queueState
+	idleCheckAt time.Time // whether it is idle is asked at the earliest
+	idlePause   time.Duration
+	crowded     bool // when it was asked last, the kernel had had no room for one more neighbour
 }
 
 // queueState is what was seen of the interface's queue before the first send of a round; what
@@ -104,7 +104,7 @@ const (
 // the longer the more interfaces there are, so that it is asked ever more rarely.
 func (work *drainWork) ask(s Sender, now time.Time) {
 	work.queue = notSeen
-	if !work.suspects || now.Before(work.askAt) {
+	if !work.suspects || now.Before(work.idleCheckAt) {
 		return
 	}
 	switch work.crowded = s.NeighboursFull(); {
@@ -115,8 +115,8 @@ func (work *drainWork) ask(s Sender, now time.Time) {
 	default:
 		work.queue = seenBusy
 	}
-	work.askPause = min(max(2*work.askPause, firstPause), maxAskPause)
-	work.askAt = now.Add(work.askPause)
+	work.idlePause = min(max(2*work.idlePause, firstPause), maxAskPause)
+	work.idleCheckAt = now.Add(work.idlePause)
 }
 
 // seen is what was seen of the queue, for the first send of a round.
@@ -146,21 +146,22 @@ func (b *binding) drain(work *drainWork) (s Sender, progress bool, err error) {
 	if b.unstored {
 		b.spill()
 	}
+	b.checkHosts(time.Now())
 	from := b.sendable(work.from[:0], time.Now())
 	if work.from = from; len(from) == 0 {
 		return s, b.queue.len() < was, nil
 	}
 	out, acknowledged := work.out[:0], false
 	for i, w := range from {
-		out = append(out, multicast.Datagram{Group: w.group, Payload: w.payload, Broadcast: w.rule.broadcasts})
+		out = append(out, multicast.Datagram{To: w.to, Payload: w.payload, Broadcast: w.rule.broadcasts})
 		b.counters.number(i, w.rule)
 		acknowledged = acknowledged || w.ack != nil
 	}
 	var failed [drainBatch]error
 	n, err := b.transmit(out, acknowledged, nil, func(i int, err error) { failed[i] = err })
 	for i, w := range from {
-		if w.line != nil {
-			b.onTime(w, i < n, time.Now())
+		if w.entry != nil {
+			b.noteAttempt(w, i < n, time.Now())
 		}
 	}
 	for i, w := range from[:n] {
@@ -169,12 +170,12 @@ func (b *binding) drain(work *drainWork) (s Sender, progress bool, err error) {
 	work.sent(n)
 	if n < len(from) {
 		next := from[n]
-		b.queue.turn = next.lane.place + 1 // others come first the next time
+		b.queue.turn = next.in.index + 1 // others come first the next time
 		if errors.Is(err, multicast.ErrNoBuffer) {
-			done, why := b.noRoom(front{out[n:], n, next.number, next.ack != nil, &next.lane.refusal}, work, err)
+			done, why := b.noRoom(front{out[n:], n, next.number, next.ack != nil, &next.in.refusal}, work, err)
 			for _, w := range from[n : n+done] {
-				if w.line != nil {
-					b.onTime(w, true, time.Now())
+				if w.entry != nil {
+					b.noteAttempt(w, true, time.Now())
 				}
 				work.settle(b, w, why)
 				why = nil // the next one has left
@@ -196,17 +197,17 @@ func (b *binding) sendable(into []*queuedDatagram, now time.Time) []*queuedDatag
 	if q.pacing.n > 0 {
 		into = b.dueNow(into, now)
 	}
-	each := max(1, drainBatch/max(1, len(q.lanes)))
-	for range len(q.lanes) {
+	each := max(1, drainBatch/max(1, len(q.rules)))
+	for range len(q.rules) {
 		if q.empty() || len(into) == drainBatch {
 			break
 		}
-		if q.turn >= len(q.lanes) {
+		if q.turn >= len(q.rules) {
 			q.turn = 0
 		}
-		l := q.lanes[q.turn]
+		l := q.rules[q.turn]
 		for !l.empty() && l.first.expired(now) {
-			b.giveUp(l.first, account.DropExpired, nil)
+			b.giveUp(l.first, account.ReasonExpired, nil)
 		}
 		if l.empty() {
 			if len(into) > 0 {
@@ -220,6 +221,10 @@ func (b *binding) sendable(into []*queuedDatagram, now time.Time) []*queuedDatag
 		}
 		w := l.first
 		for range min(each, drainBatch-len(into)) {
+			d := leaving{l.rule, l.host, w.topic, w.to, w.payload, l.rule.waitsForHost(w.ack != nil), w.reply}
+			if o, _ := b.ready(&d, now); o != noObstacle {
+				break // checkHosts goes by the host's state
+			}
 			into = append(into, w)
 			if w = w.next; w == nil || w.expired(now) {
 				break
@@ -234,22 +239,22 @@ func (b *binding) sendable(into []*queuedDatagram, now time.Time) []*queuedDatag
 func (b *binding) expireQueued(now time.Time) {
 	b.queue.eachDatagram(func(w *queuedDatagram) {
 		if w.expired(now) {
-			b.giveUp(w, account.DropExpired, nil)
+			b.giveUp(w, account.ReasonExpired, nil)
 		}
 	})
 }
 
-// expired reports whether a datagram has waited longer than max_age.
+// expired reports whether a datagram has waited longer than max_age, or than its message is good for.
 func (w *queuedDatagram) expired(now time.Time) bool {
-	age := w.rule.MaxAge
-	return age > 0 && now.Sub(w.since) > age
+	waited, age := now.Sub(w.since), w.rule.MaxAge
+	return age > 0 && waited > age || w.goodFor.overAfter(waited)
 }
 
 // settle disposes of a datagram that has left, or never will, and remembers its
 // message if nothing else of it waits.
 func (work *drainWork) settle(b *binding, w *queuedDatagram, failed error) {
 	b.queue.remove(w)
-	b.budget.Release(&w.lane.room, w.size())
+	b.budget.Release(w.in.room, w.size())
 	if failed == nil {
 		b.sent(w)
 	} else {
@@ -262,13 +267,18 @@ func (work *drainWork) settle(b *binding, w *queuedDatagram, failed error) {
 
 // sent enters a datagram that has waited and that the kernel took.
 func (b *binding) sent(w *queuedDatagram) {
-	w.rule.took(1, len(w.payload), account.MomentOf(time.Now()))
+	now := time.Now()
+	w.rule.took(1, len(w.payload), account.MomentOf(now))
+	b.reportSent(w.rule, w.topic, w.to, w.payload, w.since, now, "")
 	if w.sent != nil {
 		b.path.lastSent.Sent(w.sent, w.print)
 	}
 	if w.rule.SendsAgain() {
-		b.keepAgain(w.rule, w.topic, w.group, w.payload, w.since, w.number)
+		b.keepAgain(keptKey{w.rule, w.topic, w.to}, w.payload, w.since, w.goodFor, w.number)
 		b.armKept()
+	}
+	if w.rule.ExpectsAnswers() {
+		b.requestSent(w)
 	}
 	b.latency.Observe(time.Since(w.since), 1)
 }

@@ -27,6 +27,7 @@ func (p *Path) SpillAll(ctx context.Context, usable func() bool) {
 
 // Stop closes the sockets; it reports whether all are closed before ctx ends.
 func (p *Path) Stop(ctx context.Context) bool {
+	p.answerOutbox.close()
 	return p.each(ctx, func(b *binding) bool {
 		b.stop()
 		return true

@@ -1,7 +1,6 @@
 package send
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -27,6 +26,12 @@ const (
 	MaxPaced        = maxPaced
 	MaxKeptBytes    = maxKeptBytes
 	MaxCounted      = maxCounted
+	MaxEach         = maxEach
+	MaxAnswers      = maxAnswers
+	MaxAskedBytes   = maxRequestBytes
+	MaxHosts        = maxHosts
+	MaxHostsShown   = maxHostsShown
+	MaxHostErrors   = maxHostErrors
 )
 
 // Driven reports whether a reason can happen to a send rule at all.
@@ -112,9 +117,9 @@ func (p *Path) Owes() bool { return p.unstored.Load() }
 
 // KeepsQueues reports whether anything is kept of what waits, or has waited.
 func (p *Path) KeepsQueues() (any bool) {
-	p.eachLocked(func(b *binding) { any = any || b.queue.lanes != nil })
+	p.eachLocked(func(b *binding) { any = any || b.queue.rules != nil })
 	for _, r := range p.working.Load().Rules {
-		any = any || r.lane != nil
+		any = any || r.waitingIn != nil
 	}
 	return any
 }
@@ -127,6 +132,18 @@ func (p *Path) Decoded() int { return cap(p.decoded) }
 func (p *Path) Topics() (topics, groups, bytes, unmatched int) {
 	m := &p.topics
 	return len(m.routes), len(m.flows), m.bytes, m.unmatched.bytes
+}
+
+// EachTargets are how many targets that payloads have made are remembered.
+func (p *Path) EachTargets() (n int) {
+	for _, r := range p.topics.routes {
+		for i := range r.targets {
+			if e := r.targets[i].each; e != nil {
+				n += len(e.targets)
+			}
+		}
+	}
+	return n
 }
 
 func (r *Rule) TopicBytes() int { return r.topics.bytes }
@@ -151,5 +168,53 @@ func (p *Path) SetLookPatience(d time.Duration) { p.lookPatience = d }
 // SetDiskPatience sets how long a batch waits for the disk.
 func (p *Path) SetDiskPatience(d time.Duration) { p.diskPatience = d }
 
-// Unused are the rules whose messages on disk no rule uses.
-func (p *Path) Unused() []string { return slices.Sorted(maps.Keys(p.spill.Unused())) }
+// Asked is how many requests are out.
+func (p *Path) Asked() (n int) {
+	p.eachLocked(func(b *binding) { n += len(b.requests.due) })
+	return n
+}
+
+// HostsRemembered is of how many hosts something is known.
+func (p *Path) HostsRemembered() (n int) {
+	p.eachLocked(func(b *binding) { n += b.hosts.n })
+	return n
+}
+
+// DueItem is something in a DueHeap: what has the lower time is in front, of these the lower turn.
+type DueItem struct {
+	Time, Turn int
+	heapPlace
+}
+
+func (i *DueItem) before(o *DueItem) bool {
+	return i.Time < o.Time || i.Time == o.Time && i.Turn < o.Turn
+}
+
+type DueHeap struct{ All dueHeap[*DueItem] }
+
+func (h *DueHeap) Push(i *DueItem)   { h.All.push(i) }
+func (h *DueHeap) Fix(i *DueItem)    { h.All.fix(i) }
+func (h *DueHeap) Remove(i *DueItem) { h.All.remove(i) }
+func (i *DueItem) Place() int        { return i.index }
+
+// HostErrorsKept is of how many targets of a rule ICMP errors are remembered.
+func (p *Path) HostErrorsKept(name string) (n int) {
+	for _, r := range p.working.Load().Rules {
+		if r.Name == name {
+			n += len(r.errors.by)
+		}
+	}
+	return n
+}
+
+// NextKept is when the first of what is sent again is looked at.
+func (p *Path) NextKept() (in time.Duration) {
+	for _, b := range p.working.Load().bindings {
+		b.mu.Lock()
+		if len(b.kept.due) > 0 {
+			in = time.Until(b.kept.due[0].due)
+		}
+		b.mu.Unlock()
+	}
+	return in
+}

@@ -25,10 +25,10 @@ type ordered struct {
 func (s *ordered) Send(batch []multicast.Datagram, _ func(int, error)) (int, error) {
 	s.most = max(s.most, len(batch))
 	for _, d := range batch {
-		if binary.BigEndian.Uint32(d.Payload) != s.next[d.Group] {
+		if binary.BigEndian.Uint32(d.Payload) != s.next[d.To] {
 			s.bad++
 		}
-		s.next[d.Group]++
+		s.next[d.To]++
 	}
 	return len(batch), nil
 }

@@ -1,5 +1,7 @@
 package send
 
+import "time"
+
 // What a binding's socket tells only when it is asked.
 
 // inspectAtOnce bounds how many sockets are asked in one second.
@@ -25,6 +27,9 @@ func (b *binding) inspect() {
 	if s != nil {
 		b.countUnclaimed()
 		b.noteSegments()
+		if b.want.Host {
+			b.noteHostErrors(time.Now())
+		}
 	}
 	b.mu.Unlock()
 	if s != nil && b.want.SourcePort != 0 {
@@ -44,11 +49,16 @@ func (b *binding) countUnclaimed() {
 		return
 	}
 	first, more := b.unclaimed == 0, uint64(uint32(n-b.answered)) // the kernel counts up to 2³²
+	if b.want.Answers != "" {
+		b.answered = n
+		b.countUnread(more)
+		return
+	}
 	b.show(func() { b.unclaimed += more })
 	b.answered = n
 	if first {
 		b.log.Warn("datagrams come to the port that a rule sends from, and no rule takes them; further ones are only counted. "+
-			"Are they answers? A receive rule takes what devices send to a group",
+			"Are they answers? The key answer publishes them; a receive rule takes what devices send to a group",
 			"interface", b.source.Interface, "source", b.socket.LocalAddr(), "rules", b.rules, "datagrams", n)
 	}
 }

@@ -36,10 +36,10 @@ func TestWhySegmentedSendsAreGivenUpIsTold(t *testing.T) {
 	}
 	told("", 0, 0)
 	n.Set(shaped)
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	told("cut up by tbf", 1, 0)
 	n.Set(fake.Iso0)
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	told("", 1, 1)
 	s := n.LastSocket()
 	s.Mu.Lock()

@@ -2,41 +2,42 @@ package send
 
 import (
 	"bytes"
-	"container/heap"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"topicast/bridge/account"
 	"topicast/bridge/multicast"
+	"topicast/bridge/session"
 	"topicast/mapping"
 )
 
-// What is sent again by itself: the copies of repeat, and the last datagram of each topic by
-// refresh. A datagram that has left, by whichever way, is kept in place of the one before
-// (keepAgain). A timer has those sent whose time has come (sendKept), by transmit, as far as
-// nothing else waits. A newer message ends the copies when it has to wait; an empty one ends
-// the refresh, and so does max_age where the rule has one of its own.
+// What is sent again without a new message: the copies of repeat, and the last datagram of each
+// topic by refresh. A datagram that has left, in whichever way, replaces the one kept before
+// (keepAgain). A timer starts sendKept, which sends those that are due by transmit, unless other
+// datagrams wait. A newer message that has to wait ends the copies; an empty one ends the refresh, and
+// so does max_age where the rule sets it.
 
 const (
-	// maxKeptBytes is how much may be kept to be sent again, of all rules. Half is for whoever
-	// comes first, the rest is divided up.
+	// maxKeptBytes bounds the memory of datagrams kept to be sent again, of all rules. Half is for
+	// whoever comes first, the rest is divided among the rules.
 	maxKeptBytes = 32 << 20
 	// keptBytes is what is kept beside topic and payload, and beyond account.Overhead.
-	keptBytes = 160
+	keptBytes = 200
 	// refreshTick is what times of refreshes are rounded down to, so that many leave at once.
 	refreshTick = 10 * time.Millisecond
-	// keptPause is when what could not leave is tried again.
+	// keptPause is when a datagram that could not leave is tried again.
 	keptPause = 100 * time.Millisecond
-	// clearedLooks is how often it is looked whether anything older than an empty message waits.
+	// clearedLooks is how often a cleared topic is checked for older datagrams that still wait.
 	clearedLooks = time.Minute
 )
 
-// keeping is what a binding sends again. Its mu guards it.
+// keeping holds the datagrams that a binding sends again. Guarded by its mu.
 type keeping struct {
 	used    bool // a rule asks for it
 	topics  map[keptKey]*keptTopic
-	due     dueTopics
+	due     dueHeap[*keptTopic]
 	rooms   map[*Rule]*account.Share
 	budget  *account.BindingBudget
 	timer   *time.Timer
@@ -44,65 +45,52 @@ type keeping struct {
 	phase   uint32 // spreads refreshes
 }
 
+// keptKey identifies a kept datagram: rule and topic, and the target, since a topic whose payloads
+// choose the target has several.
 type keptKey struct {
 	rule  *Rule
 	topic string
+	to    netip.AddrPort
 }
+
+// keptKey returns the key of the target's datagrams.
+func (t *routeTarget) keptKey() keptKey { return keptKey{t.rule, t.route.topic, t.flow.to} }
 
 // keptTopic is the last datagram of a topic.
 type keptTopic struct {
 	keptKey
-	group   netip.AddrPort
 	payload []byte
 	came    time.Time // its message
+	goodFor expiry    // likewise
 	copies  uint8     // that are still to leave
 	due     time.Time
-	place   int // in due
+	heapPlace
 
 	// The topic was cleared, and what came before and still waits is not to be kept.
 	cleared bool
 	number  uint64 // of the last datagram in the queue then
 }
 
-// dueTopics is a heap, what is to leave first in front.
-type dueTopics []*keptTopic
+// before orders kept datagrams by when they are due.
+func (t *keptTopic) before(o *keptTopic) bool { return t.due.Before(o.due) }
 
-func (d dueTopics) Len() int           { return len(d) }
-func (d dueTopics) Less(i, j int) bool { return d[i].due.Before(d[j].due) }
-func (d dueTopics) Swap(i, j int) {
-	d[i], d[j] = d[j], d[i]
-	d[i].place, d[j].place = i, j
-}
-func (d *dueTopics) Push(t any) {
-	t.(*keptTopic).place = len(*d)
-	*d = append(*d, t.(*keptTopic))
-}
-func (d *dueTopics) Pop() any {
-	last := len(*d) - 1
-	t := (*d)[last]
-	(*d)[last] = nil
-	*d = (*d)[:last]
-	return t
-}
-
-// size is what it takes of the budget.
+// size returns what it takes of the budget, in bytes.
 func (t *keptTopic) size() int { return keptBytes + len(t.topic) + cap(t.payload) }
 
-// keepFresh keeps what has just left of a batch. Callers hold mu.
-func (b *binding) keepFresh(ds []datagram, out []multicast.Datagram, came time.Time) {
+// keepFresh keeps the datagrams of a batch that have just left. Callers hold mu.
+func (b *binding) keepFresh(ds []datagram, batch []session.Message, came time.Time) {
 	for i := range ds {
 		if d := &ds[i]; !d.dropped && d.target.rule.SendsAgain() {
-			b.keepAgain(d.target.rule, d.target.route.topic, out[i].Group, d.payload, came, 0)
+			b.keepAgain(d.target.keptKey(), d.payload, came, expiryOf(&batch[d.message]), 0)
 		}
 	}
 	b.armKept()
 }
 
-// keepAgain has a datagram that has left sent again, as its rule says. number is that which it had
-// in the queue; 0: it was not there. Callers hold mu.
-func (b *binding) keepAgain(r *Rule, topic string, group netip.AddrPort, payload []byte, came time.Time, number uint64) {
-	k := &b.kept
-	key := keptKey{r, topic}
+// keepAgain keeps a datagram that has left, to be sent again as its rule says. number is the one that
+// it had in the queue; 0: it was not queued. Callers hold mu.
+func (b *binding) keepAgain(key keptKey, payload []byte, came time.Time, goodFor expiry, number uint64) {
+	k, r := &b.kept, key.rule
 	if r.retired.Load() {
 		return
 	}
@@ -122,31 +110,31 @@ func (b *binding) keepAgain(r *Rule, topic string, group netip.AddrPort, payload
 		b.forgetKept(t)
 		t = &keptTopic{keptKey: key, payload: bytes.Clone(payload)}
 		if !b.addKept(t) {
-			r.drop(account.DropRefreshFull, topic, errNoRoomToKeep)
+			r.drop(account.ReasonRefreshFull, &subject{topic: key.topic, to: key.to, payload: payload, came: came}, errNoRoomToKeep)
 			return
 		}
 	}
-	t.group, t.payload, t.came, t.copies, t.cleared = group, append(t.payload[:0], payload...), came, r.Repeat.Copies, false
+	t.payload, t.came, t.goodFor, t.copies, t.cleared = append(t.payload[:0], payload...), came, goodFor, r.Repeat.Copies, false
 	now := time.Now()
 	if t.copies > 0 {
 		t.due = now.Add(r.Repeat.Every)
 	} else {
-		t.due = b.spread(now, refresh)
+		t.due = b.spreadRefresh(now, refresh)
 	}
-	heap.Fix(&k.due, t.place)
+	k.due.fix(t)
 }
 
 var errNoRoomToKeep = errors.New("there is no room to remember it (32 MiB for all rules), so that it is not sent again: fewer topics, or shorter datagrams, with repeat or refresh")
 
-// spread is when what has just left is refreshed: after the time the rule says at the latest.
-// What left together does so over half of that.
-func (b *binding) spread(now time.Time, refresh time.Duration) time.Time {
+// spreadRefresh returns when a datagram that has just left is refreshed: at the latest after the
+// rule's period. Datagrams that left together are spread over the second half of it.
+func (b *binding) spreadRefresh(now time.Time, refresh time.Duration) time.Time {
 	b.kept.phase += 0x9e3779b9 // the golden ratio of 2^32: however many there are, they lie evenly
 	due := now.Add(refresh - time.Duration(uint64(refresh/2)*uint64(b.kept.phase>>16)>>16))
 	return due.Add(-time.Duration(due.UnixNano() % int64(min(refreshTick, refresh/8))))
 }
 
-// addKept makes a place, if there is room.
+// addKept adds a datagram, if there is room in the budget.
 func (b *binding) addKept(t *keptTopic) bool {
 	k := &b.kept
 	room := k.rooms[t.rule]
@@ -161,54 +149,54 @@ func (b *binding) addKept(t *keptTopic) bool {
 		return false
 	}
 	k.topics[t.keptKey] = t
-	heap.Push(&k.due, t)
+	k.due.push(t)
 	t.rule.topicsKept.Add(1)
 	return true
 }
 
-// forgetKept has a datagram not sent again; nil is none. Callers hold mu.
+// forgetKept removes a kept datagram, if there is one. Callers hold mu.
 func (b *binding) forgetKept(t *keptTopic) {
 	if t == nil {
 		return
 	}
-	heap.Remove(&b.kept.due, t.place)
+	b.kept.due.remove(t)
 	delete(b.kept.topics, t.keptKey)
 	b.kept.budget.Release(b.kept.rooms[t.rule], t.size())
 	t.rule.topicsKept.Add(-1)
 }
 
-// endCopies ends those of a topic's last datagram, as a newer message has come. Callers hold mu.
-func (b *binding) endCopies(r *Rule, topic string) {
-	t := b.kept.topics[keptKey{r, topic}]
+// endCopies ends the copies of a topic's last datagram, as a newer message has come. Callers hold mu.
+func (b *binding) endCopies(of keptKey) {
+	t := b.kept.topics[of]
 	if t == nil || t.copies == 0 {
 		return
 	}
 	t.copies = 0
-	if r.Refresh == 0 || len(t.payload) == 0 {
+	if t.rule.Refresh == 0 || len(t.payload) == 0 {
 		b.forgetKept(t)
 		return
 	}
-	t.due = b.spread(time.Now(), r.Refresh)
-	heap.Fix(&b.kept.due, t.place)
+	t.due = b.spreadRefresh(time.Now(), t.rule.Refresh)
+	b.kept.due.fix(t)
 }
 
-// clearKept ends what is sent again of a topic that was cleared without a datagram; what is older
-// and still waits does not begin it anew. Callers hold the path's mu, and nothing is gathered.
+// clearKept ends the refresh of a topic that was cleared without a datagram. Older datagrams that
+// still wait do not start it again. Callers hold the path's mu, and nothing is gathered.
 func (p *Path) clearKept(t *routeTarget) {
 	b := t.flow.binding
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.forgetKept(b.kept.topics[keptKey{t.rule, t.route.topic}])
+	b.forgetKept(b.kept.topics[t.keptKey()])
 	if !t.rule.waits() {
 		return
 	}
-	mark := &keptTopic{keptKey: keptKey{t.rule, t.route.topic}, cleared: true, number: b.queue.last, came: p.began, due: time.Now().Add(clearedLooks)}
+	mark := &keptTopic{keptKey: t.keptKey(), cleared: true, number: b.queue.last, came: p.began, due: time.Now().Add(clearedLooks)}
 	if b.addKept(mark) {
 		b.armKept()
 	}
 }
 
-// armKept sets the timer for what is sent again first. Callers hold mu.
+// armKept sets the timer for the datagram that is due first. Callers hold mu.
 func (b *binding) armKept() {
 	k := &b.kept
 	if len(k.due) == 0 || k.sending || b.stopped || b.socket == nil {
@@ -229,14 +217,14 @@ func (b *binding) armKept() {
 	})
 }
 
-// sendKept sends what is to be sent again now.
+// sendKept sends the kept datagrams that are due.
 func (b *binding) sendKept() {
 	out, of := make([]multicast.Datagram, 0, drainBatch), make([]*keptTopic, 0, drainBatch)
 	for b.sendSomeKept(out, of) {
 	}
 }
 
-// sendSomeKept sends one batch of it, and reports whether there is more.
+// sendSomeKept sends one batch of them, and reports whether there are more.
 func (b *binding) sendSomeKept(out []multicast.Datagram, of []*keptTopic) (more bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -254,7 +242,7 @@ func (b *binding) sendSomeKept(out []multicast.Datagram, of []*keptTopic) (more 
 	for len(out) < drainBatch && len(k.due) > 0 && !k.due[0].due.After(now) {
 		if t := k.due[0]; b.leavesAgain(t, now) {
 			b.counters.number(len(out), t.rule)
-			out, of = append(out, multicast.Datagram{Group: t.group, Payload: t.payload, Broadcast: t.rule.broadcasts}), append(of, t)
+			out, of = append(out, multicast.Datagram{To: t.to, Payload: t.payload, Broadcast: t.rule.broadcasts}), append(of, t)
 		}
 	}
 	if len(out) == 0 {
@@ -265,14 +253,15 @@ func (b *binding) sendSomeKept(out []multicast.Datagram, of []*keptTopic) (more 
 	at := account.MomentOf(now)
 	for i, t := range of[:n] {
 		if failed[i] != nil {
-			t.rule.drop(reasonOf(failed[i]), t.topic, failed[i])
+			t.rule.drop(reasonOf(failed[i]), &subject{topic: t.topic, to: t.to, payload: t.payload, came: t.came}, failed[i])
 			continue
 		}
 		t.rule.took(1, len(t.payload), at)
 		t.rule.again.Add(1)
+		b.reportSent(t.rule, t.topic, t.to, t.payload, now, now, "again")
 	}
-	for _, t := range of[n:] { // it is no use to send it late, and then the next soon after
-		b.putOff(t, now.Add(keptPause))
+	for _, t := range of[n:] { // none is sent late, shortly before the next one
+		b.rescheduleKept(t, now.Add(keptPause))
 	}
 	if err != nil {
 		b.stalled(err)
@@ -281,8 +270,8 @@ func (b *binding) sendSomeKept(out []multicast.Datagram, of []*keptTopic) (more 
 	return len(k.due) > 0 && !k.due[0].due.After(now)
 }
 
-// leavesAgain reports whether a datagram leaves now, and notes when it does the next time, or
-// that it does not. Callers hold mu.
+// leavesAgain reports whether a kept datagram is sent now, and reschedules or removes it. Callers
+// hold mu.
 func (b *binding) leavesAgain(t *keptTopic, now time.Time) bool {
 	r := t.rule
 	switch {
@@ -290,71 +279,89 @@ func (b *binding) leavesAgain(t *keptTopic, now time.Time) bool {
 		if !r.waits() {
 			b.forgetKept(t)
 		} else {
-			b.putOff(t, now.Add(clearedLooks))
+			b.rescheduleKept(t, now.Add(clearedLooks))
 		}
 		return false
-	case t.copies == 0 && r.AgeGiven && r.MaxAge > 0 && now.Sub(t.came) > r.MaxAge:
+	case t.copies == 0 && r.AgeGiven && r.MaxAge > 0 && now.Sub(t.came) > r.MaxAge, t.goodFor.overAfter(now.Sub(t.came)):
 		b.forgetKept(t)
 		return false
 	case !b.allPaced(): // what waits for the kernel goes first
-		b.putOff(t, now.Add(keptPause))
+		b.rescheduleKept(t, now.Add(keptPause))
 		return false
 	}
-	if r.paced() && b.queue.pacing.hasPlace(t.group, now) {
-		target := b.queue.pacing.target(t.group)
-		if target.lines > 0 || target.next(r).After(now) {
-			b.putOff(t, maxTime(target.next(r), now.Add(mapping.MinRepeatEvery)))
+	h := b.hostOf(r, t.to.Addr())
+	if target := b.queue.pacing.targets[t.to]; target != nil && r.onDisk() && !r.Rate.IsZero() {
+		// What is new there may be for this target: it gets its turn first.
+		if at := target.next(r).Add(r.Rate.Period()); at.After(now) {
+			b.rescheduleKept(t, at)
 			return false
 		}
-		target.left(r, now)
+	}
+	if h.hasWaiting() { // so does that; and looking costs, of thousands of topics of a host that is off
+		b.rescheduleKept(t, now.Add(keptPause))
+		return false
+	}
+	if target := b.queue.pacing.targets[t.to]; r.paced() && target != nil && target.queues > 0 {
+		b.rescheduleKept(t, laterOf(target.next(r), now.Add(mapping.MinRepeatEvery)))
+		return false
+	}
+	switch o, at := b.ready(&leaving{r, h, t.topic, t.to, t.payload, false, nil}, now); o {
+	case noObstacle:
+		b.queue.pacing.left(r, t.to, now)
+	case hostObstacle:
+		b.rescheduleKept(t, now.Add(keptPause))
+		return false
+	default:
+		b.rescheduleKept(t, laterOf(at, now.Add(mapping.MinRepeatEvery)))
+		return false
 	}
 	switch {
 	case t.copies > 1:
 		t.copies--
-		b.putOff(t, now.Add(r.Repeat.Every))
+		b.rescheduleKept(t, now.Add(r.Repeat.Every))
 	case r.Refresh == 0 || len(t.payload) == 0:
 		b.forgetKept(t) // the last copy
 	case t.copies == 1:
 		t.copies = 0
-		b.putOff(t, b.spread(now, r.Refresh))
+		b.rescheduleKept(t, b.spreadRefresh(now, r.Refresh))
 	default:
-		b.putOff(t, maxTime(t.due.Add(r.Refresh), now.Add(r.Refresh/2)))
+		b.rescheduleKept(t, laterOf(t.due.Add(r.Refresh), now.Add(r.Refresh/2)))
 	}
 	return true
 }
 
-func maxTime(a, b time.Time) time.Time {
+func laterOf(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
 	}
 	return b
 }
 
-// putOff has a datagram leave again at another time, if it still does.
-func (b *binding) putOff(t *keptTopic, at time.Time) {
+// rescheduleKept sets when a datagram is due, if it is still kept.
+func (b *binding) rescheduleKept(t *keptTopic, at time.Time) {
 	if b.kept.topics[t.keptKey] == t {
 		t.due = at
-		heap.Fix(&b.kept.due, t.place)
+		b.kept.due.fix(t)
 	}
 }
 
-// resumeKept is called when the source is back: what was due meanwhile leaves once, within a
-// second, and copies do not. Callers hold mu.
+// resumeKept is called when the source is back: datagrams that were due meanwhile are sent once,
+// within a second, and copies are not. Callers hold mu.
 func (b *binding) resumeKept(now time.Time) {
 	k := &b.kept
-	for _, t := range append(dueTopics(nil), k.due...) {
+	for _, t := range slices.Clone(k.due) {
 		if t.copies > 0 {
-			b.endCopies(t.rule, t.topic)
+			b.endCopies(t.keptKey)
 		}
 		if !t.cleared && t.due.Before(now) && t.rule.Refresh > 0 {
-			b.putOff(t, b.spread(now, min(t.rule.Refresh, time.Second)))
+			b.rescheduleKept(t, b.spreadRefresh(now, min(t.rule.Refresh, time.Second)))
 		}
 	}
 	b.armKept()
 }
 
-// takeKept takes out all that is kept. Callers hold mu.
-func (b *binding) takeKept() (all []*keptTopic) {
+// takeAllKept removes and returns all kept datagrams. Callers hold mu.
+func (b *binding) takeAllKept() (all []*keptTopic) {
 	all = append(all, b.kept.due...)
 	for _, t := range all {
 		b.forgetKept(t)
@@ -363,20 +370,26 @@ func (b *binding) takeKept() (all []*keptTopic) {
 	return all
 }
 
-// handKept has what a rule sends again sent by what it is now: at the same time, or sooner if
-// that refreshes more often. Callers hold the path's mu.
-func (p *Path) handKept(t *keptTopic, to *Rule) {
-	if to == nil || !to.SendsAgain() || !to.Payload.Equal(t.rule.Payload) || to.Prefix != t.rule.Prefix || to.Suffix != t.rule.Suffix || len(t.payload) < to.Counter.End() {
+// carryOverKept hands a kept datagram to the rule that replaces its own at a reload: it is due at the
+// same time, or sooner if that rule refreshes more often. Callers hold the path's mu.
+func (p *Path) carryOverKept(t *keptTopic, to *Rule) {
+	if to == nil || !to.SendsAgain() || to.DatagramKey() != t.rule.DatagramKey() || !to.When.Equal(t.rule.When) || to.CheckLength(t.payload) != nil {
 		return
 	}
-	target := p.targetOf(to, []byte(t.topic))
+	target := p.partOf(to, []byte(t.topic))
+	if target != nil && target.each != nil {
+		if !to.To().Equal(t.rule.To()) || !to.Filter.Equal(t.rule.Filter) {
+			return // the payload that it came with is known no more, nor where that would go now
+		}
+		target = p.eachTarget(target, t.to)
+	}
 	if target == nil || target.flow == nil {
 		return
 	}
 	b := target.flow.binding
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	t.rule, t.group = to, target.flow.group
+	t.keptKey = target.keptKey()
 	t.copies = min(t.copies, to.Repeat.Copies)
 	if t.cleared {
 		t.number = b.queue.last
@@ -385,12 +398,12 @@ func (p *Path) handKept(t *keptTopic, to *Rule) {
 			return
 		}
 		if soon := time.Now().Add(to.Refresh); t.due.After(soon) {
-			t.due = b.spread(time.Now(), to.Refresh)
+			t.due = b.spreadRefresh(time.Now(), to.Refresh)
 		}
 	}
 	if b.addKept(t) {
 		b.armKept()
 	} else {
-		to.drop(account.DropRefreshFull, t.topic, errNoRoomToKeep)
+		to.drop(account.ReasonRefreshFull, &subject{topic: t.topic, to: t.to, payload: t.payload, came: t.came}, errNoRoomToKeep)
 	}
 }

@@ -200,14 +200,14 @@ func TestARefreshOutlivesItsSource(t *testing.T) {
 		b, left := timing(t, rigOptions{}, fake.SendRule(t, "r", "t/+", "239.1.1.1:5000", refresh(time.Second), repeat(2, 300*time.Millisecond)))
 		b.send.Handle([]session.Message{fake.Message("t/a", "a", 1), fake.Message("t/b", "b", 1)})
 		b.network.Set()
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		time.Sleep(time.Hour)
 		if got := left.lines(); len(got) != 2 || b.Status().Queue.Messages != 0 {
 			t.Errorf("sent %q, %d wait", got, b.Status().Queue.Messages)
 		}
 		from := time.Now()
 		b.network.Set(fake.Iso0)
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		time.Sleep(999 * time.Millisecond)
 		if got := left.since(from); len(got) < 2 || len(got) > 4 || !slices.Contains(got, "a") || !slices.Contains(got, "b") {
 			t.Errorf("sent %q in the second after it was back", got)
@@ -240,6 +240,30 @@ func TestARefreshGoesOnOverAReload(t *testing.T) {
 		time.Sleep(time.Minute)
 		if got := left.since(from); got != nil {
 			t.Errorf("%q left by a rule without refresh", got)
+		}
+	})
+}
+
+// Each configuration is read anew: what compares its values must not compare where they are.
+func TestARefreshGoesOnOverAReloadWithEqualAffixes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rule := func(change ...func(*mapping.SendRule)) []mapping.SendRule {
+			return []mapping.SendRule{fake.SendRule(t, "r", "t", "239.1.1.1:5000", append(change, refresh(time.Second))...)}
+		}
+		b, left := timing(t, rigOptions{}, rule(affixes)...)
+		b.send.Handle([]session.Message{fake.Message("t", "1", 1)})
+		time.Sleep(time.Second)
+		b.reload(t, rule(affixes), nil)
+		from := time.Now()
+		time.Sleep(10 * time.Second)
+		if got := left.since(from); len(got) < 9 || got[0] != "<1>\n" {
+			t.Errorf("%q in 10 s", got)
+		}
+		b.reload(t, rule(), nil)
+		from = time.Now()
+		time.Sleep(10 * time.Second)
+		if got := left.since(from); got != nil {
+			t.Errorf("%q left by a rule that makes other datagrams", got)
 		}
 	})
 }
@@ -344,4 +368,111 @@ func TestTheCountersThatAreKnownAreBounded(t *testing.T) {
 	if got := b.send.Counted(); got != send.MaxCounted {
 		t.Errorf("%d are known, want %d", got, send.MaxCounted)
 	}
+}
+
+// What is sent again leaves room for what is new: a rule with rate and when_over: drop loses
+// nothing that comes slower than the rate.
+func TestWhatIsSentAgainTakesNoPlaceOfWhatIsNew(t *testing.T) {
+	for name, change := range map[string]func(*mapping.SendRule){"refresh": refresh(500 * time.Millisecond), "repeat": repeat(5, 20*time.Millisecond)} {
+		synctest.Test(t, func(t *testing.T) {
+			b, left := timing(t, rigOptions{}, fake.SendRule(t, "r", "t", "239.1.1.1:5000", rate("2/s", mapping.OverDrop), change))
+			for i := range 9 {
+				b.send.Handle(numbers("t", i, i, 1))
+				time.Sleep(730 * time.Millisecond)
+			}
+			time.Sleep(time.Second)
+			got := slices.Compact(left.since(time.Time{}))
+			if s := b.Status().Rules[0]; s.Drops != nil || !slices.Equal(got, []string{"0", "1", "2", "3", "4", "5", "6", "7", "8"}) {
+				t.Errorf("%s: %q, drops %v", name, got, s.Drops)
+			}
+			b.settled("in the end", t)
+		})
+	}
+}
+
+// What takes the place of a message that waits came after what has cleared the topic meanwhile.
+func TestATopicThatWasClearedIsRefreshedByWhatReplaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, left := timing(t, rigOptions{}, fake.SendRule(t, "r", "t", "239.1.1.1:5000", rate("1/s", mapping.OverLatest), refresh(200*time.Millisecond), dropEmpty))
+		for _, payload := range []string{"A", "B", "", "C"} {
+			b.send.Handle([]session.Message{fake.Message("t", payload, 1)})
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(5 * time.Second)
+		got := left.since(time.Time{})
+		if once := slices.Compact(slices.Clone(got)); len(got) < 5 || !slices.Equal(once, []string{"A", "C"}) {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+// A refresh ends with a configuration whose condition it does not satisfy, as far as is known.
+func TestARefreshEndsWhereWhenIsAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, left := timing(t, rigOptions{}, fake.SendRule(t, "r", "t", "239.1.1.1:5000", refresh(time.Second)))
+		b.send.Handle([]session.Message{fake.Message("t", "old", 1)})
+		time.Sleep(time.Second)
+		b.reload(t, []mapping.SendRule{fake.SendRule(t, "r", "t", "239.1.1.1:5000", refresh(time.Second), func(r *mapping.SendRule) {
+			if err := r.When.UnmarshalText([]byte(`payload != "old"`)); err != nil {
+				t.Error(err)
+			}
+		})}, nil)
+		at := time.Now()
+		time.Sleep(5 * time.Second)
+		if got := left.since(at); got != nil {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+// What is new goes first, also where it waits on disk: copies take the turns that it leaves.
+func TestWhatIsSentAgainTakesNoTurnOfWhatIsOnDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		of := new(timed)
+		n := &fake.Network{}
+		s := fake.OpenSpool(t, t.TempDir(), 16<<20)
+		b := newRigOf(t, n, rigOptions{QueueSize: fake.Plenty, InPlaceOf: of.inPlaceOf, Spool: rigSpool{On: s}}, []mapping.SendRule{
+			fake.SendRule(t, "r", "t/{id}", "239.1.1.1:5000", repeat(3, 20*time.Millisecond), rate("10/s", mapping.OverWait))}, nil)
+		for i := range 10 {
+			b.send.Handle([]session.Message{fake.Message(fmt.Sprint("t/", i), fmt.Sprint(i), 1)})
+		}
+		b.spilled(t)
+		n.Set(fake.Iso0)
+		from := time.Now()
+		b.reconcile(t.Context())
+		time.Sleep(950 * time.Millisecond)
+		if got := of.since(from); !slices.Equal(got, strings.Fields("0 1 2 3 4 5 6 7 8 9")) {
+			t.Errorf("%q left in the first second", got)
+		}
+		time.Sleep(5 * time.Second)
+		if got := of.since(from); len(got) != 30 {
+			t.Errorf("%d left in all, want each three times: %q", len(got), got)
+		}
+	})
+}
+
+// A host that is off, with something that waits for it, costs no more than a look now and then.
+func TestWhatIsSentAgainToAHostThatIsOffIsLookedAtRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink("172.17.1.7")
+		b := hostRig(t, l, rigOptions{}, fake.SendRule(t, "lamp", "lamp/{id}", "239.1.1.1:5000", fake.ToHost(t, "172.17.1.7:5000"), refresh(time.Second), fake.OnDown(mapping.OnDownLatest)))
+		b.send.Handle([]session.Message{fake.Message("lamp/1", "on", 0)})
+		time.Sleep(3 * time.Second)
+		l.power("172.17.1.7", false)
+		for i := range 40 {
+			b.send.Handle([]session.Message{fake.Message("lamp/2", fmt.Sprint(i), 0)})
+			time.Sleep(500 * time.Millisecond)
+		}
+		if r := b.Status().Rules[0]; r.Down != 1 || r.WaitingMemory == 0 {
+			t.Fatalf("%d hosts are down, %d messages wait", r.Down, r.WaitingMemory)
+		}
+		longest := time.Duration(0)
+		for range 20 {
+			longest = max(longest, b.send.NextKept())
+			time.Sleep(7 * time.Millisecond)
+		}
+		if longest < 50*time.Millisecond {
+			t.Errorf("it is looked at again after %v", longest)
+		}
+	})
 }

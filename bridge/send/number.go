@@ -20,6 +20,7 @@ type numbering struct {
 	toSend  []numbered // of what is to be sent next; transmit takes it
 	sent    []numbered // of what was sent last
 	payload []byte     // the payloads with their numbers
+	told    int        // of sent: the one that asSent has found last
 }
 
 // numbered is a datagram that has a counter.
@@ -27,6 +28,7 @@ type numbered struct {
 	at      int // in the batch
 	rule    *Rule
 	without []byte // its payload
+	with    []byte // the same with its number, once it was put
 }
 
 // number notes that a datagram of the next batch is a rule's. Callers hold mu.
@@ -38,7 +40,7 @@ func (n *numbering) number(at int, r *Rule) {
 
 // put gives the datagrams of a batch their numbers.
 func (n *numbering) put(out []multicast.Datagram) {
-	n.payload = n.payload[:0]
+	n.payload, n.told = n.payload[:0], 0
 	if n.next == nil {
 		n.next = make(map[netip.AddrPort]uint32)
 	}
@@ -49,7 +51,7 @@ func (n *numbering) put(out []multicast.Datagram) {
 		from := len(n.payload)
 		n.payload = append(n.payload, to.Payload...) // should it move, those before stay alive where they were
 		to.Payload = n.payload[from:len(n.payload):len(n.payload)]
-		next, known := n.next[to.Group]
+		next, known := n.next[to.To]
 		if !known && len(n.next) >= maxCounted {
 			for any := range n.next {
 				delete(n.next, any)
@@ -57,17 +59,18 @@ func (n *numbering) put(out []multicast.Datagram) {
 			}
 		}
 		d.rule.Counter.Put(to.Payload, next)
-		n.next[to.Group] = next + 1
+		n.next[to.To] = next + 1
 	}
 }
 
 // takeBack takes the numbers out again; those that did not leave are for who comes next.
 func (n *numbering) takeBack(out []multicast.Datagram, left int) {
-	for _, d := range n.toSend {
+	for i := range n.toSend {
+		d := &n.toSend[i]
 		to := &out[d.at]
-		to.Payload = d.without
+		to.Payload, d.with = d.without, to.Payload
 		if d.at >= left {
-			n.next[to.Group]--
+			n.next[to.To]--
 		}
 	}
 	clear(n.sent)
@@ -75,6 +78,17 @@ func (n *numbering) takeBack(out []multicast.Datagram, left int) {
 	if cap(n.payload) > maxDecoded {
 		n.payload = nil
 	}
+}
+
+// asSent is a payload of the last batch as it left, which is asked for in the order of that.
+func (n *numbering) asSent(payload []byte) []byte {
+	for i := n.told; i < len(n.sent) && len(payload) > 0; i++ {
+		if d := &n.sent[i]; len(d.without) > 0 && &d.without[0] == &payload[0] {
+			n.told = i
+			return d.with
+		}
+	}
+	return payload
 }
 
 // again notes that one of those that were sent last is sent once more, alone.

@@ -2,7 +2,6 @@ package send
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"log/slog"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
 	"topicast/bridge/spill"
+	"topicast/bridge/tap"
 	"topicast/mapping"
 )
 
@@ -33,14 +33,20 @@ import (
 // last one, or knows it safe on disk, releases it. A dropped datagram is settled: it is
 // counted, and what can never leave must not keep the broker from going on.
 type Path struct {
-	log      *slog.Logger
-	lastSent *lastsent.Store
-	budget   *account.MemBudget
-	again    *account.MemBudget // of what is sent again
-	own      *loopguard.OwnAddresses
-	guard    *loopguard.DedupCache // nil: off
-	spill    *spill.Queues         // nil: there is no spool
-	repeats  bool                  // the broker repeats what was not acknowledged
+	log          *slog.Logger
+	tap          *tap.Tap
+	isDisabled   func(name, common string) *account.Disabled
+	follower     account.Follower // itself, or nil without a tap
+	lastSent     *lastsent.Store
+	budget       *account.MemBudget
+	again        *account.MemBudget                                                // of what is sent again
+	asked        *account.MemBudget                                                // of what is remembered of requests
+	answerOutbox answerOutbox                                                      // what is published of answers (publishanswers.go)
+	deadLetters  func(rule string, m *session.Publication, why error, kept func()) // is given what of that the broker does not take; nil: nobody is
+	own          *loopguard.OwnAddresses
+	guard        *loopguard.DedupCache // nil: off
+	spill        *spill.Queues         // nil: there is no spool
+	repeats      bool                  // the broker repeats what was not acknowledged
 
 	lookPatience time.Duration // what the constant says, but in tests
 	diskPatience time.Duration // likewise
@@ -48,6 +54,7 @@ type Path struct {
 	open    func(multicast.Source) (Sender, error)
 	lookNow func() // asks for a look at the interfaces
 	settled *account.Signal
+	granted func(id uint32) bool
 	refused func(i int, err error) // refuse, made once: a method value made per call would be an allocation per call
 
 	// Read and written by anybody.
@@ -58,6 +65,7 @@ type Path struct {
 	needsRedelivery atomic.Bool       // the broker is to repeat messages: there was no room
 	pacedHeld       atomic.Int64      // messages that wait unacknowledged in memory for their rule's rate
 	unstored        atomic.Bool       // the disk has turned something away that is still to go there
+	answered        atomic.Bool       // the disk has taken something since a batch had waited for it in vain
 	latency         account.Histogram // from handed over by the session to taken by the kernel
 	working         atomic.Pointer[Generation]
 	roomAgain       chan struct{} // holds one: there is room for what the broker is to repeat
@@ -73,7 +81,7 @@ type Path struct {
 	flushes      uint64            // counts them, and the batches
 	began        time.Time         // of this batch
 	at           int64             // the same, as a moment
-	patience     time.Duration     // that this batch has left, to wait for the disk
+	patience     time.Duration     // that this batch has left, to wait for the disk; none until it has answered, once it was used up
 	batch        []session.Message // it itself
 	topics       topics
 	targets      []mapping.Target      // scratch of route
@@ -85,6 +93,8 @@ type Path struct {
 	staleEntries []*lastsent.Entry     // what is no longer so in lastSent's file, once these leave
 	out          []multicast.Datagram  // scratch of flush: what leaves through one binding,
 	meta         []datagram            // and what is known of each
+	asideOut     []multicast.Datagram  // of these, for hosts that do not answer
+	asideMeta    []datagram
 }
 
 // datagram is one that a message of the current batch asks for.
@@ -117,20 +127,39 @@ type Options struct {
 	Open     func(multicast.Source) (Sender, error)
 	LookNow  func()          // asks for a look at the interfaces
 	Settled  *account.Signal // told when something has left, or is on disk
+
+	// Granted reports whether the broker has granted a subscription with an identifier.
+	Granted func(id uint32) bool
+
+	Tap *tap.Tap // is told what becomes of messages; nil: nobody is
+
+	// Disabled says of a rule, by its name and that which it has in the configuration, whether it is
+	// switched off, when a generation is built; nil: none is.
+	Disabled func(name, common string) *account.Disabled
+
+	// Refused is given answers that the broker does not take, as that of receive.Options is given
+	// messages; nil: nobody is.
+	Refused func(rule string, m *session.Publication, why error, kept func())
 }
 
 // New makes a send side without rules; Build and Activate give it those of a table.
 func New(o Options) *Path {
 	p := &Path{
-		log: o.Log, lastSent: o.LastSent, budget: o.Budget, own: o.Own, guard: o.Guard, repeats: o.Repeats,
-		open: o.Open, lookNow: o.LookNow, settled: o.Settled,
-		again:        account.NewMemBudget(maxKeptBytes),
-		lookPatience: lookPatience, diskPatience: diskPatience, topics: newTopics(), pendingAcks: make(map[int32]*pendingAck), roomAgain: make(chan struct{}, 1),
+		log: o.Log, tap: o.Tap, lastSent: o.LastSent, budget: o.Budget, own: o.Own, guard: o.Guard, repeats: o.Repeats,
+		open: o.Open, lookNow: o.LookNow, settled: o.Settled, granted: o.Granted,
+		again: account.NewMemBudget(maxKeptBytes), asked: account.NewMemBudget(maxRequestBytes), deadLetters: o.Refused,
+		lookPatience: lookPatience, diskPatience: diskPatience, patience: diskPatience, topics: newTopics(), pendingAcks: make(map[int32]*pendingAck), roomAgain: make(chan struct{}, 1),
 	}
 	if o.Spool != nil {
 		p.spill = spill.New(spill.Options{Spool: o.Spool, Log: o.Log, MaxAge: o.MaxAge, Kinds: []string{spill.Sent}, Losses: p.removed.Losses})
 	}
+	if p.isDisabled = o.Disabled; p.isDisabled == nil {
+		p.isDisabled = func(string, string) *account.Disabled { return nil }
+	}
 	p.refused = p.refuse
+	if p.tap != nil {
+		p.follower, p.removed.Follow = p, p
+	}
 	p.working.Store(new(Generation))
 	return p
 }
@@ -163,12 +192,18 @@ func (p *Path) Handle(batch []session.Message) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.flushes++ // what was restored from the disk since is of another
-	p.began, p.at, p.patience = began, account.MomentOf(began), p.diskPatience
+	p.began, p.at = began, account.MomentOf(began)
+	if p.patience > 0 || p.answered.Load() {
+		p.patience = p.diskPatience
+	}
 	p.batch = batch
 	p.logsEach = p.log.Enabled(context.Background(), slog.LevelDebug)
 	for i := range batch {
-		r := p.route(batch[i].Topic)
+		r := p.route(&batch[i])
 		for j := range r.targets {
+			if ids := r.targets[j].rule.subscriptions; ids != nil && !batch[i].Meant(ids, p.granted) {
+				continue
+			}
 			p.gather(&batch[i], int32(i), &r.targets[j])
 			if len(p.gathered)+len(p.paced) >= maxGathered || len(p.decoded) >= maxDecoded {
 				p.flush(batch)
@@ -187,11 +222,15 @@ func (p *Path) Handle(batch []session.Message) {
 }
 
 // route finds the targets of the topic of a message.
-func (p *Path) route(topic []byte) *route {
-	r := p.lookup(topic)
-	if len(r.targets) == 0 && p.noRule.Add(1) == 1 {
+func (p *Path) route(m *session.Message) *route {
+	r := p.lookup(m.Topic)
+	if len(r.targets) > 0 {
+		return r
+	}
+	p.reportNoRule(m)
+	if p.noRule.Add(1) == 1 {
 		p.log.Warn("no rule matches this message; if no rule ever did, the broker still keeps a subscription of an earlier configuration in this session",
-			"topic", r.topic, "reason", account.DropNoRule.String())
+			"topic", r.topic, "reason", account.ReasonNoRule.String())
 	}
 	return r
 }
@@ -201,52 +240,45 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 	rule := t.rule
 	rule.received.Add(1)
 	rule.LastReceived.Put(p.at)
-	payload, print := m.Payload, uint64(0)
+	print := uint64(0)
 	if rule.Retained == mapping.RetainedOnce {
-		print = lastsent.Print(payload)
+		print = lastsent.Print(m.Payload)
 	}
 	switch {
-	case t.when != nil && !m.Oversize && !t.when.takes(rule, payload):
-		rule.Count(account.DropWhen, 1)
+	case t.when != nil && !m.Oversize && !t.when.takes(rule, m):
+		t.filter(account.ReasonWhen, m.Payload, p.began)
 		return
+	case t.flow == nil && t.each != nil && !m.Oversize:
+		if t = p.aim(m, t); t == nil {
+			return
+		}
+	}
+	switch {
 	case m.Retain && (rule.Retained == mapping.RetainedNever || t.knows(print, p.flushes)):
-		t.drop(account.DropRetained, nil)
+		t.drop(account.ReasonRetained, m.Payload, p.began, nil)
 		return
-	case t.flow == nil:
-		t.drop(badTarget(t.rule), t.err)
+	case t.flow == nil && t.each == nil:
+		t.drop(badTarget(t.rule), m.Payload, p.began, t.err)
 		return
 	case m.Oversize:
-		t.drop(account.DropOversize, multicast.ErrTooLong)
+		t.drop(account.ReasonOversize, m.Payload, p.began, multicast.ErrTooLong)
 		return
 	case rule.guard != nil && t.flow.made(rule.guard, m, p.began):
-		t.drop(account.DropLoop, nil)
+		t.drop(account.ReasonLoop, m.Payload, p.began, nil)
 		return
 	}
-	if rule.DropEmpty && len(payload) == 0 {
-		p.leaveOut(t, print)
+	payload, decoded, empty, err := rule.Datagram(p.decoded, m.Payload)
+	p.decoded = decoded
+	switch {
+	case empty && rule.DropEmpty:
+		p.leaveOut(t, m.Payload, print)
 		return
-	}
-	if rule.Transforms() {
-		from := len(p.decoded)
-		decoded, between, err := rule.AppendDatagram(p.decoded, payload)
-		if err != nil {
-			t.drop(account.DropBadPayload, err)
-			return
-		}
-		// Should append have moved to a larger array, the earlier payloads stay
-		// alive in the smaller one for as long as their datagrams point there.
-		p.decoded, payload = decoded, decoded[from:len(decoded):len(decoded)]
-		if rule.DropEmpty && between == 0 {
-			p.leaveOut(t, print)
-			return
-		}
-	}
-	if len(payload) < rule.Counter.End() {
-		if len(payload) == 0 && rule.SendsAgain() {
+	case err != nil:
+		if empty && rule.SendsAgain() {
 			p.flush(p.batch) // what came before
 			p.clearKept(t)
 		}
-		t.drop(account.DropBadPayload, fmt.Errorf("counter %s: the datagram has %d bytes", rule.Counter, len(payload)))
+		t.drop(account.ReasonBadPayload, m.Payload, p.began, err)
 		return
 	}
 	p.prepare(t, print)
@@ -297,8 +329,8 @@ func (p *Path) forgetStale() {
 
 // leaveOut filters a message whose datagram would be empty. It counts as the last one
 // sent all the same, so that after a clear the value that came before it is new.
-func (p *Path) leaveOut(t *routeTarget, print uint64) {
-	t.rule.Count(account.DropEmpty, 1)
+func (p *Path) leaveOut(t *routeTarget, payload []byte, print uint64) {
+	t.filter(account.ReasonEmpty, payload, p.began)
 	if t.rule.SendsAgain() {
 		p.flush(p.batch) // what came before
 		p.clearKept(t)
@@ -326,12 +358,12 @@ func (p *Path) flush(batch []session.Message) {
 }
 
 // arrange puts what was gathered for a binding into out and meta, flow after flow, so that
-// equal datagrams to one group follow each other.
+// equal datagrams to one target follow each other.
 func (p *Path) arrange(b *binding) {
 	for f := b.firstFlow; f != nil; f = f.next {
 		for n := f.first; n != 0; {
 			d := &p.gathered[n-1]
-			p.out = append(p.out, multicast.Datagram{Group: f.group, Payload: d.payload, Broadcast: d.target.rule.broadcasts})
+			p.out = append(p.out, multicast.Datagram{To: f.to, Payload: d.payload, Broadcast: d.target.rule.broadcasts})
 			p.meta = append(p.meta, *d)
 			n = d.next
 		}
@@ -347,18 +379,25 @@ func (p *Path) send(b *binding, batch []session.Message) {
 	n := 0
 	if b.socket != nil && b.allPaced() && !b.needsRedelivery.Load() {
 		var err error
+		ready := len(p.out)
+		if b.want.Host {
+			ready = p.setAside(b, batch)
+		}
 		if b.counters.used {
-			for i := range p.meta {
+			for i := range p.meta[:ready] {
 				b.counters.number(i, p.meta[i].target.rule)
 			}
 		}
-		n, err = b.transmit(p.out, acknowledged(p.meta, batch), nil, p.refused)
+		n, err = b.transmit(p.out[:ready], acknowledged(p.meta[:ready], batch), nil, p.refused)
 		p.latency.Observe(time.Since(p.began), uint64(countTaken(p.meta[:n], p.at)))
 		if p.logsEach {
 			p.logSent(b, n)
 		}
+		if p.tap.On() {
+			p.reportSent(b, n)
+		}
 		if b.kept.used {
-			b.keepFresh(p.meta[:n], p.out[:n], p.began)
+			b.keepFresh(p.meta[:n], batch, p.began)
 		}
 		if err != nil {
 			b.stalled(err)
@@ -370,15 +409,45 @@ func (p *Path) send(b *binding, batch []session.Message) {
 			continue // counted, though what was beside it is to be sent again
 		}
 		m := &batch[d.message]
-		b.enqueue(p.out[n+i].Group, d, m, p.began, p.ackOf(d.message, m))
+		b.enqueue(p.out[n+i].To, d, m, p.began, p.ackOf(d.message, m))
 	}
 	b.wake()
+}
+
+// setAside puts last what is for hosts that do not answer, and says how much is before it. Callers
+// hold the binding's mu.
+func (p *Path) setAside(b *binding, batch []session.Message) (ready int) {
+	now := p.began
+	for i := range p.out {
+		d := &p.meta[i]
+		r := d.target.rule
+		h := b.hostOf(r, p.out[i].To.Addr())
+		behind := h != nil && h.aside == p.flushes // what comes after one that is set aside waits behind it
+		if !behind && !h.hasWaiting() {
+			fresh := leaving{r, h, d.target.route.topic, p.out[i].To, d.payload, r.waitsForHost(batch[d.message].QoS > 0), nil}
+			if o, _ := b.ready(&fresh, now); o == noObstacle {
+				p.out[ready], p.meta[ready] = p.out[i], *d
+				ready++
+				continue
+			}
+		}
+		h.aside = p.flushes
+		p.asideOut, p.asideMeta = append(p.asideOut, p.out[i]), append(p.asideMeta, *d)
+	}
+	if len(p.asideOut) > 0 {
+		copy(p.out[ready:], p.asideOut)
+		copy(p.meta[ready:], p.asideMeta)
+		clear(p.asideOut)
+		clear(p.asideMeta)
+		p.asideOut, p.asideMeta = p.asideOut[:0], p.asideMeta[:0]
+	}
+	return ready
 }
 
 // refuse is called by Send for a datagram that can never leave.
 func (p *Path) refuse(i int, err error) {
 	p.meta[i].dropped = true
-	p.meta[i].target.drop(reasonOf(err), err)
+	p.meta[i].target.drop(reasonOf(err), p.meta[i].payload, p.began, err)
 }
 
 // acknowledged reports whether any of the datagrams is of a message that is.
@@ -389,35 +458,6 @@ func acknowledged(ds []datagram, batch []session.Message) bool {
 		}
 	}
 	return false
-}
-
-// logSent logs each of the first n datagrams of a binding, for log.level debug.
-func (p *Path) logSent(b *binding, n int) {
-	for i := range p.meta[:n] {
-		if d := &p.meta[i]; !d.dropped {
-			p.log.Debug("sent", "rule", d.target.rule.Name, "topic", d.target.route.topic, "group", p.out[i].Group,
-				"source", b.socket.LocalAddr(), "interface", b.source.Interface, "bytes", len(d.payload))
-		}
-	}
-}
-
-// countTaken counts datagrams the kernel took, a run of one rule at a time.
-func countTaken(ds []datagram, at int64) (taken int) {
-	for i := 0; i < len(ds); {
-		rule, n, bytes := ds[i].target.rule, 0, 0
-		for ; i < len(ds) && ds[i].target.rule == rule; i++ {
-			if !ds[i].dropped {
-				n++
-				bytes += len(ds[i].payload)
-				ds[i].target.took(ds[i].print)
-			}
-		}
-		if n > 0 {
-			rule.took(n, bytes, at)
-		}
-		taken += n
-	}
-	return taken
 }
 
 // ackOf is what keeps message i of the batch from being acknowledged.

@@ -2,6 +2,7 @@ package send_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 	"topicast/bridge/multicast"
 	"topicast/bridge/send"
 	"topicast/bridge/session"
+	"topicast/bridge/tap"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
 )
@@ -304,6 +306,32 @@ func BenchmarkHandle(b *testing.B) {
 	}
 }
 
+// What one who watches costs the way of a message; compare with BenchmarkHandle/topics=100.
+func BenchmarkHandleWatched(b *testing.B) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	br := newRigOf(b, n, rigOptions{QueueSize: fake.Plenty, InPlaceOf: blackHole}, []mapping.SendRule{benchRule()}, nil)
+	w, err := br.watched.Tap.Watch(tap.Filter{Payload: 64})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer w.Close()
+	at, end := context.WithCancel(b.Context())
+	end() // Next waits for nothing
+	batch := make([]session.Message, 512)
+	i := 0
+	for b.Loop() {
+		for j := range batch {
+			batch[j] = session.Message{Topic: fmt.Appendf(batch[j].Topic[:0], "t/%d", 1+i%100), Payload: payload128, QoS: 1}
+			i++
+		}
+		br.send.Handle(batch)
+		if i%8192 == 0 {
+			w.Next(at)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(batch)), "ns/message")
+}
+
 func TestDebugLogsEachDatagramAndInfoNone(t *testing.T) {
 	for level, want := range map[slog.Level]int{slog.LevelDebug: 2, slog.LevelInfo: 0} {
 		var out bytes.Buffer
@@ -353,7 +381,7 @@ func TestARetainedMessageThatWaitsIsNotTakenForSent(t *testing.T) {
 		}
 	}
 	n.Set(fake.Iso0)
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	fake.WaitFor(t, "both to leave", func() bool { return len(n.LastSocket().Took()) == 2 && b.Status().Queue.Messages == 0 })
 	b.send.Handle([]session.Message{m})
 	if got := b.Status().Rules[0]; got.Sent != 2 || got.Filtered["retained"] != 1 {

@@ -22,7 +22,7 @@ func TestAReasonThatVariesIsLoggedOnce(t *testing.T) {
 		[]mapping.SendRule{fake.SendRule(t, "r", "a", "239.1.1.1:5000")}, nil)
 	look := func(ifs ...multicast.Interface) {
 		n.Set(ifs...)
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 	}
 	for i := range 5 {
 		look(fake.Interface("lo", 1, "127.0.0.1/8"), fake.Interface(fmt.Sprintf("veth%cd", 'a'+i), 10+i, "10.0.0.2/24"))

@@ -6,11 +6,12 @@ import (
 
 	"topicast/bridge/account"
 	"topicast/bridge/lastsent"
+	"topicast/bridge/session"
 )
 
 // queuedDatagram is a datagram in a queue, with a payload of its own.
 type queuedDatagram struct {
-	group   netip.AddrPort
+	to      netip.AddrPort
 	payload []byte
 	message []byte // the payload as it came, for the disk; nil: the same, or there is no disk
 	rule    *Rule
@@ -19,20 +20,27 @@ type queuedDatagram struct {
 	print   uint64
 	ack     *pendingAck // nil: QoS 0
 	since   time.Time
+	goodFor expiry
+	reply   *reply // nil: nobody has said where answers are to go
+	// properties are those of the message that its target depends on, should another table or the disk
+	// ask for that again.
+	properties session.Properties
 
-	lane       *lane           // where it waits
-	line       *inLine         // there, if the rule has a rate
+	in         *ruleQueue      // where it waits
+	entry      *targetEntry    // there, if the rule has a rate
 	prev, next *queuedDatagram // there
 	number     uint64          // tells it from all others of its binding, from 1
 }
 
 // leavesBy has it go where a target does.
 func (w *queuedDatagram) leavesBy(t *routeTarget) {
-	w.group, w.rule, w.topic, w.sent = t.flow.group, t.rule, t.route.topic, t.sent
+	w.to, w.rule, w.topic, w.sent = t.flow.to, t.rule, t.route.topic, t.sent
 }
 
 // drop counts it as lost.
-func (w *queuedDatagram) drop(why account.Reason, err error) { w.rule.drop(why, w.topic, err) }
+func (w *queuedDatagram) drop(why account.Reason, err error) {
+	w.rule.drop(why, w.subject(), err)
+}
 
 // queuedBytes is what a datagram and its pendingAck take beside topic and payload, and beyond
 // account.Overhead.
@@ -40,7 +48,7 @@ const queuedBytes = 64
 
 // size is what it takes of the budget, beside the overhead.
 func (w *queuedDatagram) size() int {
-	return queuedBytes + len(w.topic) + len(w.payload) + len(w.message)
+	return queuedBytes + len(w.topic) + len(w.payload) + len(w.message) + w.reply.size() + len(w.properties)
 }
 
 // original is the payload as it came.
@@ -51,60 +59,76 @@ func (w *queuedDatagram) original() []byte {
 	return w.payload
 }
 
-// queue is what waits in the memory of a binding. Each rule has a lane, and the lanes are sent
-// from in turn: so a rule of which much waits, or whose datagrams are refused, delays no other.
+// queue holds the datagrams that wait in the memory of a binding. Each rule has a queue of its own,
+// and they are served in turn (round robin): so a rule of which many datagrams wait, or whose
+// datagrams are refused, delays no other.
 type queue struct {
-	lanes []*lane // that are not empty
-	turn  int     // which of them is sent from first
-	n     int     // how many datagrams wait, in all
-	last  uint64  // number of the last one that came
+	rules    []*ruleQueue // that are not empty
+	turn     int          // which of them is sent from first
+	n        int          // how many datagrams wait, in all
+	forHosts int          // of these, for hosts that are not reachable
+	last     uint64       // number of the last one that came
 
 	pacing pacing // of rules with a rate
 }
 
-// lane is what of one rule waits in the memory of one binding, first in, first out. The
-// binding's mu guards it.
-type lane struct {
+// ruleQueue holds the datagrams of one rule that wait in the memory of one binding, first in, first
+// out; where the rule sends to hosts, each host has one. Guarded by the binding's mu.
+type ruleQueue struct {
 	rule        *Rule
-	at          **lane // where the rule has it, as long as something waits
-	place       int    // in the queue's lanes
-	room        account.Share
+	host        *host          // nil: all targets of the rule share it
+	at          **ruleQueue    // where the rule has it, as long as something waits
+	index       int            // in queue.rules
+	n           int            // how many datagrams wait in it
+	room        *account.Share // of the rule
+	own         account.Share  // where that is not all that the rule has
 	first, last *queuedDatagram
-	latest      map[string]*queuedDatagram // of on_down: latest, the last one of each topic
-	refusal     refusal                    // what is known of the first
-	lines       map[netip.AddrPort]*line   // of a rule with a rate, what waits for each target
-	swept       *queuedDatagram            // up to here what can has gone to the disk, while nothing leaves; nil: nothing is known
+	latest      map[string]*queuedDatagram      // of on_down: latest, the last one of each topic
+	refusal     refusal                         // what is known of the first
+	targets     map[netip.AddrPort]*targetQueue // of a rule with a rate, what waits for each target
+	swept       *queuedDatagram                 // up to here what can has gone to the disk, while nothing leaves; nil: nothing is known
 }
 
-// laneOf is the lane of one of the binding's rules. Callers hold mu.
-func (b *binding) laneOf(r *Rule) *lane {
-	at := &r.lane
-	if r.binding != b {
-		at = &r.diverted.lane
+// queueOf returns the queue of one of the binding's rules, that of the host if h is one. Callers hold mu.
+func (b *binding) queueOf(r *Rule, h *host) *ruleQueue {
+	at := &r.waitingIn
+	if h != nil {
+		at = &h.waitingIn
+	} else if r.binding != b {
+		at = &r.diverted.queue
 	}
 	if *at == nil {
-		*at = &lane{rule: r, at: at}
+		l := &ruleQueue{rule: r, host: h, at: at}
+		if l.room = &l.own; h != nil {
+			l.room = &r.room
+		}
+		return l
 	}
 	return *at
 }
 
-func (l *lane) empty() bool    { return l.first == nil }
-func (q *queue) empty() bool   { return len(q.lanes) == 0 }
-func (q *queue) len() int      { return q.n }
-func (q *queue) place(l *lane) { l.place = len(q.lanes); q.lanes = append(q.lanes, l); *l.at = l }
+func (l *ruleQueue) empty() bool        { return l.first == nil }
+func (l *ruleQueue) waitsForHost() bool { return !l.host.reachable() && !l.rule.paced() }
+func (q *queue) empty() bool            { return len(q.rules) == 0 }
+func (q *queue) len() int               { return q.n }
+func (q *queue) add(l *ruleQueue)       { l.index = len(q.rules); q.rules = append(q.rules, l); *l.at = l }
 
 // push appends.
-func (q *queue) push(l *lane, w queuedDatagram) {
+func (q *queue) push(l *ruleQueue, w queuedDatagram) {
 	q.last++
-	w.lane, w.line, w.number, w.prev, w.next = l, nil, q.last, l.last, nil
+	w.in, w.entry, w.number, w.prev, w.next = l, nil, q.last, l.last, nil
 	if l.empty() {
-		q.place(l)
+		q.add(l)
 		l.first = &w
 	} else {
 		l.last.next = &w
 	}
 	l.last = &w
 	q.n++
+	l.n++
+	if l.waitsForHost() {
+		q.forHosts++
+	}
 	l.rule.waiting.Add(1)
 	l.rule.waitingBytes.Add(int64(w.size() + account.Overhead))
 	if l.rule.KeepsLatest() {
@@ -114,13 +138,13 @@ func (q *queue) push(l *lane, w queuedDatagram) {
 		l.latest[w.topic] = &w
 	}
 	if l.rule.paced() {
-		q.pacing.line(l, &w)
+		q.pacing.push(l, &w)
 	}
 }
 
-// remove takes one out, wherever in its lane it is. A lane that is emptied keeps no memory.
+// remove removes a datagram, wherever in its queue it is. A queue that becomes empty keeps no memory.
 func (q *queue) remove(w *queuedDatagram) {
-	l := w.lane
+	l := w.in
 	if w.prev == nil {
 		l.first = w.next
 	} else {
@@ -138,35 +162,49 @@ func (q *queue) remove(w *queuedDatagram) {
 		delete(l.latest, w.topic)
 	}
 	w.prev, w.next = nil, nil
-	if w.line != nil {
-		q.pacing.unline(l, w)
+	if w.entry != nil {
+		q.pacing.remove(l, w)
 	}
 	q.n--
+	l.n--
+	if l.waitsForHost() {
+		q.forHosts--
+	}
 	l.rule.waiting.Add(-1)
 	l.rule.waitingBytes.Add(-int64(w.size() + account.Overhead))
 	if !l.empty() {
 		return
 	}
-	last := q.lanes[len(q.lanes)-1]
-	q.lanes[l.place], last.place = last, l.place
-	q.lanes[len(q.lanes)-1] = nil
-	if q.lanes = q.lanes[:len(q.lanes)-1]; len(q.lanes) == 0 {
-		q.lanes = nil
+	last := q.rules[len(q.rules)-1]
+	q.rules[l.index], last.index = last, l.index
+	q.rules[len(q.rules)-1] = nil
+	if q.rules = q.rules[:len(q.rules)-1]; len(q.rules) == 0 {
+		q.rules = nil
 	}
-	l.latest, l.lines, *l.at = nil, nil, nil
+	l.latest, l.targets, *l.at = nil, nil, nil
 }
 
-// each calls f for each lane. f may empty it, and return false if the others are not to be
-// looked at any more: then they come first the next time.
-func (q *queue) each(f func(*lane) bool) {
-	for i := len(q.lanes) - 1; i >= 0; i-- { // one that f has seen takes the place of one that it has emptied
-		l := q.lanes[i]
+// other returns another host's queue of the same rule; nil: there is none.
+func (q *queue) other(l *ruleQueue) *ruleQueue {
+	for _, o := range q.rules {
+		if l.host != nil && o.rule == l.rule && o.host != nil {
+			return o
+		}
+	}
+	return nil
+}
+
+// each calls f for each rule's queue. f may empty it, and return false to end: then the others come
+// first the next time.
+func (q *queue) each(f func(*ruleQueue) bool) {
+	for i := len(q.rules) - 1; i >= 0; i-- { // one that f has seen takes the place of one that it has emptied
+		l := q.rules[i]
 		if f(l) {
 			continue
 		}
 		if !l.empty() {
-			q.lanes[0], q.lanes[i] = l, q.lanes[0]
-			q.lanes[0].place, q.lanes[i].place = 0, i
+			q.rules[0], q.rules[i] = l, q.rules[0]
+			q.rules[0].index, q.rules[i].index = 0, i
 		}
 		return
 	}
@@ -174,7 +212,7 @@ func (q *queue) each(f func(*lane) bool) {
 
 // eachDatagram calls f for each datagram, which it may remove.
 func (q *queue) eachDatagram(f func(*queuedDatagram)) {
-	q.each(func(l *lane) bool {
+	q.each(func(l *ruleQueue) bool {
 		for w := l.first; w != nil; {
 			next := w.next
 			f(w)
@@ -186,5 +224,5 @@ func (q *queue) eachDatagram(f func(*queuedDatagram)) {
 
 // superseded reports whether only the latest of its topic is wanted, and that is another one.
 func (w *queuedDatagram) superseded() bool {
-	return w.rule.KeepsLatest() && w.lane.latest[w.topic] != w
+	return w.rule.KeepsLatest() && w.in.latest[w.topic] != w
 }

@@ -12,32 +12,41 @@ import (
 // sendReasons are the reasons that can happen to a send rule, and to which, so that its
 // series are there, with 0, before it does (increase() knows no first time).
 var sendReasons = [account.NumReasons]func(*Rule) bool{
-	account.DropRetained:    func(r *Rule) bool { return r.Retained != mapping.RetainedAlways },
-	account.DropWhen:        func(r *Rule) bool { return !r.When.IsZero() },
-	account.DropEmpty:       func(r *Rule) bool { return r.DropEmpty },
-	account.DropBadGroup:    func(r *Rule) bool { return r.makesGroups && r.Host.IsZero() },
-	account.DropBadHost:     func(r *Rule) bool { return r.makesGroups && !r.Host.IsZero() },
-	account.DropUnreachable: func(r *Rule) bool { return !r.Host.IsZero() },
-	account.DropBadPayload:  func(r *Rule) bool { return !r.Payload.Raw() || !r.Counter.IsZero() },
-	account.DropOversize:    anySend,
-	account.DropRate:        (*Rule).paced,
-	account.DropPending:     func(r *Rule) bool { return r.OnDown != mapping.OnDownLatest },
-	account.DropNoBuffer:    anySend,
-	account.DropFirewall:    anySend,
-	account.DropRefused:     anySend,
-	account.DropSuperseded:  func(r *Rule) bool { return r.KeepsLatest() },
-	account.DropLoop:        func(r *Rule) bool { return r.guard != nil },
-	account.DropQueueFull:   anySend,
-	account.DropSpoolFull:   (*Rule).spools,
-	account.DropSpoolFailed: (*Rule).spools,
-	account.DropExpired:     func(r *Rule) bool { return r.MaxAge > 0 },
-	account.DropRefreshFull: func(r *Rule) bool { return r.SendsAgain() },
-	account.DropRemoved:     anySend,
-	account.DropStopped:     anySend,
+	account.ReasonDisabled:    func(r *Rule) bool { return r.disabled != nil },
+	account.ReasonRetained:    func(r *Rule) bool { return r.Retained != mapping.RetainedAlways },
+	account.ReasonWhen:        func(r *Rule) bool { return !r.When.IsZero() },
+	account.ReasonEmpty:       func(r *Rule) bool { return r.DropEmpty },
+	account.ReasonBadGroup:    func(r *Rule) bool { return r.makesTargets && r.Host.IsZero() },
+	account.ReasonBadHost:     func(r *Rule) bool { return r.makesTargets && !r.Host.IsZero() },
+	account.ReasonUnreachable: func(r *Rule) bool { return !r.Host.IsZero() },
+	account.ReasonBadPayload:  func(r *Rule) bool { return !r.Payload.Raw() || !r.Counter.IsZero() || r.ExpectsAnswers() },
+	account.ReasonOversize:    anySend,
+	account.ReasonRate:        (*Rule).paced,
+	account.ReasonPending:     func(r *Rule) bool { return r.OnDown != mapping.OnDownLatest },
+	account.ReasonNoBuffer:    anySend,
+	account.ReasonFirewall:    anySend,
+	account.ReasonRefused:     anySend,
+	account.ReasonSuperseded:  func(r *Rule) bool { return r.KeepsLatest() },
+	account.ReasonLoop:        func(r *Rule) bool { return r.guard != nil },
+	account.ReasonQueueFull:   anySend,
+	account.ReasonSpoolFull:   (*Rule).spools,
+	account.ReasonSpoolFailed: (*Rule).spools,
+	account.ReasonExpired:     anySend, // a message may say itself for how long it is good
+	// Of answers.
+	account.ReasonUnasked:       (*Rule).ExpectsAnswers,
+	account.ReasonReceiveBuffer: (*Rule).ExpectsAnswers,
+	account.ReasonBadTopic:      (*Rule).ExpectsAnswers,
+	account.ReasonField:         func(r *Rule) bool { return r.ExpectsAnswers() && r.Answer.Topic.VariesByPayload() },
+	account.ReasonBrokerRefused: (*Rule).ExpectsAnswers,
+
+	account.ReasonRefreshFull: func(r *Rule) bool { return r.SendsAgain() },
+	account.ReasonFlushed:     anySend,
+	account.ReasonRemoved:     anySend,
+	account.ReasonStopped:     anySend,
 }
 
 // RemovedReasons can happen to what is left of a rule that a reload has removed.
-var RemovedReasons = [account.NumReasons]bool{account.DropSpoolFull: true, account.DropSpoolFailed: true, account.DropExpired: true, account.DropRemoved: true, account.DropStopped: true}
+var RemovedReasons = [account.NumReasons]bool{account.ReasonSpoolFull: true, account.ReasonSpoolFailed: true, account.ReasonExpired: true, account.ReasonFlushed: true, account.ReasonRemoved: true, account.ReasonStopped: true}
 
 // CanCount reports whether a reason can happen to the rule as it is configured.
 func (r *Rule) CanCount(why account.Reason) bool {
@@ -48,10 +57,13 @@ func anySend(*Rule) bool { return true }
 
 // badTarget is the reason of a topic that gives no target.
 func badTarget(r *Rule) account.Reason {
-	if r.Host.IsZero() {
-		return account.DropBadGroup
+	switch {
+	case r.disabled != nil:
+		return account.ReasonDisabled
+	case r.Host.IsZero():
+		return account.ReasonBadGroup
 	}
-	return account.DropBadHost
+	return account.ReasonBadHost
 }
 
 // spools reports whether the rule has a place in the spool.
@@ -61,16 +73,16 @@ func (r *Rule) spools() bool { return r.spool != nil }
 func reasonOf(err error) account.Reason {
 	switch {
 	case errors.Is(err, multicast.ErrBadHost):
-		return account.DropBadHost
+		return account.ReasonBadHost
 	case errors.Is(err, multicast.ErrUnreachable):
-		return account.DropUnreachable
+		return account.ReasonUnreachable
 	case errors.Is(err, multicast.ErrTooLong):
-		return account.DropOversize
+		return account.ReasonOversize
 	case errors.Is(err, syscall.EPERM):
-		return account.DropFirewall
+		return account.ReasonFirewall
 	case errors.Is(err, multicast.ErrNoBuffer):
-		return account.DropNoBuffer
+		return account.ReasonNoBuffer
 	default:
-		return account.DropRefused
+		return account.ReasonRefused
 	}
 }

@@ -110,7 +110,7 @@ const (
 // how many are done with: none; the first, which is dropped because of why; or the first,
 // and the second, which has left. Callers hold mu.
 func (b *binding) noRoom(f front, work *drainWork, err error) (done int, why error) {
-	now, r, to, length := time.Now(), f.refusal, f.waits[0].Group, len(f.waits[0].Payload)
+	now, r, to, length := time.Now(), f.refusal, f.waits[0].To, len(f.waits[0].Payload)
 	if r.since.IsZero() || r.of != f.number {
 		*r = refusal{of: f.number, since: now, left: b.refused.departures}
 	}
@@ -248,7 +248,7 @@ func (b *binding) checkStuck(now time.Time) {
 			"interface", b.source.Interface, "rules", b.rules, "waiting", b.queue.len(), "err", b.still.refuser)
 	}
 	b.spilling = true
-	b.queue.each(func(l *lane) bool {
+	b.queue.each(func(l *ruleQueue) bool {
 		l.swept = nil
 		return true
 	})
@@ -257,7 +257,7 @@ func (b *binding) checkStuck(now time.Time) {
 
 // sweep hands to the disk what waits in memory of a rule while nothing leaves, if the rule uses
 // it, and drops what is of QoS 0. It reports whether the disk takes more. Callers hold mu.
-func (b *binding) sweep(l *lane) bool {
+func (b *binding) sweep(l *ruleQueue) bool {
 	w := l.first
 	if l.swept != nil {
 		w = l.swept.next
@@ -266,9 +266,9 @@ func (b *binding) sweep(l *lane) bool {
 		next := w.next
 		switch {
 		case w.superseded():
-			b.giveUp(w, account.DropSuperseded, nil)
+			b.giveUp(w, account.ReasonSuperseded, nil)
 		case w.ack == nil && b.tooLate(l.rule) && !l.untried(w):
-			b.giveUp(w, account.DropNoBuffer, errors.New(b.stuck))
+			b.giveUp(w, account.ReasonNoBuffer, errors.New(b.stuck))
 		case w.ack == nil, l.rule.spool == nil:
 			l.swept = w
 		case !b.spillOne(w):
@@ -283,7 +283,7 @@ func (b *binding) sweep(l *lane) bool {
 
 // untried reports that nothing of the rule has been refused: what nothing leaves of may be other
 // rules. Callers hold mu.
-func (l *lane) untried(first *queuedDatagram) bool {
+func (l *ruleQueue) untried(first *queuedDatagram) bool {
 	return l.first == first && (first == nil || l.refusal.of != first.number) && !l.rule.onDisk()
 }
 
@@ -295,6 +295,6 @@ func (b *binding) tooLate(r *Rule) bool {
 
 // bypasses reports whether a message goes to the disk at once, because nothing leaves and
 // all that came before it has gone there. Callers hold mu.
-func (b *binding) bypasses(l *lane, w *queuedDatagram) bool {
+func (b *binding) bypasses(l *ruleQueue, w *queuedDatagram) bool {
 	return b.stuck != "" && w.ack != nil && w.rule.spool != nil && l.swept == l.last && b.appendToSpool(w)
 }

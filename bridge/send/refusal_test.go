@@ -167,7 +167,7 @@ func TestWhatWaitsForAFullQueueGoesToTheDisk(t *testing.T) {
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
 	b := spooling(t, n, fake.SendRule(t, "memory", "m", "239.1.1.2:5000", fake.OnDown(mapping.OnDownDrop)), fake.SendRule(t, "disk", "t/{id}", "239.1.1.1:5000"))
 	n.Set(fake.Iso0)
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	s := n.LastSocket()
 	s.Allow(0, multicast.ErrNoBuffer)
 	<-s.Free
@@ -209,7 +209,7 @@ func TestWhatCanNeverLeaveHoldsUpNoOtherRule(t *testing.T) {
 	never := func(s *fake.Socket) { s.Never, s.Emptied = 5, true }
 	n.OnOpened = never
 	n.Set(fake.Iso0)
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	fake.WaitFor(t, "the others", func() bool { return len(n.LastSocket().Took()) == 3 })
 	if a := b.Status(); a.Rules[0].Drops["no_buffer"] != 1 || a.Rules[1].Drops["no_buffer"] != 1 {
 		t.Errorf("drops %v and %v", a.Rules[0].Drops, a.Rules[1].Drops)
@@ -227,7 +227,7 @@ func TestWhatIsRefusedOnDiskHoldsUpNoOtherRule(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		n.Set(fake.Iso0)
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		b.send.Handle([]session.Message{fake.Message("m", "m1", 1)})
 		b.watching(3 * time.Second)
 		if got := strings.Join(fake.Payloads(n.LastSocket().Took()), " "); got != "b1 b2 m1" {
@@ -271,7 +271,7 @@ func TestWhatIsTooOldInMemoryIsLetGoWhereverItWaits(t *testing.T) {
 				stop()
 				ended.Wait()
 				n.Set(fake.Iso0)
-				b.refresh(t.Context())
+				b.reconcile(t.Context())
 				n.LastSocket().Allow(10, nil)
 				time.Sleep(time.Second)
 				if got := strings.Join(fake.Payloads(n.LastSocket().Took()), " "); got != "2 4" {
@@ -308,7 +308,7 @@ func TestWhatIsRefusedForGoodWithholdsNothing(t *testing.T) {
 					time.Sleep(time.Millisecond)
 				}
 				n.Set(fake.Iso0)
-				b.refresh(t.Context())
+				b.reconcile(t.Context())
 				time.Sleep(time.Second)
 				if got := b.Status(); !maps.Equal(got.Rules[0].Drops, want) || got.Rules[0].Sent != 4 || got.Rules[0].WaitingDisk+got.Rules[0].WaitingMemory > 0 {
 					t.Errorf("%+v", got.Rules[0])

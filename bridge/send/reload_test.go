@@ -87,7 +87,7 @@ func (s *sender) reload(t *testing.T, rules ...mapping.SendRule) {
 
 func (s *sender) look() {
 	interfaces, _ := s.network.Interfaces()
-	s.Refresh(s.ctx, interfaces)
+	s.Reconcile(s.ctx, interfaces)
 }
 
 // numbered hands over messages of a topic with the numbers from first to last, in one piece.
@@ -248,7 +248,7 @@ func TestTheLossesOfRemovedRulesShow(t *testing.T) {
 	removed := func() (n uint64) {
 		for name, c := range s.Removed() {
 			if name == "old" {
-				n += c.Of(account.DropRemoved)
+				n += c.Of(account.ReasonRemoved)
 			}
 		}
 		return n
@@ -257,7 +257,7 @@ func TestTheLossesOfRemovedRulesShow(t *testing.T) {
 		t.Errorf("%d counted as removed, want 20", got)
 	}
 	s.reload(t, fake.SendRule(t, "old", "t", "239.1.1.1:5000"))
-	if got := s.working.Rules[0].Of(account.DropRemoved); got != 20 || removed() != 0 {
+	if got := s.working.Rules[0].Of(account.ReasonRemoved); got != 20 || removed() != 0 {
 		t.Errorf("back, it has %d, and of rules that are gone there are %d; want 20 and none", got, removed())
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"topicast/bridge/send"
 	"topicast/bridge/spill"
 	"topicast/bridge/spool"
+	"topicast/bridge/tap"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
 )
@@ -29,13 +30,16 @@ type rig struct {
 	working *send.Generation
 	budget  *account.MemBudget
 	own     loopguard.OwnAddresses
+	watched *fake.Watched // what those are told who watch
 	guard   *loopguard.DedupCache
 	options rigOptions
 	network *fake.Network
+	said    fake.Publisher // what was published of answers
 	drains  sync.WaitGroup
 	ctx     context.Context
 	stop    context.CancelFunc // of ctx
 	changed chan struct{}      // a look at the interfaces was asked for
+	off     map[string]*account.Disabled
 }
 
 type rigOptions struct {
@@ -82,9 +86,12 @@ func newRigOf(t testing.TB, n *fake.Network, o rigOptions, sends []mapping.SendR
 	ctx, stop := context.WithCancel(context.Background())
 	b := &rig{guard: loopguard.NewDedupCache(loopguard.Options{Guard: true, Memory: 1000, Time: 10 * time.Second}),
 		options: o, network: n, budget: account.NewMemBudget(o.QueueSize), changed: make(chan struct{}, 1), working: new(send.Generation), ctx: ctx, stop: stop}
+	b.watched = fake.Watch(t)
 	b.send = send.New(send.Options{
+		Tap: b.watched.Tap,
 		Log: o.Logger, LastSent: o.LastSent, Budget: b.budget, Own: &b.own, Spool: spill.Share(o.Spool.On), MaxAge: o.Spool.MaxAge, Repeats: true,
-		Guard: b.guard,
+		Guard:    b.guard,
+		Disabled: func(name, _ string) *account.Disabled { return b.off[name] },
 		Open: func(src multicast.Source) (send.Sender, error) {
 			s, err := n.Open(src)
 			if err != nil {
@@ -100,6 +107,7 @@ func newRigOf(t testing.TB, n *fake.Network, o rigOptions, sends []mapping.SendR
 			}
 		},
 	})
+	b.send.PublishTo(&b.said)
 	b.swap(t, sends, receives)
 	t.Cleanup(func() {
 		stop()
@@ -128,17 +136,17 @@ func (b *rig) swap(t testing.TB, sends []mapping.SendRule, receives []mapping.Re
 	if interfaces, err := b.network.Interfaces(); err == nil && len(before.Rules) > 0 {
 		b.send.OpenEarly(b.ctx, next, before, interfaces)
 	}
-	b.budget.Divide(next.Sockets(), len(receives))
+	b.budget.Divide(next.Sockets(), len(receives)+next.ExpectingAnswers())
 	b.send.Activate(next, before)
 	before.RetireOld(next)
 	b.working = next
-	b.refresh(b.ctx)
+	b.reconcile(b.ctx)
 }
 
-// refresh looks at the interfaces.
-func (b *rig) refresh(ctx context.Context) {
+// reconcile looks at the interfaces.
+func (b *rig) reconcile(ctx context.Context) {
 	if interfaces, err := b.network.Interfaces(); err == nil {
-		b.send.Refresh(ctx, interfaces)
+		b.send.Reconcile(ctx, interfaces)
 	}
 }
 
@@ -204,7 +212,9 @@ func (b *rig) checkSeries(t testing.TB) {
 	if drivenSend.known == nil {
 		drivenSend.known = make(map[*account.Counters][account.NumReasons]bool)
 	}
+	b.watched.CheckRemoved(t, b.send.Removed())
 	for _, r := range b.working.Rules {
+		b.watched.Check(t, r.Name, &r.Counters, tap.Sent, func() uint64 { _, sent, _ := r.Totals(); return sent })
 		known := drivenSend.known[&r.Counters]
 		for why := range r.All() {
 			drivenSend.reasons[why] = true

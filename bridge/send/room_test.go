@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ func TestWhatFindsNoRoomInMemoryGoesToTheDiskAtOnce(t *testing.T) {
 		t.Errorf("%d on disk, left to the broker: %v", got, b.send.RedeliveryDue())
 	}
 	n.Set(fake.Iso0)
-	b.refresh(context.Background())
+	b.reconcile(context.Background())
 	fake.WaitFor(t, "all", func() bool { return len(n.LastSocket().Took()) == total })
 	for i, line := range n.LastSocket().Took() {
 		if line != fmt.Sprint("239.1.1.1:5000 ", i) {
@@ -89,5 +90,58 @@ func TestADiskThatHangsHoldsABatchForAWhileOnly(t *testing.T) {
 	}
 	if want := "they stay with the broker, unacknowledged, and with them what it has sent since; the spool's disk is slower than they come"; !strings.Contains(log.String(), want) {
 		t.Errorf("the log has no %q: %s", want, &log)
+	}
+}
+
+// Where a batch has waited in vain for a disk that hangs, the next do not wait, or the messages of
+// all rules would be as late each time; when the disk has answered they do again.
+func TestADiskThatHangsHoldsOneBatchAlone(t *testing.T) {
+	const rules, size = 400, 60_000
+	s := fake.OpenSpool(t, t.TempDir(), 256<<20)
+	answers, written := make(chan struct{}), make(chan struct{})
+	s.Queue("hangs").Append(spool.Record{Topic: []byte("t")}, func(error) {
+		close(written)
+		<-answers // the goroutine that writes
+	})
+	<-written
+	b := newRigOf(t, &fake.Network{}, rigOptions{QueueSize: 4 << 20, Spool: rigSpool{On: s}}, fanOut(t, rules), nil)
+	var handled atomic.Int32
+	handle := func() {
+		b.send.Handle([]session.Message{fake.Message("t", strings.Repeat("x", size), 1)})
+		handled.Add(1)
+	}
+	b.send.SetDiskPatience(time.Millisecond)
+	handle()
+	b.send.SetDiskPatience(10 * time.Minute)
+	b.send.ClearRedelivery()
+	go handle()
+	fake.WaitFor(t, "the next batch, which waits too", func() bool { return handled.Load() == 2 })
+	if !b.send.RedeliveryDue() {
+		t.Error("nothing is left to the broker")
+	}
+	close(answers)
+	b.spilled(t)
+	b.send.ClearRedelivery()
+	handle()
+	if b.send.RedeliveryDue() {
+		t.Error("it waits no more, though the disk has answered")
+	}
+}
+
+// What one of several rules has no room for the broker repeats, for all of them: the others send it twice.
+func TestWhatOneRuleHasNoRoomForIsRepeatedForAll(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Priv0}}
+	b := newRig(t, n, 1500, fake.SendRule(t, "away", "t", "239.1.1.1:5000"), fake.SendRule(t, "there", "t", "239.1.1.2:5000", fake.OnPriv))
+	message := func() []session.Message { return []session.Message{fake.Message("t", strings.Repeat("x", 500), 1)} }
+	b.send.Handle(message()) // takes the room
+	for range 2 {
+		b.send.Handle(message())
+		if !b.send.RedeliveryDue() {
+			t.Error("nothing is left to the broker")
+		}
+		b.send.ClearRedelivery()
+	}
+	if got := len(n.From("priv0")); got != 3 {
+		t.Errorf("the rule that has room sent %d datagrams, want 3", got)
 	}
 }

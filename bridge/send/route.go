@@ -19,27 +19,31 @@ type route struct {
 	targets []routeTarget
 
 	// While it is remembered; see topics.go.
-	next *route // the next younger one of its share
-	seen uint64 // when it had been used, as it was put there
+	next  *route // the next younger one of its share
+	seen  uint64 // when it had been used, as it was put there
+	bytes int    // what it counts as
 }
 
 // routeTarget is one rule's part in a route.
 type routeTarget struct {
 	rule  *Rule
 	route *route
-	flow  *flow      // nil where the template yields no group
-	err   error      // why there is no group
+	flow  *flow      // nil where the template yields no target, or each message has its own
+	err   error      // why there is no target
+	each  *each      // nil: the payload has no part in the target (each.go)
 	when  *whenFacts // nil: the rule takes every message
 	// For "retained: once". Only what the kernel took counts as sent: what waits
 	// may yet be lost with this process, and then its repetition must not have
 	// been acknowledged.
-	sent     *lastsent.Entry // nil: the rule does not ask, or there is no group
+	sent     *lastsent.Entry // nil: the rule does not ask, or there is no target
 	prepared uint64          // print of the last payload prepared, for
 	flush    uint64          // this flush
 }
 
-// drop counts what was to be sent as lost.
-func (t *routeTarget) drop(why account.Reason, err error) { t.rule.drop(why, t.route.topic, err) }
+// drop counts what was to be sent as lost: a message with this payload, which came then.
+func (t *routeTarget) drop(why account.Reason, payload []byte, came time.Time, err error) {
+	t.rule.drop(why, t.subject(payload, came), err)
+}
 
 // took notes what the kernel took.
 func (t *routeTarget) took(print uint64) {
@@ -71,9 +75,9 @@ func (t *routeTarget) knows(print, flush uint64) bool {
 	return t.sent.Was(print)
 }
 
-// flow is what goes to one group through one binding: its datagrams keep their order.
+// flow is what goes to one target through one binding: its datagrams keep their order.
 type flow struct {
-	group   netip.AddrPort
+	to      netip.AddrPort
 	binding *binding
 	topics  int // how many of those that are remembered lead into it
 
@@ -83,7 +87,7 @@ type flow struct {
 }
 
 type flowKey struct {
-	group   netip.AddrPort
+	to      netip.AddrPort
 	binding *binding
 }
 
@@ -100,28 +104,40 @@ func (p *Path) lookup(topic []byte) *route {
 		rule := p.rules[found.Rule]
 		t := &r.targets[i]
 		t.rule, t.route, t.err = rule, r, found.Err
+		if rule.disabled != nil { // it has no target
+			t.err = errDisabled
+			continue
+		}
 		if !rule.When.IsZero() {
 			t.when = factsOf(rule, r.topic)
 		}
-		if found.Err == nil {
-			t.flow = p.topics.flow(flowKey{found.Group, rule.bindingFor(found.Group)})
-			if rule.Retained == mapping.RetainedOnce {
-				t.sent = p.lastSent.Entry(rule.sentKey(r.topic, found.Group), rule.Name)
-			}
+		switch {
+		case found.ByPayload != nil:
+			t.each = &each{by: found.ByPayload}
+		case found.Err == nil:
+			p.lead(t, found.To)
 		}
 	}
 	p.topics.remember(r)
 	return r
 }
 
+// lead has a rule's part in a route lead to a target.
+func (p *Path) lead(t *routeTarget, to netip.AddrPort) {
+	t.flow = p.topics.flow(flowKey{to, t.rule.bindingFor(to)})
+	if t.rule.Retained == mapping.RetainedOnce {
+		t.sent = p.lastSent.Entry(t.rule.sentKey(t.route.topic, to), t.rule.Name)
+	}
+}
+
 // made reports whether a message is one that a receive rule has made of a datagram of
-// this very flow's group, and that the broker hands back to us.
+// this very flow's target, and that the broker hands back to us.
 func (f *flow) made(guard *loopguard.DedupCache, m *session.Message, now time.Time) bool {
-	return guard.TakeBack(loopguard.PublishedDigest(f.binding.ifIndex.Load(), f.group, m.Topic, m.Payload), now)
+	return guard.TakeBack(loopguard.PublishedDigest(f.binding.ifIndex.Load(), f.to, m.Topic, m.Payload), now)
 }
 
 // remember has the receive direction know a datagram that another bridge sends
 // too, because the broker gave it the same message.
 func (f *flow) remember(guard *loopguard.DedupCache, payload []byte, now time.Time) {
-	guard.Add(loopguard.SentDigest(f.binding.ifIndex.Load(), f.group, payload), now)
+	guard.Add(loopguard.SentDigest(f.binding.ifIndex.Load(), f.to, payload), now)
 }

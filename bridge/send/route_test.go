@@ -22,7 +22,7 @@ func TestTheLatestOfATopicIsKnownThoughTheTopicIsForgotten(t *testing.T) {
 		t.Errorf("%d wait, drops %v, filtered %v", got.WaitingMemory, got.Drops, got.Filtered)
 	}
 	n.Set(fake.Iso0)
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	fake.WaitFor(t, "the latest", func() bool { return len(n.LastSocket().Took()) == 2 })
 	if got := fmt.Sprint(n.LastSocket().Took()); got != "[239.1.1.1:5000 a4 239.1.1.1:5000 b4]" {
 		t.Errorf("sent %s", got)

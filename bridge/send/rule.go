@@ -8,6 +8,7 @@ import (
 	"topicast/bridge/account"
 	"topicast/bridge/lastsent"
 	"topicast/bridge/loopguard"
+	"topicast/bridge/tap"
 	"topicast/mapping"
 )
 
@@ -16,20 +17,30 @@ import (
 type Rule struct {
 	*mapping.SendRule
 	*sendTotals
-	binding   *binding
-	diverted  *diverted             // nil: all its groups leave through it
-	guard     *loopguard.DedupCache // of the loop guard, for a rule that can feed a receive rule; else nil
-	spool     *spoolQueue           // what of it is in the spool; nil: there is none
-	is        uint64                // what it is to package spill; 0: nobody has asked
-	stale     bool                  // another table is in force; under the path's mu
-	heir      *Rule                 // which rule of that it has become; nil: none; likewise
-	waitsFunc func() bool           // waits, once somebody has asked for it; under the path's mu
-	topics    topicShare            // what is remembered of its topics; under the path's mu
-	lane      *lane                 // what waits in the binding's memory; nil: nothing does; under that binding's mu
+	binding       *binding
+	disabled      *account.Disabled     // nil: it is not
+	tap           *tap.Tap              // is told what becomes of messages
+	diverted      *diverted             // nil: all its groups leave through it
+	guard         *loopguard.DedupCache // of the loop guard, for a rule that can feed a receive rule; else nil
+	spool         *spoolQueue           // what of it is in the spool; nil: there is none
+	spooling      spoolState            // how that is sent; under the binding's mu
+	is            uint64                // what it is to package spill; 0: nobody has asked
+	subscriptions []uint32              // the identifiers of those that cover it; nil: no filter overlaps another
+	stale         bool                  // another table is in force; under the path's mu
+	successor     *Rule                 // which rule of that it has become; nil: none; likewise
+	waitsFunc     func() bool           // waits, once somebody has asked for it; under the path's mu
+	topics        topicShare            // what is remembered of its topics; under the path's mu
+	waitingIn     *ruleQueue            // what waits in the binding's memory; nil: nothing does; under that binding's mu
+	room          account.Share         // what waits there for hosts takes; likewise
+	hosts         map[netip.Addr]*host  // what is known of its hosts; likewise
 
-	retired     atomic.Bool // stale, for those without the path's mu
-	makesGroups bool        // of topics
-	broadcasts  bool        // what it sends may go to a broadcast address
+	replyRefused    atomic.Bool      // the log has said of a response topic that it is not used
+	retired         atomic.Bool      // stale, for those without the path's mu
+	answerPublisher *answerPublisher // nil: the rule publishes nothing
+	makesTargets    bool             // of topics, or
+	byPayload       bool             // of these and their messages' payloads, or user properties:
+	byProperty      []string         // these
+	broadcasts      bool             // what it sends may go to a broadcast address
 }
 
 // waits reports whether anything of the rule waits.
@@ -37,12 +48,9 @@ func (r *Rule) waits() bool { return r.InMemory() > 0 || r.InSpool() > 0 }
 
 // sentKey names what was last sent for a topic by all that says what the datagrams
 // are and where they go, for package lastsent.
-func (r *Rule) sentKey(topic string, group netip.AddrPort) uint64 {
+func (r *Rule) sentKey(topic string, to netip.AddrPort) uint64 {
 	b := &r.Binding
-	if r.Prefix.Bytes() != "" || r.Suffix.Bytes() != "" {
-		topic = fmt.Sprintf("%q %s %q", r.Prefix.Bytes(), topic, r.Suffix.Bytes()) // what has none keeps the key that it had before there were any
-	}
-	return lastsent.Key(r.Name, topic, group.String(), r.Payload.String(), b.Interface, b.Source.String(),
+	return lastsent.Key(r.Common, topic, to.String(), r.DatagramKey(), b.Interface, b.Source.String(),
 		fmt.Sprint(b.SourcePort, b.TTL, b.Loopback, b.DSCP, b.IPv6, b.Fragment))
 }
 
@@ -56,12 +64,17 @@ type sendTotals struct {
 	LastReceived account.Moment
 	lastSent     account.Moment
 	again        atomic.Uint64 // of the datagrams, those that were sent again by themselves
+	answers      atomic.Uint64 // datagrams that came back, each of one of its requests
+	answered     atomic.Uint64 // requests that have an answer
+	unanswered   atomic.Uint64 // and that have none
 	topicsKept   atomic.Int64  // of which the last datagram is to be sent again
 	waiting      atomic.Int64  // datagrams in the queues of bindings
 	waitingBytes atomic.Int64  // what they take of queue.size
 	leftEver     atomic.Uint64 // messages that were left with the broker: each counts as received again when it is repeated
 	left         atomic.Int64  // messages that stay with the broker, for there was no room, and that it is still to repeat
 	leftSince    account.Moment
+	down         hostsDown
+	errors       hostErrors
 }
 
 // InMemory is how many datagrams of the rule wait in memory.
@@ -83,10 +96,15 @@ func (r *Rule) Waits() (memory, disk int64) {
 	return r.waitingBytes.Load(), disk
 }
 
-// drop counts a message that is lost, and logs the first of its kind.
-func (r *Rule) drop(why account.Reason, topic string, err error) {
+// drop counts a message that is lost, and logs the first of its kind. One that may be a request is
+// told of at its reply topic.
+func (r *Rule) drop(why account.Reason, s *subject, err error) {
 	if r.Count(why, 1) {
-		r.LogFirst(r.Name, why, "topic", topic, err)
+		r.LogFirst(r.Name, why, "topic", s.topic, err)
+	}
+	r.reportLost(why, s, err)
+	if r.ExpectsAnswers() {
+		r.tellNone(why.String(), s.topic, netip.AddrPort{}, 0, r.Binding.Interface, s.reply)
 	}
 }
 

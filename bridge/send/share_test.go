@@ -49,7 +49,7 @@ func TestARuleThatFloodsTakesNoRoomOfOthersOfItsSocket(t *testing.T) {
 				t.Errorf("of the other one %d wait and %d do not, of 1,000", got[0].WaitingMemory, lost)
 			}
 			n.Set(fake.Iso0)
-			b.refresh(t.Context())
+			b.reconcile(t.Context())
 			fake.WaitFor(t, "what waits", func() bool { return b.Status().Queue.Messages == 0 })
 			if got := b.Status().Rules[1].Sent; got != 50 {
 				t.Errorf("%d of 50 left", got)
@@ -74,7 +74,7 @@ func TestWhatOneRuleBorrowsIsThereAgain(t *testing.T) {
 	b := newRig(t, n, 400*send.SizeOf("a", 1), fake.SendRule(t, "a", "a", "239.1.1.1:5000"), fake.SendRule(t, "b", "b", "239.1.1.2:5000"))
 	for _, topic := range []string{"a", "b", "a"} {
 		n.Set()
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		for range 350 {
 			b.send.Handle([]session.Message{fake.Message(topic, "x", 1)})
 		}
@@ -82,7 +82,7 @@ func TestWhatOneRuleBorrowsIsThereAgain(t *testing.T) {
 			t.Errorf("%d of 350 wait for a rule that is alone with them", got)
 		}
 		n.Set(fake.Iso0)
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		fake.WaitFor(t, "all", func() bool { return b.Status().Queue.Messages == 0 })
 	}
 }

@@ -31,8 +31,8 @@ type shown struct {
 	unclaimed   uint64 // what has come to the port of any socket
 	unsegmented string // why datagrams are given to the kernel one by one; "" is in runs where they can be
 
-	// What was seen of the queue (hindrance.go).
-	oldest, largest Hindrance
+	// What was seen of the queue (blocker.go).
+	oldest, largest Blocker
 
 	hangs time.Time // a look has waited in vain for mu; zero: none does. Under its own mu alone
 }

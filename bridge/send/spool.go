@@ -2,7 +2,6 @@ package send
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -10,21 +9,27 @@ import (
 	"topicast/bridge/account"
 	"topicast/bridge/lastsent"
 	"topicast/bridge/multicast"
+	"topicast/bridge/session"
 	"topicast/bridge/spill"
 	"topicast/bridge/spool"
 	"topicast/mapping"
 )
 
 // spoolQueue is what a rule has in the spool. It holds messages, not datagrams: what
-// waits there may find another group in the next configuration.
+// waits there may find another target in the next configuration.
 type spoolQueue struct {
 	*spill.Queue
 
-	owner   atomic.Pointer[binding] // in whose spooledRules it was last
-	listed  bool                    // it is there now; under that binding's mu
-	refusal refusal                 // of what is in front; likewise
+	owner atomic.Pointer[binding] // in whose spooledRules it was last
+}
 
-	notBefore time.Time // of a rule with a rate, when what is in front may leave; likewise
+// spoolState is how a binding sends what a rule has in the spool. It is the rule's and not the
+// queue's: the binding of a former table may just be sending from the same queue, under a lock
+// of its own.
+type spoolState struct {
+	listed    bool      // the rule is in the binding's spooledRules
+	refusal   refusal   // of what is in front
+	notBefore time.Time // when what is in front may leave: of a rule with a rate, or whose host does not answer
 }
 
 // kept says what a rule is to package spill. It is asked for by who builds a generation alone.
@@ -33,18 +38,18 @@ func (r *Rule) kept() spill.Rule {
 		r.is = spill.Identity(r.Filter.String(), r.To().String(), r.Binding.Interface, r.Binding.Source.String())
 	}
 	return spill.Rule{
-		Name: r.Name, Is: r.is, MaxAge: r.MaxAge, Latest: r.KeepsLatest(), Losses: &r.Counters,
+		Name: r.Name, Common: r.Common, Is: r.is, MaxAge: r.MaxAge, Latest: r.KeepsLatest(), Losses: &r.Counters,
 	}
 }
 
 // onDisk reports whether the rule has something on disk, or on its way there, so
 // that what comes now has to wait behind it. Callers hold the binding's mu.
-func (r *Rule) onDisk() bool { return r.spool != nil && r.spool.listed }
+func (r *Rule) onDisk() bool { return r.spool != nil && r.spooling.listed }
 
 // listSpooled enters a rule in spooledRules. Callers hold mu.
 func (b *binding) listSpooled(r *Rule) {
-	if !r.spool.listed {
-		r.spool.listed = true
+	if !r.spooling.listed {
+		r.spooling.listed = true
 		r.spool.owner.Store(b)
 		b.spooledRules = append(b.spooledRules, r)
 	}
@@ -56,7 +61,7 @@ func (b *binding) unlistSpooled(r *Rule) {
 	if i < 0 || r.spool.Len() > 0 {
 		return // another binding's by now, or not yet empty
 	}
-	r.spool.listed = false
+	r.spooling.listed = false
 	b.spooledRules = slices.Delete(b.spooledRules, i, i+1)
 }
 
@@ -66,7 +71,7 @@ func (b *binding) spillOne(w *queuedDatagram) bool {
 	if !b.appendToSpool(w) {
 		return false
 	}
-	b.budget.Release(&w.lane.room, w.size())
+	b.budget.Release(w.in.room, w.size())
 	return true
 }
 
@@ -77,7 +82,7 @@ func (b *binding) appendToSpool(w *queuedDatagram) bool {
 	if r.spool == nil {
 		return false
 	}
-	record := spool.Record{Age: time.Since(w.since), Topic: []byte(topic), Payload: w.original()}
+	record := spool.Record{Age: time.Since(w.since), Topic: []byte(topic), Payload: w.original(), Key: keyOf(w.goodFor, w.reply, w.properties)}
 	if !r.spool.Append(record, func(err error) { b.stored(r, topic, a, err) }) {
 		b.unstored = true
 		b.path.unstored.Store(true)
@@ -94,7 +99,7 @@ func (b *binding) stored(r *Rule, topic string, a *pendingAck, err error) {
 		return // it is the end, and the broker has it
 	}
 	if err != nil {
-		r.drop(account.SpoolLoss(errors.Is(err, spool.ErrFull)), topic, err)
+		r.drop(account.SpoolLoss(errors.Is(err, spool.ErrFull)), &subject{topic: topic}, err)
 	}
 	if a != nil && a.settle() {
 		a.ack.Done()
@@ -106,6 +111,9 @@ func (b *binding) stored(r *Rule, topic string, a *pendingAck, err error) {
 	}
 	b.wake()
 	b.mu.Unlock()
+	if err == nil {
+		b.path.answered.Store(true)
+	}
 	b.path.settled.Notify()
 	if r.spool.owner.Load() != b { // by a table of since then
 		r.spool.wake()
@@ -148,7 +156,7 @@ func (b *binding) drainSpool(work *drainWork) (s Sender, progress bool, err erro
 	s = b.socket
 	work.spool.rules = work.spool.rules[:0]
 	for _, r := range b.spooledRules {
-		if !r.paced() || !r.spool.notBefore.After(time.Now()) {
+		if !r.spooling.notBefore.After(time.Now()) {
 			work.spool.rules = append(work.spool.rules, r)
 		}
 	}
@@ -223,7 +231,7 @@ func (b *binding) drainSpooledRule(r *Rule, work *drainWork) (s Sender, progress
 	done, err := b.sendRestored(r, all, records, work)
 	for i := range done {
 		if w := &all[i]; w.gone {
-			r.drop(w.why, string(records[i].Topic), w.err)
+			r.drop(w.why, &subject{string(records[i].Topic), w.to, records[i].Payload, w.since, w.reply}, w.err)
 		} else {
 			b.sent(&w.queuedDatagram)
 		}
@@ -239,26 +247,47 @@ func (b *binding) drainSpooledRule(r *Rule, work *drainWork) (s Sender, progress
 // sendRestored sends what is not gone, and says how many from the front are done
 // with. Callers hold mu.
 func (b *binding) sendRestored(r *Rule, all []restored, records []spool.Record, work *drainWork) (done int, err error) {
-	out := work.out[:0]
+	out, upTo, now := work.out[:0], len(all), time.Now()
 	var place [drainBatch]int // of each datagram in all
 	for i := range all {
 		w := &all[i]
 		if !w.gone && r.KeepsLatest() && r.spool.Superseded(&records[i]) {
-			w.giveUp(account.DropSuperseded, nil)
+			w.giveUp(account.ReasonSuperseded, nil)
 		}
-		if !w.gone {
-			place[len(out)] = i
-			out = append(out, multicast.Datagram{Group: w.group, Payload: w.payload, Broadcast: w.rule.broadcasts})
+		if w.gone {
+			continue
 		}
+		d := multicast.Datagram{To: w.to, Payload: w.payload, Broadcast: w.rule.broadcasts}
+		if r.paced() && b.yields(r, w.to, now) {
+			r.spooling.notBefore, upTo = now.Add(time.Millisecond), i
+			break
+		}
+		h := b.hostOf(r, w.to.Addr())
+		o, at := b.ready(&leaving{r, h, w.topic, w.to, w.payload, r.waitsForHost(true), w.reply}, now)
+		if o == hostObstacle && h.unreachable() {
+			if r.makesTargets {
+				w.giveUp(account.ReasonUnreachable, h.errUnreachable())
+				continue
+			}
+			if len(out) == 0 {
+				b.probeHost(h, d, now)
+			}
+		}
+		if r.spooling.notBefore = at; o != noObstacle {
+			upTo = i
+			break
+		}
+		place[len(out)] = i
+		out = append(out, d)
 	}
 	defer clear(out)
-	if r.paced() && len(out) > 0 {
-		if b.yields(r, out[0].Group, time.Now()) {
-			return 0, nil
-		}
+	if len(out) == 0 {
+		return upTo, nil
+	}
+	if r.paced() {
 		defer func() {
 			if done > 0 {
-				b.queue.pacing.target(all[0].group).left(r, time.Now())
+				b.queue.pacing.left(r, all[0].to, time.Now())
 			}
 		}()
 	}
@@ -267,12 +296,12 @@ func (b *binding) sendRestored(r *Rule, all []restored, records []spool.Record, 
 			b.counters.number(i, r)
 		}
 	}
-	n, err := b.transmit(out, true, &r.spool.refusal, func(i int, err error) {
+	n, err := b.transmit(out, true, &r.spooling.refusal, func(i int, err error) {
 		all[place[i]].giveUp(reasonOf(err), err)
 	})
 	work.sent(n)
 	if errors.Is(err, multicast.ErrNoBuffer) {
-		gone, why := b.noRoom(front{out[n:], n, uint64(records[place[n]].Came), true, &r.spool.refusal}, work, err)
+		gone, why := b.noRoom(front{out[n:], n, uint64(records[place[n]].Came), true, &r.spooling.refusal}, work, err)
 		if gone > 0 {
 			all[place[n]].giveUp(reasonOf(why), why)
 			n += gone
@@ -281,7 +310,7 @@ func (b *binding) sendRestored(r *Rule, all []restored, records []spool.Record, 
 	if n < len(out) {
 		return place[n], err
 	}
-	return len(all), err
+	return upTo, err
 }
 
 var errNotTaken = errors.New("the rule does not take this topic any more")
@@ -307,36 +336,45 @@ func (p *Path) restore(r *Rule, records []spool.Record, into []restored) []resto
 
 // restoreOne fills w in, or says why it is gone.
 func (p *Path) restoreOne(r *Rule, record *spool.Record, w *restored) {
-	t := p.targetOf(r, record.Topic)
+	w.goodFor, w.reply, w.properties = readKey(record.Key)
+	if w.goodFor.overAfter(record.Age) {
+		w.giveUp(account.ReasonExpired, nil)
+		return
+	}
+	t, err := p.targetOf(r, record.Topic, record.Payload, &w.properties)
 	switch {
 	case t == nil:
-		w.giveUp(account.DropRemoved, errNotTaken)
+		w.giveUp(account.ReasonRemoved, errNotTaken)
 		return
-	case t.flow == nil:
-		w.giveUp(account.DropBadGroup, t.err)
+	case err != nil:
+		w.giveUp(badTarget(r), err)
 		return
 	}
 	if r.Retained == mapping.RetainedOnce {
 		w.print = lastsent.Print(record.Payload)
 	}
 	w.leavesBy(t)
-	if r.Transforms() {
-		var err error
-		if w.payload, _, err = r.AppendDatagram(nil, record.Payload); err != nil {
-			w.giveUp(account.DropBadPayload, err)
-			return
-		}
-	}
-	if len(w.payload) < r.Counter.End() {
-		w.giveUp(account.DropBadPayload, fmt.Errorf("counter %s: the datagram has %d bytes", r.Counter, len(w.payload)))
+	if w.payload, _, _, err = r.Datagram(nil, record.Payload); err != nil {
+		w.giveUp(account.ReasonBadPayload, err)
 		return
 	}
 	p.prepare(t, w.print)
 	t.delayed()
 }
 
-// targetOf is a rule's part in the route of a topic; nil: it has none. Callers hold mu.
-func (p *Path) targetOf(r *Rule, topic []byte) *routeTarget {
+// targetOf is a rule's part in the route of a topic, for a message with this payload as it came, and
+// these properties; nil: it has none. With an error it has no target. Callers hold mu.
+func (p *Path) targetOf(r *Rule, topic, payload []byte, of *session.Properties) (*routeTarget, error) {
+	t := p.partOf(r, topic)
+	if t == nil {
+		return nil, nil
+	}
+	return p.targetBy(t, payload, of)
+}
+
+// partOf is a rule's part in the route of a topic, whatever the payload; nil: it has none.
+// Callers hold mu.
+func (p *Path) partOf(r *Rule, topic []byte) *routeTarget {
 	route := p.lookup(topic)
 	for i := range route.targets {
 		if route.targets[i].rule == r {

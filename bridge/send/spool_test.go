@@ -79,7 +79,7 @@ func TestWhatIsOnDiskFollowsItsRuleToAnotherSource(t *testing.T) {
 		b.spilled(t)
 		n.Slow = time.Millisecond
 		n.Set(fake.Iso0, fake.Priv0)
-		b.refresh(context.Background())
+		b.reconcile(context.Background())
 		fake.WaitFor(t, "the first", func() bool { return len(n.From("iso0")) > 0 })
 		b.reload(t, []mapping.SendRule{next}, nil)
 		if len(n.From("iso0")) > last-100 {
@@ -176,7 +176,7 @@ func TestARuleThatComesBackFindsWhatItHadOnDisk(t *testing.T) {
 				t.Fatalf("%d on disk", got)
 			}
 			n.Set(fake.Iso0)
-			b.refresh(context.Background())
+			b.reconcile(context.Background())
 			b.numbered("t", 100, 100) // no rule, or sent at once
 			b.reload(t, []mapping.SendRule{fake.SendRule(t, "r", "t", "239.3.3.3:5000")}, nil)
 			fake.WaitFor(t, "all", func() bool { return len(n.LastSocket().Took()) >= 10 && b.options.Spool.On.Len() == 0 })
@@ -192,7 +192,7 @@ func TestWhatNoRuleUsesIsDroppedWhenItIsTooOld(t *testing.T) {
 	b.reload(t, nil, nil)
 	fake.WaitFor(t, "what no rule uses to go", func() bool { b.send.ExpireOld(); return b.options.Spool.On.Len() == 0 })
 	for name, c := range b.send.Removed() {
-		if got := c.Of(account.DropExpired); name == "r" && got != 10 || name != "r" && got != 0 {
+		if got := c.Of(account.ReasonExpired); name == "r" && got != 10 || name != "r" && got != 0 {
 			t.Errorf("%d of rule %q counted as expired, want 10 of r", got, name)
 		}
 	}

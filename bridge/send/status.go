@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"topicast/bridge/account"
+	"topicast/bridge/members"
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
 	"topicast/mapping"
@@ -15,8 +16,10 @@ import (
 // its messages since the start.
 type Status struct {
 	Name       string            `json:"name"`
-	Direction  string            `json:"direction"` // send
+	Rule       string            `json:"rule,omitempty"` // what the configuration calls it, of a rule with several interfaces: this is it by one of them
+	Direction  string            `json:"direction"`      // send
 	Filter     string            `json:"filter"`
+	Share      string            `json:"share,omitempty"` // the shared subscription by which it comes
 	Group      string            `json:"group,omitempty"`
 	Host       string            `json:"host,omitempty"` // in place of group
 	Interface  string            `json:"interface,omitempty"`
@@ -30,12 +33,20 @@ type Status struct {
 	Received   uint64            `json:"messages_received"`
 	Sent       uint64            `json:"datagrams_sent"`
 	SentBytes  uint64            `json:"sent_bytes"`
-	Left       uint64            `json:"messages_left"`         // left with the broker for want of room; each counts as received again when it is repeated
-	Again      uint64            `json:"datagrams_sent_again"`  // of those that were sent, by repeat and refresh
-	Kept       int               `json:"topics_sent_again"`     // of which the last datagram is kept for that
-	Drops      map[string]uint64 `json:"drops,omitempty"`       // what was lost, by reason
-	FirstDrops map[string]string `json:"first_drops,omitempty"` // topic and cause of the first of each reason
-	Filtered   map[string]uint64 `json:"filtered,omitempty"`    // what the configuration asks not to carry, by reason
+	Left       uint64            `json:"messages_left"`                 // left with the broker for want of room; each counts as received again when it is repeated
+	Again      uint64            `json:"datagrams_sent_again"`          // of those that were sent, by repeat and refresh
+	Kept       int               `json:"topics_sent_again"`             // of which the last datagram is kept for that
+	Down       int               `json:"hosts_down,omitempty"`          // how many of its hosts do not answer
+	HostsDown  []HostDown        `json:"down,omitempty"`                // those of them that do not for the longest, 16 at the most
+	ICMPErrors uint64            `json:"icmp_errors,omitempty"`         // that came about its datagrams to hosts
+	HostErrors []HostError       `json:"host_errors,omitempty"`         // by host, those that came last, 16 at the most
+	Answers    uint64            `json:"answers,omitempty"`             // datagrams that came back, of a rule with answer
+	Answered   uint64            `json:"requests_answered,omitempty"`   // requests that had one, at least
+	Unanswered uint64            `json:"requests_unanswered,omitempty"` // and that had none
+	Members    []members.Answer  `json:"members,omitempty"`             // who has joined its groups, of a rule with members, 16 at the most
+	Drops      map[string]uint64 `json:"drops,omitempty"`               // what was lost, by reason
+	FirstDrops map[string]string `json:"first_drops,omitempty"`         // topic and cause of the first of each reason
+	Filtered   map[string]uint64 `json:"filtered,omitempty"`            // what the configuration asks not to carry, by reason
 	account.Lately
 }
 
@@ -73,7 +84,7 @@ func (t *troubles) covering(f mapping.Filter) (text string, ok bool) {
 // those that were granted with less than was asked for.
 func troubled(subs []session.SubscriptionState) (refused, lowered troubles) {
 	for _, s := range subs {
-		switch f, err := mapping.ParseFilter(s.Filter); {
+		switch f, err := mapping.ParseFilter(mapping.Unshared(s.Filter)); {
 		case err != nil:
 		case s.Active:
 			lowered.add(f, fmt.Sprintf("the subscription to %s is %s", f, s.Err))
@@ -116,10 +127,19 @@ func (g *Generation) View(subs []session.SubscriptionState, now time.Time) *View
 func (v *View) Status(r *Rule, place int) Status {
 	s := v.bindings[r.binding]
 	s.Name, s.Direction, s.Filter, s.Group, s.Host = r.Name, "send", r.Filter.String(), r.Group.String(), r.Host.String()
+	s.Share = r.Share
+	if r.Instance() != "" {
+		s.Rule = r.Common
+	}
 	s.Received, s.Sent, s.SentBytes = r.Totals()
 	s.Left = r.Left()
 	s.Again, s.Kept = r.SentAgain()
-	s.State, s.Reason = v.Judge(r)
+	s.Answers, s.Answered, s.Unanswered = r.Answers()
+	s.Down, s.HostsDown = r.HostsDown(), r.down.list()
+	s.ICMPErrors, s.HostErrors = r.HostErrors(), r.errors.list()
+	if s.State, s.Reason = v.Judge(r); r.disabled != nil {
+		s.Since = r.disabled.Since
+	}
 	s.Drops, s.FirstDrops, s.Filtered = r.Counters.Describe()
 	s.Lately = account.Lately{LastSent: r.lastSent.Time(v.now), WaitingMemory: r.InMemory(), WaitingDisk: r.InSpool(), Place: place}
 	s.WaitingBytes, s.DiskBytes = r.Waits()
@@ -130,6 +150,9 @@ func (v *View) Status(r *Rule, place int) Status {
 // Judge returns the state of a rule, and why it is so: by its binding, and by what the
 // broker says to its subscription. It makes no garbage.
 func (v *View) Judge(r *Rule) (account.State, string) {
+	if r.disabled != nil {
+		return account.StateDisabled, r.disabled.Reason()
+	}
 	s := v.bindings[r.binding]
 	if text, ok := v.refused.covering(r.Filter); ok {
 		return account.StatePending, text
@@ -139,6 +162,14 @@ func (v *View) Judge(r *Rule) (account.State, string) {
 	}
 	if r.diverted != nil && s.State == account.StateUp {
 		return account.StateDegraded, r.diverted.binding.blocked
+	}
+	if s.State == account.StateUp && !r.makesTargets && r.HostsDown() > 0 {
+		return account.StateDegraded, "the host does not answer"
+	}
+	if s.State == account.StateUp && !r.makesTargets && r.sendsToHosts() {
+		if text := r.errors.latest(v.now); text != "" {
+			return account.StateDegraded, text
+		}
 	}
 	return s.State, s.Reason
 }

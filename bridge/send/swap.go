@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"topicast/bridge/account"
 	"topicast/bridge/multicast"
@@ -24,6 +22,7 @@ type Generation struct {
 	bindings   []*binding
 	bound      map[boundKey]*binding // the same by what they are
 	Diversions []Diversion           // what routes do to each of the rules; nil: nothing
+	expecting  int                   // how many rules wait for answers
 	heirs      []int                 // which of Rules each previous rule has become; -1: it is gone
 }
 
@@ -43,10 +42,12 @@ func (p *Path) Build(table *mapping.Table, before *Generation, diversions []Dive
 		accounts = make([]sendTotals, len(specs)) // all at once, at the start
 	}
 	next.Rules = make([]*Rule, len(specs))
+	ids := table.SubscriptionIDs()
 	for i := range specs {
 		spec := &specs[i]
 		r := &rules[i]
-		r.SendRule = spec
+		r.SendRule, r.subscriptions = spec, ids[i]
+		r.disabled = p.isDisabled(spec.Name, spec.Common)
 		switch was := cmp.Or(old[spec.Name], p.removed.Find(spec.Name)); {
 		case was != nil:
 			r.sendTotals = was
@@ -55,9 +56,13 @@ func (p *Path) Build(table *mapping.Table, before *Generation, diversions []Dive
 		default:
 			r.sendTotals = new(sendTotals)
 		}
-		r.Log = p.log
+		r.Log, r.Follow, r.tap = p.log, p.follower, p.tap
+		if on := spec.Instance(); on != "" {
+			r.Label = &account.Label{Rule: spec.Common, Interface: on}
+		}
 		_, fixed := spec.To().Fixed()
-		r.makesGroups, r.broadcasts = !fixed, spec.Broadcasts()
+		r.byProperty = spec.To().PropertyNames()
+		r.makesTargets, r.byPayload, r.broadcasts = !fixed, spec.To().VariesByPayload(), spec.Broadcasts()
 		if p.guard != nil && table.SendLoops(i) {
 			r.guard = p.guard
 		}
@@ -67,6 +72,7 @@ func (p *Path) Build(table *mapping.Table, before *Generation, diversions []Dive
 		next.heirs = spill.Heirs(kept(before.Rules), kept(next.Rules))
 	}
 	next.spoolWith(p, before)
+	next.answersWith(p, before)
 	for i, r := range next.Rules {
 		next.bind(p, r, i, before)
 	}
@@ -113,6 +119,8 @@ func (g *Generation) bind(p *Path, r *Rule, i int, before *Generation) {
 		d = g.Diversions[i]
 	}
 	switch {
+	case r.disabled != nil:
+		r.binding = g.offFor(p, &r.Binding, before)
 	case d.none():
 		r.binding = g.bindingOf(p, &r.Binding, Diversion{}, before)
 	case d.Whole || r.spool != nil:
@@ -125,12 +133,23 @@ func (g *Generation) bind(p *Path, r *Rule, i int, before *Generation) {
 
 // bindingOf is the binding of a rule, the previous one where there is one.
 func (g *Generation) bindingOf(p *Path, want *mapping.Binding, d Diversion, before *Generation) *binding {
-	k := boundKey{multicast.Binding(*want), d.Route}
+	return g.boundBy(p, boundKey{multicast.Binding(*want), d.Route, false}, d, before)
+}
+
+// offFor is the binding in which what a disabled rule has waits.
+func (g *Generation) offFor(p *Path, want *mapping.Binding, before *Generation) *binding {
+	return g.boundBy(p, boundKey{Binding: multicast.Binding(*want), off: true}, Diversion{}, before)
+}
+
+func (g *Generation) boundBy(p *Path, k boundKey, d Diversion, before *Generation) *binding {
 	b := g.bound[k]
 	if b == nil {
 		if b = before.bound[k]; b == nil {
 			b = newBinding(k.Binding, p)
-			if !d.none() {
+			switch {
+			case k.off:
+				b.switchOff()
+			case !d.none():
 				b.block(d)
 			}
 		}
@@ -188,8 +207,16 @@ func (p *Path) Activate(next, before *Generation) {
 	}
 	p.table, p.rules = next.table, next.Rules
 	p.again.Divide(len(next.bindings), 0)
+	p.asked.Divide(next.expecting, 0)
 	p.topics = newTopics()
 	waits, again := before.takeQueued()
+	for i, r := range before.Rules {
+		var heir *Rule
+		if at := next.heirs[i]; at >= 0 {
+			heir = next.Rules[at]
+		}
+		r.binding.carryOverHosts(r, heir)
+	}
 	p.assignSpool(next)
 	next.relistSpooled()
 	account.Replace(&p.removed, before.Rules, next.Rules, (*Rule).account)
@@ -208,21 +235,29 @@ func (p *Path) Activate(next, before *Generation) {
 func (p *Path) handOver(waits []*queuedDatagram, again []*keptTopic, next, before *Generation) {
 	for i, r := range before.Rules {
 		if heir := next.heirs[i]; heir >= 0 {
-			r.heir = next.Rules[heir]
+			r.successor = next.Rules[heir]
+		}
+		if to := r.successor; to != nil && !to.Host.Equal(r.Host) {
+			to.errors.clear()
 		}
 	}
 	for _, w := range waits {
-		p.noteDelayed(w, w.rule.heir)
+		p.noteDelayed(w, w.rule.successor)
 	}
 	p.forgetStale()
 	for _, w := range waits {
-		p.requeue(w, w.rule.heir)
+		p.requeue(w, w.rule.successor)
 	}
 	for _, t := range again {
-		p.handKept(t, t.rule.heir)
+		p.carryOverKept(t, t.rule.successor)
+	}
+	for _, b := range before.bindings {
+		if b.want.Answers != "" {
+			b.carryOverRequests()
+		}
 	}
 	for _, r := range before.Rules {
-		r.heir = nil // who keeps one keeps not all that came after it
+		r.successor = nil // who keeps one keeps not all that came after it
 	}
 }
 
@@ -247,14 +282,14 @@ func (g *Generation) takeQueued() (all []*queuedDatagram, again []*keptTopic) {
 		b.mu.Lock()
 		b.queue.eachDatagram(func(w *queuedDatagram) {
 			b.queue.remove(w)
-			b.budget.Release(&w.lane.room, w.size())
+			b.budget.Release(w.in.room, w.size())
 			all = append(all, w)
 		})
 		for _, r := range b.spooledRules {
-			r.spool.listed = false
+			r.spooling.listed = false
 		}
 		b.spooledRules = nil
-		again = append(again, b.takeKept()...)
+		again = append(again, b.takeAllKept()...)
 		b.mu.Unlock()
 	}
 	return all, again
@@ -274,8 +309,10 @@ func (g *Generation) relistSpooled() {
 		b.rules++
 		b.counters.used = b.counters.used || !r.Counter.IsZero()
 		b.kept.used = b.kept.used || r.SendsAgain()
+		if r.ExpectsAnswers() {
+			b.requests.rule = r
+		}
 		if r.spool != nil && r.spool.Len() > 0 {
-			r.spool.notBefore = time.Time{} // by the rate of the rule as it is now
 			b.listSpooled(r)
 			b.spilling = true
 		}
@@ -298,10 +335,10 @@ func (g *Generation) relistSpooled() {
 
 // noteDelayed notes that what waits is on its way by its rule as it is now.
 func (p *Path) noteDelayed(w *queuedDatagram, r *Rule) {
-	if r == nil {
+	if r == nil || r.disabled != nil {
 		return
 	}
-	if to := p.targetOf(r, []byte(w.topic)); to != nil {
+	if to, err := p.targetOf(r, []byte(w.topic), w.original(), &w.properties); to != nil && err == nil {
 		p.prepare(to, w.print)
 		to.delayed()
 	}
@@ -311,19 +348,24 @@ func (p *Path) noteDelayed(w *queuedDatagram, r *Rule) {
 // Callers hold the path's mu.
 func (p *Path) requeue(w *queuedDatagram, r *Rule) {
 	var to *routeTarget
+	var err error
+	if r != nil && r.disabled != nil {
+		r.park(w)
+		return
+	}
 	if r != nil {
-		to = p.targetOf(r, []byte(w.topic))
+		to, err = p.targetOf(r, []byte(w.topic), w.original(), &w.properties)
 	}
 	switch {
 	case to == nil:
-		w.lose(account.DropRemoved, nil)
+		w.lose(account.ReasonRemoved, nil)
 		return
-	case to.flow == nil:
-		w.lose(account.DropBadGroup, to.err)
+	case err != nil:
+		w.lose(badTarget(r), err)
 		return
 	}
-	if len(w.payload) < r.Counter.End() {
-		w.lose(account.DropBadPayload, fmt.Errorf("counter %s: the datagram has %d bytes", r.Counter, len(w.payload)))
+	if err := r.CheckLength(w.payload); err != nil {
+		w.lose(account.ReasonBadPayload, err)
 		return
 	}
 	b := to.flow.binding
@@ -331,14 +373,30 @@ func (p *Path) requeue(w *queuedDatagram, r *Rule) {
 	defer b.mu.Unlock()
 	if b.socket == nil {
 		if !r.waitsWhileDown(w.ack != nil) {
-			w.lose(account.DropPending, errors.New(b.reason))
+			w.lose(account.ReasonPending, errors.New(b.reason))
 			return
 		}
-		b.supersede(r, w.topic)
+		b.supersede(r, w.topic, nil)
+	}
+	h := b.hostOf(r, to.flow.to.Addr())
+	if h.unreachable() && !r.waitsForHost(w.ack != nil) {
+		w.lose(account.ReasonUnreachable, h.errUnreachable())
+		return
 	}
 	w.leavesBy(to)
-	l := b.laneOf(r)
-	b.budget.Transfer(&l.room, w.size())
+	l := b.queueOf(r, h)
+	b.budget.Transfer(l.room, w.size())
+	b.queue.push(l, *w)
+}
+
+// park keeps what waits for a disabled rule until that goes on: its target is asked for again then.
+func (r *Rule) park(w *queuedDatagram) {
+	b := r.binding
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	w.rule = r
+	l := b.queueOf(r, nil)
+	b.budget.Transfer(l.room, w.size())
 	b.queue.push(l, *w)
 }
 

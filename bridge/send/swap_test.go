@@ -87,7 +87,7 @@ func TestARuleThatMovesToASourceThatIsAwayKeepsItsPolicy(t *testing.T) {
 		b.reload(t, []mapping.SendRule{fake.SendRule(t, "latest", "a", "239.1.1.1:5000", latest, fake.OnPriv),
 			fake.SendRule(t, "drop", "b", "239.1.1.1:5000", fake.OnDown(mapping.OnDownDrop), fake.OnPriv), fake.SendRule(t, "all", "c", "239.1.1.1:5000", fake.OnPriv)}, nil)
 		n.Set(fake.Iso0, fake.Priv0)
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		synctest.Wait()
 		if diff := cmp.Diff([]string{"239.1.1.1:5000 2", "239.1.1.1:5000 5"}, slices.Sorted(slices.Values(n.From("priv0")))); diff != "" {
 			t.Errorf("sent (-want +got):\n%s", diff)
@@ -182,9 +182,9 @@ func TestABindingCountsItsRulesAfterEachReload(t *testing.T) {
 		}
 		log.Reset()
 		n.Set()
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		n.Set(fake.Iso0, fake.Priv0)
-		b.refresh(t.Context())
+		b.reconcile(t.Context())
 		for on, want := range map[string]int{"iso0": len(rules) - 1, "priv0": 1} {
 			is := regexp.MustCompile(fmt.Sprintf(`interface=%s .*\brules=%d\b`, on, want))
 			if got := len(is.FindAllString(log.String(), -1)); got != 2 { // pending, and up

@@ -15,13 +15,13 @@ const (
 	maxUnused = 1 << 10
 )
 
-// What a topic takes beside its name, each of its targets, and a group that the topic makes,
+// What a topic takes beside its name, each of its targets, and a target that the topic makes,
 // with their places in maps and what the allocator rounds up to; rather more than less.
 const (
 	routeCost  = 144
 	targetCost = 88
 	flowCost   = 176
-	errCost    = 192 // why there is no group, beside the name once more
+	errCost    = 192 // why there is no target, beside the name once more
 )
 
 // topics is what is remembered of topics. The path's mu guards it.
@@ -65,9 +65,11 @@ func (r *route) cost() int {
 			n += when.cost()
 		}
 		switch t := &r.targets[i]; {
+		case t.each != nil:
+			n += eachCost // and each target that it comes to have (each.go)
 		case t.flow == nil:
 			n += errCost + len(r.topic)
-		case t.rule.makesGroups:
+		case t.rule.makesTargets:
 			n += flowCost
 		}
 	}
@@ -79,7 +81,7 @@ func (r *route) used() uint64 {
 	if len(r.targets) == 0 {
 		return 0
 	}
-	return r.targets[0].flush
+	return r.targets[0].flush // of a rule by whose payload there are several targets: of any of them
 }
 
 // remember keeps a route, if there is a place for it.
@@ -93,6 +95,7 @@ func (m *topics) remember(r *route) {
 		of.number = len(m.shares)
 	}
 	of.push(r)
+	r.bytes = cost
 	of.bytes += cost
 	m.bytes += cost
 	m.routes[r.topic] = r
@@ -147,21 +150,26 @@ func (m *topics) forget(of *topicShare) {
 		of.push(r)
 		r = of.pop()
 	}
-	cost := r.cost()
-	of.bytes -= cost
-	m.bytes -= cost
+	of.bytes -= r.bytes
+	m.bytes -= r.bytes
 	delete(m.routes, r.topic)
 	for i := range r.targets {
 		if f := r.targets[i].flow; f != nil {
-			if f.topics--; f.topics == 0 {
-				m.unused = append(m.unused, f)
-			}
+			m.leave(f)
 		}
+		r.targets[i].each.forget(m)
 	}
 	if of.oldest == nil {
 		last := m.shares[len(m.shares)-1]
 		m.shares[of.number-1], last.number = last, of.number
 		m.shares, of.number = m.shares[:len(m.shares)-1], 0
+	}
+}
+
+// leave notes that a topic leads into a flow no more.
+func (m *topics) leave(f *flow) {
+	if f.topics--; f.topics == 0 {
+		m.unused = append(m.unused, f)
 	}
 }
 
@@ -183,11 +191,11 @@ func (of *topicShare) pop() (r *route) {
 	return r
 }
 
-// flow is what goes to a group through a binding.
+// flow is what goes to a target through a binding.
 func (m *topics) flow(k flowKey) *flow {
 	f := m.flows[k]
 	if f == nil {
-		f = &flow{group: k.group, binding: k.binding}
+		f = &flow{to: k.to, binding: k.binding}
 		m.flows[k] = f
 		m.unused = append(m.unused, f) // until its topic is remembered
 	}
@@ -195,14 +203,14 @@ func (m *topics) flow(k flowKey) *flow {
 }
 
 // forgetUnused forgets flows that no topic leads into, where they are many. What was gathered
-// into one leaves before what another one to the same group is given.
+// into one leaves before what another one to the same target is given.
 func (m *topics) forgetUnused() {
 	if len(m.unused) < maxUnused {
 		return
 	}
 	for _, f := range m.unused {
 		if f.topics == 0 {
-			delete(m.flows, flowKey{f.group, f.binding})
+			delete(m.flows, flowKey{f.to, f.binding})
 		}
 	}
 	m.unused = m.unused[:0]

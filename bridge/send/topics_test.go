@@ -59,6 +59,7 @@ func TestTopicsBeyondTheMemoryAreStillRouted(t *testing.T) {
 	for name, of := range topics {
 		t.Run(name, func(t *testing.T) {
 			b := newRigOf(t, &fake.Network{Present: []multicast.Interface{fake.Iso0}}, rigOptions{QueueSize: fake.Plenty, InPlaceOf: blackHole}, []mapping.SendRule{of.rule}, nil)
+			b.watched.End()
 			before := heap()
 			b.unlike(n, of.topic)
 			taken := heap() - before

@@ -50,3 +50,32 @@ func (b *binding) countFailure(i int, err error) {
 	b.failures++
 	b.onFailure(i, err)
 }
+
+// logSent logs each of the first n datagrams of a binding, for log.level debug.
+func (p *Path) logSent(b *binding, n int) {
+	for i := range p.meta[:n] {
+		if d := &p.meta[i]; !d.dropped {
+			p.log.Debug("sent", "rule", d.target.rule.Name, "topic", d.target.route.topic, d.target.rule.To().Kind(), p.out[i].To,
+				"source", b.socket.LocalAddr(), "interface", b.source.Interface, "bytes", len(d.payload))
+		}
+	}
+}
+
+// countTaken counts datagrams the kernel took, a run of one rule at a time.
+func countTaken(ds []datagram, at int64) (taken int) {
+	for i := 0; i < len(ds); {
+		rule, n, bytes := ds[i].target.rule, 0, 0
+		for ; i < len(ds) && ds[i].target.rule == rule; i++ {
+			if !ds[i].dropped {
+				n++
+				bytes += len(ds[i].payload)
+				ds[i].target.took(ds[i].print)
+			}
+		}
+		if n > 0 {
+			rule.took(n, bytes, at)
+		}
+		taken += n
+	}
+	return taken
+}

@@ -24,7 +24,7 @@ var errNoCarrier = fmt.Errorf("interface iso0 has no carrier: %w", multicast.Err
 // restore looks once more, as soon as a socket that could not send may be opened again.
 func restore(b *rig) {
 	time.Sleep(send.ReopenPause)
-	b.refresh(context.Background())
+	b.reconcile(context.Background())
 }
 
 // expectPending checks that the rule waits for the carrier.
@@ -124,7 +124,7 @@ func TestWhatWasSentWithoutCarrierStaysOnDisk(t *testing.T) {
 				before := b.Status()
 				n.Lost = errNoCarrier
 				n.Set(fake.Iso0)
-				b.refresh(context.Background())
+				b.reconcile(context.Background())
 				fake.WaitFor(t, "a closed socket", func() bool { return len(n.Sockets) == 1 && b.Status().Rules[0].State == account.StatePending })
 				expectPending(t, b)
 				if s := b.Status(); s.Rules[0].Sent != 0 || s.Spool.Messages != before.Spool.Messages {

@@ -14,18 +14,26 @@ import (
 	"topicast/mapping"
 )
 
-// What the kernel cannot take now. The way of a datagram that has to wait, in the
-// order of the functions below:
+// Datagrams that cannot leave now. Four things have them wait: the source is away or the kernel's
+// queue is full (this file), the rule has a rate (pace.go), a host is not reachable (hosts.go), or
+// a request with the same key is outstanding (answers.go). Their way, in the order of the functions
+// below:
 //
 //	flush (path.go)
-//	  1 enqueue   into the binding's queue in memory, if its rule lets it wait
+//	  1 enqueue   into the binding's queue in memory (queue.go), if its rule lets it wait
 //	  2 spill     while the source is away, and until all is sent that waited for
 //	              it: from memory to the disk, where its message is acknowledged
 //	              (spool.go)
 //	  3 run       a goroutine while there is a socket and something to send
 //	              (drain.go): the disk first,
-//	  4 drain     then the memory
-//	  5 settle    it has left, or never will: its message may be acknowledged
+//	  4 drain     then the memory: of rules with a rate or answer what is due
+//	              (dueNow), of the others all; of both what is ready (ready.go). By
+//	              transmit, as what is sent at once
+//	  5 settle    it has left, or never will: its message may be acknowledged. Then
+//	              its target rests (noteAttempt), it is an outstanding request
+//	              (requestSent), or is kept to be sent again (keep.go)
+//	  6 sleep     nothing may leave before a time: a timer starts run again
+//	              (sleepUntilDue)
 //
 // All of a rule goes the same way, so its order is kept: to the disk while it has
 // something there, and out of memory only when it has not.
@@ -44,31 +52,39 @@ func (r *Rule) waitsWhileDown(acknowledged bool) bool {
 
 // enqueue keeps a copy of a datagram until it can leave. A socket that is busy is
 // waited for whatever on_down says. Callers hold mu.
-func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message, since time.Time, a *pendingAck) {
+func (b *binding) enqueue(to netip.AddrPort, d *datagram, m *session.Message, since time.Time, a *pendingAck) {
 	rule := d.target.rule
+	h := b.hostOf(rule, to.Addr())
 	if b.kept.used {
-		b.endCopies(rule, d.target.route.topic)
+		b.endCopies(d.target.keptKey())
 	}
 	if b.socket == nil {
 		if !rule.waitsWhileDown(a != nil) {
-			d.target.drop(account.DropPending, errors.New(b.reason))
+			d.target.drop(account.ReasonPending, d.payload, since, errors.New(b.reason))
 			return
 		}
-		b.supersede(rule, d.target.route.topic)
+		b.supersede(rule, d.target.route.topic, h)
 	} else if b.stuck != "" {
-		if a == nil && b.tooLate(rule) && !b.laneOf(rule).untried(nil) {
-			d.target.drop(account.DropNoBuffer, errors.New(b.stuck))
+		if a == nil && b.tooLate(rule) && !b.queueOf(rule, h).untried(nil) {
+			d.target.drop(account.ReasonNoBuffer, d.payload, since, errors.New(b.stuck))
 			return
 		}
-		b.supersede(rule, d.target.route.topic)
+		b.supersede(rule, d.target.route.topic, h)
+	} else if h.unreachable() {
+		if !rule.waitsForHost(a != nil) && (h.waitingIn != nil || !h.mayProbe(since)) {
+			d.target.drop(account.ReasonUnreachable, d.payload, since, h.errUnreachable())
+			return
+		}
+		b.supersede(rule, d.target.route.topic, h)
 	}
 	if rule.paced() {
-		if err := b.isOver(rule, group, since); err != nil {
-			d.target.drop(account.DropRate, err)
+		if err := b.overRate(rule, to, d.payload, since); err != nil {
+			d.target.drop(account.ReasonRate, d.payload, since, err)
 			return
 		}
 	}
 	d.target.delayed()
+	b.reportWaiting(d, to, h, since)
 	if a != nil {
 		a.left.Add(1)
 	}
@@ -77,9 +93,12 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message,
 		rule.countLeft(since)
 		return
 	}
-	w := queuedDatagram{payload: d.payload, print: d.print, ack: a, since: since}
+	w := queuedDatagram{payload: d.payload, print: d.print, ack: a, since: since, goodFor: expiryOf(m), reply: b.path.replyTo(rule, m)}
 	w.leavesBy(d.target)
-	if b.spools && rule.Transforms() {
+	if rule.byProperty != nil {
+		w.properties = m.Properties.OnlyUser(rule.byProperty)
+	}
+	if (b.spools || rule.byPayload) && rule.Transforms() {
 		if w.message = m.Payload; w.message == nil {
 			w.message = []byte{} // as it came, not with prefix and suffix
 		}
@@ -94,14 +113,14 @@ func (b *binding) enqueue(group netip.AddrPort, d *datagram, m *session.Message,
 
 // keep puts a datagram where it waits. It is false if there is no room now. Callers hold mu.
 func (b *binding) keep(w *queuedDatagram) bool {
-	l := b.laneOf(w.rule)
+	l := b.queueOf(w.rule, b.hostOf(w.rule, w.to.Addr()))
 	switch {
-	case b.replaces(l, w):
+	case b.supersedes(l, w):
 	case b.bypasses(l, w):
 	case b.makeRoom(l, w.size(), w.ack != nil):
 		w.payload, w.message = bytes.Clone(w.payload), bytes.Clone(w.message)
 		b.queue.push(l, *w)
-		b.spillLane(l)
+		b.spillQueue(l)
 	case w.ack != nil && l.empty() && b.appendToSpool(w):
 		b.spilling = true // the memory is others'; the disk takes it from the batch
 	default:
@@ -113,7 +132,9 @@ func (b *binding) keep(w *queuedDatagram) bool {
 // diskPatience is how long a batch waits for the disk in all, where there is room neither in
 // memory nor in what is to be written. A message that a thousand rules send is more than
 // that at once, and a disk that is well has taken it sooner. What the broker is made to repeat
-// would come for all of these rules again, as long as the disk is no faster.
+// would come for all of these rules again, as long as the disk is no faster. Where a batch has
+// waited for so long the next do not wait, until the disk has taken something: the messages of
+// all other rules are behind them.
 const diskPatience = 2 * time.Second
 
 // waitForDisk waits, without the lock, until there may be room for what the broker would
@@ -133,7 +154,9 @@ func (b *binding) waitForDisk(w *queuedDatagram) bool {
 		looked = true
 		return changed || p.spill.Spool().Takes(int64(len(w.topic)+len(w.original())+spool.Overhead))
 	})
-	p.patience -= time.Since(began)
+	if p.patience -= time.Since(began); p.patience <= 0 {
+		p.answered.Store(false)
+	}
 	b.mu.Lock()
 	return ok
 }
@@ -141,14 +164,16 @@ func (b *binding) waitForDisk(w *queuedDatagram) bool {
 // makeRoom takes room of the budget for one more of a rule. What of that very rule waits makes
 // it, the oldest first: QoS 0 goes, and what is to be acknowledged goes to the disk if that
 // is so of what comes too. Callers hold mu.
-func (b *binding) makeRoom(l *lane, size int, acknowledged bool) bool {
-	for !b.budget.Acquire(&l.room, size) {
+func (b *binding) makeRoom(l *ruleQueue, size int, acknowledged bool) bool {
+	for !b.budget.Acquire(l.room, size) {
 		if l.empty() {
-			return false
+			if l = b.queue.other(l); l == nil {
+				return false
+			}
 		}
 		switch w := l.first; {
 		case w.ack == nil:
-			b.giveUp(w, account.DropQueueFull, nil)
+			b.giveUp(w, account.ReasonQueueFull, nil)
 		case acknowledged && b.spillOne(w):
 			b.spilling = true // until the disk is empty again
 			b.queue.remove(w)
@@ -166,7 +191,7 @@ func (b *binding) makeRoom(l *lane, size int, acknowledged bool) bool {
 func (b *binding) leaveWithBroker(w *queuedDatagram) {
 	a := w.ack
 	if a == nil || !b.path.repeats || !b.budget.Fits(w.size()) {
-		w.drop(account.DropQueueFull, fmt.Errorf("queue.size: %d bytes are waiting in all", b.budget.AllUsed()))
+		w.drop(account.ReasonQueueFull, fmt.Errorf("queue.size: %d bytes are waiting in all", b.budget.AllUsed()))
 		if a != nil {
 			a.settle() // its batch still counts
 		}
@@ -194,16 +219,16 @@ func (b *binding) whyNotOnDisk(r *Rule) string {
 
 // supersede drops the datagram of a topic that waits in memory for a source that is
 // away, where only the latest is wanted. Callers hold mu.
-func (b *binding) supersede(r *Rule, topic string) {
-	if w := b.laneOf(r).latest[topic]; w != nil {
-		b.giveUp(w, account.DropSuperseded, nil)
+func (b *binding) supersede(r *Rule, topic string, h *host) {
+	if w := b.queueOf(r, h).latest[topic]; w != nil {
+		b.giveUp(w, account.ReasonSuperseded, nil)
 	}
 }
 
 // giveUp takes out of memory what is not to be sent. Callers hold mu.
 func (b *binding) giveUp(w *queuedDatagram, why account.Reason, err error) {
 	b.queue.remove(w)
-	b.budget.Release(&w.lane.room, w.size())
+	b.budget.Release(w.in.room, w.size())
 	w.lose(why, err)
 }
 
@@ -222,9 +247,9 @@ func (b *binding) onSourceLost() {
 	b.queue.eachDatagram(func(w *queuedDatagram) {
 		switch {
 		case !w.rule.waitsWhileDown(w.ack != nil):
-			b.giveUp(w, account.DropPending, errors.New(b.reason))
+			b.giveUp(w, account.ReasonPending, errors.New(b.reason))
 		case w.superseded():
-			b.giveUp(w, account.DropSuperseded, nil)
+			b.giveUp(w, account.ReasonSuperseded, nil)
 		}
 	})
 	b.spill()
@@ -234,22 +259,24 @@ func (b *binding) onSourceLost() {
 // Callers hold mu.
 func (b *binding) spill() {
 	b.unstored = false
-	b.queue.each(b.spillLane)
+	b.queue.each(b.spillQueue)
 }
 
-// spillLane is spill for one rule. It reports whether the disk takes more. Callers hold mu.
-func (b *binding) spillLane(l *lane) bool {
+// spillQueue is spill for one rule. It reports whether the disk takes more. Callers hold mu.
+func (b *binding) spillQueue(l *ruleQueue) bool {
 	if b.stuck != "" {
 		return b.sweep(l)
 	}
-	for b.spilling && !l.empty() {
+	away := !l.host.reachable() && !l.rule.makesTargets
+	for (b.spilling || away) && !l.empty() {
 		w := l.first
-		if l.rule.spool == nil || b.socket != nil && !l.rule.onDisk() {
+		if l.rule.spool == nil || b.socket != nil && !l.rule.onDisk() && !(away && w.ack != nil) {
 			return true // run sends it
 		}
 		if !b.spillOne(w) {
 			return false
 		}
+		b.spilling = true
 		b.queue.remove(w)
 	}
 	return true
@@ -260,7 +287,7 @@ func (b *binding) spillLane(l *lane) bool {
 // another that begins, as when the spool reports that a message is safe. Callers hold mu.
 func (b *binding) wake() {
 	switch {
-	case b.stopped || b.socket == nil || b.queue.empty() && len(b.spooledRules) == 0:
+	case b.stopped || b.socket == nil || b.queue.empty() && len(b.spooledRules) == 0 && !b.hostCheckDue(time.Now()):
 	case b.draining:
 		b.again = true
 	default:

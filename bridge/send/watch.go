@@ -2,6 +2,7 @@ package send
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -98,6 +99,9 @@ func (p *Path) ExpireOld() {
 	}
 }
 
+// Unused are the rules whose messages on disk no rule uses.
+func (p *Path) Unused() []string { return slices.Sorted(maps.Keys(p.spill.Unused())) }
+
 // LogUnused logs what is on disk that no rule uses.
 func (p *Path) LogUnused() { p.spill.LogUnused() }
 
@@ -105,8 +109,8 @@ func (p *Path) LogUnused() { p.spill.LogUnused() }
 // for its own copy, with a file descriptor of those that are kept for such.
 const probesAtOnce = 32
 
-// Refresh compares the bindings with the interfaces.
-func (p *Path) Refresh(ctx context.Context, interfaces []multicast.Interface) {
+// Reconcile compares the bindings with the interfaces.
+func (p *Path) Reconcile(ctx context.Context, interfaces []multicast.Interface) {
 	p.rebind(ctx, p.working.Load().bindings, interfaces)
 }
 
@@ -116,7 +120,7 @@ func (p *Path) rebind(ctx context.Context, bindings []*binding, interfaces []mul
 	g.SetLimit(max(1, min(probesAtOnce, multicast.KeptDescriptors()/4)))
 	for _, b := range bindings {
 		g.Go(func() error {
-			b.refresh(ctx, interfaces)
+			b.reconcile(ctx, interfaces)
 			p.refreshed.Add(1)
 			return nil
 		})

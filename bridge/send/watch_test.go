@@ -41,9 +41,9 @@ func TestASendThatHangsStopsNeitherTheStatusNorTheLookAtInterfaces(t *testing.T)
 	n.SocketOn("iso0").Allow(0, nil)
 	<-n.SocketOn("iso0").Free
 	b.send.Handle([]session.Message{fake.Message("a", "0", 1)})
-	var waits send.Hindrance
+	var waits send.Blocker
 	fake.WaitFor(t, "a message that waits to be seen", func() bool {
-		waits, _, _ = b.send.Hindrances()
+		waits, _, _ = b.send.Blockers()
 		return waits.Rule == "hangs"
 	})
 	h.armed.Store(true)
@@ -60,11 +60,11 @@ func TestASendThatHangsStopsNeitherTheStatusNorTheLookAtInterfaces(t *testing.T)
 		}
 		look := func(ifs ...multicast.Interface) {
 			n.Set(ifs...)
-			b.refresh(t.Context())
+			b.reconcile(t.Context())
 		}
 		state(0, account.StateUp)
 		state(1, account.StateUp)
-		if oldest, _, n := b.send.Hindrances(); oldest != waits || n != 1 {
+		if oldest, _, n := b.send.Blockers(); oldest != waits || n != 1 {
 			t.Errorf("%+v waits, for %d bindings; want %+v", oldest, n, waits)
 		}
 		if b.send.Hangs() {
@@ -96,11 +96,11 @@ func TestASendThatHangsStopsNeitherTheStatusNorTheLookAtInterfaces(t *testing.T)
 	if r := b.Status().Rules[0]; r.State != account.StateUp || b.send.Hangs() {
 		t.Errorf("the rule is %s (%s), hangs: %v", r.State, r.Reason, b.send.Hangs())
 	}
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	if got := n.SocketOn("iso0").Src.Index; got != 9 {
 		t.Errorf("the socket is on interface %d, which is gone", got)
 	}
-	fake.WaitFor(t, "no message to wait", func() bool { _, _, n := b.send.Hindrances(); return n == 0 })
+	fake.WaitFor(t, "no message to wait", func() bool { _, _, n := b.send.Blockers(); return n == 0 })
 }
 
 // A look waits for a send that is merely slow.
@@ -115,7 +115,7 @@ func TestALookWaitsForASendThatIsSlow(t *testing.T) {
 	<-h.hangs
 	n.Set()
 	time.AfterFunc(10*time.Millisecond, func() { close(h.released) })
-	b.refresh(t.Context())
+	b.reconcile(t.Context())
 	if r := b.Status().Rules[0]; r.State != account.StatePending || b.send.Hangs() {
 		t.Errorf("the rule is %s (%s), hangs: %v", r.State, r.Reason, b.send.Hangs())
 	}
@@ -135,7 +135,7 @@ func TestWhatHasLeftIsNotToldToWait(t *testing.T) {
 		time.Sleep(time.Second)
 		b.send.Handle([]session.Message{fake.Message("t", "2", 1)})
 		synctest.Wait()
-		if oldest, _, _ := b.send.Hindrances(); time.Since(oldest.Since) != time.Second {
+		if oldest, _, _ := b.send.Blockers(); time.Since(oldest.Since) != time.Second {
 			t.Errorf("%+v waits", oldest)
 		}
 		n.LastSocket().Allow(1, nil)
@@ -143,7 +143,7 @@ func TestWhatHasLeftIsNotToldToWait(t *testing.T) {
 		h.armed.Store(true)
 		n.LastSocket().Allow(1, nil)
 		synctest.Wait()
-		if oldest, largest, n := b.send.Hindrances(); n != 0 {
+		if oldest, largest, n := b.send.Blockers(); n != 0 {
 			t.Errorf("%+v and %+v wait", oldest, largest)
 		}
 		close(h.released)

@@ -1,5 +1,7 @@
 package send
 
+import "topicast/bridge/session"
+
 // whenFacts is what the condition of a rule asks for that a topic tells.
 type whenFacts struct {
 	topic    []byte
@@ -26,6 +28,6 @@ func (f *whenFacts) cost() int {
 }
 
 // takes reports whether a message satisfies the rule's condition.
-func (f *whenFacts) takes(r *Rule, payload []byte) bool {
-	return r.When.Takes(f.topic, f.captures, payload)
+func (f *whenFacts) takes(r *Rule, m *session.Message) bool {
+	return r.When.Matches(f.topic, f.captures, m.Payload, &m.Properties)
 }

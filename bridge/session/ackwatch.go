@@ -67,7 +67,7 @@ func (o *outbox) oldest() (p [2]progress) {
 	for i := range o.flows {
 		f := &o.flows[i]
 		p[i].head = f.head
-		if p[i].wrote = f.head < f.next; p[i].wrote {
+		if p[i].wrote = f.head < f.next && f.at(f.head).state != deferred; p[i].wrote {
 			p[i].state = f.at(f.head).state
 		}
 	}

@@ -48,7 +48,7 @@ func TestAnswersToNothingEndTheConnection(t *testing.T) {
 
 // A broker that answers each message twice is known to happen, and may do so for ever.
 func TestAnswersThatFitMakeUpForSomeThatDoNot(t *testing.T) {
-	c := newMQTTConn(&memConn{}, &inbox{handle: func([]Message) {}}, newOutbox(100)) // without a writer: publish writes
+	c := newMQTTConn(&memConn{}, &inbox{handle: func([]Message) {}}, newOutbox(100), codec311{}) // without a writer: publish writes
 	c.accepted(false)
 	defer c.end()
 	out := c.outbox
@@ -59,7 +59,7 @@ func TestAnswersThatFitMakeUpForSomeThatDoNot(t *testing.T) {
 		f := &out.flows[0]
 		id := f.ids.of(f.head)
 		for range 2 {
-			c.pubAcks = append(c.pubAcks, pubAck{typePuback, id})
+			c.pubAcks = append(c.pubAcks, pubAck{typePuback, 0, id})
 		}
 		if err := c.deliverAcks(); err != nil {
 			t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+
+	"topicast/internal/brokerurl"
 )
 
 // Why a connect fails, in words for whoever has to mend it. What the network
@@ -83,13 +85,57 @@ func explain(ctx context.Context, u *url.URL, err error) error {
 	if _, ok := errors.AsType[*causeError](err); ok {
 		return err
 	}
+	if e, ok := errors.AsType[*errProxy](err); ok {
+		return proxyCause(e)
+	}
+	if all, ok := err.(interface{ Unwrap() []error }); ok && brokerurl.Service(u) != "" { // one for each of its hosts
+		return hostsCause(u, all.Unwrap())
+	}
 	if e, ok := errors.AsType[*net.DNSError](err); ok {
+		if service := brokerurl.Service(u); service != "" && e.IsNotFound && strings.HasPrefix(e.Name, "_") {
+			return &causeError{what: fmt.Sprintf("DNS has no SRV record for %q", e.Name), hint: "write mqtt:// or mqtts:// and the broker's host, or make the record", err: e}
+		}
 		return nameCause(e)
+	}
+	if brokerurl.Unix(u) {
+		return socketCause(err)
 	}
 	if e := tlsCause(u, nil, err); e != nil {
 		return e
 	}
 	return dialCause(u, err)
+}
+
+// hostsCause is for a name whose SRV records lead to no broker that answers.
+func hostsCause(u *url.URL, all []error) error {
+	c := &causeError{what: fmt.Sprintf("none of the %d hosts that the SRV records of %s name answers", len(all), u.Hostname()), err: errors.Join(all...)}
+	last := all[len(all)-1]
+	address, _, _ := strings.Cut(last.Error(), ": ")
+	c.seen = "the last, " + address + ": " + explain(context.Background(), &url.URL{Scheme: "mqtt", Host: address}, errors.Unwrap(last)).Error()
+	return c
+}
+
+// socketHints say what to do about what the kernel says to a connect to a socket in the file system.
+var socketHints = []struct {
+	errno syscall.Errno
+	hint  string
+}{
+	{syscall.ENOENT, "there is no such socket: check that the broker runs, which makes it, and the path in broker.url"},
+	{syscall.ECONNREFUSED, "nothing listens there: the broker has ended, or this is no socket"},
+	{syscall.EACCES, "let the user that topicast runs as write to it, and go through the folders above it"},
+	{syscall.EPROTOTYPE, "the socket is of another kind than a broker's"},
+	{syscall.EAGAIN, "the broker takes no more connections just now"},
+}
+
+// socketCause is for a connection to a socket in the file system that did not come about.
+func socketCause(err error) error {
+	c := &causeError{what: plain(err), err: err}
+	for _, h := range socketHints {
+		if errors.Is(err, h.errno) {
+			c.hint = h.hint
+		}
+	}
+	return c
 }
 
 // nameCause is for a name that could not be resolved.
@@ -118,6 +164,18 @@ func nameCause(e *net.DNSError) error {
 	return c
 }
 
+// proxyCause is for a proxy that cannot be reached, or does not lead to the broker.
+func proxyCause(e *errProxy) error {
+	c := &causeError{what: fmt.Sprintf("proxy %s: %s", e.proxy, plain(e.err)), hint: e.hint, err: e}
+	if e, ok := errors.AsType[*net.DNSError](e.err); ok {
+		c.what = fmt.Sprintf("DNS has no address for the proxy %q, or does not answer", e.Name)
+	}
+	if c.hint == "" {
+		c.hint = "check broker.proxy.url, and that the proxy runs"
+	}
+	return c
+}
+
 // errnoHints say what to do about what the kernel says to a TCP connect.
 var errnoHints = []struct {
 	errno syscall.Errno
@@ -138,6 +196,12 @@ var errnoHints = []struct {
 // dialCause is for a TCP connection that did not come about.
 func dialCause(u *url.URL, err error) error {
 	c := &causeError{what: plain(err), seen: address(u, err), err: err}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Source != nil && errors.Is(err, syscall.EADDRNOTAVAIL) {
+		if bound, ok := op.Source.(*net.TCPAddr); ok && bound.Port == 0 {
+			c.what, c.hint = fmt.Sprintf("this host has no address %s (broker.bind)", bound.IP), "ip addr lists those that it has"
+			return c
+		}
+	}
 	for _, h := range errnoHints {
 		if errors.Is(err, h.errno) {
 			c.hint = h.hint

@@ -235,6 +235,13 @@ func dns(t *testing.T, code byte) {
 			}
 		}
 	}()
+	t.Cleanup(func() { pc.Close() })
+	resolveBy(t, pc.LocalAddr().String())
+}
+
+// resolveBy has names resolved by a DNS server.
+func resolveBy(t *testing.T, server string) {
+	t.Helper()
 	was := net.DefaultResolver
 	var mu sync.Mutex
 	var asking []net.Conn // a question without an answer is waited for after who asked has gone
@@ -245,7 +252,7 @@ func dns(t *testing.T, code byte) {
 		if over {
 			return nil, net.ErrClosed
 		}
-		conn, err := new(net.Dialer).DialContext(ctx, "udp", pc.LocalAddr().String())
+		conn, err := new(net.Dialer).DialContext(ctx, "udp", server)
 		if err == nil {
 			asking = append(asking, conn)
 		}
@@ -253,7 +260,6 @@ func dns(t *testing.T, code byte) {
 	}}
 	t.Cleanup(func() {
 		net.DefaultResolver = was
-		pc.Close()
 		mu.Lock()
 		defer mu.Unlock()
 		over = true

@@ -114,6 +114,10 @@ func otherPort(u *url.URL) string {
 		"mqtts": "it may be one for WebSocket (wss://), or ask for a client certificate (broker.tls.cert_file)",
 		"ws":    "wss:// is for one with TLS",
 		"wss":   "it may ask for a client certificate (broker.tls.cert_file)",
+		"unix":  "check the path in broker.url",
+
+		"mqtt+srv":  "mqtts+srv:// is for one with TLS",
+		"mqtts+srv": "it may ask for a client certificate (broker.tls.cert_file)",
 	}[u.Scheme]
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // plainSchemes are those without TLS, of those with it.
-var plainSchemes = map[string]string{"mqtts": "mqtt", "wss": "ws"}
+var plainSchemes = map[string]string{"mqtts": "mqtt", "wss": "ws", "mqtts+srv": "mqtt+srv"}
 
 // tlsCause is for what only TLS says; nil: it was something else. config is ours,
 // if it is known.
@@ -147,7 +147,7 @@ var alertHints = []struct{ alert, hint string }{
 	{"insufficient security", "it has no cipher in common with us"},
 	{"unrecognized name", "it has no certificate for that name: check the host in broker.url, and broker.tls.server_name"},
 	{"protocol version", tlsVersions},
-	{"no application protocol", "it wants ALPN, which topicast does not offer: use another port of it"},
+	{"no application protocol", "name a protocol that it takes in broker.tls.alpn (mqtt; AWS IoT: x-amzn-mqtt-ca), or use another port of it"},
 }
 
 // alertCause is for what the broker says in a TLS alert; nil: it was something

@@ -73,20 +73,20 @@ func (c *client) allActive(n int) {
 func TestAChangeAsksForWhatIsNewThenGivesBackWhatIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
-		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"stays", 1}, {"goes/1", 1}, {"goes/2", 0}, {"less", 2}}}, b.use)
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{Filter: "stays", QoS: 1}, {Filter: "goes/1", QoS: 1}, {Filter: "goes/2", QoS: 0}, {Filter: "less", QoS: 2}}}, b.use)
 		p := b.greet(false, 1)
 		c.allActive(4)
-		c.set(Subscription{"goes/+", 1}, Subscription{"less", 1}, Subscription{"stays", 1})
+		c.set(Subscription{Filter: "goes/+", QoS: 1}, Subscription{Filter: "less", QoS: 1}, Subscription{Filter: "stays", QoS: 1})
 		p.asksFor("goes/+", "less")
 		p.givesBack("goes/1", "goes/2")
 		p.quiet()
 		c.allActive(3)
-		c.set(Subscription{"stays", 1}, Subscription{"less", 1}, Subscription{"goes/+", 1}) // only the order
+		c.set(Subscription{Filter: "stays", QoS: 1}, Subscription{Filter: "less", QoS: 1}, Subscription{Filter: "goes/+", QoS: 1}) // only the order
 		p.quiet()
 		c.set()
 		p.givesBack("goes/+", "less", "stays")
 		p.quiet()
-		c.set(Subscription{"stays", 1})
+		c.set(Subscription{Filter: "stays", QoS: 1})
 		p.asksFor("stays")
 		c.allActive(1)
 		time.Sleep(2 * retryRefused)
@@ -105,9 +105,9 @@ func (p *peer) expectPings() {
 func TestABadChangeChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
-		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"a", 1}}}, b.use)
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{Filter: "a", QoS: 1}}}, b.use)
 		p := b.greet(false, 1)
-		err := c.SetSubscriptions([]Subscription{{"b", 1}, {"c/#/d", 0}, {"e", 3}})
+		err := c.SetSubscriptions([]Subscription{{Filter: "b", QoS: 1}, {Filter: "c/#/d", QoS: 0}, {Filter: "e", QoS: 3}})
 		if err == nil || !strings.Contains(err.Error(), `filter "c/#/d"`) || !strings.Contains(err.Error(), `filter "e": QoS 3`) {
 			t.Errorf("got %v", err)
 		}
@@ -123,7 +123,7 @@ func TestABadChangeChangesNothing(t *testing.T) {
 func TestARefusedSubscriptionIsNotAskedForAtEachChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
-		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"bad", 1}, {"low", 2}}}, b.use)
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{Filter: "bad", QoS: 1}, {Filter: "low", QoS: 2}}}, b.use)
 		p := b.greet(false, 0)
 		p.codes(func(filter string, _ byte) byte {
 			if filter == "bad" {
@@ -133,7 +133,7 @@ func TestARefusedSubscriptionIsNotAskedForAtEachChange(t *testing.T) {
 		})
 		synctest.Wait()
 		was := c.subscriptions()
-		c.set(Subscription{"bad", 1}, Subscription{"low", 2}, Subscription{"new", 1})
+		c.set(Subscription{Filter: "bad", QoS: 1}, Subscription{Filter: "low", QoS: 2}, Subscription{Filter: "new", QoS: 1})
 		p.asksFor("new")
 		p.quiet()
 		if diff := cmp.Diff(was, c.subscriptions()[:2]); diff != "" {
@@ -141,7 +141,7 @@ func TestARefusedSubscriptionIsNotAskedForAtEachChange(t *testing.T) {
 		}
 		time.Sleep(retryRefused)
 		p.asksFor("bad")
-		c.set(Subscription{"low", 2}, Subscription{"new", 1}, Subscription{"bad", 0}) // another one now
+		c.set(Subscription{Filter: "low", QoS: 2}, Subscription{Filter: "new", QoS: 1}, Subscription{Filter: "bad", QoS: 0}) // another one now
 		p.asksFor("bad")
 		p.quiet()
 	})
@@ -152,13 +152,13 @@ func TestAChangeWithoutAConnectionIsTakenAtTheNext(t *testing.T) {
 		t.Run(fmt.Sprint("session present ", present), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newPipeBroker(t)
-				c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"stays", 1}, {"goes", 1}, {"away", 1}}}, b.use)
+				c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{Filter: "stays", QoS: 1}, {Filter: "goes", QoS: 1}, {Filter: "away", QoS: 1}}}, b.use)
 				p := b.greet(false, 1)
 				c.allActive(3)
 				_ = p.Close()
 				c.reached("lost", lostWith("closed"))
-				c.set(Subscription{"stays", 1}, Subscription{"never", 1})
-				c.set(Subscription{"stays", 1}, Subscription{"away", 1}, Subscription{"new", 1})
+				c.set(Subscription{Filter: "stays", QoS: 1}, Subscription{Filter: "never", QoS: 1})
+				c.set(Subscription{Filter: "stays", QoS: 1}, Subscription{Filter: "away", QoS: 1}, Subscription{Filter: "new", QoS: 1})
 				p = b.greet(present, 0)
 				p.asksFor("away", "new", "stays")
 				if present {
@@ -175,9 +175,9 @@ func TestAChangeWithoutAConnectionIsTakenAtTheNext(t *testing.T) {
 func TestAChangeBeforeTheFirstConnectionCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
-		o := Options{URLs: []string{b.url()}, ClientID: "c", Subscriptions: []Subscription{{"goes", 1}}}
+		o := Options{URLs: []string{b.url()}, ClientID: "c", Subscriptions: []Subscription{{Filter: "goes", QoS: 1}}}
 		c := start(t, o, b.use, func(s *Session) {
-			if err := s.SetSubscriptions([]Subscription{{"new", 1}}); err != nil {
+			if err := s.SetSubscriptions([]Subscription{{Filter: "new", QoS: 1}}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -192,10 +192,10 @@ func TestAChangeBeforeTheFirstConnectionCounts(t *testing.T) {
 func TestWhatIsGoneIsGivenBackUntilTheBrokerHasSaidSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
-		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"stays", 1}, {"goes", 1}}}, b.use)
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{Filter: "stays", QoS: 1}, {Filter: "goes", QoS: 1}}}, b.use)
 		p := b.greet(false, 1)
 		c.allActive(2)
-		c.set(Subscription{"stays", 1})
+		c.set(Subscription{Filter: "stays", QoS: 1})
 		expect[*packets.UnsubscribePacket](p)
 		_ = p.Close()
 		p = b.greet(true, 0)
@@ -217,10 +217,10 @@ func TestWhatIsGoneIsGivenBackUntilTheBrokerHasSaidSo(t *testing.T) {
 func TestAChangeWhileASubscribeIsUnanswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
-		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"goes", 1}, {"less", 2}}}, b.use)
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{Filter: "goes", QoS: 1}, {Filter: "less", QoS: 2}}}, b.use)
 		p := b.greet(false, 0)
 		s := expect[*packets.SubscribePacket](p)
-		c.set(Subscription{"less", 0}, Subscription{"new", 1})
+		c.set(Subscription{Filter: "less", QoS: 0}, Subscription{Filter: "new", QoS: 1})
 		p.quiet()
 		p.send(suback(s.MessageID, s.Qoss...))
 		p.asksFor("less", "new")
@@ -228,9 +228,9 @@ func TestAChangeWhileASubscribeIsUnanswered(t *testing.T) {
 		p.quiet()
 		c.allActive(2)
 
-		c.set(Subscription{"less", 0})
+		c.set(Subscription{Filter: "less", QoS: 0})
 		u := expect[*packets.UnsubscribePacket](p)
-		c.set(Subscription{"less", 0}, Subscription{"new", 1}) // it was meant to stay after all
+		c.set(Subscription{Filter: "less", QoS: 0}, Subscription{Filter: "new", QoS: 1}) // it was meant to stay after all
 		p.quiet()
 		p.send(frame(0xb0, byte(u.MessageID>>8), byte(u.MessageID)))
 		p.asksFor("new")
@@ -243,13 +243,13 @@ func TestAChangeWhileASubscribeIsUnanswered(t *testing.T) {
 func TestAFilterThatIsWantedAgainWhileChunksAreGivenBackStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
-		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"a", 1}, {"b", 1}, {"c", 1}}}, b.use,
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{Filter: "a", QoS: 1}, {Filter: "b", QoS: 1}, {Filter: "c", QoS: 1}}}, b.use,
 			func(s *Session) { s.subscriber.limitsOf(b.url()).shrink(make([]string, 8), false) })
 		p := b.greet(false, 3)
 		c.allActive(3)
 		c.set()
 		u := expect[*packets.UnsubscribePacket](p)
-		c.set(Subscription{"b", 1})
+		c.set(Subscription{Filter: "b", QoS: 1})
 		p.send(frame(0xb0, byte(u.MessageID>>8), byte(u.MessageID)))
 		p.asksFor("b")
 		p.givesBack("c")
@@ -261,10 +261,10 @@ func TestAFilterThatIsWantedAgainWhileChunksAreGivenBackStays(t *testing.T) {
 func TestAnUnsubscribeThatMakesTheBrokerHangUpIsLeftOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
-		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: append(manyFilters(100), Subscription{"stays", 1})}, b.use)
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: append(manyFilters(100), Subscription{Filter: "stays", QoS: 1})}, b.use)
 		p := b.greet(false, 1)
 		c.allActive(101)
-		c.set(Subscription{"stays", 1})
+		c.set(Subscription{Filter: "stays", QoS: 1})
 		const bad = "site/50/lamp/+/set"
 		given := map[string]bool{}
 		for connects := 0; len(given) < 99; connects++ {
@@ -301,7 +301,7 @@ func TestAnUnsubscribeThatMakesTheBrokerHangUpIsLeftOut(t *testing.T) {
 func TestAnUnsubackThatAnswersNothingIsIgnored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
-		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"a", 1}}}, b.use)
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{Filter: "a", QoS: 1}}}, b.use)
 		p := b.greet(false, 0)
 		s := expect[*packets.SubscribePacket](p)
 		p.send(frame(0xb0, byte(s.MessageID>>8), byte(s.MessageID)), frame(0xb0, 0x12, 0x34))
@@ -397,7 +397,7 @@ func TestManyChangesAtOnceEndAsTheLastOneSaid(t *testing.T) {
 func TestAskingForTheStateAllocatesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
-		subs := append(manyFilters(1000), Subscription{"low", 2}, Subscription{"bad", 1})
+		subs := append(manyFilters(1000), Subscription{Filter: "low", QoS: 2}, Subscription{Filter: "bad", QoS: 1})
 		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: subs}, b.use)
 		p := b.accept()
 		p.connack(false)
@@ -429,7 +429,7 @@ func TestAskingForTheStateAllocatesNothing(t *testing.T) {
 			})
 		}
 		count(1001, 0, "low", "bad")
-		c.set(append(subs[:1001:1001], Subscription{"new", 0})...)
+		c.set(append(subs[:1001:1001], Subscription{Filter: "new", QoS: 0})...)
 		s := c.State()
 		if s.Unanswered != 1 {
 			t.Errorf("just changed, and %d unanswered", s.Unanswered)

@@ -109,17 +109,25 @@ func (s *Session) connectionLost(conn *connection, life time.Duration) error {
 	if life >= usefulLife {
 		s.backoff.reset()
 	}
+	if life >= stableLife && conn.url == s.urls[0] {
+		s.returns = 0
+	}
 	s.boundProbes(conn)
 	if s.subscriber.probe != nil && (errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset)) {
 		s.closeCause = closeCause{statusAccepted: s.closeCause.statusAccepted}
 		return s.probed(err)
 	}
 	s.interrupted()
+	closed := errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset)
+	if closed && conn.statusPending && s.told() == nil {
+		s.backoff.reset()
+		return s.overStatus(err) // it was left out, and tried again
+	}
 	if life >= stableLife {
 		s.closeCause = closeCause{statusAccepted: s.closeCause.statusAccepted}
 		return err
 	}
-	if !errors.Is(err, errBrokerClosed) && !errors.Is(err, errBrokerReset) {
+	if !closed {
 		return err
 	}
 	is := &s.closeCause
@@ -198,7 +206,7 @@ func (s *Session) attribute(conn *connection, err error) error {
 	case len(s.subscriber.subscribing)+len(s.subscriber.unsubscribing) > 0:
 		return s.attributeSubscribe(err)
 	case conn.statusPending:
-		return fmt.Errorf("%w when told the status; check whether it allows publishing to %q", err, s.o.Status.Topic)
+		return s.attributeStatus(err)
 	}
 	const ask = "check what the broker allows this user to publish, and how much at a time"
 	switch found := s.outbox.narrow(s.o.GiveUpAfter); {

@@ -52,13 +52,13 @@ func (c *client) endings() (texts []string) {
 }
 
 // namesTheTwin checks what was said to name the client identifier from the third
-// end on, and something of ours once at most: when the first connection ended that
+// end on, or so many later, and something of ours once at most: when the first connection ended that
 // had asked for anything, which is the first or the second.
-func namesTheTwin(t *testing.T, endings []string) {
+func namesTheTwin(t *testing.T, endings []string, later int) {
 	t.Helper()
 	blamed := 0
 	for i, text := range endings {
-		if named := strings.Contains(text, `client_id "twin"`); i >= maxEarlyCloses-1 && !named {
+		if named := strings.Contains(text, `client_id "twin"`); i >= maxEarlyCloses-1+later && !named {
 			t.Errorf("end %d: %s", i+1, text)
 		}
 		if strings.Contains(text, "when told") || strings.Contains(text, "when asked") || strings.Contains(text, "when given") {
@@ -92,7 +92,11 @@ func TestAnotherClientWithOurIdentifierIsNamed(t *testing.T) {
 						cut.Stop()
 					}
 					synctest.Wait()
-					namesTheTwin(t, c.endings())
+					later := 0
+					if after == 0 { // at some of the ends nothing of ours was on its way yet, at others something was
+						later = 1
+					}
+					namesTheTwin(t, c.endings(), later)
 					for _, sub := range c.subscriptions() {
 						if sub.Err != "" {
 							t.Errorf("%+v", sub)
@@ -131,7 +135,7 @@ func TestAnotherClientThatComesLaterIsNamed(t *testing.T) {
 				}
 				synctest.Wait()
 				endings := c.endings()[1:]
-				namesTheTwin(t, endings)
+				namesTheTwin(t, endings, 0)
 				if endings[0] != errBrokerClosed.Error() {
 					t.Errorf("the first said %q", endings[0])
 				}
@@ -169,38 +173,6 @@ func TestAnotherClientWhileALongListIsAskedForIsNamed(t *testing.T) {
 			t.Errorf("left out: %+v", state.Troubled)
 		}
 	})
-}
-
-// A broker that closes because of one thing does so each time.
-func TestAStatusTopicThatIsNotAllowedIsNamedEachTime(t *testing.T) {
-	for _, before := range []bool{false, true} {
-		t.Run(fmt.Sprint("allowed before: ", before), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				b := newPipeBroker(t)
-				c := start(t, Options{URLs: []string{b.url()}, ClientID: "twin", Status: &Status{"s/1"}, Subscriptions: manyFilters(5)}, b.use)
-				if before {
-					p := b.greet(true, 0)
-					go p.obey(nil)
-					time.Sleep(2 * stableLife)
-					_ = p.Close()
-				}
-				for range 8 {
-					p := b.greet(true, 0)
-					p.obey(func(cp packets.ControlPacket) bool { _, status := cp.(*packets.PublishPacket); return status })
-				}
-				synctest.Wait()
-				endings := c.endings()
-				if before {
-					endings = endings[2:] // once may be chance
-				}
-				for i, text := range endings {
-					if !strings.Contains(text, `allows publishing to "s/1"`) {
-						t.Errorf("end %d: %s", i+1, text)
-					}
-				}
-			})
-		})
-	}
 }
 
 // What a broker allows can change.
@@ -297,6 +269,7 @@ func TestABrokerThatDiesAgainAndAgainIsNotTakenForAnotherClient(t *testing.T) {
 }
 
 func TestMosquittoTwoClientsWithOneIdentifierAreNamed(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	port := mosquitto(t, open)
 	o := Options{URLs: []string{"mqtt://127.0.0.1:" + port}, ClientID: "twin", Status: &Status{"s"}, Subscriptions: manyFilters(5)}
 	first := start(t, o)

@@ -26,9 +26,9 @@ func (c *completions) add(r run, why error) {
 	*c = append(*c, completion{run: r, err: why})
 }
 
-// gaveUp is for one message that the broker does not take.
-func (c *completions) gaveUp(p *Publication, why error) {
-	*c = append(*c, completion{run{p.Origin, 1, len(p.Payload)}, why, p})
+// gaveUp is for one message that the broker does not take, of which Origins are told of so many bytes.
+func (c *completions) gaveUp(p *Publication, bytes int, why error) {
+	*c = append(*c, completion{run{p.Origin, 1, bytes}, why, p})
 }
 
 // notify tells the Origins. Callers hold notifyMu, and not mu.

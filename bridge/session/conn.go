@@ -59,10 +59,14 @@ func (in *inbox) close() {
 
 // An mqttConn is one network connection: what is read from it, and what is written to it.
 type mqttConn struct {
-	conn   net.Conn
-	inbox  *inbox
-	outbox *outbox
-	acks   *acks
+	maxPacket int // bytes, as the configuration says; 0: it does not
+	conn      net.Conn
+	inbox     *inbox
+	outbox    *outbox
+	acks      *acks
+	codec     codec
+	terms     terms // that the broker has accepted us on
+	form      form  // of them
 
 	persistent bool // the broker repeats what it gets no acknowledgement for
 	resumable  bool // a write that timed out can be continued
@@ -75,8 +79,9 @@ type mqttConn struct {
 	oversized Message   // an oversized message whose payload is being skipped
 	skipping  int       // bytes of it still to come; 0: there is none
 	unfinished
-	pongs uint64 // PINGRESPs
-	stray int    // answers that fit nothing, less those that do, since the last sign of life that was asked for
+	pongs   uint64            // PINGRESPs
+	reasons map[uint16]string // what the broker says beside the code of one of pubAcks
+	stray   int               // answers that fit nothing, less those that do, since the last sign of life that was asked for
 
 	// Of the goroutine that reads; see overtaken.go.
 	peer       peerState
@@ -88,7 +93,7 @@ type mqttConn struct {
 
 	// What the broker answers, from the goroutine that reads to who waits for it.
 	requests    requests
-	statusAcked [2]chan struct{} // the broker has the message with onlineID, offlineID
+	statusAcked [2]chan ReasonCode // the broker has the message with onlineID, offlineID
 	begun       time.Time
 	readSince   atomic.Int64  // since when the reader waits for a byte, in nanoseconds after begun; 0: it is busy
 	pingPending atomic.Bool   // a sign of life is waited for
@@ -111,22 +116,26 @@ type mqttConn struct {
 
 	running  sync.WaitGroup // its goroutines
 	failOnce sync.Once
-	done     chan struct{} // closed when the connection is over
-	cause    error         // why it is; valid when done is closed
+	leftFor  atomic.Pointer[error] // why we leave it in good order; nil: we do not
+	done     chan struct{}         // closed when the connection is over
+	cause    error                 // why it is; valid when done is closed
 }
 
-func newMQTTConn(conn net.Conn, in *inbox, out *outbox) *mqttConn {
+func newMQTTConn(conn net.Conn, in *inbox, out *outbox, codec codec) *mqttConn {
 	c := &mqttConn{
 		conn:        conn,
 		inbox:       in,
 		outbox:      out,
+		codec:       codec,
+		terms:       terms{protocol: codec.protocol()},
+		form:        form{protocol: codec.protocol()},
 		unsent:      newUnsent(conn),
 		staleAfter:  staleAfter,
 		lastRead:    time.Now(),
 		begun:       time.Now(),
 		buf:         make([]byte, firstBuffer),
 		acks:        newAcks(&in.done),
-		statusAcked: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)},
+		statusAcked: [2]chan ReasonCode{make(chan ReasonCode, 1), make(chan ReasonCode, 1)},
 		alive:       make(chan struct{}, 1),
 		writeLock:   make(chan struct{}, 1),
 		handover:    make(chan partialWrite, 1),
@@ -157,6 +166,7 @@ func (c *mqttConn) accepted(present bool) {
 func (c *mqttConn) readLoop() {
 	for {
 		if err := c.step(); err != nil {
+			c.sayWhy(err)
 			_ = c.fail(err)
 			return
 		}
@@ -210,11 +220,13 @@ func (c *mqttConn) parse() (more bool, err error) {
 		if len(b) < end {
 			return true, nil
 		}
-		topic, id, payload, err := publishHead(b[:end], head, rest)
+		topic, props, id, payload, err := c.publishHead(b[:end], head, rest)
 		if err != nil {
 			return false, err
 		}
-		c.batch = append(c.batch, message(b[0], topic, b[payload:end:end], id))
+		m := message(b[0], topic, b[payload:end:end], id)
+		m.Properties = props
+		c.batch = append(c.batch, m)
 		c.r += end
 	}
 	return false, nil
@@ -226,10 +238,10 @@ func (c *mqttConn) parseControl(b []byte, head, rest int) (more bool, err error)
 	if kind == typeConnack {
 		return false, violation("MQTT-3.2.0-1", "CONNACK is not the only one", b)
 	}
-	if err := checkHeader(b[0], rest, b); err != nil {
+	if err := c.codec.checkHeader(b[0], rest, b); err != nil {
 		return false, err
 	}
-	if kind == typeSuback {
+	if kind == typeSuback && c.terms.protocol == Protocol311 {
 		if more, err := checkSuback(b, head, rest, c.requests.filters); more || err != nil {
 			return more, err
 		}
@@ -238,7 +250,7 @@ func (c *mqttConn) parseControl(b []byte, head, rest int) (more bool, err error)
 	if len(b) < end {
 		return true, nil
 	}
-	if err := checkBody(b[0], b[head:end], b); err != nil {
+	if err := c.codec.checkBody(b[0], b[head:end], b); err != nil {
 		return false, err
 	}
 	c.r += end
@@ -249,7 +261,11 @@ func (c *mqttConn) parseControl(b []byte, head, rest int) (more bool, err error)
 func (c *mqttConn) control(kind byte, frame, body []byte) error {
 	switch kind {
 	case typePuback, typePubrec, typePubcomp:
-		c.pubAcks = append(c.pubAcks, pubAck{kind, packetID(body)})
+		id, code, reason := readAck(body)
+		if reason != "" && code.refuses() {
+			c.noteReason(id, reason)
+		}
+		c.pubAcks = append(c.pubAcks, pubAck{kind, code, id})
 	case typePubrel:
 		known, err := c.acks.completeQoS2(packetID(body))
 		if err != nil || known {
@@ -257,19 +273,24 @@ func (c *mqttConn) control(kind byte, frame, body []byte) error {
 		}
 		return c.countStray(1)
 	case typeSuback:
-		id, codes, err := decodeSuback(frame)
+		answer, err := c.codec.readSuback(frame)
+		if err == nil {
+			err = c.checkAnswer(&answer, frame)
+		}
 		if err != nil {
 			return err
 		}
-		c.requests.answered(id, codes)
+		c.requests.answered(answer)
 	case typeUnsuback:
-		id, err := decodeUnsuback(frame)
+		answer, err := c.codec.readUnsuback(frame)
 		if err != nil {
 			return err
 		}
-		if !c.requests.unsubscribed(id) {
+		if !c.requests.unsubscribed(answer) {
 			return c.countStray(1)
 		}
+	case typeDisconnect:
+		return readDisconnect(body)
 	case typePingresp: // a sign of life, as every byte; see noteAlive
 		if c.pongs++; c.outbox.answeredPings(c, c.pongs) {
 			return c.countStray(-1)
@@ -277,6 +298,25 @@ func (c *mqttConn) control(kind byte, frame, body []byte) error {
 		return c.countStray(1)
 	}
 	return nil
+}
+
+// noteReason keeps what the broker says beside a code until the code is dealt with.
+func (c *mqttConn) noteReason(id uint16, reason string) {
+	if c.reasons == nil {
+		c.reasons = make(map[uint16]string)
+	}
+	c.reasons[id] = reason
+}
+
+// checkAnswer checks that a SUBACK has as many codes as its SUBSCRIBE had filters.
+func (c *mqttConn) checkAnswer(a *subAck, frame []byte) error {
+	switch c.requests.filters(a.id) {
+	case 0:
+		return violation("MQTT-3.8.4-2", "SUBACK for a SUBSCRIBE that was not sent", frame)
+	case len(a.codes):
+		return nil
+	}
+	return violation("MQTT-3.8.4-5", "SUBACK with more or fewer return codes than filters were asked for", frame)
 }
 
 // maxStray is how many answers that fit nothing a broker may send between two signs of
@@ -299,11 +339,12 @@ func (c *mqttConn) countStray(n int) error {
 // message is handed on when its last byte has passed, for until then it has not
 // arrived; whole reports whether it has already.
 func (c *mqttConn) parseOversize(b []byte, head, rest int) (whole bool, err error) {
-	topic, id, payload, err := publishHead(b, head, rest)
+	topic, props, id, payload, err := c.publishHead(b, head, rest)
 	if err != nil || payload == 0 {
 		return false, err
 	}
 	c.oversized = message(b[0], bytes.Clone(topic), nil, id)
+	c.oversized.Properties = bytes.Clone(props)
 	c.oversized.Size, c.oversized.Oversize = head+rest-payload, true
 	c.skipping = head + rest
 	c.unfinished = unfinished{got: len(b)}
@@ -346,12 +387,13 @@ func (c *mqttConn) deliverAcks() error {
 	for _, a := range c.pubAcks {
 		if a.kind == typePuback && (a.id == onlineID || a.id == offlineID) {
 			select {
-			case c.statusAcked[a.id-onlineID] <- struct{}{}:
+			case c.statusAcked[a.id-onlineID] <- a.code:
 			default:
 			}
 		}
 	}
-	opened, stray, err := c.outbox.acknowledge(c.pubAcks, c.acks.replyPubrel)
+	opened, stray, err := c.outbox.acknowledge(c.pubAcks, c.reasons, c.acks.replyPubrel)
+	clear(c.reasons)
 	if opened {
 		c.acks.wakeWriter()
 	}

@@ -49,17 +49,23 @@ type outcome struct {
 }
 
 // carry gives a connection the chunks and reads it to its end.
-func carry(chunks ...[]byte) (outcome, error) {
+func carry(chunks ...[]byte) (outcome, error) { return carryIn(codec311{}, chunks...) }
+
+// carryIn is carry in one version of MQTT.
+func carryIn(version codec, chunks ...[]byte) (outcome, error) {
 	var o outcome
 	conn := &memConn{chunks: slices.Clone(chunks)}
 	in := &inbox{handle: func(batch []Message) { o.Messages = append(o.Messages, summaries(batch)...) }}
-	c := newMQTTConn(conn, in, newOutbox(100))
-	subscribe := &request{filters: 2, answer: make(chan []byte, 1)}
-	unsubscribe := &request{answer: make(chan []byte, 1)}
+	c := newMQTTConn(conn, in, newOutbox(100), version)
+	subscribe := &request{filters: 2, answer: make(chan subAck, 1)}
+	unsubscribe := &request{answer: make(chan subAck, 1)}
 	c.requests.open = map[uint16]*request{7: subscribe, 9: unsubscribe}
 	err := c.readAll()
 	select {
-	case o.Granted = <-subscribe.answer:
+	case answer := <-subscribe.answer:
+		for _, code := range answer.codes {
+			o.Granted = append(o.Granted, byte(code))
+		}
 	default:
 	}
 	o.Given = len(unsubscribe.answer) > 0
@@ -113,7 +119,7 @@ func TestABatchIsAcknowledgedInOneWrite(t *testing.T) {
 		stream = append(stream, publish(qos1, "t", uint16(i+1), "x")...)
 	}
 	conn := &memConn{chunks: [][]byte{stream}}
-	c := newMQTTConn(conn, &inbox{handle: func([]Message) { batches++ }}, newOutbox(100))
+	c := newMQTTConn(conn, &inbox{handle: func([]Message) { batches++ }}, newOutbox(100), codec311{})
 	_ = c.readAll()
 	if batches != 3 || conn.writes != 1+3 || // CONNECT is one
 		conn.written.Len() != 4*(2*maxBatch+1) {
@@ -126,7 +132,7 @@ func TestWhatIsParsedIsDeliveredBeforeWaiting(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
 	got := make(chan string, 1)
-	c := newMQTTConn(ours, &inbox{handle: func(batch []Message) { got <- string(batch[0].Topic) }}, newOutbox(100))
+	c := newMQTTConn(ours, &inbox{handle: func(batch []Message) { got <- string(batch[0].Topic) }}, newOutbox(100), codec311{})
 	go io.Copy(io.Discard, theirs)
 	read := make(chan error, 1)
 	go func() { read <- c.readAll() }()
@@ -297,7 +303,7 @@ func TestQoS2IsHandedOnOnce(t *testing.T) {
 	}}
 	over := func(frames ...[]byte) []byte {
 		conn := &memConn{chunks: [][]byte{slices.Concat(frames...)}}
-		c := newMQTTConn(conn, in, newOutbox(100))
+		c := newMQTTConn(conn, in, newOutbox(100), codec311{})
 		_ = c.readAll()
 		return conn.written.Bytes()
 	}
@@ -336,7 +342,7 @@ func TestAMessageOfAnyLengthFormIsRead(t *testing.T) {
 func TestTheLastBytesCount(t *testing.T) {
 	var got []summary
 	conn := readConn{&memConn{}, iotest.DataErrReader(bytes.NewReader(slices.Concat(hello, publish(qos0, "t", 0, "x"))))}
-	c := newMQTTConn(conn, &inbox{handle: func(batch []Message) { got = summaries(batch) }}, newOutbox(100))
+	c := newMQTTConn(conn, &inbox{handle: func(batch []Message) { got = summaries(batch) }}, newOutbox(100), codec311{})
 	_ = c.readAll()
 	if len(got) != 1 {
 		t.Errorf("got %v", got)

@@ -16,8 +16,9 @@ const connectTimeout = 2 * dialTimeout
 
 // The way of a connection, each step by the goroutine of Run:
 //
-//	connectTo   opens it, writes CONNECT and waits for CONNACK; then its goroutines
-//	            begin: readLoop (conn.go), writeLoop (write.go), keepAlive (keepalive.go)
+//	shakeHands  opens it, writes CONNECT and waits for CONNACK; then its goroutines
+//	            begin: readLoop (conn.go), writeLoop (write.go), keepAlive (keepalive.go).
+//	            connectTo (status.go) calls it, again where the broker dislikes the will
 //	keep        asks for the subscriptions (subscribe.go), says that we are online,
 //	            and waits until it is lost or to be left (session.go)
 //	connectionLost
@@ -28,6 +29,7 @@ const connectTimeout = 2 * dialTimeout
 // which alone uses it, sees it.
 type connection struct {
 	mqtt    *mqttConn
+	url     *url.URL
 	broker  string
 	present bool            // the broker remembered the session
 	lost    <-chan struct{} // closed when it is lost
@@ -37,36 +39,58 @@ type connection struct {
 	leftIdle      bool   // it is left alone, or was lost while it was; see closecause.go
 }
 
-// connectTo opens a connection to one address and does the handshake.
-func (s *Session) connectTo(ctx context.Context, u *url.URL) (*connection, error) {
-	password, err := s.password()
+// shakeHands opens a connection to one address and does the handshake, with ProtocolAuto in the
+// version that the broker speaks.
+func (s *Session) shakeHands(ctx context.Context, u *url.URL, will *Status) (*connection, error) {
+	codec, fallback := s.codecFor(u, time.Now())
+	conn, err := s.shakeHandsIn(ctx, u, will, codec)
+	if err == nil || !fallback || ctx.Err() != nil || !mayBeOld(err) {
+		return conn, err
+	}
+	old, errOld := s.shakeHandsIn(ctx, u, will, codec311{})
+	if errOld == nil || isOld(err) {
+		s.noteOld(u, time.Now())
+		return old, errOld
+	}
+	return nil, err
+}
+
+// shakeHandsIn does that in one version.
+func (s *Session) shakeHandsIn(ctx context.Context, u *url.URL, will *Status, codec codec) (_ *connection, err error) {
+	password, err := s.password(ctx)
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now() // what the password took is not the broker's
+	s.loggedIn(password)
+	defer func() { s.noteAddress(ctx, u, err, began) }()
 	deadline := time.Now().Add(connectTimeout)
 	conn, err := s.open(ctx, u)
 	if err != nil {
 		return nil, explain(ctx, u, err)
 	}
-	c := newMQTTConn(conn, &s.inbox, s.outbox)
+	c := newMQTTConn(conn, &s.inbox, s.outbox, codec)
+	c.maxPacket = s.o.MaxPacket
 	c.persistent = !s.o.Clean
 	stop := context.AfterFunc(ctx, func() { _ = c.fail(context.Cause(ctx)) })
 	defer stop()
-	present, err := c.handshake(encodeConnect(&s.o, password), deadline)
+	present, err := c.handshake(codec.connect(&s.o, will, password), deadline)
 	if err != nil {
 		return nil, handshakeError(u, c.fail(err))
 	}
 	c.accepted(present)
 	c.running.Go(c.readLoop)
 	c.running.Go(c.writeLoop)
-	c.running.Go(func() { c.keepAlive(s.o.KeepAlive) })
-	return &connection{mqtt: c, broker: brokerurl.Shown(u), present: present, lost: c.done, published: s.outbox.published.Load()}, nil
+	interval := s.o.KeepAlive
+	if server := time.Duration(c.terms.keepAlive) * time.Second; server > 0 {
+		interval = min(interval, server) // [MQTT-3.2.2-21]
+	}
+	c.running.Go(func() { c.keepAlive(interval) })
+	return &connection{mqtt: c, url: u, broker: brokerurl.Shown(u), present: present, lost: c.done, published: s.outbox.published.Load()}, nil
 }
 
-func (s *Session) password() (string, error) {
-	if s.o.Password == nil {
-		return "", nil
-	}
+// askPassword gets a password, and reports whether it can be one.
+func (s *Session) askPassword() (string, error) {
 	password, err := s.o.Password()
 	switch {
 	case err != nil:
@@ -80,7 +104,7 @@ func (s *Session) password() (string, error) {
 }
 
 // handshake writes CONNECT and waits for CONNACK, which is the first that a broker
-// sends [MQTT-3.2.0-1].
+// sends [MQTT-3.2.0-1]. It sets the terms.
 func (c *mqttConn) handshake(connect []byte, deadline time.Time) (present bool, err error) {
 	_ = c.conn.SetReadDeadline(deadline) // where these fail, so do Write and Read
 	_ = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
@@ -101,11 +125,15 @@ func (c *mqttConn) handshake(connect []byte, deadline time.Time) (present bool, 
 		if frame != nil {
 			_ = c.conn.SetReadDeadline(time.Time{})  // keepAlive is there for the reader
 			_ = c.conn.SetWriteDeadline(time.Time{}) // writeNow has none
-			present, code, err := decodeConnack(frame)
-			if err == nil && code != 0 {
-				err = &RefusedError{Code: code}
+			answer, err := c.codec.readConnack(frame)
+			if err == nil && answer.code != 0 {
+				err = &RefusedError{c.codec.protocol(), answer.code, answer.reason}
 			}
-			return present, err
+			if err == nil {
+				answer.terms.atMost(c.maxPacket)
+				c.terms, c.form = answer.terms, answer.terms.form()
+			}
+			return answer.present, err
 		}
 		if err := c.fill(); err != nil {
 			if cut != nil && alertCause(err) == nil {
@@ -126,15 +154,18 @@ func (c *mqttConn) connack() (frame []byte, err error) {
 	if b[0]>>4 != typeConnack {
 		return nil, violation("MQTT-3.2.0-1", "CONNACK is not the first packet", b)
 	}
-	if err := checkHeader(b[0], rest, b); err != nil {
+	if err := c.codec.checkHeader(b[0], rest, b); err != nil {
 		return nil, err
 	}
 	end := head + rest
 	if len(b) < end {
+		if c.r+end > len(c.buf) { // of MQTT 5 it may be long
+			c.buf = append(c.buf, make([]byte, end)...)
+		}
 		return nil, nil
 	}
 	c.r += end
-	return b[:end], checkBody(b[0], b[head:end], b)
+	return b[:end], c.codec.checkBody(b[0], b[head:end], b)
 }
 
 // handshakeError says why a connection that was opened came to nothing.

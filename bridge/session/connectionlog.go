@@ -81,6 +81,7 @@ func (c *connectionLog) connected(conn *connection) {
 	c.begun, c.logged = time.Now(), false
 	c.args = append([]any{"broker", conn.broker, "session_present", conn.present}, several("attempts", c.attempts+1)...)
 	c.args = append(c.args, c.lost()...)
+	c.args = append(c.args, conn.granted()...)
 	c.attempts = 0
 	if c.repeats < freeRepeats && !c.due(aboutConnection).After(c.begun) {
 		c.lasted()

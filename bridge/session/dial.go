@@ -3,9 +3,12 @@ package session
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -39,8 +42,8 @@ const (
 // byte, then each 5 s, three times.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}
 
-// dial opens the connection to a broker. Proxies are not used, whatever the
-// environment says (ALL_PROXY, HTTP_PROXY): a bridge that silently took another
+// dial opens the connection to a broker. A proxy is used only where the options name it,
+// whatever the environment says (ALL_PROXY, HTTP_PROXY): a bridge that silently took another
 // way to its broker than the one in its configuration would be hard to explain.
 func (s *Session) dial(parent context.Context, u *url.URL) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(parent, dialTimeout)
@@ -52,13 +55,12 @@ func (s *Session) dial(parent context.Context, u *url.URL) (net.Conn, error) {
 		if config, err = s.tlsConfig(u.Hostname()); err != nil {
 			return nil, err
 		}
+		if brokerurl.WebSocket(u) && config != nil && config.NextProtos != nil {
+			config = config.Clone()
+			config.NextProtos = nil // those are MQTT's, and here it is HTTP's port
+		}
 	}
-	conn, err := dialAgain(ctx, func(ctx context.Context) (net.Conn, error) {
-		// Resolvers that are one share a question that has no answer yet.
-		as := net.DefaultResolver
-		own := &net.Resolver{PreferGo: as.PreferGo, StrictErrors: as.StrictErrors, Dial: as.Dial}
-		return (&net.Dialer{Resolver: own}).DialContext(ctx, "tcp", u.Host)
-	})
+	conn, err := s.dialBroker(ctx, u)
 	if err != nil {
 		return nil, explain(parent, u, err)
 	}
@@ -78,6 +80,50 @@ func (s *Session) dial(parent context.Context, u *url.URL) (net.Conn, error) {
 		return openWebsocket(ctx, u, conn)
 	}
 	return conn, nil
+}
+
+// dialBroker opens the connection that MQTT, TLS or WebSocket is spoken on.
+func (s *Session) dialBroker(ctx context.Context, u *url.URL) (net.Conn, error) {
+	// Resolvers that are one share a question that has no answer yet.
+	as := net.DefaultResolver
+	own := func() *net.Resolver {
+		return &net.Resolver{PreferGo: as.PreferGo, StrictErrors: as.StrictErrors, Dial: as.Dial}
+	}
+	service := brokerurl.Service(u)
+	if service == "" {
+		return dialAgain(ctx, func(ctx context.Context) (net.Conn, error) { return s.dialAt(ctx, u, u.Host, own()) })
+	}
+	// The records are in the order of their priorities, at random by weight within one (RFC 2782).
+	_, records, err := own().LookupSRV(ctx, service, "tcp", u.Hostname())
+	if err != nil {
+		return nil, err
+	}
+	var all []error
+	for i, r := range records {
+		end, _ := ctx.Deadline() // one that does not answer leaves the others their part
+		part, cancel := context.WithTimeout(ctx, time.Until(end)/time.Duration(len(records)-i))
+		address := net.JoinHostPort(strings.TrimSuffix(r.Target, "."), strconv.Itoa(int(r.Port)))
+		conn, err := dialAgain(part, func(ctx context.Context) (net.Conn, error) { return s.dialAt(ctx, u, address, own()) })
+		cancel()
+		if err == nil {
+			return conn, nil
+		}
+		all = append(all, fmt.Errorf("%s: %w", address, err))
+	}
+	return nil, errors.Join(all...)
+}
+
+// dialAt opens a connection to one address of a broker.
+func (s *Session) dialAt(ctx context.Context, u *url.URL, address string, resolver *net.Resolver) (net.Conn, error) {
+	d := &net.Dialer{Resolver: resolver}
+	if brokerurl.Unix(u) {
+		return d.DialContext(ctx, "unix", u.Path)
+	}
+	bindTo(d, s.o.Bind)
+	if s.o.Proxy != nil {
+		return s.o.Proxy.through(ctx, d.DialContext, address)
+	}
+	return d.DialContext(ctx, "tcp", address)
 }
 
 // dialAgain dials, and does so again beside it as long as there is no answer; the first that

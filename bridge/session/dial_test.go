@@ -30,7 +30,7 @@ import (
 func TestOptionsAreCheckedAllAtOnce(t *testing.T) {
 	_, err := New(Options{
 		URLs: []string{"mqtt://a", "tcp://b"}, Username: "\xff", KeepAlive: 1500 * time.Millisecond, Status: &Status{"a/+"},
-		Subscriptions: []Subscription{{"ok/#", 2}, {"", 0}, {"a/#/b", 0}, {"a+", 0}, {"a#", 0}, {"q", 3}, {"n\x00", 0}},
+		Subscriptions: []Subscription{{Filter: "ok/#", QoS: 2}, {Filter: "", QoS: 0}, {Filter: "a/#/b", QoS: 0}, {Filter: "a+", QoS: 0}, {Filter: "a#", QoS: 0}, {Filter: "q", QoS: 3}, {Filter: "n\x00", QoS: 0}},
 	})
 	if err == nil {
 		t.Fatal("no error")
@@ -45,7 +45,7 @@ func TestOptionsAreCheckedAllAtOnce(t *testing.T) {
 		t.Errorf("%d faults:\n%v", n, err)
 	}
 	if _, err := New(Options{URLs: []string{"mqtt://a"}, Clean: true, Handle: func([]Message) {},
-		Subscriptions: []Subscription{{"#", 0}, {"+", 0}, {"/", 0}, {"+/a/+/#", 0}, {"$SYS/#", 0}}}); err != nil {
+		Subscriptions: []Subscription{{Filter: "#", QoS: 0}, {Filter: "+", QoS: 0}, {Filter: "/", QoS: 0}, {Filter: "+/a/+/#", QoS: 0}, {Filter: "$SYS/#", QoS: 0}}}); err != nil {
 		t.Error(err)
 	}
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"net"
 	"time"
 )
@@ -42,18 +43,7 @@ func (conn *connection) boundEnd(ctx context.Context) (stop func()) {
 // broker be too slow for that, it is left without DISCONNECT, and the will says it.
 func (s *Session) leave(conn *connection) {
 	s.inbox.close()
-	_ = conn.mqtt.flush()
-	said := true
-	if s.o.Status != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), farewellTimeout)
-		err := conn.publishStatus(ctx, offlineID, s.o.Status.Topic, statusOffline)
-		if said = err != errStillWriting; err != nil {
-			s.log.Warn("status not published", "topic", s.o.Status.Topic, "broker", conn.broker, "err", err)
-		}
-		cancel()
-	}
-	_ = conn.mqtt.flush() // what was acknowledged meanwhile
-	if said {
+	if s.sayOffline(conn) {
 		conn.mqtt.disconnect()
 	}
 	_ = conn.mqtt.fail(net.ErrClosed)
@@ -62,13 +52,30 @@ func (s *Session) leave(conn *connection) {
 	s.log.Info("disconnected", "broker", conn.broker)
 }
 
+// sayOffline publishes that we are offline, behind the acknowledgements that are due. It reports whether
+// DISCONNECT may follow.
+func (s *Session) sayOffline(conn *connection) (said bool) {
+	_ = conn.mqtt.flush()
+	said = true
+	if s.told() != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), farewellTimeout)
+		err := conn.publishStatus(ctx, offlineID, s.o.Status.Topic, statusOffline)
+		if said = err != errStillWriting; err != nil {
+			s.log.Warn("status not published", "topic", s.o.Status.Topic, "broker", conn.broker, "err", err)
+		}
+		cancel()
+	}
+	_ = conn.mqtt.flush() // what was acknowledged meanwhile
+	return said
+}
+
 // disconnect writes DISCONNECT, and waits until the broker has closed its side, up to
 // drainTimeout. A connection that is closed with bytes unread is reset, and the broker
 // may then never see what was written last. So the reader goes on until then.
 func (c *mqttConn) disconnect() {
 	// Something may hang in a write, which this ends.
 	defer time.AfterFunc(2*drainTimeout, func() { _ = c.fail(net.ErrClosed) }).Stop()
-	if c.writeFrame(disconnectFrame, c.done) != nil {
+	if c.writeFrame(c.codec.disconnect(0), c.done) != nil {
 		return
 	}
 	if half, ok := c.conn.(interface{ CloseWrite() error }); ok {
@@ -77,4 +84,25 @@ func (c *mqttConn) disconnect() {
 	if c.conn.SetReadDeadline(time.Now().Add(drainTimeout)) == nil {
 		<-c.done
 	}
+}
+
+// sayWhy tells a broker of MQTT 5 why a connection ends over something that it sent
+// [MQTT-4.13.1-1], if nobody is writing: who has the lock may wait for a broker that reads nothing.
+func (c *mqttConn) sayWhy(err error) {
+	e, ok := errors.AsType[*ProtocolError](err)
+	if !ok || c.terms.protocol != Protocol5 {
+		return
+	}
+	select {
+	case c.writeLock <- struct{}{}:
+	default:
+		return
+	}
+	defer c.unlock()
+	if c.disconnecting || c.isClosed() {
+		return
+	}
+	c.disconnecting = true
+	_ = c.conn.SetWriteDeadline(time.Now().Add(farewellTimeout))
+	_, _ = c.conn.Write(c.codec.disconnect(e.Code))
 }

@@ -2,7 +2,7 @@
 //
 // The way of a connection stands in connect.go, that of a message from the broker in
 // conn.go, that of a publication to it in outbox.go and write.go; the bytes of MQTT in
-// frame.go (PUBLISH and its acknowledgements) and codec.go (everything else).
+// frame.go (PUBLISH and its acknowledgements) and codec311.go and codec5.go (everything else).
 //
 // Who runs: Run, on its caller's goroutine, connects, subscribes and judges the ends of
 // connections. Each connection has three goroutines more: readLoop, which also calls

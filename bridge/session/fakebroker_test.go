@@ -129,7 +129,7 @@ var pingResponse = frame(typePingresp << 4)
 
 // testConn is a connection that the broker has accepted, and that nobody reads.
 func testConn(conn net.Conn, in *inbox, out *outbox) *mqttConn {
-	c := newMQTTConn(conn, in, out)
+	c := newMQTTConn(conn, in, out, codec311{})
 	c.accepted(false)
 	c.running.Go(c.writeLoop)
 	return c

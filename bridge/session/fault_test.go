@@ -320,7 +320,7 @@ func TestRunEndsAtOnceWhereverItIs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newPipeBroker(t)
-				c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"t", 0}}}, b.use)
+				c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{Filter: "t", QoS: 0}}}, b.use)
 				reach(t, b)
 				begin := time.Now()
 				c.stop()

@@ -5,7 +5,10 @@ import (
 	"unicode/utf8"
 )
 
-// Control packet types, MQTT 3.1.1 section 2.2.1.
+// The bytes of PUBLISH and its acknowledgements, in both versions of MQTT. What MQTT 5 adds to a
+// PUBLISH are its properties, between the packet identifier and the payload.
+
+// Control packet types, MQTT 3.1.1 section 2.2.1, MQTT 5 section 2.1.2.
 const (
 	typeConnect     = 1
 	typeConnack     = 2
@@ -21,6 +24,7 @@ const (
 	typePingreq     = 12
 	typePingresp    = 13
 	typeDisconnect  = 14
+	typeAuth        = 15 // MQTT 5
 )
 
 // The first byte of a PUBLISH, section 3.3.1.
@@ -33,7 +37,8 @@ const (
 // maxRest is the largest remaining length of a frame, section 2.2.3.
 const maxRest = 1<<28 - 1
 
-// ackSize is the length of a PUBACK, PUBREC, PUBREL or PUBCOMP.
+// ackSize is the length of a PUBACK, PUBREC, PUBREL or PUBCOMP of ours. In MQTT 5 that is one
+// with reason code 0 and without properties, section 3.4.2.1.
 const ackSize = 4
 
 // appendAck appends a PUBACK, PUBREC, PUBREL or PUBCOMP.
@@ -43,36 +48,56 @@ func appendAck(b []byte, kind byte, id uint16) []byte {
 
 // appendPublish appends the PUBLISH of a publication. The packet identifier is left out
 // for QoS 0.
-func appendPublish(b []byte, p *Publication, id uint16) []byte {
-	first := byte(typePublish<<4) | p.QoS<<1
-	if p.Retain {
+func appendPublish(b []byte, p *Publication, id uint16, f *form) []byte {
+	qos := f.qos(p.QoS)
+	first := byte(typePublish<<4) | qos<<1
+	if p.Retain && !f.noRetain {
 		first |= retainFlag
 	}
 	b = append(b, first)
-	n := publishRest(p)
+	n := publishRest(p, f)
 	for ; n >= 0x80; n >>= 7 {
 		b = append(b, byte(n)|0x80)
 	}
 	b = append(b, byte(n), byte(len(p.Topic)>>8), byte(len(p.Topic)))
 	b = append(b, p.Topic...)
-	if p.QoS > 0 {
+	if qos > 0 {
 		b = append(b, byte(id>>8), byte(id))
+	}
+	if f.protocol == Protocol5 {
+		b = binary.AppendUvarint(b, uint64(len(p.Properties))) // as section 1.5.5 has it, up to four bytes
+		b = append(b, p.Properties...)
 	}
 	return append(b, p.Payload...)
 }
 
+// qos is the quality of service that a broker takes a publication with.
+func (f *form) qos(asked byte) byte {
+	if f.qos1Most {
+		return min(asked, 1)
+	}
+	return asked
+}
+
 // publishRest is the remaining length of the PUBLISH of a publication.
-func publishRest(p *Publication) int {
+func publishRest(p *Publication, f *form) int {
 	n := 2 + len(p.Topic) + len(p.Payload)
 	if p.QoS > 0 {
 		n += 2
+	}
+	if f.protocol == Protocol5 {
+		n++
+		for l := len(p.Properties); l >= 0x80; l >>= 7 {
+			n++
+		}
+		n += len(p.Properties)
 	}
 	return n
 }
 
 // publishSize is the length of the PUBLISH of a publication.
-func publishSize(p *Publication) int {
-	n := publishRest(p)
+func publishSize(p *Publication, f *form) int {
+	n := publishRest(p, f)
 	size := 2 + n
 	for ; n >= 0x80; n >>= 7 {
 		size++
@@ -82,7 +107,7 @@ func publishSize(p *Publication) int {
 
 // publishParts gives the PUBLISH at the front of b, which is one of ours: whole and
 // valid.
-func publishParts(b []byte) (frame, topic, payload []byte) {
+func publishParts(b []byte, f *form) (frame, topic, props, payload []byte) {
 	head, rest, _ := fixedHeader(b)
 	frame = b[:head+rest]
 	from := head + 2
@@ -91,7 +116,11 @@ func publishParts(b []byte) (frame, topic, payload []byte) {
 	if b[0]&qosBits != 0 {
 		payload = payload[2:]
 	}
-	return frame, topic, payload
+	if f.protocol == Protocol5 {
+		n, size, _ := variableInteger(payload)
+		props, payload = payload[size:size+n], payload[size+n:]
+	}
+	return frame, topic, props, payload
 }
 
 // identify gives a PUBLISH of ours, of QoS 1 or 2, its packet identifier.
@@ -99,6 +128,13 @@ func identify(frame []byte, id uint16) {
 	head, _, _ := fixedHeader(frame)
 	topic := int(binary.BigEndian.Uint16(frame[head:]))
 	binary.BigEndian.PutUint16(frame[head+2+topic:], id)
+}
+
+// frameID is the packet identifier of a PUBLISH of ours, of QoS 1 or 2.
+func frameID(frame []byte) uint16 {
+	head, _, _ := fixedHeader(frame)
+	topic := int(binary.BigEndian.Uint16(frame[head:]))
+	return binary.BigEndian.Uint16(frame[head+2+topic:])
 }
 
 // fixedHeader reads the two to five bytes that open a frame: head is their
@@ -116,7 +152,7 @@ func fixedHeader(b []byte) (head, rest int, err error) {
 			return i + 1, rest, nil
 		}
 		if i == 4 {
-			return 0, 0, violation("2.2.3", "remaining length longer than four bytes", b)
+			return 0, 0, malformedPacket("2.2.3", "remaining length longer than four bytes", b)
 		}
 	}
 	return 0, 0, nil
@@ -126,47 +162,98 @@ func fixedHeader(b []byte) (head, rest int, err error) {
 func publishFlags(b []byte) error {
 	switch {
 	case b[0]&qosBits == qosBits:
-		return violation("MQTT-3.3.1-4", "PUBLISH with QoS 3", b)
+		return malformedPacket("MQTT-3.3.1-4", "PUBLISH with QoS 3", b)
 	case b[0]&(dupFlag|qosBits) == dupFlag:
-		return violation("MQTT-3.3.1-2", "PUBLISH with DUP and QoS 0", b)
+		return malformedPacket("MQTT-3.3.1-2", "PUBLISH with DUP and QoS 0", b)
 	}
 	return nil
 }
 
-// publishHead reads the topic and the packet identifier of the PUBLISH at the
-// front of b, whose fixed header says head and rest. The payload begins at
-// b[payload]; payload is 0 while bytes before it are missing.
-func publishHead(b []byte, head, rest int) (topic []byte, id uint16, payload int, err error) {
+// publishHead reads what stands before the payload of the PUBLISH at the front of b, whose fixed
+// header says head and rest: the topic, the packet identifier and, in MQTT 5, the properties. The
+// payload begins at b[payload]; payload is 0 while bytes before it are missing.
+func (c *mqttConn) publishHead(b []byte, head, rest int) (topic, props []byte, id uint16, payload int, err error) {
+	topic, id, payload, err = publishHead(b, head, rest)
+	if payload == 0 || err != nil {
+		return nil, nil, 0, 0, err
+	}
+	if c.terms.protocol != Protocol5 {
+		return topic, nil, id, payload, checkTopicNotEmpty(topic, b)
+	}
+	props, payload, err = publishProperties(b, head+rest, payload)
+	if payload > 0 && err == nil && len(topic) == 0 {
+		err = violation("MQTT-4.7.3-1", "PUBLISH with an empty topic, and no topic alias is allowed", b)
+	}
+	return topic, props, id, payload, err
+}
+
+func checkTopicNotEmpty(topic, frame []byte) error {
+	if len(topic) == 0 {
+		return violation("MQTT-4.7.3-1", "PUBLISH with an empty topic", frame)
+	}
+	return nil
+}
+
+// maxProperties bounds the properties, in bytes, that are read of a PUBLISH which is larger than
+// MaxMessage: what stands before its payload waits in the buffer until it is whole. More of them are
+// skipped with the payload: whoever publishes such a message is not to end the connection, again
+// each time that the broker repeats it.
+const maxProperties = MaxMessage / 2
+
+// publishProperties gives the properties, and where the payload begins, of a PUBLISH of MQTT 5 which is end bytes long
+// and whose properties begin at b[at]; 0: more of it is needed.
+func publishProperties(b []byte, end, at int) (props []byte, payload int, err error) {
+	n, size, ok := variableInteger(b[at:min(len(b), end)])
+	switch {
+	case !ok, size == 0 && end <= len(b), size > 0 && at+size+n > end:
+		return nil, 0, malformedPacket("3.3.2.3", "PUBLISH whose properties do not fit it", b)
+	case n > maxProperties && end > MaxMessage:
+		return nil, at + size + n, nil
+	case size == 0, len(b) < at+size+n:
+		return nil, 0, nil
+	case n == 0:
+		return nil, at + size, nil
+	}
+	props = b[at+size : at+size+n : at+size+n]
+	if err := checkProperties(typePublish, props, b); err != nil {
+		return nil, 0, err
+	}
+	if findProperty(props, topicAlias) != nil {
+		return nil, 0, violate(reasonTopicAlias, "MQTT-3.3.2-9", "PUBLISH with a topic alias, and none is allowed", b)
+	}
+	return props, at + size + n, nil
+}
+
+// publishHead reads the topic and the packet identifier. What follows begins at b[next]; next is
+// 0 while bytes before it are missing.
+func publishHead(b []byte, head, rest int) (topic []byte, id uint16, next int, err error) {
 	if rest < 2 {
-		return nil, 0, 0, violation("3.3.2.1", "PUBLISH too short for a topic", b)
+		return nil, 0, 0, malformedPacket("3.3.2.1", "PUBLISH too short for a topic", b)
 	}
 	if len(b) < head+2 {
 		return nil, 0, 0, nil
 	}
 	end := head + 2 + int(binary.BigEndian.Uint16(b[head:]))
-	payload = end
+	next = end
 	if b[0]&qosBits != 0 {
-		payload += 2
+		next += 2
 	}
-	if payload > head+rest {
-		return nil, 0, 0, violation("3.3.2.1", "topic of PUBLISH longer than its frame", b)
+	if next > head+rest {
+		return nil, 0, 0, malformedPacket("3.3.2.1", "topic of PUBLISH longer than its frame", b)
 	}
-	if payload > len(b) {
+	if next > len(b) {
 		return nil, 0, 0, nil
 	}
 	topic = b[head+2 : end : end]
-	if len(topic) == 0 {
-		return nil, 0, 0, violation("MQTT-4.7.3-1", "PUBLISH with an empty topic", b)
-	}
 	if err := checkTopic(topic); err != nil {
 		return nil, 0, 0, err
 	}
-	if payload > end {
+	if next > end {
 		if id = binary.BigEndian.Uint16(b[end:]); id == 0 {
 			return nil, 0, 0, violation("MQTT-2.3.1-1", "PUBLISH with packet identifier 0", b)
 		}
 	}
-	return topic, id, payload, nil
+	return topic, id, next, nil
 }
 
 // message is what the first byte of a PUBLISH and its parts say.
@@ -210,15 +297,15 @@ func checkTopic(topic []byte) error {
 		for _, c := range topic {
 			switch c {
 			case 0:
-				return violation("MQTT-4.7.3-2", "NUL in the topic of a PUBLISH", topic)
+				return malformedPacket("MQTT-4.7.3-2", "NUL in the topic of a PUBLISH", topic)
 			case '#', '+':
-				return violation("MQTT-3.3.2-2", "wildcard in the topic of a PUBLISH", topic)
+				return violate(reasonTopic, "MQTT-3.3.2-2", "wildcard in the topic of a PUBLISH", topic)
 			}
 		}
 	}
 	// utf8.Valid refuses surrogates and overlong forms too, as the clause asks.
 	if !utf8.Valid(topic) {
-		return violation("MQTT-1.5.3-1", "topic of PUBLISH is not UTF-8", topic)
+		return malformedPacket("MQTT-1.5.3-1", "topic of PUBLISH is not UTF-8", topic)
 	}
 	return nil
 }

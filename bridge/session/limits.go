@@ -45,12 +45,14 @@ const (
 // limits is what a broker takes, as far as it was found out.
 type limits struct {
 	maxFilters    int       // filters in one SUBSCRIBE or UNSUBSCRIBE
+	mostFilters   int       // above which that does not grow
 	provenFilters int       // the most filters in a SUBSCRIBE that it answered
 	refusals      []refusal // what it did not take, and no single filter is to blame for
 
 	pause   time.Duration // until what it refused is asked for again, and when that is
 	retryAt time.Time
 
+	toldSubs    int                           // subscriptions that it takes, as the configuration says; 0: it does not
 	mostSeen    int                           // subscriptions that it had of us at once
 	maxSubs     int                           // subscriptions that it takes; -1: any number, as far as is known
 	closedAbove int                           // it closed a connection over one more than these; -1: it did not
@@ -82,8 +84,13 @@ type refusal []string
 // maxRefusals is how many are remembered.
 const maxRefusals = 16
 
-func newLimits() *limits {
-	return &limits{maxFilters: maxChunk, maxSubs: -1, closedAbove: -1, shortestProbe: firstProbe, longestProbe: maxProbe, closedOver: make(map[*subscription]closeRecord)}
+// newLimits knows what the configuration says of a broker.
+func newLimits(o *Options) *limits {
+	most := maxChunk
+	if o.MaxFilters > 0 {
+		most = min(o.MaxFilters, maxChunk)
+	}
+	return &limits{maxFilters: most, mostFilters: most, toldSubs: o.MaxSubs, maxSubs: -1, closedAbove: -1, shortestProbe: firstProbe, longestProbe: maxProbe, closedOver: make(map[*subscription]closeRecord)}
 }
 
 // limitsOf are those of a broker.
@@ -92,7 +99,7 @@ func (s *subscriber) limitsOf(broker string) *limits {
 		s.limitsByBroker = make(map[string]*limits)
 	}
 	if s.limitsByBroker[broker] == nil {
-		s.limitsByBroker[broker] = newLimits()
+		s.limitsByBroker[broker] = newLimits(s.options)
 	}
 	return s.limitsByBroker[broker]
 }
@@ -119,7 +126,7 @@ func (l *limits) shrink(filters []string, proven bool) {
 func (l *limits) grant(n int, fresh bool) {
 	l.provenFilters = max(l.provenFilters, n)
 	if n == l.maxFilters && l.explained() && (fresh || l.countClosed() == 0) {
-		l.maxFilters = min(2*n, maxChunk)
+		l.maxFilters = min(2*n, l.mostFilters)
 	}
 }
 
@@ -159,10 +166,18 @@ func (l *limits) subsAllowed() int {
 	switch {
 	case l.trial != nil:
 		return l.trialSubs
-	case l.maxSubs >= 0:
-		return l.maxSubs
+	case l.subs() >= 0:
+		return l.subs()
 	}
 	return l.closedAbove
+}
+
+// subs is how many it takes, as far as it was told or found out; -1: any number.
+func (l *limits) subs() int {
+	if l.toldSubs > 0 && (l.maxSubs < 0 || l.maxSubs > l.toldSubs) {
+		return l.toldSubs
+	}
+	return l.maxSubs
 }
 
 // recordClose notes a connection that the broker closed instead of answering
@@ -305,6 +320,9 @@ func (s *Session) boundProbes(conn *connection) {
 func (l *limits) surplusText() string {
 	if l.maxSubs == 0 {
 		return "no subscription: the broker closes the connection at whatever it is asked for"
+	}
+	if l.subs() != l.maxSubs {
+		return fmt.Sprintf("no subscription: broker.max_subscriptions is %d", l.toldSubs)
 	}
 	return fmt.Sprintf("no subscription: the broker takes only %d on a connection", l.maxSubs)
 }

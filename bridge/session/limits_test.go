@@ -203,7 +203,7 @@ func TestTheLimitOfFiltersInAPacketIsRemembered(t *testing.T) {
 
 // Each broker has its own limits.
 func TestTheLimitsOfOneBrokerAreNotThoseOfAnother(t *testing.T) {
-	a := subscriber{}
+	a := subscriber{options: new(Options)}
 	a.limitsOf("mqtt://a").shrink(strings.Split("abcdefghijklmnop", ""), false)
 	if n := a.limitsOf("mqtt://a").maxFilters; n != 2 {
 		t.Errorf("a takes %d", n)
@@ -278,6 +278,41 @@ func TestFiltersWithoutAnAnswerDoNotKeepTheOthersWaiting(t *testing.T) {
 		synctest.Wait()
 		if s := c.State(); s.Connects != 1 || s.Active != 29 || len(s.Troubled) != 1 {
 			t.Errorf("%d connects, %d active, in trouble %v", s.Connects, s.Active, s.Troubled)
+		}
+	})
+}
+
+// What the configuration says of a broker is kept from the start: no connection is lost over it, and no more
+// is ever asked for.
+func TestLimitsThatAreToldAreKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var subs []Subscription
+		for i := range 30 {
+			subs = append(subs, Subscription{Filter: fmt.Sprint("f/", i), QoS: 1})
+		}
+		b := newLimited(t, newPipeBroker(t))
+		b.most, b.perPacket = 20, 8
+		go b.serve()
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: subs, MaxSubs: 20, MaxFilters: 8}, b.use)
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		s := c.State()
+		if s.Active != 20 || s.Connects != 1 || len(s.Troubled) != 10 || s.Troubled[0].Err != "no subscription: broker.max_subscriptions is 20" || s.Troubled[0].Filter != "f/20" {
+			t.Errorf("%d granted on %d connections, %d not: %+v", s.Active, s.Connects, len(s.Troubled), s.Troubled[:min(1, len(s.Troubled))])
+		}
+		if s.Limits.Subscriptions != 20 || s.Limits.Filters != 8 {
+			t.Errorf("limits %+v", s.Limits)
+		}
+		c.set(subs[10:30]...) // as many: what is gone makes room first
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if s := c.State(); s.Active != 20 || s.Connects != 1 || len(s.Troubled) != 0 {
+			t.Errorf("after a change %d granted on %d connections, %+v", s.Active, s.Connects, s.Troubled)
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if most := slices.Max(b.sizes); most > 8 {
+			t.Errorf("%d filters in a packet", most)
 		}
 	})
 }

@@ -14,6 +14,7 @@ import (
 // What mosquitto's listeners say to what is not meant for them, and to whom they do
 // not let in.
 func TestMosquittoEachCauseIsNamedAsItself(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	tool, err := exec.LookPath("mosquitto_passwd")
 	if err != nil {
 		skip(t, "mosquitto_passwd is not installed")

@@ -15,11 +15,11 @@ func TestMosquittoAChangeCostsTheOthersNothing(t *testing.T) {
 	const changes = 100
 	port := mosquitto(t, open)
 	publish := publisher(t, port)
-	c := start(t, Options{URLs: []string{"mqtt://127.0.0.1:" + port}, Subscriptions: []Subscription{{"stays", 1}, {"old/0", 1}}})
+	c := start(t, Options{URLs: []string{"mqtt://127.0.0.1:" + port}, Subscriptions: []Subscription{{Filter: "stays", QoS: 1}, {Filter: "old/0", QoS: 1}}})
 	c.reached("subscribed", allActive)
 	for i := range changes {
 		wait(t, publish("stays", fmt.Sprint(3*i)))
-		c.set(Subscription{fmt.Sprint("old/", i+1), 1}, Subscription{"stays", 1})
+		c.set(Subscription{Filter: fmt.Sprint("old/", i+1), QoS: 1}, Subscription{Filter: "stays", QoS: 1})
 		token := publish("stays", fmt.Sprint(3*i+1))
 		wait(t, publish("stays", fmt.Sprint(3*i+2)))
 		wait(t, token)
@@ -36,9 +36,9 @@ func TestMosquittoAReplacedFilterLosesNothing(t *testing.T) {
 	const changes = 60
 	port := mosquitto(t, open)
 	publish := publisher(t, port)
-	c := start(t, Options{URLs: []string{"mqtt://127.0.0.1:" + port}, Subscriptions: []Subscription{{"site/+/set", 1}}})
+	c := start(t, Options{URLs: []string{"mqtt://127.0.0.1:" + port}, Subscriptions: []Subscription{{Filter: "site/+/set", QoS: 1}}})
 	c.reached("subscribed", allActive)
-	wide := []Subscription{{"site/#", 1}, {"site/+/set", 1}, {"site/7/set", 1}}
+	wide := []Subscription{{Filter: "site/#", QoS: 1}, {Filter: "site/+/set", QoS: 1}, {Filter: "site/7/set", QoS: 1}}
 	for i := range changes {
 		c.set(wide[i%len(wide)])
 		wait(t, publish("site/7/set", fmt.Sprint(i)))
@@ -57,7 +57,7 @@ func TestMosquittoAReplacedFilterLosesNothing(t *testing.T) {
 func TestMosquittoSendsNothingOfWhatIsGone(t *testing.T) {
 	broker := newMosquitto(t, "persistence true\nautosave_interval 1\nautosave_on_changes true\n"+open)
 	c := start(t, Options{URLs: []string{"mqtt://127.0.0.1:" + broker.port}, ClientID: "gateway",
-		Subscriptions: []Subscription{{"stays", 1}, {"goes/1", 1}, {"goes/2", 1}}})
+		Subscriptions: []Subscription{{Filter: "stays", QoS: 1}, {Filter: "goes/1", QoS: 1}, {Filter: "goes/2", QoS: 1}}})
 	c.reached("subscribed", allActive)
 	round := 0
 	only := func(topics ...string) {
@@ -99,7 +99,7 @@ func TestMosquittoSendsNothingOfWhatIsGone(t *testing.T) {
 		})
 	}
 	only("goes/1", "goes/2", "stays")
-	c.set(Subscription{"stays", 1}, Subscription{"goes/2", 1})
+	c.set(Subscription{Filter: "stays", QoS: 1}, Subscription{Filter: "goes/2", QoS: 1})
 	settled(1)
 	only("goes/2", "stays")
 	broker.stop(os.Interrupt)
@@ -112,7 +112,7 @@ func TestMosquittoSendsNothingOfWhatIsGone(t *testing.T) {
 	only("goes/2", "stays")
 	broker.stop(os.Interrupt)
 	c.until("lost", func() bool { return !c.State().Connected })
-	c.set(Subscription{"stays", 1})
+	c.set(Subscription{Filter: "stays", QoS: 1})
 	broker.start()
 	settled(3)
 	only("stays")

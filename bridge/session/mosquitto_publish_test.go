@@ -13,7 +13,7 @@ import (
 // What the broker repeats to it, because its own acknowledgement was lost, is left
 // out: that comes with DUP, and what was published twice does not.
 func listen(t *testing.T, port string, qos byte) (c *client, numbers func() map[string][]int) {
-	c = start(t, Options{URLs: []string{"mqtt://127.0.0.1:" + port}, ClientID: "listener", Subscriptions: []Subscription{{"n/#", qos}}})
+	c = start(t, Options{URLs: []string{"mqtt://127.0.0.1:" + port}, ClientID: "listener", Subscriptions: []Subscription{{Filter: "n/#", QoS: qos}}})
 	c.reached("subscribed", allActive)
 	return c, func() map[string][]int {
 		c.mu.Lock()
@@ -49,6 +49,51 @@ func numbered(c *client, qos byte, n, most int, origin Origin) {
 	}
 }
 
+// mosquitto takes 10 aliases unless its configuration says otherwise, and finds the topic of each
+// message, also after connections that end.
+func TestMosquittoFindsTheTopicsOfAliases(t *testing.T) {
+	port := mosquitto(t, open+deep)
+	listener, numbers := listen(t, port, 1)
+	c := start(t, Options{URLs: []string{"mqtt://127.0.0.1:" + port}, ClientID: "gateway", Protocol: Protocol5, TopicAliases: true, MaxInFlight: 100},
+		func(s *Session) { s.backoff.next = time.Millisecond })
+	c.reached("connected", connected)
+	if n := c.State().Limits.TopicAliasMaximum; n != 10 {
+		t.Errorf("%d aliases", n)
+	}
+	const topics, n = 15, 200
+	for i := range n {
+		var batch []Publication
+		for topic := range topics {
+			batch = append(batch, Publication{Topic: fmt.Append(nil, "n/topic/", topic), Payload: strconv.AppendInt(nil, int64(i), 10), QoS: 1})
+		}
+		c.PublishBatch(batch)
+		if i%70 == 69 {
+			c.Repeat() // a new connection
+		}
+	}
+	for c.Outstanding() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	listener.messages(topics * n)
+	got := numbers()
+	for topic := range topics {
+		seen := 0
+		for _, i := range got[fmt.Sprint("n/topic/", topic)] {
+			if i == seen {
+				seen++
+			} else if i > seen {
+				t.Fatalf("topic %d: %d in place of %d", topic, i, seen)
+			}
+		}
+		if seen != n {
+			t.Errorf("topic %d: %d of %d", topic, seen, n)
+		}
+	}
+	if s := c.State(); s.Connects < 2 || len(got) != topics {
+		t.Errorf("%d topics, %+v", len(got), s)
+	}
+}
+
 const deep = "max_queued_messages 0\nmax_inflight_messages 0\n"
 
 func TestMosquittoPassesOnTenThousandPublications(t *testing.T) {
@@ -80,6 +125,7 @@ func TestMosquittoPassesOnTenThousandPublications(t *testing.T) {
 
 // The broker is ended in mid-stream, keeps its state on disk, and comes back.
 func TestMosquittoMayBeRestartedWhileWePublish(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	const n = 4000
 	b := newMosquitto(t, open+deep+"persistence true\n")
 	quick := func(s *Session) { s.backoff.next = time.Millisecond }

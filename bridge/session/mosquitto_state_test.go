@@ -14,7 +14,7 @@ func TestMosquittoARetainedStateOfQoS0ThatChangedMeanwhileArrives(t *testing.T) 
 	p := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("mqtt://127.0.0.1:" + port).SetClientID("sensor").SetProtocolVersion(4))
 	wait(t, p.Connect())
 	t.Cleanup(func() { p.Disconnect(250) })
-	o := Options{URLs: []string{"mqtt://127.0.0.1:" + port}, ClientID: "gateway", Subscriptions: []Subscription{{"lamp/#", 1}}}
+	o := Options{URLs: []string{"mqtt://127.0.0.1:" + port}, ClientID: "gateway", Subscriptions: []Subscription{{Filter: "lamp/#", QoS: 1}}}
 
 	first := start(t, o)
 	first.reached("subscribed", allActive)

@@ -142,7 +142,7 @@ func allActive(s State) bool {
 func TestMosquittoKeepsThePersistentSession(t *testing.T) {
 	port := mosquitto(t, open)
 	publish := publisher(t, port)
-	o := Options{URLs: []string{"mqtt://127.0.0.1:" + port}, ClientID: "gateway", Subscriptions: []Subscription{{"t/#", 1}}}
+	o := Options{URLs: []string{"mqtt://127.0.0.1:" + port}, ClientID: "gateway", Subscriptions: []Subscription{{Filter: "t/#", QoS: 1}}}
 
 	held := o
 	held.Handle = func(batch []Message) {
@@ -176,7 +176,7 @@ func TestMosquittoTenThousandMessagesAreAllAcknowledged(t *testing.T) {
 	const n, topics, window = 10_000, 1000, 100
 	port := mosquitto(t, open+"max_queued_messages 0\n") // a slow machine is not to lose any
 	publish := publisher(t, port)
-	o := Options{URLs: []string{"mqtt://127.0.0.1:" + port}, ClientID: "gateway", Subscriptions: []Subscription{{"t/#", 1}}}
+	o := Options{URLs: []string{"mqtt://127.0.0.1:" + port}, ClientID: "gateway", Subscriptions: []Subscription{{Filter: "t/#", QoS: 1}}}
 	c := start(t, o)
 	c.reached("subscribed", allActive)
 	tokens := make([]mqtt.Token, 0, n)
@@ -248,7 +248,7 @@ func TestMosquittoAsksForACertificate(t *testing.T) {
 	configs <- &tls.Config{RootCAs: pool}
 	pool.AddCert(ca.cert)
 	configs <- &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{ca.issue(t, "gateway")}}
-	c := start(t, Options{URLs: []string{"mqtts://127.0.0.1:" + port}, Subscriptions: []Subscription{{"t", 1}},
+	c := start(t, Options{URLs: []string{"mqtts://127.0.0.1:" + port}, Subscriptions: []Subscription{{Filter: "t", QoS: 1}},
 		TLS: func(host string) (*tls.Config, error) { return <-configs, nil }})
 	c.reached("does not trust the broker", lostWith("unknown authority"))
 	c.reached("is not trusted", func(s State) bool {
@@ -268,7 +268,7 @@ func TestMosquittoOverWebSocket(t *testing.T) {
 	ws := freePort(t)
 	port := mosquitto(t, open+"listener "+ws+" 127.0.0.1\nprotocol websockets\n")
 	publish := publisher(t, port)
-	c := start(t, Options{URLs: []string{"ws://127.0.0.1:" + ws + "/mqtt"}, Subscriptions: []Subscription{{"t", 1}},
+	c := start(t, Options{URLs: []string{"ws://127.0.0.1:" + ws + "/mqtt"}, Subscriptions: []Subscription{{Filter: "t", QoS: 1}},
 		Status: &Status{"s"}})
 	c.reached("subscribed", allActive)
 	payload := strings.Repeat("x", 1000)
@@ -286,7 +286,7 @@ func TestMosquittoOverWebSocket(t *testing.T) {
 func TestMosquittoTellsOthersWhetherWeAreThere(t *testing.T) {
 	port := mosquitto(t, open)
 	heard := make(chan string, 10)
-	watcher := start(t, Options{URLs: []string{"mqtt://127.0.0.1:" + port}, ClientID: "watcher", Subscriptions: []Subscription{{"status/+", 1}},
+	watcher := start(t, Options{URLs: []string{"mqtt://127.0.0.1:" + port}, ClientID: "watcher", Subscriptions: []Subscription{{Filter: "status/+", QoS: 1}},
 		Handle: func(batch []Message) {
 			for _, m := range batch {
 				heard <- string(m.Payload)

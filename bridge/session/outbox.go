@@ -42,8 +42,14 @@ type outbox struct {
 	crowd   map[any]int // bytes of each Publication.Queue in the second half of pending
 
 	flows       [2]flow // publications of QoS 1, and of QoS 2
-	maxInFlight uint64  // of both together
+	mostAtOnce  uint64  // of both together, by the configuration
+	maxInFlight uint64  // of both together, on this connection
+	form        form    // of the frames in pending and in the flows
 	first       int     // the flow whose turn comes first
+	pace        pace
+	aliases     *aliases // of this connection; nil: none are used
+	mayAlias    bool
+	givesUp     bool // what the broker does not take for long
 
 	refused refusedTopics
 	qos0    qos0Trials
@@ -51,34 +57,20 @@ type outbox struct {
 	watching bool // for late acknowledgements; see rescue.go
 	timer    *time.Timer
 
-	takenAgain func(topic string) // is told of a topic that the broker takes again
+	takenAgain  func(topic string) // is told of a topic that the broker takes again
+	notAccepted func(notAccepted)  // is told of a message that it refuses
 
 	outstanding atomic.Int64  // publications whose Origins were not told yet
 	published   atomic.Uint64 // publications that the broker has
+	unmatched   atomic.Uint64 // of these, those that nobody has subscribed to, as it says
 }
 
 // maxPending bounds the bytes of QoS 0 that wait to be written; a larger frame
 // waits alone. More would leave the processor's cache before it is written.
 const maxPending = 256 << 10
 
-// run is a number of publications in a row that have the same Origin.
-type run struct {
-	origin   Origin
-	n, bytes int
-}
-
-// extend adds one publication to the last run, or begins one.
-func extend(runs []run, origin Origin, bytes int) []run {
-	if n := len(runs); n > 0 && runs[n-1].origin == origin {
-		runs[n-1].n++
-		runs[n-1].bytes += bytes
-		return runs
-	}
-	return append(runs, run{origin, 1, bytes})
-}
-
 func newOutbox(maxInFlight int) *outbox {
-	o := &outbox{takenAgain: func(string) {}, maxInFlight: uint64(maxInFlight), flows: [2]flow{newFlow(qos1IDs, maxInFlight), newFlow(qos2IDs, min(maxInFlight, qos2Window))}}
+	o := &outbox{takenAgain: func(string) {}, notAccepted: func(notAccepted) {}, mostAtOnce: uint64(maxInFlight), maxInFlight: uint64(maxInFlight), flows: [2]flow{newFlow(qos1IDs, maxInFlight), newFlow(qos2IDs, min(maxInFlight, qos2Window))}}
 	o.spaceFreed.L = &o.mu
 	return o
 }
@@ -100,7 +92,7 @@ func (o *outbox) addEach(batch []Publication) (c *mqttConn, gaveUp bool) {
 	defer o.mu.Unlock()
 	for i := range batch {
 		p := &batch[i]
-		if !same(checked, p.Topic) || p.QoS > 2 || publishRest(p) > maxRest {
+		if !same(checked, p.Topic) || p.QoS > 2 || publishRest(p, &o.form) > maxRest {
 			if !p.valid() {
 				o.refuse(p, ErrInvalid)
 				continue
@@ -110,9 +102,11 @@ func (o *outbox) addEach(batch []Publication) (c *mqttConn, gaveUp bool) {
 		switch {
 		case o.stopped:
 			o.refuse(p, ErrStopped)
+		case o.form.maxPacket > 0 && publishSize(p, &o.form) > o.form.maxPacket:
+			o.refuse(p, &NotAcceptedError{Code: reasonTooLarge})
 		case p.QoS > 0:
 			f := &o.flows[p.QoS-1]
-			m, n := f.enter(p)
+			m, n := f.enter(p, &o.form)
 			if len(o.refused.topics) > 0 && o.refused.bars(p.Topic, f, n) {
 				m.state = barred
 				gaveUp = true
@@ -123,7 +117,7 @@ func (o *outbox) addEach(batch []Publication) (c *mqttConn, gaveUp bool) {
 		case o.qos0Refused(p.Topic):
 			o.refuse(p, ErrTopicRefused)
 		case o.waitForSpace(p):
-			o.pending = appendPublish(o.pending, p, 0)
+			o.pending = appendPublish(o.pending, p, 0, &o.form)
 			o.runs = extend(o.runs, p.Origin, len(p.Payload))
 			o.try(p.Topic)
 		case o.stopped:
@@ -141,7 +135,7 @@ func same(a, b []byte) bool { return len(a) == len(b) && len(a) > 0 && &a[0] == 
 // waitForSpace waits until a frame of QoS 0 may be appended. It is false when there
 // is no connection, or none any more. Callers hold mu, which is free meanwhile.
 func (o *outbox) waitForSpace(p *Publication) bool {
-	size := publishSize(p)
+	size := publishSize(p, &o.form)
 	for c := o.conn; ; {
 		switch {
 		case o.conn != c || c == nil:
@@ -184,109 +178,51 @@ func (o *outbox) refuse(p *Publication, why error) {
 	o.mu.Unlock()
 	o.notifyMu.Lock()
 	if errors.Is(why, ErrRefused) {
-		o.completions.gaveUp(p, why)
+		o.completions.gaveUp(p, p.Size(), why)
 	} else {
-		o.completions.lost(run{p.Origin, 1, len(p.Payload)}, why)
+		o.completions.lost(run{p.Origin, 1, p.Size()}, why)
 	}
 	o.notify()
 	o.notifyMu.Unlock()
 	o.mu.Lock()
 }
 
-// nextWrite gives the writer what may be written: all that is pending of QoS 0, and
-// from the ring about as much, or a piece. b and free are the memory for what will be
-// pending next. more reports whether there is more to take at once. A connection that is
-// not attached gets nothing: it may still be at its handshake.
-func (o *outbox) nextWrite(c *mqttConn, b []byte, free []run) (frames []byte, runs []run, more bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.conn != c {
-		return b, free, false
-	}
-	b, o.pending = o.pending, b
-	runs, o.runs = o.runs, free
-	if len(runs) > 0 {
-		clear(o.crowd)
-		o.spaceFreed.Broadcast()
-	}
-	b = o.qos0.appendPing(b, c)
-	from := len(b)
-	limit := from + max(from, piece)
-	b = o.release(b)
-	for turn := range o.flows {
-		i := (o.first + turn) % len(o.flows)
-		b = o.flows[i].appendWritable(b, from, limit, o.writableEnd(i))
-		more = more || o.flows[i].next < o.writableEnd(i)
-	}
-	if more || o.inFlight() >= o.maxInFlight {
-		o.first = 1 - o.first // the other has the room that comes next
-	}
-	return b, runs, more
-}
-
-// wrote tells what became of the runs that were taken: the first sent bytes of b
-// are written, with err for the rest.
-func (o *outbox) wrote(runs []run, b []byte, sent int, err error) {
-	if len(runs) == 0 {
-		return
-	}
-	o.notifyMu.Lock()
-	defer o.notifyMu.Unlock()
-	for _, r := range runs {
-		if err == nil {
-			o.completions.published(r)
-			continue
-		}
-		written, lost := split(r, &b, &sent)
-		o.completions.published(written)
-		o.completions.lost(lost, ErrNotConnected)
-	}
-	o.notify()
-}
-
-// split divides a run whose frames are at the front of b, of which the first sent
-// bytes were written, and takes them off.
-func split(r run, b *[]byte, sent *int) (written, lost run) {
-	written.origin, lost.origin = r.origin, r.origin
-	for range r.n {
-		frame, _, payload := publishParts(*b)
-		part := &lost
-		if len(frame) <= *sent {
-			part = &written
-		}
-		part.n++
-		part.bytes += len(payload)
-		*b = (*b)[len(frame):]
-		*sent -= len(frame)
-	}
-	return written, lost
-}
-
 // pubAck is a PUBACK, PUBREC or PUBCOMP.
 type pubAck struct {
 	kind byte
+	code ReasonCode
 	id   uint16
 }
 
-// acknowledge enters answers of the broker. release is called for each PUBREL that
-// is due. opened reports whether more may be written than before, and stray is how many
+// acknowledge enters answers of the broker; reasons are its words, by identifier. release is
+// called for each PUBREL that is due. opened reports whether more may be written than before, and stray is how many
 // answers fit nothing.
 //
 // One that does is not held against the broker: MQTT 3.1.1 says
 // nothing about it, and a broker that has answered twice, or late, is known to
 // happen; only without end it may not be (maxStray). A PUBREC is always answered [MQTT-4.3.3-1]: an earlier process may have
 // left its message at the broker, which waits for the PUBREL to let it go.
-func (o *outbox) acknowledge(answers []pubAck, release func(id uint16) error) (opened bool, stray int, err error) {
+func (o *outbox) acknowledge(answers []pubAck, reasons map[uint16]string, release func(id uint16) error) (opened bool, stray int, err error) {
 	o.notifyMu.Lock()
 	defer o.notifyMu.Unlock()
 	o.mu.Lock()
 	var again []string
+	var refused []notAccepted
 	for _, a := range answers {
 		f := o.flow(a.id)
 		n, ok := f.find(a.id)
 		topic := ""
 		if ok && len(o.refused.topics) > 0 {
 			topic = f.at(n).topic()
+		}
+		if a.code.refuses() && a.kind != typePubcomp {
+			if !ok || !o.refusedBy(f, n, a.kind, a.code) {
+				stray++
+				continue
+			}
+			o.qos0.tookOther = true
+			refused = append(refused, notAccepted{f.at(n).topic(), a.code, reasons[a.id], f.at(n).state == deferred})
+			continue
 		}
 		if a.kind == typePubrec && err == nil && (!ok || n < f.next) {
 			err = release(a.id) // one that is to be written again gets it in its turn
@@ -298,6 +234,9 @@ func (o *outbox) acknowledge(answers []pubAck, release func(id uint16) error) (o
 			stray++
 			continue
 		}
+		if a.code == reasonNoSubscribers {
+			o.unmatched.Add(1)
+		}
 		o.qos0.tookOther = true
 		if o.refused.taken(topic) {
 			again = append(again, topic)
@@ -307,7 +246,14 @@ func (o *outbox) acknowledge(answers []pubAck, release func(id uint16) error) (o
 		}
 	}
 	for i := range o.flows {
-		o.popSettled(&o.flows[i])
+		f := &o.flows[i]
+		if f.quota.inTrouble() {
+			f.writeDeferred(time.Now())
+		}
+		o.popSettled(f)
+		if f.head == f.tail {
+			f.quota = quota{}
+		}
 		o.tellBeside(&o.flows[i])
 	}
 	o.flows[1].grow()
@@ -319,13 +265,41 @@ func (o *outbox) acknowledge(answers []pubAck, release func(id uint16) error) (o
 	for _, topic := range again {
 		o.takenAgain(topic)
 	}
+	for _, r := range refused {
+		o.notAccepted(r)
+	}
 	return opened, stray, err
+}
+
+// notAccepted is a message that the broker refuses, and what it says.
+type notAccepted struct {
+	topic  string
+	code   ReasonCode
+	reason string
+	later  bool // it is to have it again
+}
+
+// refusedBy enters a PUBACK or PUBREC that refuses a message: that is done with, section 4.3.3
+// [MQTT-4.3.3-4], or deferred. It is false if the answer does not fit its state.
+func (o *outbox) refusedBy(f *flow, n uint64, kind byte, code ReasonCode) bool {
+	m := f.at(n)
+	if m.state != unanswered || kind == typePubrec && m.qos != 2 {
+		return false
+	}
+	if code != reasonQuota || !f.postpone(n, o) {
+		m.state, m.code = notTaken, code
+	}
+	f.acknowledged(n)
+	return true
 }
 
 // answered enters an answer to a message. It is false if that does not fit its state. A
 // broker that knows no QoS 2 may take such a message for one of QoS 1, and answer PUBACK
 // (RabbitMQ 3.10): it has it.
 func (f *flow) answered(n uint64, kind byte) bool {
+	if f.quota.inTrouble() && kind != typePubcomp && f.at(n).state == unanswered {
+		f.tookOne(n)
+	}
 	switch p := f.at(n); {
 	case kind == typePubrec && p.qos == 2 && p.state == unanswered:
 		p.state = released
@@ -360,11 +334,13 @@ func (o *outbox) pop(f *flow, why error) {
 		why = ErrRefused
 	case barred:
 		why = ErrTopicRefused
+	case notTaken:
+		why = &NotAcceptedError{Code: m.code}
 	}
 	if errors.Is(why, ErrRefused) {
 		p := *f.at(f.head).publication()
-		p.Topic, p.Payload = bytes.Clone(p.Topic), bytes.Clone(p.Payload)
-		o.completions.gaveUp(&p, why)
+		p.Topic, p.Payload, p.Properties = bytes.Clone(p.Topic), bytes.Clone(p.Payload), bytes.Clone(p.Properties)
+		o.completions.gaveUp(&p, f.at(f.head).payload, why)
 		f.pop()
 		f.poison.popped()
 		return
@@ -395,18 +371,42 @@ func (o *outbox) attach(c *mqttConn, present bool) {
 			}
 		}
 	}
+	o.agree(&c.terms)
 	for i := range o.flows {
 		o.flows[i].rewriteEnd = o.flows[i].written
 		o.flows[i].rewind()
+		o.flows[i].renewDeferred()
 		o.flows[i].attached()
+		o.popSettled(&o.flows[i]) // what this broker does not take
 	}
 	o.flows[1].leftover.begin(present)
 	o.qos0.begin()
 	o.first = 0
 	o.conn = c
+	if o.aliases = nil; o.mayAlias {
+		o.aliases = newAliases(c.terms.aliases, o.form.maxPacket)
+	}
 	o.mu.Unlock()
 	o.notify()
 	c.acks.wakeWriter()
+}
+
+// agree has publications be as the broker takes them on a connection that begins. Callers hold
+// notifyMu and mu.
+func (o *outbox) agree(t *terms) {
+	o.maxInFlight = o.mostAtOnce
+	if t.inFlight > 0 {
+		o.maxInFlight = min(o.maxInFlight, uint64(max(t.inFlight-1, 1))) // [MQTT-3.3.4-9]; the status has one more
+	}
+	for i := range o.flows {
+		o.flows[i].perConnection = t.inFlight > 0
+	}
+	if to := t.form(); o.form != to {
+		o.form = to
+		for i := range o.flows {
+			o.flows[i].reform(&o.form)
+		}
+	}
 }
 
 // detach ends a connection, whose goroutines have ended: what was pending is lost, and
@@ -423,6 +423,7 @@ func (o *outbox) detach(c *mqttConn, why error) {
 		o.completions.lost(r, why)
 	}
 	o.conn, o.pending, o.runs, o.crowd = nil, nil, nil, nil
+	o.pace.since = time.Time{}
 	o.qos0.end()
 	o.spaceFreed.Broadcast()
 	o.mu.Unlock()
@@ -438,6 +439,9 @@ func (o *outbox) stop() {
 	o.stopped = true
 	if o.timer != nil {
 		o.timer.Stop()
+	}
+	if o.pace.timer != nil {
+		o.pace.timer.Stop()
 	}
 	for i := range o.flows {
 		for f := &o.flows[i]; f.head < f.tail; f.admit() {

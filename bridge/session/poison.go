@@ -243,6 +243,6 @@ func (m *queuedMessage) topic() string {
 	if m.frame == nil {
 		return ""
 	}
-	_, topic, _ := publishParts(m.frame)
+	_, topic, _, _ := publishParts(m.frame, &form{protocol: m.protocol})
 	return string(topic)
 }

@@ -282,6 +282,30 @@ func TestOneOtherMessageIsEnoughInTheEnd(t *testing.T) {
 	})
 }
 
+// Once a message on a topic was given up, what follows on it is found out alone: the broker
+// need not take another one before, for there may be none any more, or only such as follow too.
+func TestWhatFollowsOnATopicNeedsNoOther(t *testing.T) {
+	for _, follow := range []int{1, 2} {
+		t.Run(fmt.Sprint(follow), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, c := sick(t, Options{GiveUpAfter: 3})
+				b.set(forbids("a/0"))
+				k := &refuser{}
+				c.PublishBatch(on(1, k, 2, 2))
+				time.Sleep(2 * time.Minute)
+				if got := k.given(); !slices.Equal(got, []string{"a/0 0"}) || k.count() != 2 {
+					t.Fatalf("beside another one %q were given up, told of %d:\n%s", got, k.count(), c.log)
+				}
+				c.PublishBatch(on(1, k, 1, follow))
+				time.Sleep(5 * time.Minute)
+				if got := k.given(); len(got) != 1+follow || k.count() != 2+follow {
+					t.Errorf("with no other %q were given up, told of %d:\n%s", got, k.count(), c.log)
+				}
+			})
+		})
+	}
+}
+
 // A rule that publishes its next messages when it has heard of the last ones goes on beside
 // one whose messages are all forbidden, be they of one topic or of many.
 func TestWhoWaitsForTheOutcomeGoesOnBesideWhatIsForbidden(t *testing.T) {

@@ -11,8 +11,13 @@ type Publication struct {
 	Payload []byte // up to 256 MiB less the topic (MQTT 3.1.1, 2.2.3)
 	QoS     byte   // 0, 1 or 2
 	Retain  bool   // the broker is to keep it for later subscribers
-	Origin  Origin // told what becomes of it; nil: nobody is
-	Queue   any    // those with equal ones keep their order, and take turns with others; comparable
+
+	// Properties are what it bears with MQTT 5, as they are written (see ReplyProperties, AppendUserProperty);
+	// with 3.1.1 they are left out.
+	Properties []byte
+
+	Origin Origin // told what becomes of it; nil: nobody is
+	Queue  any    // those with equal ones keep their order, and take turns with others; comparable
 }
 
 // An Origin is told what becomes of its publications, each of them once: its own of
@@ -21,14 +26,14 @@ type Publication struct {
 // must not block, nor publish. Origins are compared, so their type must be comparable;
 // a pointer is.
 type Origin interface {
-	// Published says that the broker has the next n publications, whose payloads
-	// have so many bytes in all: QoS 0, they are written to the connection; QoS 1
+	// Published says that the broker has the next n publications, which have so many
+	// bytes in all (of QoS 0 their payloads, else with their Properties): QoS 0, they are written to the connection; QoS 1
 	// and 2, they are acknowledged.
 	Published(n, bytes int)
 
 	// Lost says that the next n will not be delivered, as far as is known: a
 	// message whose acknowledgement is missing may have arrived. The error is
-	// ErrNotConnected, ErrStopped, ErrInvalid, ErrRefused or ErrTopicRefused.
+	// ErrNotConnected, ErrStopped, ErrInvalid, ErrRefused, ErrTopicRefused or a NotAcceptedError.
 	Lost(n, bytes int, err error)
 }
 
@@ -77,9 +82,26 @@ func (topicRefused) Error() string {
 }
 func (topicRefused) Unwrap() error { return ErrRefused }
 
+// NotAcceptedError is also an ErrRefused: the broker refuses the message, and says why. That is
+// so with MQTT 5 alone.
+type NotAcceptedError struct{ Code ReasonCode }
+
+func (e *NotAcceptedError) Error() string {
+	return "the broker does not take the message: " + e.Code.String()
+}
+func (e *NotAcceptedError) Unwrap() error { return ErrRefused }
+
+// Size is how many bytes of it Origins are told of.
+func (p *Publication) Size() int {
+	if p.QoS == 0 {
+		return len(p.Payload)
+	}
+	return len(p.Payload) + len(p.Properties)
+}
+
 // valid reports whether a frame can be made of p that the broker will not close the
 // connection for: it would do so again at each redelivery.
 func (p *Publication) valid() bool {
 	return p.QoS <= 2 && len(p.Topic) > 0 && len(p.Topic) <= math.MaxUint16 &&
-		publishRest(p) <= maxRest && checkTopic(p.Topic) == nil
+		publishRest(p, &form{protocol: Protocol5}) <= maxRest && checkTopic(p.Topic) == nil
 }

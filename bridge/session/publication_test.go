@@ -314,8 +314,8 @@ func TestIdentifiersOfSubscribeNeverMeetThoseOfPublications(t *testing.T) {
 		if id == 0 || id > requestIDs || id == waits {
 			t.Fatalf("identifier %d", id)
 		}
-		r.answered(id, []byte{1})
-		if codes := <-q.answer; codes[0] != 1 || r.filters(id) != 0 {
+		r.answered(subAck{id: id, codes: []ReasonCode{1}})
+		if codes := (<-q.answer).codes; codes[0] != 1 || r.filters(id) != 0 {
 			t.Fatalf("%v, then %v", codes, r.filters(id))
 		}
 	}
@@ -324,7 +324,7 @@ func TestIdentifiersOfSubscribeNeverMeetThoseOfPublications(t *testing.T) {
 func TestASubscribeThatIsRetriedGoesBesidePublications(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
-		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"granted", 1}, {"s", 1}}}, b.use)
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{Filter: "granted", QoS: 1}, {Filter: "s", QoS: 1}}}, b.use)
 		p := b.greet(false, 0)
 		p.codes(func(filter string, qos byte) byte {
 			if filter == "s" {

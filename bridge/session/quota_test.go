@@ -129,7 +129,7 @@ func TestAChangeAtTheLimitOfSubscriptionsEndsNoConnection(t *testing.T) {
 			}
 		}
 		change(func() { subs[10].Filter = "new" })
-		change(func() { subs = slices.Insert(slices.Clone(subs), 0, Subscription{"first", 1}) })
+		change(func() { subs = slices.Insert(slices.Clone(subs), 0, Subscription{Filter: "first", QoS: 1}) })
 		change(func() { subs = subs[20:] })
 		change(func() { subs[49].QoS = 2 })
 		change(func() { slices.Reverse(subs) })

@@ -130,8 +130,8 @@ func TestAnAnswerThatComesBeforeItsRepetitionCounts(t *testing.T) {
 	first := o.flows[0].ring.head
 	o.nextWrite(nil, nil, nil)
 	o.flows[0].ring.rewind()
-	o.acknowledge([]pubAck{{typePuback, qos1IDs.of(first + 1)}}, nil)
-	o.acknowledge([]pubAck{{typePuback, qos1IDs.of(first)}}, nil)
+	o.acknowledge([]pubAck{{typePuback, 0, qos1IDs.of(first + 1)}}, nil, nil)
+	o.acknowledge([]pubAck{{typePuback, 0, qos1IDs.of(first)}}, nil, nil)
 	b, _, _ := o.nextWrite(nil, nil, nil)
 	if len(b) > 0 || origin.n != 2 {
 		t.Errorf("wrote % x again, told %v", b, origin.told())
@@ -145,11 +145,11 @@ func TestOnlyWhatWasWrittenCanBeAcknowledged(t *testing.T) {
 	o.add(batchOf(1, origin, "a", "b"))
 	o.nextWrite(nil, nil, nil)
 	id := qos1IDs.of(o.flows[0].ring.head)
-	o.acknowledge([]pubAck{{typePuback, qos1IDs.of(o.flows[0].ring.head + 1)}, {typePuback, id &^ firstPublicationID}}, nil)
+	o.acknowledge([]pubAck{{typePuback, 0, qos1IDs.of(o.flows[0].ring.head + 1)}, {typePuback, 0, id &^ firstPublicationID}}, nil, nil)
 	if origin.n != 0 {
 		t.Errorf("told %v", origin.told())
 	}
-	o.acknowledge([]pubAck{{typePuback, id}}, nil)
+	o.acknowledge([]pubAck{{typePuback, 0, id}}, nil, nil)
 	if b, _, _ := o.nextWrite(nil, nil, nil); origin.n != 1 || len(b) == 0 {
 		t.Errorf("told %v, then wrote % x", origin.told(), b)
 	}
@@ -186,7 +186,7 @@ func TestAConnectionThatIsNotAttachedWritesNoPublication(t *testing.T) {
 func TestAMessageThatTheBrokerHangsUpOnIsFoundAndGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
-		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"s", 0}}, Status: &Status{"status"}, GiveUpAfter: 2}, b.use)
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{Filter: "s", QoS: 0}}, Status: &Status{"status"}, GiveUpAfter: 2}, b.use)
 		o := &teller{}
 		c.PublishBatch(batchOf(1, o, "1", "2", "bad", "4", "5"))
 		connects := 0

@@ -41,7 +41,7 @@ func TestMosquittoMayHaveANewCertificateOfANewAuthority(t *testing.T) {
 	}
 	renew()
 	broker := newMosquitto(t, fmt.Sprintf("persistence false\nlistener PORT 127.0.0.1\nallow_anonymous true\ncafile %[1]s/ca.pem\ncertfile %[1]s/server.pem\nkeyfile %[1]s/server.key\nrequire_certificate true\n", dir))
-	c := start(t, Options{URLs: []string{"mqtts://127.0.0.1:" + broker.port}, TLS: read, Subscriptions: []Subscription{{"t", 1}}})
+	c := start(t, Options{URLs: []string{"mqtts://127.0.0.1:" + broker.port}, TLS: read, Subscriptions: []Subscription{{Filter: "t", QoS: 1}}})
 	c.reached("subscribed", allActive)
 	broker.comesBackAfter(c, renew)
 }
@@ -68,7 +68,7 @@ func TestMosquittoMayHaveANewPassword(t *testing.T) {
 	renew()
 	broker := newMosquitto(t, "persistence false\nlistener PORT 127.0.0.1\nallow_anonymous false\npassword_file "+users+"\n")
 	c := start(t, Options{URLs: []string{"mqtt://127.0.0.1:" + broker.port}, Username: "gateway",
-		Password: func() (string, error) { b, err := os.ReadFile(secret); return string(b), err }, Subscriptions: []Subscription{{"t", 1}}})
+		Password: func() (string, error) { b, err := os.ReadFile(secret); return string(b), err }, Subscriptions: []Subscription{{Filter: "t", QoS: 1}}})
 	c.reached("subscribed", allActive)
 	broker.comesBackAfter(c, renew)
 }

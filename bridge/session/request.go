@@ -16,7 +16,7 @@ type requests struct {
 // A request is a SUBSCRIBE or an UNSUBSCRIBE.
 type request struct {
 	filters int         // of a SUBSCRIBE: as many return codes does its answer have; 0: an UNSUBSCRIBE
-	answer  chan []byte // the return codes; has room for them
+	answer  chan subAck // has room for it
 }
 
 // add makes a request, under an identifier that no other one has.
@@ -29,7 +29,7 @@ func (r *requests) add(filters int) (uint16, *request) {
 	for r.last = r.last%requestIDs + 1; r.open[r.last] != nil && len(r.open) < requestIDs; {
 		r.last = r.last%requestIDs + 1
 	}
-	q := &request{filters: filters, answer: make(chan []byte, 1)}
+	q := &request{filters: filters, answer: make(chan subAck, 1)}
 	r.open[r.last] = q
 	return r.last, q
 }
@@ -45,25 +45,25 @@ func (r *requests) filters(id uint16) int {
 }
 
 // unsubscribed ends an UNSUBSCRIBE; it is false if there is none.
-func (r *requests) unsubscribed(id uint16) bool {
+func (r *requests) unsubscribed(a subAck) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	q := r.open[id]
+	q := r.open[a.id]
 	if q == nil || q.filters > 0 {
 		return false
 	}
-	q.answer <- nil
-	delete(r.open, id)
+	q.answer <- a
+	delete(r.open, a.id)
 	return true
 }
 
 // answered ends a request.
-func (r *requests) answered(id uint16, codes []byte) {
+func (r *requests) answered(a subAck) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if q := r.open[id]; q != nil {
-		q.answer <- codes
-		delete(r.open, id)
+	if q := r.open[a.id]; q != nil {
+		q.answer <- a
+		delete(r.open, a.id)
 	}
 }
 
@@ -75,13 +75,13 @@ func (r *requests) withdraw(id uint16) {
 }
 
 // request writes a SUBSCRIBE or UNSUBSCRIBE and waits for its answer.
-func (c *mqttConn) request(ctx context.Context, filters int, encode func(id uint16) []byte) (codes []byte, err error) {
+func (c *mqttConn) request(ctx context.Context, filters int, encode func(id uint16) []byte) (answer subAck, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, subackTimeout, errNoAnswer(subackTimeout))
 	defer cancel()
 	id, q := c.requests.add(filters)
 	if err := c.writeFrame(encode(id), ctx.Done()); err != nil {
 		c.requests.withdraw(id)
-		return nil, err
+		return subAck{}, err
 	}
 	return await(ctx, c, q.answer)
 }

@@ -17,10 +17,10 @@ func TestAnAnswerBeforeTheEndOfTheConnectionCounts(t *testing.T) {
 	c := testConn(&memConn{}, &inbox{}, newOutbox(1))
 	c.end()
 	for range 50 {
-		answer := make(chan []byte, 1)
-		answer <- []byte{1}
-		if codes, err := await(t.Context(), c, answer); err != nil || !bytes.Equal(codes, []byte{1}) {
-			t.Fatalf("codes %v, %v", codes, err)
+		answer := make(chan subAck, 1)
+		answer <- subAck{id: 1}
+		if got, err := await(t.Context(), c, answer); err != nil || got.id != 1 {
+			t.Fatalf("%v, %v", got, err)
 		}
 	}
 	if _, err := await(t.Context(), c, make(chan []byte)); !errors.Is(err, net.ErrClosed) {
@@ -32,7 +32,7 @@ func TestAnAnswerToARequestThatWasWithdrawnIsNone(t *testing.T) {
 	var r requests
 	id, _ := r.add(1)
 	r.withdraw(id)
-	r.answered(id, []byte{0})
+	r.answered(subAck{id: id, codes: []ReasonCode{0}})
 	if r.filters(id) != 0 {
 		t.Error("still there")
 	}
@@ -51,7 +51,7 @@ func FuzzHandshake(f *testing.F) {
 			if n > 0 {
 				conn.chunks = slices.Collect(slices.Chunk(data, n))
 			}
-			c := newMQTTConn(conn, &inbox{}, newOutbox(1))
+			c := newMQTTConn(conn, &inbox{}, newOutbox(1), codec311{})
 			present, err := c.handshake(nil, time.Time{})
 			refused, violation := (*RefusedError)(nil), (*ProtocolError)(nil)
 			switch {

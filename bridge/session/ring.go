@@ -7,18 +7,23 @@ type queuedMessage struct {
 	frame    []byte // as it is written; nil once the broker has acknowledged it for good
 	slab     *slab  // that the frame lies in
 	origin   Origin
-	payload  int // bytes
-	qos      byte
+	payload  int      // bytes, with the properties that were asked for
+	qos      byte     // as asked for
+	retain   bool     // likewise
+	protocol Protocol // of the frame
 	state    state
-	copied   bool  // a copy was asked for; see rescue.go
-	told     bool  // its Origin was told that the broker has it, out of its turn; see poison.go
-	awaiting uint8 // QoS 2: how many, with it, awaited a PUBREC when it was written; see window.go
+	copied   bool       // a copy was asked for; see rescue.go
+	code     ReasonCode // of notTaken
+	told     bool       // its Origin was told that the broker has it, out of its turn; see poison.go
+	tries    uint8      // how often it was deferred
+	renewed  bool       // and it was not written since
+	awaiting uint8      // QoS 2: how many, with it, awaited a PUBREC when it was written; see window.go
 }
 
 // publication is what the frame says.
 func (m *queuedMessage) publication() *Publication {
-	_, topic, payload := publishParts(m.frame)
-	return &Publication{Topic: topic, Payload: payload, QoS: m.qos, Retain: m.frame[0]&retainFlag != 0, Origin: m.origin}
+	_, topic, props, payload := publishParts(m.frame, &form{protocol: m.protocol})
+	return &Publication{Topic: topic, Payload: payload, QoS: m.qos, Retain: m.retain, Properties: props, Origin: m.origin}
 }
 
 // state is how far the broker has answered.
@@ -26,10 +31,12 @@ type state byte
 
 const (
 	unanswered state = iota
+	deferred         // the broker refuses it for now; see quota.go
 	released         // QoS 2: PUBREC came, so that PUBREL is ours to send [MQTT-4.3.3-1]
 	delivered        // PUBACK came, or PUBCOMP
 	givenUp          // the broker closes the connection over it
 	barred           // it is given up for its topic; see refusedtopics.go
+	notTaken         // the broker refuses it with a reason code, or it is too large for it
 )
 
 // settled reports whether nothing more is to come.
@@ -87,12 +94,24 @@ func newRing(ids idRange) ring {
 func (r *ring) at(n uint64) *queuedMessage { return &r.messages[n&uint64(len(r.messages)-1)] }
 
 // message makes one of a publication. It has no packet identifier yet.
-func (r *ring) message(p *Publication) queuedMessage {
-	s := r.slabFor(publishSize(p))
+func (r *ring) message(p *Publication, f *form) queuedMessage {
+	s := r.slabFor(publishSize(p, f))
 	from := len(s.b)
-	s.b = appendPublish(s.b, p, 0)
+	s.b = appendPublish(s.b, p, 0, f)
 	s.inUse++
-	return queuedMessage{frame: s.b[from:len(s.b):len(s.b)], slab: s, origin: p.Origin, payload: len(p.Payload), qos: p.QoS}
+	return queuedMessage{
+		frame: s.b[from:len(s.b):len(s.b)], slab: s, origin: p.Origin, payload: p.Size(), qos: p.QoS, retain: p.Retain, protocol: f.protocol,
+	}
+}
+
+// reform writes the frame of a message, which it releases, anew in another form. DUP is set by rewind.
+func (r *ring) reform(m *queuedMessage, f *form) {
+	next := r.message(m.publication(), f)
+	if m.qos > 0 {
+		identify(next.frame, frameID(m.frame))
+	}
+	r.release(m.slab)
+	m.frame, m.slab, m.protocol = next.frame, next.slab, next.protocol
 }
 
 // push appends a message, which it copies, and which gets its packet identifier.
@@ -173,7 +192,7 @@ func (r *ring) find(id uint16) (n uint64, ok bool) {
 // marked as a repetition [MQTT-3.3.1-1].
 func (r *ring) rewind() {
 	for n := r.head; n < r.written; n++ {
-		if p := r.at(n); p.frame != nil {
+		if p := r.at(n); p.frame != nil && !p.renewed && p.state != deferred {
 			p.frame[0] |= dupFlag
 		}
 	}

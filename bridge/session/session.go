@@ -30,14 +30,26 @@ type Session struct {
 	state State
 	subs  subscriptions
 
+	oldMu sync.Mutex
+	old   map[*url.URL]time.Time // brokers that do not speak MQTT 5, and when that was found out
+
+	grantedIDs atomic.Pointer[map[uint32]bool] // of the subscriptions that the broker has granted
+
 	wake chan struct{} // the subscriptions were changed
 
 	// Of Run's goroutine.
 	backoff    backoff
+	preference preference
 	subscriber subscriber
 	closeCause closeCause
 	connLog    connectionLog
 	ackWatch   ackWatch
+	status     statusTrouble
+	login      login
+	yields     yields
+	refusals   refusalLog
+	sharesTold bool // warnOfShares has
+	returns    int  // to the first broker, since it was good for a while
 }
 
 // New checks the options. The error lists all that is wrong with them.
@@ -69,9 +81,14 @@ func New(o Options) (*Session, error) {
 		s.open = s.dial
 	}
 	s.outbox = newOutbox(s.o.MaxInFlight)
+	s.outbox.pace = newPace(s.o.MaxRate)
+	s.subscriber.options = &s.o
 	s.outbox.takenAgain = func(topic string) {
 		s.log.Info("the broker takes messages on a topic again", "topic", topic)
 	}
+	s.refusals.log = s.log
+	s.outbox.notAccepted, s.outbox.givesUp = s.refusals.add, s.o.GiveUpAfter > 0
+	s.outbox.mayAlias = s.o.TopicAliases
 	s.inbox.handle = o.Handle
 	s.wake = make(chan struct{}, 1)
 	s.subs = newSubscriptions(o.Subscriptions, !o.Clean)
@@ -102,8 +119,14 @@ func (s *Session) Run(ctx context.Context) error {
 			s.change(s.disconnected)
 			return nil
 		}
+		if errors.Is(err, errRenew) || errors.Is(err, errReturn) {
+			s.change(s.disconnected)
+			continue
+		}
+		err = s.yields.ended(err, time.Now())
 		s.report(err)
-		if errors.Is(err, errRepeat) {
+		s.backoff.failed(err)
+		if errors.Is(err, errRepeat) || errors.Is(err, errWithWill) {
 			continue // the broker has done nothing wrong, and what it is to repeat waits for nothing else
 		}
 		select {
@@ -117,6 +140,10 @@ func (s *Session) Run(ctx context.Context) error {
 // pause is how long to wait before the next connect. The time that the connection is then
 // left idle is a part of it: that would keep a broker waiting that is well again.
 func (s *Session) pause() time.Duration {
+	if d := s.yields.pause; d > 0 {
+		s.yields.pause = 0
+		return d
+	}
 	d := s.backoff.delay()
 	if s.closeCause.cautious {
 		d = max(d-s.closeCause.longestIdle(), d/4)
@@ -140,25 +167,10 @@ func (s *Session) Repeat() {
 	}
 }
 
-// connect tries the addresses in order.
-func (s *Session) connect(ctx context.Context) (*connection, error) {
-	var all eachAddress
-	for _, u := range s.urls {
-		conn, err := s.connectTo(ctx, u)
-		if err == nil {
-			return conn, nil
-		}
-		all = append(all, fmt.Errorf("%s: %w", brokerurl.Shown(u), err))
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return nil, all
-}
-
 // keep uses a connection until it is lost, or ctx ends.
 func (s *Session) keep(ctx context.Context, conn *connection) error {
 	start := time.Now()
+	s.yields.began(start)
 	s.current.Store(conn)
 	defer s.current.Store(nil)
 	defer conn.boundEnd(ctx)()
@@ -167,8 +179,12 @@ func (s *Session) keep(ctx context.Context, conn *connection) error {
 		s.outbox.attach(conn.mqtt, conn.present) // before anybody is told of the connection
 	}
 	s.connLog.connected(conn)
+	s.warnOfShares(conn)
 	s.change(func(state *State) {
 		state.Connected, state.Broker, state.Since = true, conn.broker, start
+		state.Protocol = conn.mqtt.terms.protocol.String()
+		state.Limits = conn.mqtt.terms.limits()
+		state.Limits.MessageRate = s.o.MaxRate
 		state.SessionPresent = conn.present
 		state.Connects++
 		state.LastErr, state.Attempts = "", 0
@@ -195,8 +211,25 @@ func (s *Session) keep(ctx context.Context, conn *connection) error {
 	defer looks.Stop()
 	lasts := time.NewTimer(time.Until(s.connLog.next()))
 	defer lasts.Stop()
+	renew := s.newRenewal()
+	first, stop := s.watchFirst(ctx, conn)
+	defer stop()
 	for {
 		select {
+		case <-renew.due:
+			renew.ask(s)
+		case said := <-renew.came:
+			if password, err := said(); renew.take(s, password, err) {
+				s.log.Info("logging in anew, before the password ends", "broker", conn.broker)
+				s.leaveFor(conn, errRenew)
+				return s.connectionLost(conn, time.Since(start))
+			}
+		case <-first:
+			s.log.Info("going back to the first broker of the list, which is there again", "from", conn.broker, "to", brokerurl.Shown(s.urls[0]))
+			s.preference.forgive(s.urls[0])
+			s.returns++
+			s.leaveFor(conn, errReturn)
+			return s.connectionLost(conn, time.Since(start))
 		case <-lasts.C:
 			if !s.connLog.lasted() {
 				lasts.Reset(time.Until(s.connLog.next()))
@@ -206,11 +239,16 @@ func (s *Session) keep(ctx context.Context, conn *connection) error {
 		case <-retry.C:
 			s.retry(ctx, conn)
 			retry.Reset(s.subscriber.untilRetry(time.Now()))
+		case <-s.status.again:
+			s.retryStatus(ctx, conn)
 		case <-s.wake:
 			if s.subscribe(ctx, conn, false, false); !conn.isOver(ctx) {
 				s.change(func(*State) {})
 			}
 			retry.Reset(s.subscriber.untilRetry(time.Now()))
+			if s.status.anew.Swap(false) {
+				s.retryStatus(ctx, conn)
+			}
 		case <-looks.C:
 			s.lookForAcks(conn)
 		case <-conn.lost:

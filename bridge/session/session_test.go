@@ -27,7 +27,7 @@ func summaries(ms []Message) (s []summary) {
 
 func TestMessagesArriveWithTheirFlagsAndAreAcknowledgedInOrder(t *testing.T) {
 	b := newBroker(t)
-	c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"t/#", 1}}})
+	c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{Filter: "t/#", QoS: 1}}})
 	p := b.greet(false, 1)
 	p.send(
 		publish(qos1, "t/1", 10, "a"),

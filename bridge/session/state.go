@@ -6,6 +6,8 @@ import "time"
 type State struct {
 	Connected      bool
 	Broker         string    // address of the broker that it is connected to, or was last
+	Protocol       string    // version of MQTT that it is spoken to in, or was last: "5" or "3.1.1"
+	Limits         Limits    // what it takes, on this connection or the last
 	Since          time.Time // of the last change of Connected
 	SessionPresent bool      // the broker remembered the session when we connected
 	Connects       int       // connects that succeeded
@@ -22,7 +24,12 @@ type State struct {
 	Received    uint64 // messages handed on
 	Held        int    // of these, on this connection, not acknowledged yet: Handle holds them, or one before them
 	Published   uint64 // messages that the broker has: written (QoS 0), or acknowledged (QoS 1, 2)
+	Unmatched   uint64 // of Published: those that, as it says, nobody has subscribed to (MQTT 5, QoS 1 and 2)
 	Outstanding int    // messages that are on their way to it
+
+	PacedSince time.Time // since when messages always wait for Options.MaxRate; zero: none do
+
+	QuotaSince time.Time // since when the broker refuses messages for its quota, which are written again; zero: it does not
 
 	AcksSince time.Time // since when it has not acknowledged the oldest of them, though it was written; zero below 15 s
 }
@@ -52,7 +59,10 @@ func (s *Session) State() State {
 	state.Active, state.Unanswered, state.Troubled = tally.active, tally.unanswered, tally.troubled
 	state.Received = s.inbox.received.Load()
 	state.Published = s.outbox.published.Load()
+	state.Unmatched = s.outbox.unmatched.Load()
 	state.Outstanding = s.Outstanding()
+	state.QuotaSince = s.outbox.quotaSince()
+	state.PacedSince = s.outbox.pacedSince()
 	state.Unsteady = state.Connected && state.Losses >= unsteady && time.Since(state.Since) < steady
 	if conn := s.current.Load(); conn != nil {
 		state.Held = conn.mqtt.acks.unacknowledged()

@@ -22,7 +22,7 @@ type round struct {
 }
 
 // recordSuback enters the return codes of a SUBACK.
-func (s *Session) recordSuback(chunk []*subscription, codes map[string]byte, r *round) {
+func (s *Session) recordSuback(chunk []*subscription, codes map[string]ReasonCode, words string, r *round) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.subs.counts = nil
@@ -30,17 +30,20 @@ func (s *Session) recordSuback(chunk []*subscription, codes map[string]byte, r *
 	fresh := !allProven(chunk)
 	for _, sub := range chunk {
 		code, was := codes[sub.Filter], sub.Err
-		sub.downgraded = code < sub.QoS
+		sub.downgraded = byte(code) < sub.QoS
 		switch {
-		case code == subackFailure:
+		case code == subackFailure && words == "":
 			sub.Err = refusedText
 			refused = append(refused, sub)
+		case code.refuses():
+			sub.Err = refusedPrefix + because(code, words)
+			refused = append(refused, sub)
 		case sub.downgraded:
-			sub.Active, sub.Granted = true, code
+			sub.Active, sub.Granted = true, byte(code)
 			sub.proven = true
 			sub.Err = fmt.Sprintf("granted with QoS %d, asked for %d", code, sub.QoS)
 		default:
-			sub.Active, sub.Granted, sub.Err, sub.loggedErr = true, code, "", ""
+			sub.Active, sub.Granted, sub.Err, sub.loggedErr = true, byte(code), "", ""
 			sub.proven = true
 		}
 		sub.Surplus, sub.uncertain = false, false
@@ -50,13 +53,22 @@ func (s *Session) recordSuback(chunk []*subscription, codes map[string]byte, r *
 		if sub.Err != "" {
 			r.wrong = append(r.wrong, sub)
 		}
-		r.granted = r.granted || sub.Active && was == refusedText
+		r.granted = r.granted || sub.Active && isRefusal(was)
 	}
+	s.noteGrantedIDs()
 	s.subscriber.limits.grant(len(chunk)-len(refused), fresh)
 	if len(refused) > 1 {
 		r.doubtful = append(r.doubtful, refused...)
 	}
 }
+
+// isRefusal reports whether what is wrong with a subscription is that the broker refuses it.
+func isRefusal(text string) bool {
+	return text == refusedText || strings.HasPrefix(text, refusedPrefix)
+}
+
+// refusedPrefix begins the text of a refusal with a reason code of MQTT 5.
+const refusedPrefix = "refused by the broker: "
 
 const refusedText = "refused by the broker, which does not allow it to this user, or takes no more"
 
@@ -90,15 +102,18 @@ func (s *Session) logResults(broker string, r *round) {
 		switch {
 		case sub.Active && sub.Err != "":
 			lowered = append(lowered, sub)
-		case sub.Err == refusedText:
+		case isRefusal(sub.Err):
 			refused = append(refused, sub)
 		case sub.Err != "":
 			other = append(other, sub)
 		}
 	}
 	if n := len(refused); n > 0 {
-		s.log.Warn("the broker refuses subscriptions; check what it allows this user to subscribe to, and how many it takes from one client",
-			"broker", broker, "count", n, "granted", s.subs.count().active, "filters", names(refused))
+		args := []any{"broker", broker, "count", n, "granted", s.subs.count().active, "filters", names(refused)}
+		if why := refused[0].Err; why != refusedText {
+			args = append(args, "err", why)
+		}
+		s.log.Warn("the broker refuses subscriptions; check what it allows this user to subscribe to, and how many it takes from one client", args...)
 	}
 	if len(lowered) > 0 {
 		s.log.Warn("the broker grants subscriptions a lower quality of service",
@@ -111,20 +126,21 @@ func (s *Session) logResults(broker string, r *round) {
 	s.planSample()
 	s.subscriber.limits.sawSubs(s.subs.countAtBroker())
 	s.logLimit(broker)
+	s.state.Limits.learn(s.subscriber.limits)
 }
 
 // logLimit says once what is left out because the broker takes no more.
 func (s *Session) logLimit(broker string) {
 	l := s.subscriber.limits
 	var surplus []*subscription
-	if l.maxSubs >= 0 {
+	if l.subs() >= 0 {
 		for _, sub := range s.subs.wanted {
 			if sub.Surplus {
 				surplus = append(surplus, sub)
 			}
 		}
 	}
-	now := [2]int{l.maxSubs, len(s.subs.wanted)}
+	now := [2]int{l.subs(), len(s.subs.wanted)}
 	if len(surplus) == 0 {
 		now = [2]int{}
 	}
@@ -138,7 +154,7 @@ func (s *Session) logLimit(broker string) {
 			"broker", broker, "wanted", now[1])
 	default:
 		s.log.Warn("the broker limits the subscriptions of a connection, and the rules of the others are pending; use fewer filters, with wildcards, or a second topicast with its own client_id for some of the rules, or raise the broker's limit",
-			"broker", broker, "limit", l.maxSubs, "wanted", now[1], "left_out", names(surplus))
+			"broker", broker, "limit", l.subs(), "wanted", now[1], "left_out", names(surplus))
 	}
 }
 
@@ -173,4 +189,22 @@ func (l *limits) later(r *round, news bool) {
 		return
 	}
 	l.retryAt = time.Now().Add(l.pause)
+}
+
+// noteGrantedIDs notes the identifiers of what is granted. Callers hold mu.
+func (s *Session) noteGrantedIDs() {
+	ids := make(map[uint32]bool)
+	for _, sub := range s.subs.wanted {
+		if sub.Active && sub.ID > 0 {
+			ids[sub.ID] = true
+		}
+	}
+	s.grantedIDs.Store(&ids)
+}
+
+// GrantedID reports whether the broker has granted a subscription with an identifier, on this
+// connection or, until it is asked, the one before. It may be called from any goroutine.
+func (s *Session) GrantedID(id uint32) bool {
+	ids := s.grantedIDs.Load()
+	return ids != nil && (*ids)[id]
 }

@@ -41,6 +41,7 @@ const (
 // or of a single one, and would do so at every connect. So the next connect asks
 // for fewer at a time, until the filter to blame is known and can be left out.
 type subscriber struct {
+	options        *Options
 	limitsByBroker map[string]*limits // what is known of each broker, by its address
 	limits         *limits            // of the broker of this connection
 	unanswered     bool               // the last round ended with something that the broker gave no answer to
@@ -128,7 +129,7 @@ func (s *Session) takesOne(ctx context.Context, conn *connection) bool {
 	}
 	s.subscriber.sampleAt = time.Time{} // the round that follows plans the next
 	s.mu.Lock()
-	refused := slices.DeleteFunc(slices.Clone(s.subs.wanted), func(sub *subscription) bool { return sub.Err != refusedText })
+	refused := slices.DeleteFunc(slices.Clone(s.subs.wanted), func(sub *subscription) bool { return !isRefusal(sub.Err) })
 	s.mu.Unlock()
 	if len(refused) == 0 {
 		return false
@@ -142,7 +143,7 @@ func (s *Session) takesOne(ctx context.Context, conn *connection) bool {
 // planSample sets when one is asked for next. Callers hold mu.
 func (s *Session) planSample() {
 	counts := s.subs.count()
-	if counts.active > 0 || !slices.ContainsFunc(counts.troubled, func(sub SubscriptionState) bool { return sub.Err == refusedText }) {
+	if counts.active > 0 || !slices.ContainsFunc(counts.troubled, func(sub SubscriptionState) bool { return isRefusal(sub.Err) }) {
 		s.subscriber.sampleAt = time.Time{}
 	} else if s.subscriber.sampleAt.IsZero() {
 		s.subscriber.sampleAt = time.Now().Add(sampleRefused)
@@ -215,7 +216,7 @@ func (s *Session) leftOut(now time.Time) *subscription {
 	for _, sub := range s.subs.wanted {
 		if l.closedOver[sub].leftOut {
 			out = append(out, sub)
-		} else if sub.Surplus {
+		} else if sub.Surplus && l.subs() == l.maxSubs {
 			surplus = append(surplus, sub)
 		}
 	}
@@ -248,7 +249,7 @@ func (s *Session) probed(err error) error {
 // subscribeChunk asks for a chunk, and enters the answer.
 func (s *Session) subscribeChunk(ctx context.Context, conn *connection, chunk []*subscription, r *round) (answered bool) {
 	s.subscriber.subscribing = chunk
-	codes, err := s.sendSubscribe(ctx, conn, chunk)
+	codes, words, err := s.sendSubscribe(ctx, conn, chunk)
 	if err != nil && conn.isOver(ctx) {
 		return false
 	}
@@ -258,7 +259,7 @@ func (s *Session) subscribeChunk(ctx context.Context, conn *connection, chunk []
 		s.recordNoSuback(chunk)
 		return false
 	}
-	s.recordSuback(chunk, codes, r)
+	s.recordSuback(chunk, codes, words, r)
 	return true
 }
 
@@ -278,27 +279,39 @@ func (s *Session) sample(ctx context.Context, conn *connection, r *round) (todo 
 	return slices.Delete(slices.Clone(doubtful), i, i+1)
 }
 
-// sendSubscribe sends one SUBSCRIBE and waits for the return codes, by filter.
-func (s *Session) sendSubscribe(ctx context.Context, conn *connection, chunk []*subscription) (map[string]byte, error) {
-	filters, qos := make([]string, 0, len(chunk)), make([]byte, 0, len(chunk))
+// sendSubscribe sends one SUBSCRIBE and waits for the codes, by filter, and the broker's words.
+func (s *Session) sendSubscribe(ctx context.Context, conn *connection, chunk []*subscription) (map[string]ReasonCode, string, error) {
+	filters, options := make([]string, 0, len(chunk)), make([]subscribeOptions, 0, len(chunk))
 	at := make(map[string]int, len(chunk))
+	c, identifier := conn.mqtt, chunk[0].ID
+	granted := make(map[string]ReasonCode, len(chunk))
 	for _, sub := range chunk {
+		if code := c.terms.cannot(sub.Filter); code != 0 {
+			granted[sub.Filter] = code
+			continue
+		}
 		if i, twice := at[sub.Filter]; twice {
-			qos[i] = max(qos[i], sub.QoS)
+			o := &options[i]
+			o.qos, o.noRetained, o.noLocal = max(o.qos, sub.QoS), o.noRetained && sub.NoRetained, o.noLocal && sub.NoLocal
 			continue
 		}
 		at[sub.Filter] = len(filters)
-		filters, qos = append(filters, sub.Filter), append(qos, sub.QoS)
+		filters, options = append(filters, sub.Filter), append(options, subscribeOptions{sub.QoS, sub.NoRetained, sub.NoLocal})
 	}
-	codes, err := conn.mqtt.request(ctx, len(filters), func(id uint16) []byte { return encodeSubscribe(id, filters, qos) })
+	if len(filters) == 0 {
+		return granted, "", nil
+	}
+	if c.terms.noIDs {
+		identifier = 0
+	}
+	answer, err := c.request(ctx, len(filters), func(id uint16) []byte { return c.codec.subscribe(id, filters, options, identifier) })
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	granted := make(map[string]byte, len(filters))
 	for i, filter := range filters {
-		granted[filter] = codes[i]
+		granted[filter] = answer.codes[i]
 	}
-	return granted, nil
+	return granted, answer.reason, nil
 }
 
 // unsubscribeAll unsubscribes from what is wanted no more, chunk by chunk. It stops when
@@ -312,7 +325,7 @@ func (s *Session) unsubscribeAll(ctx context.Context, conn *connection, version 
 			break
 		}
 		s.subscriber.unsubscribing = chunk
-		_, err := conn.mqtt.request(ctx, 0, func(id uint16) []byte { return encodeUnsubscribe(id, chunk) })
+		answer, err := conn.mqtt.request(ctx, 0, func(id uint16) []byte { return conn.mqtt.codec.unsubscribe(id, chunk) })
 		if err != nil && conn.isOver(ctx) {
 			break
 		}
@@ -320,6 +333,10 @@ func (s *Session) unsubscribeAll(ctx context.Context, conn *connection, version 
 		if err != nil {
 			s.connLog.warn("no answer to UNSUBSCRIBE", "broker", conn.broker, "filter", chunk[0], "err", err)
 			break // again with the next round
+		}
+		if i := slices.IndexFunc(answer.codes, ReasonCode.refuses); i >= 0 {
+			s.log.Warn("the broker does not let go of subscriptions: messages may come that no rule takes (reason no_rule)",
+				"broker", conn.broker, "filter", chunk[min(i, len(chunk)-1)], "err", because(answer.codes[i], answer.reason))
 		}
 		s.mu.Lock()
 		s.subs.removed(chunk...)

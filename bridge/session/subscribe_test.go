@@ -28,7 +28,7 @@ func (p *peer) codes(code func(filter string, qos byte) byte) []string {
 func TestEveryConnectSubscribesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
-		subs := []Subscription{{"a/+", 0}, {"b/#", 1}, {"c", 2}}
+		subs := []Subscription{{Filter: "a/+", QoS: 0}, {Filter: "b/#", QoS: 1}, {Filter: "c", QoS: 2}}
 		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: subs}, b.use)
 		for i, present := range []bool{false, true, false} {
 			p := b.accept()
@@ -43,7 +43,7 @@ func TestEveryConnectSubscribesAgain(t *testing.T) {
 			}
 			synctest.Wait()
 			c.allActive(len(subs))
-			want := State{Connected: true, Broker: b.url(), SessionPresent: present, Connects: i + 1, Losses: i, Active: len(subs)}
+			want := State{Connected: true, Broker: b.url(), Protocol: "3.1.1", SessionPresent: present, Connects: i + 1, Losses: i, Active: len(subs)}
 			if i > 0 {
 				want.LastLoss = errBrokerClosed.Error()
 			}
@@ -63,7 +63,7 @@ func TestEveryConnectSubscribesAgain(t *testing.T) {
 
 func TestMessagesBeforeTheSubackAreHandedOn(t *testing.T) {
 	b := newBroker(t)
-	c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"t", 1}}})
+	c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{Filter: "t", QoS: 1}}})
 	p := b.greet(true, 0)
 	s := expect[*packets.SubscribePacket](p)
 	p.send(publish(qos1, "t", 1, "early"))
@@ -76,7 +76,7 @@ func TestMessagesBeforeTheSubackAreHandedOn(t *testing.T) {
 func TestARefusedFilterIsSaidOnceAndAskedForAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
-		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"bad/1", 1}, {"good", 1}, {"low", 2}}}, b.use)
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{Filter: "bad/1", QoS: 1}, {Filter: "good", QoS: 1}, {Filter: "low", QoS: 2}}}, b.use)
 		refuse := func(filter string, qos byte) byte {
 			switch {
 			case strings.HasPrefix(filter, "bad"):
@@ -90,9 +90,9 @@ func TestARefusedFilterIsSaidOnceAndAskedForAgain(t *testing.T) {
 		p.codes(refuse)
 		synctest.Wait()
 		want := []SubscriptionState{
-			{Subscription: Subscription{"bad/1", 1}, Err: refusedText},
-			{Subscription: Subscription{"good", 1}, Active: true, Granted: 1},
-			{Subscription: Subscription{"low", 2}, Active: true, Granted: 1, Err: "granted with QoS 1, asked for 2"},
+			{Subscription: Subscription{Filter: "bad/1", QoS: 1}, Err: refusedText},
+			{Subscription: Subscription{Filter: "good", QoS: 1}, Active: true, Granted: 1},
+			{Subscription: Subscription{Filter: "low", QoS: 2}, Active: true, Granted: 1, Err: "granted with QoS 1, asked for 2"},
 		}
 		if diff := cmp.Diff(want, c.subscriptions()); diff != "" {
 			t.Error(diff)
@@ -151,7 +151,7 @@ func TestALogOfThousandRefusalsStaysReadable(t *testing.T) {
 func TestASubscribeWithoutAnswerIsSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
-		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{"t", 0}}}, b.use)
+		c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{{Filter: "t", QoS: 0}}}, b.use)
 		p := b.greet(false, 0)
 		expect[*packets.SubscribePacket](p)
 		time.Sleep(subackTimeout + retryUnanswered + time.Second)
@@ -165,7 +165,7 @@ func TestASubscribeWithoutAnswerIsSentAgain(t *testing.T) {
 
 func manyFilters(n int) (subs []Subscription) {
 	for i := range n {
-		subs = append(subs, Subscription{fmt.Sprintf("site/%d/lamp/+/set", i), 1})
+		subs = append(subs, Subscription{Filter: fmt.Sprintf("site/%d/lamp/+/set", i), QoS: 1})
 	}
 	return subs
 }
@@ -196,7 +196,7 @@ func TestLongFiltersMakeSmallerChunks(t *testing.T) {
 	b := newBroker(t)
 	long := strings.Repeat("x", maxChunkBytes/4)
 	c := start(t, Options{URLs: []string{b.url()}, Subscriptions: []Subscription{
-		{long + "1", 0}, {long + "2", 0}, {long + "3", 0}, {long + "4", 0}, {strings.Repeat("y", 65535), 0}, {"z", 0}}})
+		{Filter: long + "1"}, {Filter: long + "2"}, {Filter: long + "3"}, {Filter: long + "4"}, {Filter: strings.Repeat("y", 65535)}, {Filter: "z"}}})
 	p := b.greet(false, 0)
 	for _, want := range []int{3, 1, 1, 1} {
 		if got := len(p.suback().Topics); got != want {

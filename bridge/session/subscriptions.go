@@ -11,6 +11,16 @@ import (
 type Subscription struct {
 	Filter string
 	QoS    byte // 0, 1 or 2
+
+	// NoRetained has the broker not send what it has kept when it is asked for this, with MQTT 5.
+	NoRetained bool
+
+	// NoLocal has the broker not send what this client publishes itself, with MQTT 5.
+	NoLocal bool
+
+	// ID, if it is not 0, is the Subscription Identifier that messages for this subscription bear, with
+	// MQTT 5 where the broker can do that: 1 to 268,435,455. See Message.Meant.
+	ID uint32
 }
 
 // A subscription is one that is wanted. While it stays wanted, with the same
@@ -69,7 +79,7 @@ func newSubscriptions(subs []Subscription, persistent bool) subscriptions {
 // State shows the change at once. Without a connection it waits for the next one;
 // what is gone is then unsubscribed if the broker remembers the session. An error
 // lists all that is wrong, and nothing is changed. It may be called from any
-// goroutine, and does not wait for the broker.
+// goroutine, and does not wait for the broker. A status that was left out is tried again.
 func (s *Session) SetSubscriptions(subs []Subscription) error {
 	if err := checkSubscriptions(subs); err != nil {
 		return err
@@ -77,6 +87,7 @@ func (s *Session) SetSubscriptions(subs []Subscription) error {
 	s.mu.Lock()
 	s.subs.replace(subs)
 	s.mu.Unlock()
+	s.status.anew.Store(true)
 	select {
 	case s.wake <- struct{}{}:
 	default: // it is awake
@@ -107,7 +118,7 @@ func (s *subscriptions) replace(subs []Subscription) {
 	wanted := make([]*subscription, len(subs))
 	for i, want := range subs {
 		old := was[want.Filter]
-		if old != nil && old.QoS == want.QoS {
+		if old != nil && old.Subscription == want {
 			wanted[i] = old
 			continue
 		}
@@ -170,8 +181,8 @@ func (s *Session) missing(again bool) (todo []*subscription, version int) {
 		switch {
 		case l.trial != nil && sub != l.trial:
 			left = troubled || !sub.proven || places >= l.trialSubs-1
-		case l.trial == nil && l.maxSubs >= 0:
-			left = places >= l.maxSubs
+		case l.trial == nil && l.subs() >= 0:
+			left = places >= l.subs()
 			surplus = left
 		}
 		if !left && sub != l.trial {
@@ -297,9 +308,20 @@ func (s *Session) nextChunk(todo []*subscription, version int) []*subscription {
 		return nil
 	}
 	todo = s.subscriber.limits.compatible(todo)
+	todo = withOneID(todo)
 	n := countThatFit(len(todo), func(i int) int { return subscribeSize(todo[i].Filter) })
 	for _, sub := range todo[:n] {
 		sub.asked, sub.round = true, s.subscriber.round
+	}
+	return todo[:n]
+}
+
+// withOneID are those that go into one packet with the first: a SUBSCRIBE has one identifier for
+// all its filters.
+func withOneID(todo []*subscription) []*subscription {
+	n := 1
+	for n < len(todo) && todo[n].ID == todo[0].ID && todo[0].ID == 0 {
+		n++
 	}
 	return todo[:n]
 }

@@ -34,7 +34,7 @@ func TestNeitherPublisherNorReaderWaitsForABrokerThatDoesNotRead(t *testing.T) {
 			p.send(publish(qos1, "m", uint16(i+1), "x"))
 		}
 		c.messages(100)
-		if d := time.Since(begin); d > writeTimeout/2 {
+		if d := time.Since(begin); d >= writeTimeout { // as long as whoever waited would have
 			t.Errorf("took %v", d)
 		}
 		want := n

@@ -46,8 +46,8 @@ func (q *turnQueue) at(n uint64) *queuedMessage { return &q.messages[n&uint64(le
 
 // enter takes a publication in: into the ring, or behind others that wait for their turn. It
 // returns where it stands until the next change, and its number; notYet if it has none.
-func (f *flow) enter(p *Publication) (m *queuedMessage, n uint64) {
-	message := f.message(p)
+func (f *flow) enter(p *Publication, as *form) (m *queuedMessage, n uint64) {
+	message := f.message(p, as)
 	if f.turns.len == 0 && !f.ahead() {
 		f.push(&message)
 		return f.at(f.tail - 1), f.tail - 1
@@ -152,5 +152,32 @@ func (f *flow) admit() {
 		} else {
 			t.next++
 		}
+	}
+}
+
+// reform has all frames be of another form. What the broker does not take for its size is given up.
+func (f *flow) reform(to *form) {
+	f.unwritten = 0
+	for n := f.head; n < f.tail; n++ {
+		m := f.at(n)
+		f.reformOne(m, to)
+		if n >= f.written {
+			f.unwritten += len(m.frame)
+		}
+	}
+	for _, q := range f.turns.order {
+		for n := q.first; n < q.end; n++ {
+			f.reformOne(q.at(n), to)
+		}
+	}
+}
+
+func (f *flow) reformOne(m *queuedMessage, to *form) {
+	if m.frame == nil {
+		return // it is acknowledged
+	}
+	f.ring.reform(m, to)
+	if to.maxPacket > 0 && len(m.frame) > to.maxPacket && m.state == unanswered {
+		m.state, m.code = notTaken, reasonTooLarge
 	}
 }

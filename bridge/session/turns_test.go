@@ -94,7 +94,7 @@ func TestTurnsAreEqualInBytes(t *testing.T) {
 		queues, _ := p.takes(20_000)
 		bytes := map[string]int{}
 		for _, q := range queues {
-			bytes[q] += publishSize(&queueBatch(q, 1, 0, 1, sizes[q], nil)[0])
+			bytes[q] += publishSize(&queueBatch(q, 1, 0, 1, sizes[q], nil)[0], new(form))
 		}
 		delete(bytes, "first")
 		for queue, n := range bytes {

@@ -32,6 +32,7 @@ const qos2Window = 19
 type flow struct {
 	ring
 	poison       poisonSearch
+	quota        quota
 	provenWindow uint64 // QoS 2: the most that awaited a PUBREC together, and got it
 	mostWindow   uint64 // the window at first
 	growAfter    time.Duration
@@ -40,8 +41,11 @@ type flow struct {
 	leftover     leftover  // QoS 2
 	copied       uint64    // the number up to which there are copies of them, as far as there can be; see rescue.go
 
-	limit  uint64 // the number up to which there are to be any
-	looks  looks
+	limit uint64 // the number up to which there are to be any
+	looks looks
+
+	perConnection bool // the broker counts those of this connection alone: it has said how many it takes
+
 	queued int // above 0: at one of the last looks something waited for its turn
 
 	turns turns // what waits for its turn to come to the ring
@@ -78,10 +82,14 @@ func (o *outbox) inFlight() (n uint64) {
 	return n
 }
 
-// inFlight is how many of them are of this flow. Beside a suspect it is one at a time.
+// inFlight is how many of them are of this flow. Beside a suspect it is one at a time. With a
+// Receive Maximum only those count that were written on this connection [MQTT-4.9.0-2].
 func (f *flow) inFlight() uint64 {
-	if f.poison.suspect {
+	switch {
+	case f.poison.suspect:
 		return 1
+	case f.perConnection, f.quota.inTrouble():
+		return f.next - f.head
 	}
 	return f.written - f.head
 }
@@ -93,6 +101,9 @@ func (f *flow) inFlight() uint64 {
 // of it, unless one is given to it alone.
 func (o *outbox) writableEnd(i int) uint64 {
 	f, other := &o.flows[i], &o.flows[1-i]
+	if !f.quota.until.IsZero() {
+		return f.next
+	}
 	again := o.flows[1].head < o.flows[1].rewriteEnd && !o.flows[1].poison.alone
 	if i == 0 && again || i == 1 && !again && f.poison.alone && other.poison.alone && other.head < other.tail {
 		return f.next
@@ -101,12 +112,16 @@ func (o *outbox) writableEnd(i int) uint64 {
 		return f.poison.other + 1
 	}
 	room := o.maxInFlight - min(other.inFlight(), o.maxInFlight)
-	return min(f.tail, f.head+min(f.poison.window, room))
+	window := min(f.poison.window, room)
+	if f.quota.inTrouble() {
+		window = min(window, f.quota.window)
+	}
+	return min(f.tail, f.head+window)
 }
 
 // appendWritable appends what may be written, up to the number end and a length of limit,
-// at least one where nothing was appended since from.
-func (f *flow) appendWritable(b []byte, from, limit int, end uint64) []byte {
+// at least one where nothing was appended since from; with aliases where there are any.
+func (f *flow) appendWritable(b []byte, from, limit int, end uint64, with *aliases) []byte {
 	for ; f.next < end; f.next++ {
 		p := f.at(f.next)
 		size := ackSize // of a PUBREL
@@ -124,7 +139,12 @@ func (f *flow) appendWritable(b []byte, from, limit int, end uint64) []byte {
 			case p.qos == 2:
 				p.awaiting = f.unanswered() + 1
 			}
-			b = append(b, p.frame...)
+			if with == nil {
+				b = append(b, p.frame...)
+			} else {
+				b = with.append(b, p.frame)
+			}
+			p.renewed = false
 		case released:
 			b = appendAck(b, typePubrel, f.ids.of(f.next))
 		}

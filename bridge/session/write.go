@@ -176,7 +176,7 @@ func (c *mqttConn) writeAll(write func([]byte) (int, error)) (more bool, err err
 
 // wrote ends what writeAll began.
 func (c *mqttConn) wrote(b []byte, runs []run, sent int, err error) {
-	c.outbox.wrote(runs, b, sent, err)
+	c.outbox.wrote(runs, b, sent, err, &c.form)
 	if len(runs) > 0 {
 		c.wroteQoS0 = time.Now()
 	}
@@ -291,6 +291,9 @@ var errStillWriting = errors.New("the broker is slow to read what was written be
 // wait up to 5 s to say goodbye to a broker that reads nothing.
 func (c *mqttConn) fail(err error) error {
 	c.failOnce.Do(func() {
+		if reason := c.leftFor.Load(); reason != nil { // then the broker closes it, as it is asked to
+			err = *reason
+		}
 		c.cause = lostError(err)
 		close(c.done)
 		_ = bare(c.conn).Close()

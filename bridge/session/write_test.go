@@ -22,9 +22,9 @@ func TestQoS0IsCountedFrameByFrameWhenAWriteBreaks(t *testing.T) {
 	batch := append(batchOf(0, o, "aaaa", "b", strings.Repeat("c", 200)), batchOf(0, two, "d")...)
 	size := 0
 	for _, p := range batch {
-		size += publishSize(&p)
+		size += publishSize(&p, new(form))
 	}
-	ends := []int{publishSize(&batch[0]), publishSize(&batch[0]) + publishSize(&batch[1])}
+	ends := []int{publishSize(&batch[0], new(form)), publishSize(&batch[0], new(form)) + publishSize(&batch[1], new(form))}
 	for _, tt := range []struct {
 		sent        int
 		first, then []string
@@ -262,7 +262,7 @@ func TestALargeBacklogOverTLSSizedPiecesArrivesWhole(t *testing.T) {
 	for i := range 300 {
 		p := batchOf(1, o, strings.Repeat(strconv.Itoa(i), 400))
 		s.PublishBatch(p)
-		want = appendPublish(want, &p[0], qos1IDs.of(s.outbox.flows[0].ring.head+uint64(i)))
+		want = appendPublish(want, &p[0], qos1IDs.of(s.outbox.flows[0].ring.head+uint64(i)), new(form))
 	}
 	c := testConn(conn, &s.inbox, s.outbox)
 	s.outbox.attach(c, false)

@@ -124,7 +124,7 @@ func (b *Batch) moveLatest(again func(spool.Record) bool) (moved int, ok bool) {
 	for ok = true; done < len(b.Records); done++ {
 		r := &b.Records[done]
 		if b.queue.Superseded(r) {
-			b.queue.loss().Count(account.DropSuperseded, 1)
+			b.queue.countSuperseded()
 			continue
 		}
 		twice += recordSize(r)
@@ -149,8 +149,10 @@ func (q *Queue) countOnce(bytes int64) {
 	q.of.o.Spool.Copies(bytes)
 }
 
-func (q *Queue) loss() *account.Counters {
+// countSuperseded counts a message on disk that a later one has taken the place of.
+func (q *Queue) countSuperseded() {
 	q.of.mu.Lock()
-	defer q.of.mu.Unlock()
-	return q.rule.Losses
+	rule := q.rule
+	q.of.mu.Unlock()
+	rule.Losses.CountFor(rule.Name, account.ReasonSuperseded, 1)
 }

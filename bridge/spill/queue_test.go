@@ -22,15 +22,21 @@ func TestARuleBecomesWhatItIsAndElseWhatHasItsName(t *testing.T) {
 		before, next []spill.Rule
 		want         []int
 	}{
-		"unchanged":                  {[]spill.Rule{rule("a", 1), rule("b", 2)}, []spill.Rule{rule("b", 2), rule("a", 1)}, []int{1, 0}},
-		"renamed":                    {[]spill.Rule{rule("a", 1)}, []spill.Rule{rule("b", 1)}, []int{0}},
-		"changed":                    {[]spill.Rule{rule("a", 1)}, []spill.Rule{rule("a", 2)}, []int{0}},
-		"names swapped":              {[]spill.Rule{rule("a", 1), rule("b", 2)}, []spill.Rule{rule("b", 1), rule("a", 2)}, []int{0, 1}},
-		"renamed, and the name used": {[]spill.Rule{rule("a", 1)}, []spill.Rule{rule("a", 2), rule("b", 1)}, []int{1}},
-		"two alike keep their names": {[]spill.Rule{rule("a", 1), rule("b", 1)}, []spill.Rule{rule("b", 1), rule("a", 1)}, []int{1, 0}},
-		"gone, and the name taken":   {[]spill.Rule{rule("a", 1), rule("b", 2)}, []spill.Rule{rule("a", 2)}, []int{-1, 0}},
-		"gone":                       {[]spill.Rule{rule("a", 1)}, []spill.Rule{rule("b", 2)}, []int{-1}},
-		"of an earlier version":      {[]spill.Rule{rule("a", 0), rule("b", 0)}, []spill.Rule{rule("a", 1), rule("c", 2)}, []int{0, -1}},
+		"unchanged":                      {[]spill.Rule{rule("a", 1), rule("b", 2)}, []spill.Rule{rule("b", 2), rule("a", 1)}, []int{1, 0}},
+		"renamed":                        {[]spill.Rule{rule("a", 1)}, []spill.Rule{rule("b", 1)}, []int{0}},
+		"changed":                        {[]spill.Rule{rule("a", 1)}, []spill.Rule{rule("a", 2)}, []int{0}},
+		"names swapped":                  {[]spill.Rule{rule("a", 1), rule("b", 2)}, []spill.Rule{rule("b", 1), rule("a", 2)}, []int{0, 1}},
+		"renamed, and the name used":     {[]spill.Rule{rule("a", 1)}, []spill.Rule{rule("a", 2), rule("b", 1)}, []int{1}},
+		"two alike keep their names":     {[]spill.Rule{rule("a", 1), rule("b", 1)}, []spill.Rule{rule("b", 1), rule("a", 1)}, []int{1, 0}},
+		"gone, and the name taken":       {[]spill.Rule{rule("a", 1), rule("b", 2)}, []spill.Rule{rule("a", 2)}, []int{-1, 0}},
+		"gone":                           {[]spill.Rule{rule("a", 1)}, []spill.Rule{rule("b", 2)}, []int{-1}},
+		"by several interfaces now":      {[]spill.Rule{rule("a", 1)}, []spill.Rule{by("a", "x", 2), by("a", "y", 3)}, []int{0}},
+		"by its own and others now":      {[]spill.Rule{rule("a", 2)}, []spill.Rule{by("a", "x", 1), by("a", "y", 2)}, []int{1}},
+		"by one of them again":           {[]spill.Rule{by("a", "x", 1), by("a", "y", 2)}, []spill.Rule{rule("a", 2)}, []int{-1, 0}},
+		"one more interface":             {[]spill.Rule{by("a", "x", 1)}, []spill.Rule{by("a", "b", 2), by("a", "x", 1)}, []int{1}},
+		"an interface that is gone":      {[]spill.Rule{by("a", "x", 1), by("a", "y", 2)}, []spill.Rule{by("a", "y", 2)}, []int{-1, 0}},
+		"all by several, in another way": {[]spill.Rule{by("a", "x", 1), by("a", "y", 2)}, []spill.Rule{by("a", "y", 4), by("a", "x", 3)}, []int{1, 0}},
+		"of an earlier version":          {[]spill.Rule{rule("a", 0), rule("b", 0)}, []spill.Rule{rule("a", 1), rule("c", 2)}, []int{0, -1}},
 	} {
 		if got := spill.Heirs(c.before, c.next); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
@@ -154,7 +160,7 @@ func TestWhatNoRuleUsesIsKeptUntilItIsTooOld(t *testing.T) {
 	put(t, r.queues[0], "t", "3")
 	r.assign()
 	fake.WaitFor(t, "it to be too old", func() bool { r.ExpireUnused(); return r.disk.Len() == 0 })
-	if got := r.gone.Losses("a").Of(account.DropExpired); got != 1 {
+	if got := r.gone.Losses("a").Of(account.ReasonExpired); got != 1 {
 		t.Errorf("%d counted as expired, want 1", got)
 	}
 }
@@ -190,7 +196,7 @@ func TestWhatIsTooOldOrDamagedIsCounted(t *testing.T) {
 	q.Append(spool.Record{Age: time.Hour, Topic: []byte("t")}, func(error) {})
 	put(t, q, "t", "1")
 	q.Expire()
-	if got := a.Losses.Of(account.DropExpired); got != 2 {
+	if got := a.Losses.Of(account.ReasonExpired); got != 2 {
 		t.Errorf("%d counted as expired, want 2", got)
 	}
 	want(t, q, "1")

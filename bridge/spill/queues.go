@@ -182,7 +182,7 @@ func (s *Queues) Unused() map[string]int {
 func (s *Queues) LogUnused() {
 	unused := s.Unused()
 	for _, rule := range slices.Sorted(maps.Keys(unused)) {
-		s.o.Log.Warn("messages in the spool belong to a rule that the configuration has no more, or that does not use the spool now; they are kept until they are too old",
+		s.o.Log.Warn("messages in the spool belong to a rule that the configuration has no more, that does not use the spool now, or whose interface is not there; they are kept until they are too old",
 			"rule", rule, "messages", unused[rule], "max_age", s.o.MaxAge)
 	}
 }
@@ -198,8 +198,8 @@ func (s *Queues) ExpireUnused() {
 			continue
 		}
 		losses := s.o.Losses(rule)
-		losses.CountMany(account.DropExpired, lost.Expired)
-		losses.CountMany(account.DropSpoolFailed, lost.Damaged)
+		losses.CountMany(rule, account.ReasonExpired, lost.Expired)
+		losses.CountMany(rule, account.ReasonSpoolFailed, lost.Damaged)
 		s.o.Log.Warn("messages of a rule that is gone are dropped from the spool: they are too old, or damaged",
 			"rule", rule, "too_old", lost.Expired, "damaged", lost.Damaged)
 	}

@@ -36,6 +36,13 @@ func open(t *testing.T, dir string, maxAge time.Duration) *rig {
 	return r
 }
 
+// by is a rule by one of its interfaces.
+func by(common, on string, is uint64) spill.Rule {
+	r := rule(common+"@"+on, is)
+	r.Common = common
+	return r
+}
+
 // rule is one that is another one where is differs, whatever its name.
 func rule(name string, is uint64) spill.Rule {
 	return spill.Rule{Name: name, Is: is, Losses: &account.Counters{Log: slog.New(slog.DiscardHandler)}}

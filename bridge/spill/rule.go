@@ -10,6 +10,7 @@ import (
 // A Rule is what has to be known of a rule whose messages are kept.
 type Rule struct {
 	Name   string
+	Common string            // what the rules are called in the configuration of which it is one, by one of their interfaces
 	Is     uint64            // what it does, whatever it is called: an Identity; 0: not known
 	MaxAge time.Duration     // what has waited longer is dropped; 0: no limit
 	Latest bool              // only the latest message of each topic is wanted
@@ -33,7 +34,8 @@ func Identity(parts ...string) uint64 {
 // is gone. That is the one of its name if it is the same; else one that is the same under
 // another name; else the one of its name, whatever that does now, unless another of the
 // previous was that. So a rule keeps what waits when it is renamed, when it is changed, and when two
-// swap their names.
+// swap their names. What waits for a rule that has several interfaces now, and none of them was
+// its own, goes by the first.
 func Heirs(before, next []Rule) []int { return heirs(before, next, func(int) bool { return false }) }
 
 // heirs does the work of Heirs. was reports of a rule of next, by its place, that it was there
@@ -55,6 +57,11 @@ func heirs(before, next []Rule, was func(int) bool) []int {
 	}
 	same, alike, named := map[label]int{}, map[uint64]int{}, map[string]int{}
 	for i, r := range slices.Backward(next) { // of several the first
+		if r.Common != "" {
+			named[r.Common] = i
+		}
+	}
+	for i, r := range slices.Backward(next) {
 		same[label{r.Name, r.Is}], alike[r.Is], named[r.Name] = i, i, i
 	}
 	delete(alike, 0)

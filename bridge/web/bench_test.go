@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"testing"
+	"time"
 
 	"topicast/bridge"
 	"topicast/bridge/session"
@@ -93,5 +94,30 @@ func BenchmarkPages(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// What an open page costs every other second: a sample of all rules, and a look at those it shows, all of
+// which carry something.
+func BenchmarkOpenPage(b *testing.B) {
+	for _, n := range []int{100, 10_000} {
+		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
+			of, l := bridgeOf(b, n, 0), newLively(100, false)
+			p, v, changes := newPast(), &view{query: bridge.Query{Sort: "trouble", Limit: rows}}, &view{query: bridge.Query{Limit: rows}}
+			b.ReportAllocs()
+			for b.Loop() {
+				p.sample(of.Counts(), time.Now())
+				v.look(of, p, true)
+			}
+			p = newPast()
+			var change, all []byte
+			for range 3 {
+				p.sample(l.Counts(), l.clock())
+				change, all = changes.look(l, p, true), changes.all(p)
+				l.began = l.began.Add(-samplePeriod)
+			}
+			b.ReportMetric(float64(len(change)), "B/change")
+			b.ReportMetric(float64(len(all)), "B/all")
+		})
 	}
 }

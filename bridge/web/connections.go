@@ -41,10 +41,11 @@ type connections struct {
 // connection is one of them; mu of the listener guards what it does.
 type connection struct {
 	net.Conn
-	of    *connections
-	from  string    // the address of the other side
-	busy  bool      // an answer is being written
-	since time.Time // it is, or is not
+	of      *connections
+	from    string    // the address of the other side
+	busy    bool      // an answer is being written
+	endless bool      // it has no end, and may take longer than maxAnswer
+	since   time.Time // it is, or is not
 }
 
 func newConnections(l net.Listener, most int) *connections {
@@ -57,6 +58,7 @@ func (l *connections) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	endWhenGone(accepted)
 	c := &connection{Conn: accepted, of: l, from: accepted.RemoteAddr().String()}
 	if host, _, err := net.SplitHostPort(c.from); err == nil {
 		c.from = host
@@ -142,7 +144,7 @@ func (l *connections) changed(conn net.Conn, state http.ConnState) {
 	defer l.mu.Unlock()
 	switch state {
 	case http.StateActive, http.StateIdle:
-		c.busy, c.since = state == http.StateActive, time.Now()
+		c.busy, c.since, c.endless = state == http.StateActive, time.Now(), false
 	case http.StateClosed, http.StateHijacked:
 		delete(l.all, c)
 	}
@@ -154,14 +156,21 @@ func (l *connections) changed(conn net.Conn, state http.ConnState) {
 	}
 }
 
+// goesOn is called when an answer has begun that has no end.
+func (c *connection) goesOn() {
+	c.of.mu.Lock()
+	defer c.of.mu.Unlock()
+	c.endless = true
+}
+
 // Write gives up where the other side reads nothing, or takes too long for all of it.
 func (c *connection) Write(p []byte) (n int, err error) {
 	c.of.mu.Lock()
-	end := c.since.Add(maxAnswer)
+	end, endless := c.since.Add(maxAnswer), c.endless
 	c.of.mu.Unlock()
 	for err == nil && n < len(p) {
 		deadline := time.Now().Add(writePatience)
-		if deadline.After(end) {
+		if !endless && deadline.After(end) {
 			deadline = end
 		}
 		c.Conn.SetWriteDeadline(deadline)

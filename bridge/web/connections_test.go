@@ -39,13 +39,25 @@ func (p pipes) dial() net.Conn {
 
 // serving runs test against a server of b, in a bubble of synctest.
 func serving(t *testing.T, o Options, b Bridge, test func(t *testing.T, dial func() net.Conn)) {
+	t.Helper()
+	servingAs(t, o, b, func(t *testing.T, _ *Server, dial func() net.Conn) { test(t, dial) })
+}
+
+// servingAs has the server too.
+func servingAs(t *testing.T, o Options, b Bridge, test func(t *testing.T, s *Server, dial func() net.Conn)) {
+	t.Helper()
+	servingAt(t, "", o, b, test)
+}
+
+// servingAt says at which address it listens.
+func servingAt(t *testing.T, ip string, o Options, b Bridge, test func(t *testing.T, s *Server, dial func() net.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
 		network := pipes{make(chan net.Conn)}
-		s := serverOn(network, o, b)
+		s := serverOn(at{network, ip}, o, b)
 		ended := make(chan error)
 		go func() { ended <- s.Serve(t.Context()) }()
 		var open []net.Conn
-		test(t, func() net.Conn {
+		test(t, s, func() net.Conn {
 			c := network.dial()
 			open = append(open, c)
 			return c
@@ -53,6 +65,7 @@ func serving(t *testing.T, o Options, b Bridge, test func(t *testing.T, dial fun
 		for _, c := range open {
 			c.Close()
 		}
+		s.live.end()
 		s.http.Close()
 		<-ended
 	})

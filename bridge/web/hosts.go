@@ -19,7 +19,10 @@ import (
 // rest of.
 var unregistered = []string{"localhost", "local", "localdomain", "internal", "lan", "home", "corp", "intranet", "private", "arpa", "test", "svc"}
 
-// checkHost keeps what the rules say, which / and /status have, from whoever asks under a name
+// anyName is what programs may ask for that are no browsers, under any name.
+var anyName = []string{"/metrics", "/healthz", "/readyz"}
+
+// checkHost keeps what the rules say, which the page and /status have, from whoever asks under a name
 // that this host may not have. The rest is kept from browsers only: programs that are none run
 // no pages of strangers, and Prometheus and health checks may use any name.
 func checkHost(names []string, next http.Handler) http.Handler {
@@ -27,7 +30,7 @@ func checkHost(names []string, next http.Handler) http.Handler {
 		names = append(slices.Clone(names), own)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		guarded := r.URL.Path == "/" || r.URL.Path == "/status" || ofBrowser(r)
+		guarded := !slices.Contains(anyName, r.URL.Path) || ofBrowser(r)
 		if name := nameIn(r.Host); guarded && !ours(name, names) {
 			http.Error(w, fmt.Sprintf("this is not served under the name %q: add it to web.hosts in the configuration of topicast, or use the address", name), http.StatusMisdirectedRequest)
 			return

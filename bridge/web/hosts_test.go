@@ -18,7 +18,7 @@ func TestABrowserIsServedUnderOurNamesAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := checkHost([]string{"topicast.example.com"}, Handler(newFake(busy)))
+	handler := checkHost([]string{"topicast.example.com"}, pages(newFake(busy)))
 	ask := func(path, host string, headers ...string) (int, string) {
 		r := httptest.NewRequest("GET", path, nil)
 		r.Host = host

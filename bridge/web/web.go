@@ -21,6 +21,7 @@ import (
 	"topicast/bridge"
 	"topicast/bridge/receive"
 	"topicast/bridge/send"
+	"topicast/bridge/tap"
 )
 
 // Bridge is what the pages show; *bridge.Bridge is one.
@@ -29,28 +30,44 @@ type Bridge interface {
 	WriteRules(io.Writer) error // the metrics that the Collector leaves out, as text
 	Snapshot(bridge.Query) (bridge.Status, iter.Seq[send.Status], iter.Seq[receive.Status])
 	Readiness() bridge.Readiness
+	Counts() iter.Seq[bridge.RuleCounts]
+	Effective(rule string) (keys []bridge.Key, ok bool)
 }
 
 // Handler answers
 //
-//	/         the status page, for people
-//	/status   the same as JSON; ?match=, state=, sort= and limit= narrow it to some rules
+//	/status   the state of everything, as JSON; ?match=, state=, sort= and limit= narrow it to some rules
 //	/metrics  the counters, for Prometheus, with those of the Go runtime and the process
 //	/healthz  200 while the process lives
 //	/readyz   200 when messages can flow, else 503; then what is pending or degraded, a line each
 //
-// to GET and HEAD. Nothing can be changed through it.
-func Handler(b Bridge) http.Handler {
+// to GET and HEAD, and with the status page, which Listen serves too,
+//
+//	/         the page, for people: the same parameters
+//	/rule     what is in force of the rule ?name=, by its keys
+//	/events   what the page shows, and from then on what changes
+//	/feed     what becomes of each message, as it happens; ?match= and lost= narrow it
+//
+// Nothing can be changed through it.
+func Handler(b Bridge) http.Handler { return newHandler(b).mux }
+
+func newHandler(b Bridge) *handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(b, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	h := &handler{b, registry, newAnswers(), newShortAnswers()}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", page)
-	mux.HandleFunc("GET /status", h.status)
-	mux.HandleFunc("GET /metrics", h.metrics)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", h.ready)
-	return mux
+	h := &handler{b, registry, newAnswers(), newShortAnswers(), http.NewServeMux()}
+	h.mux.HandleFunc("GET /status", h.status)
+	h.mux.HandleFunc("GET /metrics", h.metrics)
+	h.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	h.mux.HandleFunc("GET /readyz", h.ready)
+	return h
+}
+
+// servePage adds the status page, and what it asks for.
+func (h *handler) servePage(l *live, f *feeds) {
+	h.mux.HandleFunc("GET /{$}", h.page)
+	h.mux.HandleFunc("GET /rule", own(h.rule))
+	h.mux.HandleFunc("GET /events", own(streamed(l.events)))
+	h.mux.HandleFunc("GET /feed", own(streamed(f.serve)))
 }
 
 // handler answers what takes time.
@@ -59,6 +76,7 @@ type handler struct {
 	registry *prometheus.Registry
 	answers  *answers
 	short    *answers // of /readyz, which waits for no long one
+	mux      *http.ServeMux
 }
 
 // Options says where to serve.
@@ -66,6 +84,7 @@ type Options struct {
 	Address string       // host:port
 	Hosts   []string     // names to serve under, beside addresses, this host's name and those that nobody can register
 	Logger  *slog.Logger // nil: none
+	Tap     *tap.Tap     // what the live feed of the page tells of; nil: of nothing
 
 	// Descriptors is how many file descriptors there are for it beside others that heal;
 	// connections take a quarter of them at most. 0: there are enough.
@@ -79,6 +98,7 @@ const maxHeader = 16 << 10
 type Server struct {
 	listener *connections
 	http     http.Server
+	live     *live
 }
 
 // Listen opens the address, so that a port already taken is known at the start.
@@ -95,17 +115,29 @@ func serverOn(l net.Listener, o Options, b Bridge) *Server {
 	if o.Descriptors > 0 {
 		most = max(1, min(most, o.Descriptors/4))
 	}
-	s := &Server{listener: newConnections(l, most), http: http.Server{
-		Handler: checkHost(o.Hosts, Handler(b)),
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Tap == nil {
+		o.Tap = new(tap.Tap)
+	}
+	h, pages := newHandler(b), newLive(b, o.Logger, min(maxStreams, most/4))
+	h.servePage(pages, &feeds{tap: o.Tap, payloads: onLoopback(l.Addr()), places: make(chan struct{}, min(maxFeeds, most/8)), ended: pages.ended})
+	s := &Server{live: pages, listener: newConnections(l, most), http: http.Server{
+		Handler: checkHost(o.Hosts, h.mux), ConnContext: withConnection,
 		// A client that dawdles must not hold a connection for ever; for writing, see connection.
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader,
 	}}
 	s.http.ConnState = s.listener.changed
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
 	s.http.ErrorLog = log.New(errorLog{o.Logger}, "", 0)
 	return s
+}
+
+// onLoopback reports whether only programs of this host can reach a listener: who they are they
+// could find out otherwise, and payloads may be shown to them.
+func onLoopback(a net.Addr) bool {
+	at, ok := a.(*net.TCPAddr)
+	return ok && at.IP.IsLoopback()
 }
 
 // errorLog is where the server of net/http tells of what it cannot do.
@@ -137,6 +169,7 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Serve answers until ctx ends, and lets answers under way finish for a second.
 func (s *Server) Serve(ctx context.Context) error {
+	defer s.live.end() // streams have no end of their own
 	stop := context.AfterFunc(ctx, func() {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -25,6 +26,7 @@ import (
 	"topicast/bridge/account"
 	"topicast/bridge/receive"
 	"topicast/bridge/send"
+	"topicast/bridge/tap"
 )
 
 // fake is a bridge in a state of the test's choice.
@@ -52,6 +54,32 @@ func (f fake) WriteRules(w io.Writer) error {
 	return err
 }
 
+func (f fake) Counts() iter.Seq[bridge.RuleCounts] {
+	return func(yield func(bridge.RuleCounts) bool) {
+		for _, r := range f.status.Rules {
+			if !yield(bridge.RuleCounts{Direction: "send", Name: r.Name, In: r.Received, Out: r.Sent, Dropped: sum(r.Drops)}) {
+				return
+			}
+		}
+		for _, r := range f.status.Receive {
+			if !yield(bridge.RuleCounts{Direction: "receive", Name: r.Name, In: r.Received, Out: r.Published, Dropped: sum(r.Drops)}) {
+				return
+			}
+		}
+	}
+}
+
+func sum(drops map[string]uint64) (all uint64) {
+	for _, n := range drops {
+		all += n
+	}
+	return all
+}
+
+func (f fake) Effective(rule string) ([]bridge.Key, bool) {
+	return []bridge.Key{{Key: "ttl", Value: "8", Means: "hops"}, {Key: "qos", Value: "1", Default: true}}, rule == "lamps"
+}
+
 func newFake(s bridge.Status) fake {
 	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "topicast_test", Help: "There to be seen."})
 	g.Set(42)
@@ -61,8 +89,15 @@ func newFake(s bridge.Status) fake {
 func get(t *testing.T, b Bridge, path string) (int, http.Header, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	Handler(b).ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	pages(b).ServeHTTP(w, httptest.NewRequest("GET", path, nil))
 	return w.Code, w.Header(), w.Body.String()
+}
+
+// pages are all that a server answers with.
+func pages(b Bridge) http.Handler {
+	h := newHandler(b)
+	h.servePage(newLive(b, slog.New(slog.DiscardHandler), maxStreams), &feeds{tap: new(tap.Tap), places: make(chan struct{}, maxFeeds)})
+	return h.mux
 }
 
 var busy = bridge.Status{
@@ -147,7 +182,7 @@ func TestAnswersAreCompressedForWhomAsksForThat(t *testing.T) {
 			r := httptest.NewRequest("GET", path, nil)
 			r.Header.Set("Accept-Encoding", accepted)
 			w := httptest.NewRecorder()
-			Handler(newFake(busy)).ServeHTTP(w, r)
+			pages(newFake(busy)).ServeHTTP(w, r)
 			var body io.Reader = w.Body
 			if (w.Header().Get("Content-Encoding") == "gzip") != compressed || w.Header().Get("Vary") != "Accept-Encoding" {
 				t.Errorf("%s for %s: %v", path, accepted, w.Header())
@@ -172,7 +207,7 @@ func TestNothingElseIsServedAndNothingCanBeChanged(t *testing.T) {
 		t.Errorf("code %d for a path that is not there", code)
 	}
 	w := httptest.NewRecorder()
-	Handler(newFake(busy)).ServeHTTP(w, httptest.NewRequest("POST", "/status", nil))
+	pages(newFake(busy)).ServeHTTP(w, httptest.NewRequest("POST", "/status", nil))
 	if w.Code != http.StatusMethodNotAllowed {
 		t.Errorf("code %d for a POST", w.Code)
 	}

@@ -155,7 +155,14 @@ func checkFile(cfg *configs.Config, h *host, r *checkReport, out, errOut io.Writ
 		notes = r.add(scopeHost, severityNote, located(cfg, append(h.examineBuffers(cfg.Table), h.examineSharers(cfg.Table.Receive())...)))
 	}
 	send, receive := cfg.Table.Send(), cfg.Table.Receive()
-	fmt.Fprintf(out, "%s: broker %s, as %s\n\n", cfg.File, cfg.Broker.URLs.Shown(), cfg.Broker.ClientID)
+	way := ""
+	if p := cfg.Broker.Proxy.URL; p != "" {
+		way = ", through " + p
+	}
+	if b := cfg.Broker.Bind; b != "" {
+		way += ", by " + b
+	}
+	fmt.Fprintf(out, "%s: broker %s, as %s%s\n\n", cfg.File, cfg.Broker.URLs.Shown(), cfg.Broker.ClientID, way)
 	// The output is watched.
 	if len(send) > 0 {
 		_ = printSend(out, cfg, h)
@@ -183,11 +190,11 @@ func checkFile(cfg *configs.Config, h *host, r *checkReport, out, errOut io.Writ
 func sum(t *mapping.Table) string {
 	var halves []string
 	if send := t.Send(); len(send) > 0 {
-		halves = append(halves, fmt.Sprintf("%s, %s, %s", count(len(send), "send rule"), count(bindings(send), "binding"),
+		halves = append(halves, fmt.Sprintf("%s, %s, %s", count(len(t.Configured().Send()), "send rule"), count(bindings(send), "binding"),
 			count(len(t.Subscriptions()), "subscription")))
 	}
 	if receive := t.Receive(); len(receive) > 0 {
-		halves = append(halves, fmt.Sprintf("%s, %s", count(len(receive), "receive rule"), count(sockets(receive), "socket")))
+		halves = append(halves, fmt.Sprintf("%s, %s", count(len(t.Configured().Receive()), "receive rule"), count(sockets(receive), "socket")))
 	}
 	return strings.Join(halves, "; ")
 }
@@ -201,7 +208,7 @@ func bindings(rules []mapping.SendRule) int {
 	return len(distinct)
 }
 
-// printSend prints a line for each send rule, with source and interface as they
+// printSend prints a line for each send rule, and interface of it, with source and interface as they
 // are on this host now.
 func printSend(out io.Writer, cfg *configs.Config, h *host) error {
 	keys := moreThan(configs.SendKeys(), "name", "filter", "qos", "group", "host", "source", "interface", "ttl")
@@ -211,22 +218,22 @@ func printSend(out io.Writer, cfg *configs.Config, h *host) error {
 		if p := h.place(r.Binding); p.err == nil {
 			source, on = p.source.Addr.String(), p.source.Interface
 		}
-		t.row(r.Name, r.Filter, r.QoS, r.To(), source, on, r.Binding.TTL, h.sendState(&r), strings.Join(given(cfg, "send", i, keys, &r), ", "))
+		t.row(r.Common, r.Filter, r.QoS, r.To(), source, on, r.Binding.TTL, h.sendState(&r), strings.Join(given(cfg, "send", cfg.Table.SendPlace(i), keys, &r), ", "))
 	}
 	return t.print(out)
 }
 
-// printReceive prints a line for each receive rule, with the interface as it is
+// printReceive prints a line for each receive rule, and interface of it, with the interface as it is
 // on this host now.
 func printReceive(out io.Writer, cfg *configs.Config, h *host) error {
 	keys := moreThan(configs.ReceiveKeys(), "name", "group", "port", "interface", "source", "topic", "qos")
 	t := newTable("RECEIVE", "GROUPS", "INTERFACE", "SOURCES", "TOPIC", "QOS", "STATE", "MORE")
 	for i, r := range cfg.Table.Receive() {
-		e, more := h.listener(r), given(cfg, "receive", i, keys, &r)
+		e, more := h.listener(r), given(cfg, "receive", cfg.Table.ReceivePlace(i), keys, &r)
 		if cfg.Table.ReceiveLoops(i) {
 			more = append(more, "on a cycle")
 		}
-		t.row(r.Name, r.Heard(), cmp.Or(e.on.Name, r.Interface),
+		t.row(r.Common, r.Heard(), cmp.Or(e.on.Name, r.Interface),
 			sourceList(r.Sources), r.Topic, r.QoS, h.state(e.pending(), e.err), strings.Join(more, ", "))
 	}
 	return t.print(out)

@@ -95,10 +95,16 @@ func completeFlags(c *cobra.Command) {
 			must(c.MarkFlagDirname(f.Name))
 		case kind == "file" || f.Name == "file":
 			complete(cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault))
+		case f.Name == "rule" && c.Flag("control") != nil:
+			complete(completeRule)
+		case f.Name == "control":
+			complete(cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault))
 		case f.Name == "interface":
 			complete(completeInterface)
 		case f.Name == "source":
 			complete(completeSource)
+		case f.Name == "rule":
+			complete(completeConfiguredRule)
 		case f.Name == "format":
 			complete(cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 		case f.Name == "dscp":
@@ -135,6 +141,15 @@ func completeInterface(*cobra.Command, []string, string) ([]string, cobra.ShellC
 		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeConfiguredRule offers the rules of the configuration, as far as it loads.
+func completeConfiguredRule(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	cfg, err := configs.Load(c.Flag("config").Value.String(), nil)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return ruleNames(cfg.Table), cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeSource offers the addresses of this host, those of --interface where that

@@ -44,10 +44,15 @@ Ctrl-C ends it, as does the end of --for.`,
 	}
 	c.Flags().DurationVar(&o.length, "for", o.length, "how long; 0s is until Ctrl-C")
 	c.Flags().DurationVar(&o.every, "every", o.every, "how often the backend publishes")
+	c.Flags().StringVar((*string)(&o.protocol), "protocol", "auto", "the version of MQTT: auto, 5 or 3.1.1; the broker speaks both")
+	must(c.Flags().SetAnnotation("protocol", configs.FlagValues, []string{"auto", "5", "3.1.1"}))
 	return c
 }
 
-type demoOptions struct{ length, every time.Duration }
+type demoOptions struct {
+	length, every time.Duration
+	protocol      configs.Protocol // that the bridge and the backend speak
+}
 
 // The lamps of the demo, by the part of the topic that their group is made of.
 // The last one is a mistake that a backend makes sooner or later: there is no
@@ -66,6 +71,9 @@ func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
 	if o.every <= 0 || o.length < 0 {
 		return usageError(errors.New("--every must be more than 0s, and --for not less"))
 	}
+	if _, known := protocols[o.protocol]; !known {
+		return usageError(fmt.Errorf("--protocol %s: want auto, 5 or 3.1.1", o.protocol))
+	}
 	d := &demo{out: out, down: newCrossing(), up: newCrossing()}
 	b, err := demobroker.Start()
 	if err != nil {
@@ -77,7 +85,7 @@ func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
 		return err
 	}
 	d.source = source
-	cfg, text, err := demoConfig(b.URL(), lo.Name, source)
+	cfg, text, err := demoConfig(b.URL(), o.protocol, lo.Name, source)
 	if err != nil {
 		return err
 	}
@@ -95,11 +103,12 @@ func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
 	defer parts.Wait()
 	defer stop()
 	log := slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelError}))
-	bridged, err := newBridge(cfg, bridge.Spool{}, nil, nil, log)
+	bridged, err := newBridge(cfg, bridge.Spool{}, nil, nil, nil, log)
 	if err != nil {
 		return err
 	}
 	backend, err := session.New(session.Options{URLs: []string{b.URL()}, ClientID: "backend", Clean: true, Logger: log,
+		Protocol:      protocols[cfg.Broker.Protocol],
 		Subscriptions: []session.Subscription{{Filter: "demo/+/lamp/+/state", QoS: 1}}, Handle: d.told})
 	if err != nil {
 		return err
@@ -117,7 +126,7 @@ func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
 	if err := d.publish(ctx, backend, o.every); err != nil {
 		return err
 	}
-	return d.summarize(d.settle(bridged))
+	return d.summarize(d.settle(bridged), backend.State().Protocol)
 }
 
 // loopback is the loopback interface and two addresses on it, of the bridge and of
@@ -142,10 +151,14 @@ func loopback() (lo multicast.Interface, source, device netip.Addr, err error) {
 }
 
 // demoConfig is a configuration as a user would write it, read as a user's is.
-func demoConfig(url, lo string, source netip.Addr) (*configs.Config, string, error) {
+func demoConfig(url string, protocol configs.Protocol, lo string, source netip.Addr) (*configs.Config, string, error) {
+	version := ""
+	if protocol != configs.ProtocolAuto { // as it comes
+		version = fmt.Sprintf("  protocol: \"%s\"\n", protocol)
+	}
 	text := fmt.Sprintf(`broker:
   url: %s
-send:
+%ssend:
   - name: lamps
     filter: demo/{floor}/lamp/{id}/set
     group: 239.255.{floor}.{id}:30000
@@ -154,9 +167,9 @@ send:
 receive:
   - name: states
     group: [239.255.1.1-239.255.1.9:30001, 239.255.2.1-239.255.2.9:30001]
-    interface: %[3]s
+    interface: %[4]s
     topic: demo/{(group>>8)&255}/lamp/{group&255}/state
-`, url, source, lo)
+`, url, version, source, lo)
 	dir, err := os.MkdirTemp("", "topicast-demo-")
 	if err != nil {
 		return nil, "", err
@@ -278,7 +291,7 @@ func (d *demo) settle(b *bridge.Bridge) bridge.Status {
 // dropsForMistake is how many messages went nowhere since their topic gives no group.
 func dropsForMistake(s bridge.Status) (n int) {
 	for _, r := range s.Rules {
-		n += int(r.Drops[account.DropBadGroup.String()])
+		n += int(r.Drops[account.ReasonBadGroup.String()])
 	}
 	return n
 }

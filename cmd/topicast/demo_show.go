@@ -88,15 +88,15 @@ func (d *demo) heard(got multicast.Datagram) {
 	if got.Source.Addr() != d.source {
 		d.foreign++
 	}
-	d.line("datagram", got.Group.String(), string(got.Payload),
+	d.line("datagram", got.To.String(), string(got.Payload),
 		fmt.Sprintf("from %s, %s ms", got.Source.Addr(), milliseconds(delay)))
 
 	state := strings.Replace(string(got.Payload), "level", "is at", 1)
-	to := netip.AddrPortFrom(got.Group.Addr(), got.Group.Port()+1)
+	to := netip.AddrPortFrom(got.To.Addr(), got.To.Port()+1)
 	d.up.leave(state)
 	d.line("datagram", to.String(), state, "the device answers")
 	// One that does not leave does not arrive, and is found missing.
-	_, _ = d.device.Send([]multicast.Datagram{{Group: to, Payload: []byte(state)}}, func(int, error) {})
+	_, _ = d.device.Send([]multicast.Datagram{{To: to, Payload: []byte(state)}}, func(int, error) {})
 }
 
 // told tells of the states that come to the backend.
@@ -117,7 +117,7 @@ func (d *demo) line(what, where, payload, rest string) {
 }
 
 // summarize closes the show, and fails where it did not show what it promises.
-func (d *demo) summarize(s bridge.Status) error {
+func (d *demo) summarize(s bridge.Status, backend string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	heard, lost := len(d.down.delays), len(d.down.awaited)
@@ -132,6 +132,7 @@ func (d *demo) summarize(s bridge.Status) error {
 	if heard > 0 && len(d.up.delays) > 0 {
 		fmt.Fprintf(d.out, "median time from the backend to the device: %.1f ms, and back: %.1f ms\n", d.down.median(), d.up.median())
 	}
+	fmt.Fprintf(d.out, "spoken with the broker: MQTT %s by the bridge, %s by the backend\n", s.Broker.Protocol, backend)
 	fmt.Fprintf(d.out, "\nnext: topicast config > topicast.yaml, edit it, topicast check, topicast run\n")
 	switch {
 	case d.foreign > 0 || lost > 0:

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -19,16 +20,19 @@ func TestExamplesWorkAsPasted(t *testing.T) {
 broker: {username: gateway}
 web: {listen: ""}
 send:
-  - {filter: "site/{floor}/lamp/{id}/set", group: "239.255.{floor}.{id}:30000", source: 127.0.0.1}
+  - {name: lamps, filter: "site/{floor}/lamp/{id}/set", group: "239.255.{floor}.{id}:30000", source: 127.0.0.1}
 receive:
-  - {group: "239.255.3.7:30001", interface: 127.0.0.1, source: 127.0.0.0/8, topic: "lamps/{source}/state"}
+  - {name: meters, group: "239.255.3.7:30001", interface: 127.0.0.1, source: 127.0.0.0/8, topic: "lamps/{source}/state"}
   - {port: 6454, interface: lo, topic: "artnet/{source}"}
 `
 	// These go on until they are stopped, which is no failure.
-	endless := map[string]bool{"run": true, "demo": true, "listen": true}
+	endless := map[string]bool{"run": true, "demo": true, "listen": true, "learn": true}
+	// These ask a running bridge, or a file, that there is none of here: they say so, which is no wrong usage.
+	lacking := map[string]bool{"status": true, "tap": true, "record": true, "disable": true, "enable": true, "flush": true, "rejoin": true, "doctor": true, "learn": true, "replay": true}
+	stands := strings.NewReplacer("192.0.2.5", "127.0.0.1", "eth0", "lo") // an address of this host, and an interface
 	for _, c := range everyCommand() {
 		for line := range strings.Lines(c.Example) {
-			line = strings.ReplaceAll(strings.TrimSpace(line), "192.0.2.5", "127.0.0.1") // an address of this host
+			line = stands.Replace(strings.TrimSpace(line))
 			t.Run(line, func(t *testing.T) {
 				dir := t.TempDir()
 				for _, name := range []string{"topicast.yaml", "gateway.yaml"} {
@@ -39,6 +43,9 @@ receive:
 				cmd := exec.CommandContext(t.Context(), "sh", "-c", "trap : INT; "+line) // the shell too is pressed Ctrl-C
 				cmd.Dir = dir
 				output, err := runExample(cmd, endless[c.Name()] || strings.HasPrefix(line, "topicast demo"))
+				if ended, _ := errors.AsType[*exec.ExitError](err); lacking[c.Name()] && ended != nil && ended.ExitCode() == 1 {
+					err = nil
+				}
 				if err != nil {
 					t.Errorf("%v:\n%s", err, output)
 				}

@@ -5,16 +5,19 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"topicast/bridge/multicast"
 	"topicast/configs"
 	"topicast/mapping"
 )
 
 func newExplainCommand() *cobra.Command {
-	var file, from string
+	var file, from, payload, contentType string
+	var properties []string
 	c := &cobra.Command{
 		Use:   "explain TOPIC|GROUP:PORT|HOST:PORT",
 		Short: "Tell where a topic's messages or a group's datagrams go, and why",
@@ -25,27 +28,50 @@ publish on it. Of a topic that no rule knows, tell which filters come nearest.
 
 Of a group, or of an address of this host with a port, tell which receive rules
 listen to it, and on which topic each publishes its datagrams; --from says from
-whom they are, for rules that go by it.
+whom they are, for rules that go by it. Of a group, or of a host, tell too which send
+rules send to it, or can by one topic or another, and from where.
 
-Nothing is opened and nothing is sent.
+--payload is one message, or one datagram: a text, bytes as hex:0d0a, or what is in
+@FILE (@- is the standard input). It shows which rules' when takes it; the target
+that fields of the payload give, and how long the datagram is; or how it is split,
+and the topic of each message. --property and --content-type are what a message of
+MQTT 5 says beside its payload, which is empty if it is not given.
+
+Of a group that a rule sends to on a Linux bridge it says who has joined it. The
+topicast that runs is asked, at web.listen, which rules are disabled, and of a rule
+with members: true who has joined.
+
+Nothing is opened on the network and nothing is sent.
 
 Exit status: 0 the messages go to a group at least or come from one, or the
-datagrams go to a topic; 1 they go nowhere, or the configuration has faults; 64
-wrong usage.`,
+datagrams go to a topic, or come from a rule; 1 they go nowhere, or the
+configuration has faults; 64 wrong usage.`,
 		Example: `  topicast explain site/3/lamp/7/set
   topicast explain site/3/lamp/7/set --config gateway.yaml
   topicast explain 239.255.3.7:30001 --from 127.0.0.3:40000
-  topicast explain 192.0.2.5:6454`,
+  topicast explain 192.0.2.5:6454
+  topicast explain site/3/lamp/7/set --payload '{"on":true}'
+  topicast explain site/3/lamp/7/set --property room=3 --property device-id=12`,
 		RunE: func(c *cobra.Command, args []string) error {
-			return runExplain(c.Context(), args[0], from, file, c.OutOrStdout())
+			s, err := parseSample(c.Context(), payload, c.Flags().Changed("payload"), c.InOrStdin())
+			if err != nil {
+				return err
+			}
+			if err := s.addProperties(properties, contentType, c.Flags().Changed("content-type")); err != nil {
+				return err
+			}
+			return runExplain(c.Context(), args[0], from, file, s, c.OutOrStdout())
 		},
 	}
 	c.Flags().StringVarP(&file, "config", "c", "", "the configuration `file`")
 	c.Flags().StringVar(&from, "from", "", "the sender of a group's datagrams: an `address`, or one with its port")
+	c.Flags().StringVar(&payload, "payload", "", "a message or datagram: a `TEXT`, hex: and bytes, or @ and a file")
+	c.Flags().StringArrayVar(&properties, "property", nil, "a user property of the message, `NAME=VALUE`; may be given several times")
+	c.Flags().StringVar(&contentType, "content-type", "", "the content type of the message, a `TEXT`")
 	return c
 }
 
-func runExplain(ctx context.Context, what, from, file string, out io.Writer) error {
+func runExplain(ctx context.Context, what, from, file string, s sample, out io.Writer) error {
 	q, isGroup, err := parseQuestion(what, from)
 	if err != nil {
 		return err
@@ -59,17 +85,22 @@ func runExplain(ctx context.Context, what, from, file string, out io.Writer) err
 		return err
 	}
 	h.know(cfg)
+	h.listeners = newListeners(ctx, cfg)
 	if isGroup {
+		if s.said != nil {
+			return usageError(fmt.Errorf("--property and --content-type are of a message, and %s is where datagrams come to, which have none", what))
+		}
+		q.sample = s
 		return explainGroup(out, q, cfg.Table, h)
 	}
-	return explainTopic(out, what, cfg, h)
+	return explainTopic(out, what, s, cfg, h)
 }
 
 // explainTopic tells what becomes of the messages of a topic, and where they may
 // come from.
-func explainTopic(out io.Writer, topic string, cfg *configs.Config, h *host) error {
+func explainTopic(out io.Writer, topic string, s sample, cfg *configs.Config, h *host) error {
 	t := cfg.Table
-	send := t.Send()
+	send, configured := t.Send(), len(t.Configured().Send())
 	targets := t.Lookup(topic, nil)
 	publishers := t.Receive()
 	var from []int
@@ -80,10 +111,10 @@ func explainTopic(out io.Writer, topic string, cfg *configs.Config, h *host) err
 	}
 	switch {
 	case len(targets) > 0:
-		fmt.Fprintf(out, "%s matches %d of %s\n", printable(topic), len(targets), count(len(send), "send rule"))
+		fmt.Fprintf(out, "%s matches %d of %s\n", printable(topic), distinct(len(targets), func(i int) int { return t.SendPlace(targets[i].Rule) }), count(configured, "send rule"))
 	case len(from) == 0:
 		if err := groupFault(topic); err != nil {
-			return usageError(withHint(err, fmt.Sprintf("as a topic it matches none of %s", count(len(send), "send rule"))))
+			return usageError(withHint(err, fmt.Sprintf("as a topic it matches none of %s", count(configured, "send rule"))))
 		}
 		explainNone(out, topic, t)
 		if isConfiguration(topic) {
@@ -91,19 +122,23 @@ func explainTopic(out io.Writer, topic string, cfg *configs.Config, h *host) err
 		}
 		return errSaid
 	default:
-		fmt.Fprintf(out, "%s matches none of %s\n", printable(topic), count(len(send), "send rule"))
+		fmt.Fprintf(out, "%s matches none of %s\n", printable(topic), count(configured, "send rule"))
 	}
 	lost := 0
 	for _, target := range targets {
 		fmt.Fprintln(out)
-		explainTarget(out, target, send[target.Rule], cfg.Spool.Dir, h)
-		if target.Err != nil {
+		o := s.outcome(target, &send[target.Rule], topic)
+		if r := &send[target.Rule]; o.filtered+o.dropped == "" && !o.open && !r.Host.IsZero() && !r.Broadcasts() && h.isBroadcast(o.To.Addr()) {
+			o.dropped = "bad_host: " + o.To.Addr().String() + ": " + multicast.BroadcastRefused
+		}
+		explainTarget(out, o, t.SendPlace(target.Rule), s, send[target.Rule], cfg.Spool.Dir, h)
+		if o.filtered+o.dropped != "" {
 			lost++
 		}
 	}
 	for _, i := range from {
 		fmt.Fprintln(out)
-		explainPublisher(out, i, publishers[i], t.ReceiveLoops(i), h)
+		explainPublisher(out, t.ReceivePlace(i), publishers[i], t.ReceiveLoops(i), h)
 	}
 	if lost == len(targets) && len(from) == 0 {
 		return errSaid
@@ -123,44 +158,39 @@ func groupFault(text string) error {
 	return nil
 }
 
-// explainTarget tells what one rule makes of the topic's messages. spool is the folder of
-// the spool.
-func explainTarget(out io.Writer, target mapping.Target, r mapping.SendRule, spool string, h *host) {
-	fmt.Fprintf(out, "%s: filter %s, qos %d\n", ruleTitle("send", target.Rule, r.Name), r.Filter, r.QoS)
+// distinct is how many of n things are apart.
+func distinct(n int, of func(int) int) int {
+	seen := make(map[int]bool)
+	for i := range n {
+		seen[of(i)] = true
+	}
+	return len(seen)
+}
+
+// explainTarget tells what one rule, at its place in the configuration, makes of the topic's
+// messages. spool is the folder of the spool.
+func explainTarget(out io.Writer, o outcome, place int, s sample, r mapping.SendRule, spool string, h *host) {
+	fmt.Fprintf(out, "%s: filter %s, qos %d\n", ruleTitle("send", place, r.Name), r.Filter, r.QoS)
 	line := lines(out)
-	if target.Err != nil {
-		line("drop", "bad_%s: %v", r.To().Kind(), target.Err)
+	h.explainDisabled(line, r.Name)
+	switch {
+	case o.filtered != "":
+		line("filtered", "%s", o.filtered)
+		return
+	case o.dropped != "":
+		line("drop", "%s", o.dropped)
 		return
 	}
 	b, p, keys := r.Binding, h.place(r.Binding), configs.SendKeys()
-	line(r.To().Kind(), "%s", target.Group)
-	explainKeys(line, keys, &r, special{
+	line(r.To().Kind(), "%s", o.targetText(&r))
+	if s.given {
+		line("datagram", "%s", count(o.bytes, "byte"))
+	}
+	by := explainLeaving(line, &r, o.To.Addr(), o.open, h)
+	maps.Copy(by, special{
 		"name": nil, "filter": nil, "qos": nil, // in the title
-		"source_port": nil, // in the line of source
-		"group":       nil,
-		"host":        nil,
-		"source": func() {
-			if p.err == nil {
-				line("source", "%s, %s", p.source.Addr, portText(b.SourcePort))
-			} else {
-				line("source", "%s, %s", wantedSource(b), portText(b.SourcePort))
-			}
-		},
-		"interface": func() {
-			if p.err != nil {
-				line("interface", "%s", cmp.Or(b.Interface, "the one that has the source"))
-				line("pending", "%v", p.err)
-				return
-			}
-			line("interface", "%s (index %d, mtu %d)", p.source.Interface, p.source.Index, p.source.MTU)
-			if route, ok := p.source.GatewayRoute(target.Group.Addr()); ok && !b.Host {
-				text, hint := routeText(route, true)
-				line("route", "%s", text)
-				if route.Binding {
-					line("hint", "%s", hint)
-				}
-			}
-		},
+		"group":    nil,
+		"host":     nil,
 		"oversize": func() { line("oversize", "%s", oversizeText(b.Fragment, p)) },
 		"counter": func() {
 			if r.Counter.IsZero() {
@@ -173,6 +203,7 @@ func explainTarget(out io.Writer, target mapping.Target, r mapping.SendRule, spo
 		"when_over": nil, // in the line of rate
 		"on_down":   func() { line("on_down", "%s", onDownText(r.OnDown, keys, spool)) },
 	})
+	explainKeys(line, keys, &r, by)
 }
 
 // special has what prints the line of a key of which the host or the question tells more

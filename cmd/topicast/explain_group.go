@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -21,6 +22,7 @@ type question struct {
 	group  netip.AddrPort // where they are sent to
 	source netip.AddrPort // not valid: from anybody
 	port   bool           // the source's port is known
+	sample sample
 }
 
 // parseQuestion tells a group, or the address and port of a host, from a topic. A topic that
@@ -99,8 +101,21 @@ func parseFrom(text string) (source netip.AddrPort, port bool, err error) {
 	return source, port, nil
 }
 
-// explainGroup tells what becomes of the datagrams of a group, or of those for a host.
+// explainGroup tells what becomes of the datagrams of a group, or of those for a host, and which rules
+// send such.
 func explainGroup(out io.Writer, q question, t *mapping.Table, h *host) error {
+	err := explainGroupHeard(out, q, t, h)
+	if q.source.IsValid() || q.sample.given { // it is about what comes
+		return err
+	}
+	if explainSenders(out, q.group, t, h) {
+		return nil
+	}
+	return err
+}
+
+// explainGroupHeard tells what becomes of the datagrams.
+func explainGroupHeard(out io.Writer, q question, t *mapping.Table, h *host) error {
 	rules := t.Receive()
 	var heard []int
 	for i, r := range rules {
@@ -109,7 +124,7 @@ func explainGroup(out io.Writer, q question, t *mapping.Table, h *host) error {
 		}
 	}
 	if len(heard) == 0 {
-		explainUnheard(out, q.group, rules)
+		explainUnheard(out, q.group, t.Configured().Receive())
 		return errSaid
 	}
 	whose := ""
@@ -117,14 +132,15 @@ func explainGroup(out io.Writer, q question, t *mapping.Table, h *host) error {
 		whose = " from " + q.senderText()
 	}
 	var details bytes.Buffer
-	taken := 0
+	var takers []int // their places
 	for _, i := range heard {
 		fmt.Fprintln(&details)
-		if explainHeard(&details, q, i, rules[i], t.ReceiveLoops(i), h) {
-			taken++
+		if explainHeard(&details, q, t.ReceivePlace(i), rules[i], t.ReceiveLoops(i), h) {
+			takers = append(takers, t.ReceivePlace(i))
 		}
 	}
-	fmt.Fprintf(out, "%s%s is heard by %s of %s\n", q.group, whose, noneOr(taken), count(len(rules), "receive rule"))
+	taken := distinct(len(takers), func(i int) int { return takers[i] })
+	fmt.Fprintf(out, "%s%s is heard by %s of %s\n", q.group, whose, noneOr(taken), count(len(t.Configured().Receive()), "receive rule"))
 	_, _ = details.WriteTo(out) // the output is watched
 	if taken == 0 {
 		return errSaid
@@ -156,6 +172,7 @@ func (q question) senderText() string {
 func explainHeard(out io.Writer, q question, i int, r mapping.ReceiveRule, loops bool, h *host) bool {
 	fmt.Fprintf(out, "%s: %s\n", ruleTitle("receive", i, r.Name), heardText(r))
 	line := lines(out)
+	h.explainDisabled(line, r.Name)
 	e := h.listener(r)
 	lost := func(format string, args ...any) bool {
 		explainKeys(line, receiveKeys("interface", "source"), &r, explainListener(line, r, e))
@@ -171,15 +188,23 @@ func explainHeard(out io.Writer, q question, i int, r mapping.ReceiveRule, loops
 			return lost("source: %s is none of them", a)
 		}
 	}
-	topic, err := q.topic(r, r.InterfaceText(cmp.Or(e.on.Name, r.Interface)))
-	if err != nil {
-		return lost("bad_topic: %v", err)
+	on := r.InterfaceText(cmp.Or(e.on.Name, r.Interface))
+	published := true
+	topic, err := q.topic(r, on)
+	if err != nil && !q.sample.given {
+		return lost("%s", topicLoss(err))
 	}
 	by := explainListener(line, r, e)
 	by["name"], by["group"], by["port"] = nil, nil, nil // in the title
-	by["topic"] = func() { line("topic", "%s", topic) }
+	by["topic"] = func() {
+		if q.sample.given {
+			published = q.explainMessages(line, r, on)
+		} else {
+			line("topic", "%s", topic)
+		}
+	}
 	explainMessage(line, by, r, loops)
-	return true
+	return published
 }
 
 // heardText is "groups 239.1.2.3:5000", or "port 6454 of this host".
@@ -209,6 +234,7 @@ func receiveKeys(names ...string) []configs.Key {
 func explainPublisher(out io.Writer, i int, r mapping.ReceiveRule, loops bool, h *host) {
 	fmt.Fprintf(out, "%s can publish it: topic %s\n", ruleTitle("receive", i, r.Name), r.Topic)
 	line := lines(out)
+	h.explainDisabled(line, r.Name)
 	by := explainListener(line, r, h.listener(r))
 	by["name"], by["topic"] = nil, nil // in the title
 	if r.Port != 0 {
@@ -263,23 +289,14 @@ func explainMessage(line func(key, format string, args ...any), by special, r ma
 // depends on a sender who was not named.
 func (q question) topic(r mapping.ReceiveRule, on string) (string, error) {
 	give := func(source netip.AddrPort) (string, error) {
-		a := mapping.Arrival{Group: q.group, Source: source, Interface: on, At: time.Now()}
+		a := q.arrival(source, on)
 		topic, err := r.Topic.Append(nil, &a, r.Name)
 		return string(topic), err
 	}
 	if r.Topic.VariesByPayload() {
-		return fmt.Sprintf("%s (the payload tells the rest)", r.Topic), nil
+		return fmt.Sprintf("%s (--payload TEXT tells the rest)", r.Topic), nil
 	}
-	if q.port {
-		return give(q.source)
-	}
-	// What two senders would give alike does not depend on them.
-	one, other := netip.AddrPortFrom(q.source.Addr(), 1), netip.AddrPortFrom(q.source.Addr(), 2)
-	missing := "--from ADDRESS:PORT tells the rest"
-	if !q.source.IsValid() {
-		one, other = strangers(q.group.Addr().Is6())
-		missing = "--from ADDRESS tells the rest"
-	}
+	one, other, missing := q.senders()
 	topic, err := give(one)
 	if second, e := give(other); err != nil || e != nil || topic != second {
 		if err != nil && e != nil {
@@ -288,6 +305,32 @@ func (q question) topic(r mapping.ReceiveRule, on string) (string, error) {
 		return fmt.Sprintf("%s (%s)", r.Topic, missing), nil
 	}
 	return topic, nil
+}
+
+// arrival is the datagram as one sender's.
+func (q question) arrival(source netip.AddrPort, on string) mapping.Arrival {
+	return mapping.Arrival{To: q.group, Source: source, Interface: on, At: time.Now()}
+}
+
+// topicLoss is the reason for which a datagram has no topic, and why.
+func topicLoss(err error) string {
+	if e, ok := errors.AsType[*mapping.TopicError](err); ok && e.Missing {
+		return "field: " + err.Error()
+	}
+	return "bad_topic: " + err.Error()
+}
+
+// senders are two that the question may be about: what both give alike does not depend on what
+// is not known of the sender. missing says how it could be.
+func (q question) senders() (one, other netip.AddrPort, missing string) {
+	if q.port {
+		return q.source, q.source, ""
+	}
+	if !q.source.IsValid() {
+		one, other = strangers(q.group.Addr().Is6())
+		return one, other, "--from ADDRESS tells the rest"
+	}
+	return netip.AddrPortFrom(q.source.Addr(), 1), netip.AddrPortFrom(q.source.Addr(), 2), "--from ADDRESS:PORT tells the rest"
 }
 
 // strangers are two senders that have nothing in common.

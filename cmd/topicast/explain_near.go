@@ -12,6 +12,7 @@ import (
 
 // explainNone tells what a topic that no rule knows comes near to.
 func explainNone(out io.Writer, topic string, rulesOf *mapping.Table) {
+	rulesOf = rulesOf.Configured()
 	rules := rulesOf.Send()
 	fmt.Fprintf(out, "%s matches none of %s: drop no_rule\n", printable(topic), count(len(rules), "send rule"))
 	near := append(misspelt(topic, rulesOf), nearest(topic, rules)...)

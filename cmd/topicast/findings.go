@@ -57,9 +57,10 @@ func (h *host) examineNetwork(cfg *configs.Config) (faults, warnings configs.Err
 }
 
 func (h *host) examineRules(t *mapping.Table) (faults, warnings []finding) {
+	h.table = t
 	sendFaults, sendWarnings := h.examine(t.Send())
 	receiveFaults, receiveWarnings := h.examineReceive(t.Receive())
-	return slices.Concat(sendFaults, receiveFaults), slices.Concat(sendWarnings, receiveWarnings, h.examineLimits(t))
+	return slices.Concat(sendFaults, receiveFaults), slices.Concat(sendWarnings, receiveWarnings, h.idle(t), h.examineLimits(t))
 }
 
 // located says where the key of each finding is given.
@@ -84,6 +85,7 @@ func sayNetwork(cfg *configs.Config, first bool, log *slog.Logger) {
 	if err != nil {
 		return // which the bridge says too
 	}
+	h.know(cfg) // as the interfaces are now
 	faults, warnings := h.examineRules(cfg.Table)
 	warnings = slices.DeleteFunc(warnings, func(f finding) bool { return f.waits && f.near == "" })
 	for i := range warnings {

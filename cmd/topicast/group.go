@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"topicast/bridge/multicast"
@@ -21,6 +23,9 @@ func parseGroup(text string) (group mapping.Group, zone string, err error) {
 	if err != nil {
 		return mapping.Group{}, "", err
 	}
+	if err := checkArgument("group", text); err != nil {
+		return mapping.Group{}, "", err
+	}
 	group, err = mapping.ParseGroup(text)
 	if err != nil {
 		return mapping.Group{}, "", usageError(err)
@@ -29,6 +34,52 @@ func parseGroup(text string) (group mapping.Group, zone string, err error) {
 		return mapping.Group{}, "", usageError(fmt.Errorf("group %q: captures in braces are for rules", text))
 	}
 	return group, zone, nil
+}
+
+// targetUsage says what the argument TARGET:PORT is.
+const targetUsage = `TARGET:PORT is a multicast address and a port, 239.1.2.3:5000 or [ff15::7]:5000;
+or those of one host, 172.17.33.7:5683; or a broadcast address, 172.17.255.255:6454.
+An address of scope link-local may carry its interface: [ff02::7%eth0]:5000.`
+
+// parseTarget reads TARGET:PORT into a rule: a group, or what is an address but none of a group.
+func parseTarget(text string) (r mapping.SendRule, zone string, err error) {
+	without, zone, err := cutZone(text)
+	if err != nil {
+		return r, "", err
+	}
+	if err := checkArgument("target", without); err != nil {
+		return r, "", err
+	}
+	if a, noAddr := netip.ParseAddrPort(without); noAddr != nil || a.Addr().IsMulticast() {
+		r.Group, zone, err = parseGroup(text)
+		return r, zone, err
+	}
+	if r.Host, err = mapping.ParseHost(without); err != nil {
+		return r, "", usageError(err)
+	}
+	return r, zone, nil
+}
+
+// checkArgument says what is wrong with an address and port that are to be written out. In a
+// configuration parts of them may be fields, and the errors there speak of those too.
+func checkArgument(what, text string) error {
+	wrong := func(format string, args ...any) error {
+		return usageError(fmt.Errorf("%s %q: "+format, append([]any{what, text}, args...)...))
+	}
+	if a, err := netip.ParseAddr(text); err == nil {
+		return wrong("has no port; write address:port, as in %s", netip.AddrPortFrom(a, 5000))
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err != nil || strings.Contains(text, "{") {
+		return nil // left to package mapping, which knows more slips
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return wrong("port %q is not 1 to 65535", port)
+	}
+	if _, err := netip.ParseAddr(host); err != nil && strings.ContainsAny(host, "ghijklmnopqrstuvwxyzGHIJKLMNOPQRSTUVWXYZ") {
+		return wrong("%q is a name, and names are not looked up: write the address (getent hosts %[3]s)", host)
+	}
+	return nil
 }
 
 // parseGroups reads GROUP:PORT where it may also be a range.
@@ -59,7 +110,7 @@ func cutZone(text string) (without, zone string, err error) {
 // joinZone is the one interface that a flag and a zone name.
 func joinZone(flag, zone string) (string, error) {
 	if flag != "" && zone != "" && flag != zone {
-		return "", usageError(fmt.Errorf("the group names the interface %s, and --interface names %s", zone, flag))
+		return "", usageError(fmt.Errorf("the address names the interface %s, and --interface names %s", zone, flag))
 	}
 	return flag + strings.TrimPrefix(zone, flag), nil
 }
@@ -109,14 +160,13 @@ func parseAddress(text string) (netip.Addr, error) {
 	return a, err
 }
 
-// compileOne holds a binding and a group to what a rule is held to, so that what
+// compileOne holds a binding and a target to what a rule is held to, so that what
 // works in a command works in a rule. It returns the binding with its family.
-func compileOne(group mapping.Group, b mapping.Binding) (mapping.Binding, error) {
-	everything, err := mapping.ParseFilter("#")
-	if err != nil {
+func compileOne(r mapping.SendRule) (b mapping.Binding, err error) {
+	if r.Filter, err = mapping.ParseFilter("#"); err != nil {
 		return b, err
 	}
-	t, err := mapping.Compile([]mapping.SendRule{{Filter: everything, Group: group, Binding: b}}, nil)
+	t, err := mapping.Compile([]mapping.SendRule{r}, nil)
 	if err == nil {
 		return t.Send()[0].Binding, nil
 	}
@@ -138,8 +188,8 @@ func compileOne(group mapping.Group, b mapping.Binding) (mapping.Binding, error)
 // flagOf is the flag that says what a key of a rule says: --ttl for send[0].ttl.
 func flagOf(path string) string {
 	_, key, _ := strings.Cut(path, ".")
-	if key == "group" {
-		return "GROUP:PORT"
+	if key == "group" || key == "host" {
+		return "TARGET:PORT"
 	}
 	return "--" + key
 }

@@ -45,7 +45,7 @@ func TestEarsCountWhatTheyWereTooSlowFor(t *testing.T) {
 	}
 	batch := make([]multicast.Datagram, 64)
 	for i := range batch {
-		batch[i] = multicast.Datagram{Group: group, Payload: make([]byte, 1000)}
+		batch[i] = multicast.Datagram{To: group, Payload: make([]byte, 1000)}
 	}
 	sent := 0
 	send := func(batch []multicast.Datagram) {

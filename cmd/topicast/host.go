@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
+	"topicast/bridge"
 	"topicast/bridge/multicast"
 	"topicast/configs"
 	"topicast/mapping"
@@ -14,11 +16,14 @@ import (
 // host is this host as it is now, for commands that only look at it.
 type host struct {
 	interfaces []multicast.Interface
+	table      *mapping.Table            // whose rules are looked at; nil: they are as they are given
 	places     map[mapping.Binding]place // every binding is resolved once
 	limits     limits
 	routes     routes
-	sharers    func(port uint16, on multicast.Interface) []string // who else has a port of this host
-	unseen     bool                                               // nothing of it is looked at
+	sharers    func(port uint16, on multicast.Interface) []string   // who else has a port of this host
+	nextHop    func(s multicast.Source, host netip.Addr) netip.Addr // whom the kernel asks for on the link
+	listeners  *listeners                                           // who has joined groups; nil: nobody asks
+	unseen     bool                                                 // nothing of it is looked at
 }
 
 // errUnseen is where nothing of this host is looked at.
@@ -36,11 +41,44 @@ func newHost() (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &host{interfaces: interfaces, places: make(map[mapping.Binding]place), limits: newLimits(), routes: newRoutes(), sharers: multicast.PortSharers}, nil
+	return &host{interfaces: interfaces, places: make(map[mapping.Binding]place), limits: newLimits(), routes: newRoutes(), sharers: multicast.PortSharers, nextHop: multicast.Source.NextHop}, nil
 }
 
 // know tells a configuration what other names the interfaces of this host have.
-func (h *host) know(cfg *configs.Config) { cfg.WithNames(multicast.KernelNames(h.interfaces)) }
+func (h *host) know(cfg *configs.Config) {
+	if !h.unseen {
+		cfg.On(bridge.HostInterfaces(h.interfaces))
+	}
+	h.table = cfg.Table
+}
+
+// sendAt is the path of a send rule in the configuration.
+func (h *host) sendAt(i int) string {
+	if h.table != nil {
+		i = h.table.SendPlace(i)
+	}
+	return fmt.Sprintf("send[%d]", i)
+}
+
+// receiveAt is that of a receive rule.
+func (h *host) receiveAt(i int) string {
+	if h.table != nil {
+		i = h.table.ReceivePlace(i)
+	}
+	return fmt.Sprintf("receive[%d]", i)
+}
+
+// idle warns of patterns that match no interface.
+func (h *host) idle(t *mapping.Table) (warnings []finding) {
+	for _, w := range t.Idle() {
+		_, none := multicast.ResolveInterface(w.Text, h.interfaces)
+		warnings = append(warnings, finding{path: w.Path, err: fmt.Errorf("%w; an interface that comes and matches is taken", none), waits: true})
+	}
+	for _, w := range t.Beyond() {
+		warnings = append(warnings, finding{path: w.Path, err: errors.New(w.Text)})
+	}
+	return warnings
+}
 
 // wait makes of a finding what is said of something that is not there and may come,
 // with the name that was probably meant where no interface has the one that is given.
@@ -93,8 +131,11 @@ func (h *host) examine(rules []mapping.SendRule) (faults, warnings []finding) {
 			continue
 		}
 		seen[r.Binding] = true
+		if mapping.SeveralInterfaces(r.Binding.Interface) {
+			continue // none of them is there (idle)
+		}
 		p := h.place(r.Binding)
-		f := finding{path: fmt.Sprintf("send[%d].%s", i, h.blamed(r.Binding, p.err)), err: p.err}
+		f := finding{path: h.sendAt(i) + "." + h.blamed(r.Binding, p.err), err: p.err}
 		if others := share[r.Binding] - 1; others > 0 && p.err != nil {
 			f.err = fmt.Errorf("%w (and so for %s more)", p.err, count(others, "rule"))
 		}
@@ -104,12 +145,15 @@ func (h *host) examine(rules []mapping.SendRule) (faults, warnings []finding) {
 			warnings = append(warnings, f)
 		case p.err != nil:
 			f.hint = "topicast interfaces lists what there is"
+			if r.Instance() != "" && errors.Is(p.err, multicast.ErrMisplaced) {
+				f.hint = "name a prefix, which picks an address on each interface, or leave source out: it is then each interface's own"
+			}
 			faults = append(faults, f)
 		default:
-			warnings = append(warnings, narrow(i, r.Binding, p.source)...)
+			warnings = append(warnings, h.narrow(i, r.Binding, p.source)...)
 		}
 	}
-	return append(faults, h.clashes(rules)...), append(warnings, h.gatewayed(rules)...)
+	return append(faults, h.clashes(rules)...), slices.Concat(warnings, h.gatewayed(rules), h.astray(rules))
 }
 
 // blamed is the key that a binding's trouble is about: its interface, where that is
@@ -133,13 +177,13 @@ func (h *host) blamed(b mapping.Binding, err error) (key string) {
 
 // narrow warns of an interface that is too small for its family: Linux turns
 // IPv6 off there.
-func narrow(rule int, b mapping.Binding, s multicast.Source) []finding {
+func (h *host) narrow(rule int, b mapping.Binding, s multicast.Source) []finding {
 	const leastIPv6 = 1280 // RFC 8200 section 5
 	if !b.IPv6 || s.MTU >= leastIPv6 {
 		return nil
 	}
 	return []finding{{
-		path: fmt.Sprintf("send[%d].interface", rule),
+		path: h.sendAt(rule) + ".interface",
 		err:  fmt.Errorf("the mtu of %s is %d bytes, and IPv6 needs %d", s.Interface, s.MTU, leastIPv6),
 	}}
 }
@@ -169,9 +213,9 @@ func (h *host) clashes(rules []mapping.SendRule) (faults []finding) {
 			continue
 		}
 		faults = append(faults, finding{
-			path: fmt.Sprintf("send[%d].source_port", i),
-			err: fmt.Errorf("%s is the local end of send[%d] too, and their %s; one socket cannot do both",
-				e.local, other, differences(rules[other].Binding, r.Binding)),
+			path: h.sendAt(i) + ".source_port",
+			err: fmt.Errorf("%s is the local end of %s too, and their %s; one socket cannot do both",
+				e.local, h.sendAt(other), differences(rules[other].Binding, r.Binding)),
 			hint: "make these keys equal, or take another source_port for one of the rules",
 		})
 	}

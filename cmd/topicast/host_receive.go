@@ -23,7 +23,7 @@ func (h *host) listener(r mapping.ReceiveRule) (e listener) {
 	if e.on, e.err = multicast.ResolveInterface(r.Interface, h.interfaces); e.err != nil {
 		return listener{err: e.err}
 	}
-	e.err = e.on.Hears()
+	e.err = e.on.CanReceive()
 	return e
 }
 
@@ -44,10 +44,10 @@ func (h *host) examineReceive(rules []mapping.ReceiveRule) (faults, warnings []f
 		rulesThere := share[r.Interface]
 		delete(share, r.Interface)
 		e := h.listener(r)
-		if rulesThere == 0 || e.err == nil {
+		if rulesThere == 0 || e.err == nil || mapping.SeveralInterfaces(r.Interface) {
 			continue
 		}
-		f := finding{path: fmt.Sprintf("receive[%d].interface", i), err: e.err}
+		f := finding{path: h.receiveAt(i) + ".interface", err: e.err}
 		if others := rulesThere - 1; others > 0 {
 			f.err = fmt.Errorf("%w (and so for %s more)", e.err, count(others, "rule"))
 		}
@@ -78,7 +78,7 @@ func (h *host) examineHostPorts(rules []mapping.ReceiveRule) (faults []finding) 
 			continue
 		}
 		if err := multicast.CanHearHost(); err != nil {
-			faults = append(faults, finding{path: fmt.Sprintf("receive[%d].port", i), err: err})
+			faults = append(faults, finding{path: h.receiveAt(i) + ".port", err: err})
 			continue
 		}
 		at := hostPort{e.on.Index, r.Port}
@@ -86,8 +86,8 @@ func (h *host) examineHostPorts(rules []mapping.ReceiveRule) (faults []finding) 
 		if !known {
 			first[at] = i
 		} else if other := rules[n].Interface; other != r.Interface {
-			faults = append(faults, finding{path: fmt.Sprintf("receive[%d].interface", i), hint: "write interface: " + other, err: fmt.Errorf(
-				"%s is the interface that receive[%d] calls %s, and of two sockets for one port of it the first is used alone", r.Interface, n, other)})
+			faults = append(faults, finding{path: h.receiveAt(i) + ".interface", hint: "write interface: " + other, err: fmt.Errorf(
+				"%s is the interface that %s calls %s, and of two sockets for one port of it the first is used alone", r.Interface, h.receiveAt(n), other)})
 		}
 	}
 	return faults
@@ -107,7 +107,7 @@ func (h *host) examineSharers(rules []mapping.ReceiveRule) (notes []finding) {
 			if strings.HasPrefix(text, "topicast (") { // that runs with these rules already
 				continue
 			}
-			notes = append(notes, finding{path: fmt.Sprintf("receive[%d].port", i), err: errors.New(text)})
+			notes = append(notes, finding{path: h.receiveAt(i) + ".port", err: errors.New(text)})
 		}
 	}
 	return notes

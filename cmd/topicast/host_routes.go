@@ -76,7 +76,7 @@ func (h *host) gatewayed(rules []mapping.SendRule) (warnings []finding) {
 		}
 		first[k] = len(warnings)
 		text, hint := routeText(route, whole)
-		warnings = append(warnings, finding{path: fmt.Sprintf("send[%d].group", i), err: fmt.Errorf("%s", text), hint: hint})
+		warnings = append(warnings, finding{path: h.sendAt(i) + ".group", err: fmt.Errorf("%s", text), hint: hint})
 	}
 	for k, n := range more {
 		w := &warnings[first[k]]

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"topicast/bridge"
 	"topicast/bridge/multicast"
 	"topicast/configs"
 	"topicast/mapping"
@@ -34,6 +35,7 @@ func testHost() *host {
 		},
 		places:  make(map[mapping.Binding]place),
 		sharers: func(uint16, multicast.Interface) []string { return nil },
+		nextHop: func(_ multicast.Source, host netip.Addr) netip.Addr { return host },
 	}
 }
 
@@ -244,5 +246,32 @@ func TestInterfacesAsJSONHaveEveryField(t *testing.T) {
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// A source that is one address has to be on each of the interfaces.
+func TestASourceOfSeveralInterfacesIsOnEach(t *testing.T) {
+	h := testHost()
+	rule := mapping.SendRule{Name: "lamps", Binding: testBinding(t, "172.17.0.1", "iso0, priv0")}
+	for _, set := range []func() error{
+		func() (err error) { rule.Filter, err = mapping.ParseFilter("lamps"); return err },
+		func() (err error) { rule.Group, err = mapping.ParseGroup("239.1.1.1:5000"); return err },
+	} {
+		if err := set(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rule.Binding.TTL = 1
+	other := rule
+	other.Name, other.Binding = "other", testBinding(t, "-", "iso0")
+	other.Binding.TTL = 1
+	table, err := mapping.Compile([]mapping.SendRule{other, rule}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults, _ := h.examineRules(table.On(bridge.HostInterfaces(h.interfaces)))
+	expectOne(t, "faults", faults, "send[1].source: 172.17.0.1 is not on priv0")
+	if len(faults) == 1 && !strings.Contains(faults[0].hint, "a prefix, which picks an address on each interface") {
+		t.Errorf("hint: %s", faults[0].hint)
 	}
 }

@@ -19,28 +19,35 @@ var packages = map[string]struct {
 	sentence string
 	imports  []string
 }{
-	"cmd/topicast":         {"Command topicast carries MQTT messages to IP multicast groups and back.", []string{"mapping", "configs", "bridge", "bridge/deadletter", "bridge/multicast", "bridge/session", "bridge/spool", "bridge/lastsent", "bridge/web", "bridge/account", "bridge/loopguard", "bridge/receive", "bridge/send", "internal/demobroker"}},
+	"cmd/topicast":         {"Command topicast carries MQTT messages to IP multicast groups and back.", []string{"mapping", "configs", "bridge", "bridge/control", "bridge/doctor", "bridge/tap", "bridge/deadletter", "bridge/members", "bridge/multicast", "bridge/session", "bridge/spool", "bridge/lastsent", "bridge/web", "bridge/account", "bridge/loopguard", "bridge/receive", "bridge/send", "internal/capture", "internal/frame", "internal/recognise", "internal/demobroker"}},
 	"internal/lab/bench":   {"Command bench measures topicast beside its peers.", []string{"internal/lab/harness", "internal/lab/netlab"}},
 	"internal/lab/faults":  {"Command faults shows what topicast does when things fail.", []string{"internal/lab/harness", "internal/lab/netlab"}},
 	"internal/lab/attack":  {"Command attack shows what topicast does under attack.", []string{"internal/lab/harness", "internal/lab/netlab"}},
 	"mapping":              {"Package mapping decides which messages go to which groups and which datagrams become which topics; it does no I/O.", nil},
 	"configs":              {"Package configs defines the configuration file, loads it, and holds its commented reference.", []string{"mapping", "configs/syntax", "internal/brokerurl"}},
 	"configs/syntax":       {"Package syntax reads YAML, TOML and JSON into one tree that knows lines and columns.", nil},
-	"bridge":               {"Package bridge runs a compiled table between one broker and the network.", []string{"mapping", "bridge/account", "bridge/deadletter", "bridge/loopguard", "bridge/receive", "bridge/send", "bridge/session", "bridge/multicast", "bridge/spill", "bridge/spool", "bridge/lastsent"}},
+	"bridge":               {"Package bridge runs a compiled table between one broker and the network.", []string{"mapping", "bridge/account", "bridge/deadletter", "bridge/loopguard", "bridge/receive", "bridge/send", "bridge/session", "bridge/multicast", "bridge/spill", "bridge/spool", "bridge/lastsent", "bridge/tap", "bridge/members"}},
+	"bridge/control":       {"Package control lets the users of this host ask a running bridge, and direct it, by a unix socket.", []string{"mapping", "bridge/account", "bridge/tap"}},
+	"bridge/tap":           {"Package tap tells those who watch what becomes of each message and datagram, as it happens.", nil},
 	"bridge/account":       {"Package account counts what was carried, filtered and dropped, and bounds what waits.", nil},
 	"bridge/loopguard":     {"Package loopguard keeps the two directions from feeding each other.", nil},
-	"bridge/receive":       {"Package receive carries datagrams to the broker.", []string{"mapping", "bridge/account", "bridge/loopguard", "bridge/session", "bridge/multicast", "bridge/spill", "bridge/spool"}},
-	"bridge/send":          {"Package send carries messages to the network.", []string{"mapping", "bridge/account", "bridge/loopguard", "bridge/session", "bridge/multicast", "bridge/spill", "bridge/spool", "bridge/lastsent"}},
+	"bridge/receive":       {"Package receive carries datagrams to the broker.", []string{"mapping", "bridge/account", "bridge/loopguard", "bridge/session", "bridge/multicast", "bridge/spill", "bridge/spool", "bridge/tap"}},
+	"bridge/send":          {"Package send carries messages to the network.", []string{"mapping", "bridge/account", "bridge/loopguard", "bridge/session", "bridge/multicast", "bridge/spill", "bridge/spool", "bridge/lastsent", "bridge/tap", "bridge/members"}},
 	"bridge/session":       {"Package session keeps one MQTT session with a broker.", []string{"internal/brokerurl"}},
 	"bridge/multicast":     {"Package multicast sends and receives datagrams in batches on sockets bound to a source, and watches the interfaces they use.", nil},
 	"bridge/spill":         {"Package spill keeps what a rule cannot pass on now, in order, on disk, until it can.", []string{"bridge/account", "bridge/spool"}},
 	"bridge/spool":         {"Package spool keeps messages on disk in order until they can go on.", []string{"bridge/filelock"}},
 	"bridge/lastsent":      {"Package lastsent remembers across restarts what was last sent for each topic of a rule.", []string{"bridge/filelock"}},
-	"bridge/web":           {"Package web serves the status page, metrics and health checks.", []string{"bridge", "bridge/account", "bridge/receive", "bridge/send"}},
-	"internal/lab/fake":    {"Package fake is a network and a broker session that tests write the script of.", []string{"bridge/multicast", "bridge/session", "bridge/spool", "mapping"}},
+	"bridge/members":       {"Package members knows which hosts of a network have joined a group, as far as this host can know.", []string{"bridge/multicast", "internal/frame"}},
+	"bridge/doctor":        {"Package doctor finds out why nothing arrives, or leaves, from what a host and a running bridge show.", []string{"bridge", "bridge/account", "bridge/members", "bridge/multicast", "bridge/receive", "bridge/send", "mapping", "internal/frame"}},
+	"bridge/web":           {"Package web serves the status page, metrics and health checks.", []string{"bridge", "bridge/account", "bridge/receive", "bridge/send", "bridge/tap"}},
+	"internal/lab/fake":    {"Package fake is a network and a broker session that tests write the script of.", []string{"bridge/account", "bridge/tap", "bridge/multicast", "bridge/session", "bridge/spool", "mapping"}},
 	"bridge/deadletter":    {"Package deadletter keeps in a file the messages that were given up.", nil},
 	"bridge/filelock":      {"Package filelock locks a file against other processes.", nil},
 	"internal/demobroker":  {"Package demobroker is the MQTT broker of the demo command, in the process.", []string{"mapping"}},
+	"internal/capture":     {"Package capture reads capture files, pcap and pcapng, and writes pcapng, one packet at a time.", []string{"internal/frame"}},
+	"internal/frame":       {"Package frame reads the datagrams and the membership reports in packets of IP, and puts fragments together.", nil},
+	"internal/recognise":   {"Package recognise tells which protocol a flow of datagrams speaks, by their bytes.", nil},
 	"internal/brokerurl":   {"Package brokerurl reads the address of a broker, and shows it without what may be secret.", nil},
 	"internal/lab/harness": {"Package harness is what the programs of the lab share: their flags and exit status, the run in namespaces, and the programs they start.", []string{"internal/lab/netlab"}},
 	"internal/lab/netlab":  {"Package netlab builds throw-away networks of namespaces for the tests.", nil},
@@ -59,10 +66,11 @@ var allowedModules = map[string][]string{
 	"github.com/KimMachineGun/automemlimit":       {"cmd/topicast"},       // it knows control groups of both versions, nested and namespaced
 	"github.com/eclipse/paho.mqtt.golang":         {"internal/lab/bench"}, // its client is one of the peers
 	"github.com/eclipse/paho.mqtt.golang/packets": {"bridge/session", "internal/demobroker", "internal/lab/harness", "internal/lab/bench", "internal/lab/faults", "internal/lab/attack"},
-	"github.com/gorilla/websocket":                {"bridge/session"},  // it says what a server answers that opens none
-	"github.com/cespare/xxhash/v2":                {"bridge/lastsent"}, // the standard library has no fast hash that is the same in the next process
-	"golang.org/x/net":                            {"bridge/multicast"},
-	"golang.org/x/sys":                            {"bridge/multicast", "bridge/session", "internal/lab/netlab", "internal/lab/harness", "internal/lab/bench"}, // the session for TCP_INFO; those of the lab are independent witnesses
+	"github.com/eclipse/paho.golang/packets":      {"bridge/session", "internal/demobroker", "internal/lab/bench"},
+	"github.com/gorilla/websocket":                {"bridge/session"},                                                                                                        // it says what a server answers that opens none
+	"github.com/cespare/xxhash/v2":                {"bridge/lastsent"},                                                                                                       // the standard library has no fast hash that is the same in the next process
+	"golang.org/x/net":                            {"bridge/multicast", "bridge/session"},                                                                                    // SOCKS
+	"golang.org/x/sys":                            {"bridge/multicast", "bridge/session", "bridge/web", "internal/lab/netlab", "internal/lab/harness", "internal/lab/bench"}, // the session for TCP_INFO, web for TCP_USER_TIMEOUT; those of the lab are independent witnesses
 	"github.com/vishvananda/netlink":              {"bridge/multicast", "internal/lab/netlab"},
 	"github.com/prometheus/client_golang":         {"bridge", "bridge/web"}, // the collector; its page
 	"github.com/prometheus/common":                {"bridge/web"},           // the text format
@@ -72,7 +80,7 @@ var allowedModules = map[string][]string{
 // restrictedStdlib says which packages of the standard library only some packages may
 // import: the network and its web.
 var restrictedStdlib = map[string][]string{
-	"net/http": {"bridge/web", "bridge/session", "internal/lab/harness"}, // the session only for the headers of a websocket
+	"net/http": {"bridge/web", "bridge/control", "bridge/session", "internal/lab/harness"}, // the session only for the headers of a websocket
 }
 
 func TestEveryPackageIsDeclaredWithItsSentenceAndImportsOnlyWhatItMay(t *testing.T) {

@@ -105,7 +105,7 @@ func runListen(ctx context.Context, o listenOptions, texts []string, out, errOut
 		return err
 	}
 	fmt.Fprintf(errOut, "listening on %s, interface %s (index %d)%s\n", strings.Join(j.texts, ", "), j.on.Name, j.on.Index, fromText(o.sources))
-	if err := j.on.Hears(); err != nil {
+	if err := j.on.CanReceive(); err != nil {
 		printWarning(errOut, err)
 	}
 	if o.port != 0 {
@@ -168,19 +168,28 @@ func (o *listenOptions) prepare(texts []string) (j listening, err error) {
 	if !slices.Contains(formats, o.format) {
 		return j, usageError(fmt.Errorf("--format %q: it is one of %s", o.format, strings.Join(formats, ", ")))
 	}
+	j.on, err = listenInterface(on)
+	return j, err
+}
+
+// listenInterface is the interface that is named, or the only one where none is.
+func listenInterface(name string) (on multicast.Interface, err error) {
 	interfaces, err := multicast.Interfaces()
 	if err != nil {
-		return j, err
+		return on, err
 	}
-	if on == "" {
-		if on, err = onlyInterface(interfaces); err != nil {
-			return j, err
+	if err = oneInterface(name); err != nil {
+		return on, err
+	}
+	if name == "" {
+		if name, err = onlyInterface(interfaces); err != nil {
+			return on, err
 		}
 	}
-	if j.on, err = multicast.ResolveInterface(on, interfaces); err != nil {
-		return j, withHint(err, "topicast interfaces lists what there is")
+	if on, err = multicast.ResolveInterface(name, interfaces); err != nil {
+		return on, withHint(err, "topicast interfaces lists what there is")
 	}
-	return j, nil
+	return on, nil
 }
 
 // addPort adds what comes to this host itself, in each family.
@@ -194,7 +203,7 @@ func onlyInterface(interfaces []multicast.Interface) (string, error) {
 	var names, all []string
 	for _, i := range interfaces {
 		all = append(all, i.Name)
-		if i.Hears() == nil && !i.Loopback {
+		if i.CanReceive() == nil && !i.Loopback {
 			names = append(names, i.Name)
 		}
 	}

@@ -22,7 +22,7 @@ func TestACommandThatWaitsForAPipeCanBeStopped(t *testing.T) {
 	stop()
 	for name, command := range map[string]func() error{
 		"check":   func() error { return runCheck(ctx, checkOptions{files: []string{file}}, io.Discard, io.Discard) },
-		"explain": func() error { return runExplain(ctx, "a", "", file, io.Discard) },
+		"explain": func() error { return runExplain(ctx, "a", "", file, sample{}, io.Discard) },
 		"run":     func() error { _, _, err := loadAtStart(ctx, file, nil); return err },
 	} {
 		ended := make(chan error, 1)

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
+	"sync/atomic"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
@@ -33,11 +34,29 @@ func limitMemory(limit memlimit.Provider, log *slog.Logger) {
 // maxGarbage is how much memory may be garbage before it is collected, where that is less
 // than what is in use; but a quarter of that may be always. Go's own rule, as much again as is
 // in use, would have a full queue take twice its size.
-const maxGarbage = 12 << 20
+const maxGarbage = 8 << 20
 
 // garbagePercent is what to tell the collector (GOGC) when so much is in use.
 func garbagePercent(live uint64) int {
 	return int(min(max(100*maxGarbage/max(live, 1), 25), 100))
+}
+
+// garbageAtReload is how much garbage there may be while a configuration is read, in percent of
+// what is in use. A large one takes many times its size then, beside the rules in force.
+const garbageAtReload = 10
+
+// reading is how many configurations are being read, beside a bridge that runs.
+var reading atomic.Int32
+
+// tightenGarbage has the collector keep to garbageAtReload until end is called, boundGarbage
+// or not.
+func tightenGarbage() (end func()) {
+	reading.Add(1)
+	was := debug.SetGCPercent(garbageAtReload)
+	return func() {
+		reading.Add(-1)
+		debug.SetGCPercent(was)
+	}
 }
 
 // boundGarbage has the collector keep to maxGarbage until end is called: after each collection
@@ -59,7 +78,11 @@ func boundGarbage() (end func()) {
 		}
 		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 		metrics.Read(live)
-		if next := garbagePercent(live[0].Value.Uint64()); next != percent {
+		next := garbagePercent(live[0].Value.Uint64())
+		if reading.Load() > 0 {
+			next = garbageAtReload
+		}
+		if next != percent {
 			percent = next
 			debug.SetGCPercent(percent)
 		}

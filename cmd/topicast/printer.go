@@ -40,7 +40,7 @@ func (p *printer) print(d multicast.Datagram, at time.Time) error {
 	}
 	whose := fmt.Sprintf("%-21s", d.Source)
 	if p.several {
-		whose += fmt.Sprintf("  %-21s", d.Group)
+		whose += fmt.Sprintf("  %-21s", d.To)
 	}
 	line := fmt.Sprintf("%s  %s  %s  %9s  %s", at.Format("15:04:05.000000"), whose, p.on, count(len(d.Payload), "byte"), payload)
 	_, err := fmt.Fprintln(p.out, strings.TrimRight(line, " "))
@@ -61,9 +61,9 @@ type datagramJSON struct {
 }
 
 func (p *printer) json(d multicast.Datagram, at time.Time) error {
-	j := datagramJSON{Time: at, Source: d.Source, Group: &d.Group, Interface: p.on, Size: len(d.Payload)}
-	if !d.Group.Addr().IsMulticast() {
-		j.Group, j.To = nil, &d.Group
+	j := datagramJSON{Time: at, Source: d.Source, Group: &d.To, Interface: p.on, Size: len(d.Payload)}
+	if !d.To.Addr().IsMulticast() {
+		j.Group, j.To = nil, &d.To
 	}
 	if utf8.Valid(d.Payload) {
 		text := string(d.Payload)

@@ -18,7 +18,7 @@ import (
 //  1. SIGHUP asks for it, or the file has another content
 //  2. the file is loaded, with the flags and the variables of the start
 //  3. it has a fault: that is logged, and everything stays as it is
-//  4. its rules go to the bridge, its log.level to the log
+//  4. its rules go to the bridge, its log.level to the log, and its control socket is opened
 //  5. what else has changed is named, since it takes effect at the next start
 
 // reloader is what carries the rules; a *bridge.Bridge.
@@ -42,6 +42,8 @@ type reloading struct {
 	log     *slog.Logger
 	// What check says of the rules on this host, while the bridge goes on; or nil.
 	sayNetwork func(*configs.Config)
+
+	control *controlSocket // nil: there is none
 
 	started *configs.Config // whose sections are in force until the end
 	current *configs.Config // whose rules are in force
@@ -113,6 +115,7 @@ func (r *reloading) loadAgain() (*configs.Config, error) {
 	if err := configs.Regular(r.started.File); err != nil {
 		return nil, err
 	}
+	defer tightenGarbage()()
 	return r.load(r.started.File)
 }
 
@@ -156,7 +159,7 @@ func (r *reloading) taken(cfg *configs.Config, unchanged bool, rules mapping.Cha
 	r.current, r.failure = cfg, ""
 	r.level.Set(cfg.Log.Level)
 	outcome := "configuration reloaded"
-	args := []any{"config", cfg.File, "send_rules", len(cfg.Table.Send()), "receive_rules", len(cfg.Table.Receive())}
+	args := []any{"config", cfg.File, "send_rules", len(cfg.Table.Configured().Send()), "receive_rules", len(cfg.Table.Configured().Receive())}
 	for _, c := range []struct {
 		key   string
 		names []string
@@ -173,7 +176,12 @@ func (r *reloading) taken(cfg *configs.Config, unchanged bool, rules mapping.Cha
 	}
 	r.log.Info(outcome, args...)
 	sayWarnings(cfg.Warnings, r.log)
-	later := slices.DeleteFunc(cfg.Changed(r.started), func(path string) bool { return path == "log.level" })
+	if r.control != nil {
+		if err := r.control.open(cfg.Control); err != nil {
+			r.log.Error("the control socket stays where it was", "err", err)
+		}
+	}
+	later := slices.DeleteFunc(cfg.Changed(r.started), func(path string) bool { return path == "log.level" || path == "control.listen" })
 	if len(later) > 0 {
 		r.log.Warn("keys have changed that take effect at the next start", "keys", strings.Join(later, ", "))
 	}

@@ -85,8 +85,9 @@ Exit status, of every command: 0 done, 1 failed, 64 wrong usage.`,
 		commands []*cobra.Command
 	}{
 		{"First steps:", []*cobra.Command{newDemoCommand(), newInterfacesCommand(), newConfigCommand()}},
-		{"The bridge:", []*cobra.Command{newCheckCommand(), newExplainCommand(), newRunCommand()}},
-		{"The network, without a broker:", []*cobra.Command{newSendCommand(), newListenCommand()}},
+		{"The bridge:", []*cobra.Command{newCheckCommand(), newExplainCommand(), newRunCommand(), newDoctorCommand()}},
+		{"The running bridge:", []*cobra.Command{newStatusCommand(), newTapCommand(), newRecordCommand(), newRejoinCommand(), newDisableCommand(), newEnableCommand(), newFlushCommand()}},
+		{"The network, without a broker:", []*cobra.Command{newSendCommand(), newListenCommand(), newLearnCommand(), newReplayCommand()}},
 		{"More:", []*cobra.Command{newCompletionCommand(), help, newVersionCommand()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
@@ -94,6 +95,7 @@ Exit status, of every command: 0 done, 1 failed, 64 wrong usage.`,
 			c.GroupID = group.title
 			c.Args = checkArguments
 			completeFlags(c)
+			onlyOnce(c)
 		}
 		root.AddCommand(group.commands...)
 	}

@@ -19,11 +19,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"topicast/bridge"
+	"topicast/bridge/control"
 	"topicast/bridge/deadletter"
 	"topicast/bridge/lastsent"
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
+	"topicast/bridge/tap"
 	"topicast/bridge/web"
 	"topicast/configs"
 )
@@ -38,8 +40,9 @@ func newRunCommand() *cobra.Command {
 A changed configuration file is taken over while it runs, by itself, when it has been
 left alone for 3 s (10 s if it ends within a line) or another was put in its place,
 or at once on SIGHUP: rules that are as before are not disturbed. A file with a fault changes
-nothing, and the log says what is wrong with it. The rules and log.level are taken
-over; the other sections take effect at the next start, and the log names the keys.
+nothing, and the log says what is wrong with it. The rules, log.level and
+control.listen are taken over; the other sections take effect at the next start,
+and the log names the keys.
 
 It keeps a copy of the last good configuration in the state folder, which is the
 one that systemd gives (StateDirectory=), else spool.dir. If the file has a fault
@@ -142,8 +145,9 @@ func sayAfterStart(ctx context.Context, started <-chan struct{}, cfg *configs.Co
 // until ctx ends. refused is why it starts with the last good configuration, or nil.
 func runBridge(ctx context.Context, r *reloading, refused *refusedAtStart) error {
 	cfg, log := r.started, r.log
+	defer configs.EndCommands()
 	log.Info("topicast starts", "version", buildVersion(), "config", cfg.File,
-		"send_rules", len(cfg.Table.Send()), "receive_rules", len(cfg.Table.Receive()))
+		"send_rules", len(cfg.Table.Configured().Send()), "receive_rules", len(cfg.Table.Configured().Receive()))
 	sayFiles(cfg, log) // before the folder of the spool is made
 	late := make(chan struct{})
 	kept := openSpool(ctx, cfg.Spool, log)
@@ -154,7 +158,8 @@ func runBridge(ctx context.Context, r *reloading, refused *refusedAtStart) error
 	defer closeLetters()
 	defer closeLastSent()
 	defer closeSpool()
-	b, err := newBridge(cfg, kept, known, letters, log)
+	watched := new(tap.Tap)
+	b, err := newBridge(cfg, kept, known, letters, watched, log)
 	if err != nil {
 		return err
 	}
@@ -162,13 +167,20 @@ func runBridge(ctx context.Context, r *reloading, refused *refusedAtStart) error
 	g, ctx := errgroup.WithContext(ctx)
 	context.AfterFunc(ctx, func() { time.AfterFunc(endLimit, func() { close(late) }) })
 	if cfg.Web.Listen != "" {
-		server, err := web.Listen(web.Options{Address: cfg.Web.Listen, Hosts: cfg.Web.Hosts, Logger: log, Descriptors: multicast.KeptDescriptors()}, b)
+		server, err := web.Listen(web.Options{Address: cfg.Web.Listen, Hosts: cfg.Web.Hosts, Logger: log, Tap: watched, Descriptors: multicast.KeptDescriptors()}, b)
 		if err != nil {
 			return err
 		}
 		log.Info("status page", "url", fmt.Sprintf("http://%s/", server.Addr()))
 		g.Go(func() error { return server.Serve(ctx) })
 	}
+	socket := &controlSocket{options: control.Options{Status: web.Handler(b), Bridge: b, Tap: watched, Logger: log}}
+	if err := socket.open(cfg.Control); err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, socket.close)
+	defer socket.close()
+	r.control = socket
 	g.Go(func() error {
 		defer closeLetters()
 		defer closeLastSent()
@@ -250,14 +262,14 @@ func loadUntil(ctx context.Context, file string, flags *pflag.FlagSet) (*configs
 var errEnded = errors.New("told to stop before the configuration was read")
 
 // nameInterfaces tells a configuration what else the interfaces of this host are
-// called. What the names decide is where datagrams come back, and whether two receive
-// rules hear the same.
+// called, and which there are, for rules that have several. What the names decide is where
+// datagrams come back, and whether two receive rules hear the same.
 func nameInterfaces(cfg *configs.Config) {
-	if len(cfg.Table.Receive()) == 0 {
+	if len(cfg.Table.Receive()) == 0 && !cfg.Table.Several() {
 		return
 	}
 	if interfaces, err := multicast.Interfaces(); err == nil {
-		cfg.WithNames(multicast.KernelNames(interfaces))
+		cfg.On(bridge.HostInterfaces(interfaces))
 	}
 }
 
@@ -272,9 +284,9 @@ func openDeadLetters(cfg *configs.Config, log *slog.Logger) (f *deadletter.File,
 	return f, f.Close
 }
 
-// newBridge makes the bridge that cfg asks for, with a spool, what was last sent and where
-// messages go that are given up.
-func newBridge(cfg *configs.Config, kept bridge.Spool, known *lastsent.Store, letters *deadletter.File, log *slog.Logger) (*bridge.Bridge, error) {
+// newBridge makes the bridge that cfg asks for, with a spool, what was last sent, where
+// messages go that are given up, and what those are told who watch.
+func newBridge(cfg *configs.Config, kept bridge.Spool, known *lastsent.Store, letters *deadletter.File, watched *tap.Tap, log *slog.Logger) (*bridge.Bridge, error) {
 	return bridge.New(bridge.Options{
 		Version:     buildVersion(),
 		Table:       cfg.Table,
@@ -282,10 +294,17 @@ func newBridge(cfg *configs.Config, kept bridge.Spool, known *lastsent.Store, le
 		Spool:       kept,
 		LastSent:    known,
 		DeadLetters: letters,
+		Tap:         watched,
 		Loops:       loopguard.Options(cfg.Loops),
 		Session:     sessionOptions(cfg.Broker, log),
 		Logger:      log,
 		Settings:    configs.Settings,
+		Keys: func(rule any) (keys []bridge.Key) {
+			for _, said := range configs.Effective(rule) {
+				keys = append(keys, bridge.Key(said))
+			}
+			return keys
+		},
 	})
 }
 
@@ -293,20 +312,38 @@ func newBridge(cfg *configs.Config, kept bridge.Spool, known *lastsent.Store, le
 func sessionOptions(b configs.Broker, log *slog.Logger) session.Options {
 	o := session.Options{
 		URLs:        b.URLs,
+		ReturnAfter: b.ReturnAfter,
 		ClientID:    b.ClientID,
 		Username:    b.Username,
 		Password:    b.Password,
+		Lifetime:    b.PasswordLifetime,
 		TLS:         b.TLSConfig,
+		Bind:        b.Bind,
 		KeepAlive:   b.KeepAlive,
+		Protocol:    protocols[b.Protocol],
 		Clean:       b.Session == configs.SessionClean,
 		MaxInFlight: b.MaxInFlight,
+		MaxSubs:     b.MaxSubs,
+		MaxFilters:  b.MaxFilters,
+		MaxRate:     b.MaxRate,
+		MaxPacket:   int(b.MaxPacket),
 		GiveUpAfter: b.GiveUpAfter,
 		Logger:      log,
+
+		SessionExpiry: b.Expiry,
+		TopicAliases:  b.Aliases,
+	}
+	if proxy := b.Proxy.Address(); proxy != nil {
+		o.Proxy = &session.Proxy{URL: proxy, Username: b.Proxy.Username, Password: b.Proxy.Password}
 	}
 	if b.StatusTopic != "" {
 		o.Status = &session.Status{Topic: b.StatusTopic}
 	}
 	return o
+}
+
+var protocols = map[configs.Protocol]session.Protocol{
+	configs.ProtocolAuto: session.ProtocolAuto, configs.Protocol5: session.Protocol5, configs.Protocol311: session.Protocol311,
 }
 
 // newLogger logs to w as the section log asks, within the bound of limited. level can be

@@ -14,11 +14,11 @@ import (
 func TestTheSessionIsAsTheSectionBrokerSays(t *testing.T) {
 	b := configs.Broker{
 		URLs: configs.URLs{"mqtt://192.0.2.1:1883"}, ClientID: "gateway-7", Username: "user", KeepAlive: 7 * time.Second,
-		Session: configs.SessionClean, StatusTopic: "status", MaxInFlight: 77,
+		Session: configs.SessionClean, StatusTopic: "status", MaxInFlight: 77, MaxRate: 90, Aliases: true,
 	}
 	o := sessionOptions(b, nil)
 	if len(o.URLs) != 1 || o.URLs[0] != b.URLs[0] || o.ClientID != b.ClientID || o.Username != b.Username || o.KeepAlive != b.KeepAlive ||
-		!o.Clean || o.Status == nil || o.Status.Topic != b.StatusTopic || o.MaxInFlight != b.MaxInFlight || o.Password == nil || o.TLS == nil {
+		!o.Clean || o.Status == nil || o.Status.Topic != b.StatusTopic || o.MaxInFlight != b.MaxInFlight || o.MaxRate != b.MaxRate || !o.TopicAliases || o.Password == nil || o.TLS == nil {
 		t.Errorf("%+v", o)
 	}
 	b.Session, b.StatusTopic = configs.SessionPersistent, ""

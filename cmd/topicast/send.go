@@ -18,11 +18,12 @@ import (
 func newSendCommand() *cobra.Command {
 	o := newSendOptions()
 	c := &cobra.Command{
-		Use:   "send GROUP:PORT [TEXT]",
-		Short: "Send datagrams to a group, from a source you choose",
-		Long: `Send one datagram to a group, or several: a text, bytes in hexadecimal, or a file.
+		Use:   "send TARGET:PORT [TEXT]",
+		Short: "Send datagrams to a group or a host, from a source you choose",
+		Long: `Send one datagram to a group or a host, or several: a text, bytes in hexadecimal,
+or a file.
 
-` + groupUsage + `
+` + targetUsage + `
 
 Datagrams leave from the address that --source names, out of the interface that
 --interface names. One of the two is enough if it picks the other; what is not
@@ -33,9 +34,14 @@ which address and port this host gives to datagrams. If a NAT rule of this host
 changes them, nothing is sent; nor if a route keeps the group on this host, or hands
 it to a gateway, and cannot be passed over (most can: see topicast explain).
 
+To a host they leave by that interface too, whatever the routes say: through a
+gateway of its network where a route names one. If nobody answers for the host on
+the link, the kernel drops them, which is an error here (Linux).
+
 Exit status: 0 the kernel took all datagrams; 1 not all of them; 64 wrong usage.`,
 		Example: `  topicast send 239.1.2.3:5000 hello --source 127.0.0.1
   topicast send 239.1.2.3:5000 --source 127.0.0.1 --hex "11 22 33 44 AA BB"
+  topicast send 127.0.0.1:5683 hello --interface lo
   topicast send 239.1.2.3:5000 tick --source 127.0.0.0/8 --count 3 --interval 1s
   echo hello | topicast send 239.1.2.3:5000 --source 127.0.0.1 --file -`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -68,7 +74,7 @@ func (o *sendOptions) addFlags(c *cobra.Command) {
 	f.StringVar(&o.source, "source", "", "the `address` of this host to send from, or a prefix that picks one")
 	f.StringVar(&o.binding.Interface, "interface", "", "the `name` of the interface to leave by")
 	f.Uint16Var(&o.binding.SourcePort, "source-port", 0, "the UDP `port` to send from; 0: any free one")
-	f.Uint8Var(&o.binding.TTL, "ttl", o.binding.TTL, "cross at most `n` networks, the first included: 1 to 255")
+	f.Uint8Var(&o.binding.TTL, "ttl", o.binding.TTL, "cross at most `n` networks, the first included: 1 to 255; 64 to a host where it is left out")
 	f.Func("dscp", "the `class` of traffic: 0 to 63, or a name such as EF, AF41 or CS5 (default 0)", func(s string) (err error) {
 		o.binding.DSCP, err = mapping.ParseDSCP(s)
 		return err
@@ -83,11 +89,11 @@ func (o *sendOptions) addFlags(c *cobra.Command) {
 
 // runSend is what a rule does with a message, once.
 func runSend(ctx context.Context, o sendOptions, args []string, stdin io.Reader, out, errOut io.Writer) error {
-	group, source, err := o.destination(args[0])
+	to, source, err := o.destination(args[0])
 	if err != nil {
 		if len(args) > 1 {
-			if _, _, other := parseGroup(args[1]); other == nil {
-				err = usageError(withHint(err, "the group comes first: topicast send "+shellWord(args[1])+" "+shellWord(args[0])))
+			if _, _, other := parseTarget(args[1]); other == nil {
+				err = usageError(withHint(err, "the target comes first: topicast send "+shellWord(args[1])+" "+shellWord(args[0])))
 			}
 		}
 		return err
@@ -96,26 +102,43 @@ func runSend(ctx context.Context, o sendOptions, args []string, stdin io.Reader,
 	if err != nil {
 		return err
 	}
-	if route, ok := source.GatewayRoute(group.Addr()); ok && route.Binding && !o.noVerify {
-		text, hint := routeText(route, true)
-		return withHint(fmt.Errorf("not sent: %s", text), hint+"; --no-verify sends all the same")
-	}
-	s, err := multicast.Open(source)
+	s, err := o.open(ctx, to, source, errOut)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	if err := o.send(ctx, s, multicast.Datagram{To: to, Payload: payload, Broadcast: source.Binding.Host}, out); err != nil {
+		return err
+	}
+	if err := answers(ctx, s, to.Addr()); err != nil {
+		return err
+	}
+	tellRefusal(ctx, s, errOut)
+	return nil
+}
+
+// open opens the sender of a source, and tests it unless that is not wanted.
+func (o *sendOptions) open(ctx context.Context, to netip.AddrPort, source multicast.Source, errOut io.Writer) (*multicast.Sender, error) {
+	if route, ok := source.GatewayRoute(to.Addr()); ok && route.Binding && !o.noVerify && !source.Binding.Host {
+		text, hint := routeText(route, true)
+		return nil, withHint(fmt.Errorf("not sent: %s", text), hint+"; --no-verify sends all the same")
+	}
+	s, err := multicast.Open(source)
+	if err != nil {
+		return nil, err
+	}
 	if !o.noVerify {
 		if err := judge(s.Probe(ctx), errOut); err != nil {
-			return err
+			s.Close()
+			return nil, err
 		}
 	}
-	return o.send(ctx, s, multicast.Datagram{Group: group, Payload: payload}, out)
+	return s, nil
 }
 
 // destination is where to, and where from on this host.
 func (o *sendOptions) destination(text string) (netip.AddrPort, multicast.Source, error) {
-	template, zone, err := parseGroup(text)
+	rule, zone, err := parseTarget(text)
 	if err != nil {
 		return netip.AddrPort{}, multicast.Source{}, err
 	}
@@ -124,21 +147,36 @@ func (o *sendOptions) destination(text string) (netip.AddrPort, multicast.Source
 	}
 	b := o.binding
 	b.Loopback = !o.noLoopback
+	if !rule.Host.IsZero() && !o.given("ttl") {
+		b.TTL = mapping.DefaultHostTTL
+	}
 	if b.Source, err = o.parseSource(); err != nil {
 		return netip.AddrPort{}, multicast.Source{}, usageError(err)
+	}
+	if err = oneInterface(b.Interface); err != nil {
+		return netip.AddrPort{}, multicast.Source{}, err
 	}
 	if b.Interface, err = joinZone(b.Interface, zone); err != nil {
 		return netip.AddrPort{}, multicast.Source{}, err
 	}
-	if b, err = compileOne(template, b); err != nil {
+	rule.Binding = b
+	if b, err = compileOne(rule); err != nil {
 		return netip.AddrPort{}, multicast.Source{}, err
 	}
 	source, err := multicast.Binding(b).Resolve()
 	if err != nil {
 		return netip.AddrPort{}, multicast.Source{}, withHint(err, "topicast interfaces lists what there is")
 	}
-	group, _ := template.Fixed()
-	return group, source, nil
+	to, _ := rule.To().Fixed()
+	return to, source, nil
+}
+
+// oneInterface refuses what a rule may have for several interfaces.
+func oneInterface(name string) error {
+	if mapping.SeveralInterfaces(name) {
+		return usageError(withHint(fmt.Errorf("--interface %s: it is one interface here", shellWord(name)), "topicast interfaces lists what there is; a rule may have several"))
+	}
+	return nil
 }
 
 // parseSource reads --source, and sees whether it was taken for --interface.
@@ -263,12 +301,55 @@ func (o *sendOptions) send(ctx context.Context, s *multicast.Sender, d multicast
 		}
 		if sent++; sent == 1 {
 			source := s.Source()
-			fmt.Fprintf(out, "%s -> %s on %s (index %d), ttl %d, %s\n", s.LocalAddr(), d.Group,
+			through := ""
+			if hop := s.NextHop(d.To.Addr()); hop.IsValid() && hop != d.To.Addr() {
+				through = " through " + hop.String()
+			}
+			fmt.Fprintf(out, "%s -> %s%s on %s (index %d), ttl %d, %s\n", s.LocalAddr(), d.To, through,
 				source.Interface, source.Index, source.Binding.TTL, count(len(d.Payload), "byte"))
 		}
 	}
 	sumUp()
 	return nil
+}
+
+// answers waits until the kernel knows whether anybody on the link answers for a host, and says
+// if nobody does: then what was sent is lost.
+func answers(ctx context.Context, s *multicast.Sender, host netip.Addr) error {
+	hop := s.NextHop(host)
+	for hop.IsValid() && ctx.Err() == nil {
+		switch s.Reach(hop) {
+		case multicast.ReachIncomplete:
+			time.Sleep(10 * time.Millisecond)
+			continue
+		case multicast.ReachFailed:
+			who := hop.String()
+			if hop != host {
+				who = fmt.Sprintf("the gateway %s to %s", hop, host)
+			}
+			return withHint(fmt.Errorf("%s does not answer on the link of %s: the kernel has dropped what was sent", who, s.Source().Interface),
+				"is it on, and in that network? ip neigh show dev "+shellWord(s.Source().Interface))
+		}
+		return nil
+	}
+	return nil
+}
+
+// icmpPatience is how long an ICMP error about what was sent to a host is waited for.
+const icmpPatience = 200 * time.Millisecond
+
+// tellRefusal waits a moment whether a host, or a router on the way, says that what was sent is not taken. It
+// was sent all the same, and anybody can say so.
+func tellRefusal(ctx context.Context, s *multicast.Sender, errOut io.Writer) {
+	if !s.Source().Binding.Host {
+		return
+	}
+	for end := time.Now().Add(icmpPatience); ctx.Err() == nil && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		for _, e := range s.HostErrors() {
+			printWarning(errOut, fmt.Sprintf("%s does not take what is sent to it: %s says %s (ICMP); is the port right, and does its program run?", e.To, e.From, e.Text))
+			return
+		}
+	}
 }
 
 // sender is what sendOne needs of a multicast.Sender.
@@ -292,7 +373,7 @@ func sendOne(ctx context.Context, s sender, d multicast.Datagram) error {
 			return withHint(err, "topicast interfaces lists what there is now")
 		case errors.Is(refused, os.ErrPermission):
 			return withHint(refused, fmt.Sprintf("allow udp to %s, port %d, in the output chain of this host's firewall",
-				d.Group.Addr(), d.Group.Port()))
+				d.To.Addr(), d.To.Port()))
 		case err != nil:
 			return err
 		}

@@ -62,7 +62,7 @@ func TestSendWaitsForRoomAndExplainsRefusals(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &scripted{answers: c.answers}
-			err := sendOne(t.Context(), s, multicast.Datagram{Group: netip.MustParseAddrPort("239.1.2.3:5000")})
+			err := sendOne(t.Context(), s, multicast.Datagram{To: netip.MustParseAddrPort("239.1.2.3:5000")})
 			var b strings.Builder
 			conclude(&b, newRootCommand(), err)
 			if b.String() != c.want || s.waits != c.waits || len(s.answers) != 0 {

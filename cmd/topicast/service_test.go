@@ -23,7 +23,7 @@ var unitKeys = map[string][]string{
 	"Unit": {"Description", "After", "StartLimitIntervalSec"},
 	"Service": {
 		"Type", "ExecStart", "ExecReload", "Restart", "RestartSec", "RestartPreventExitStatus", "RestartSteps", "RestartMaxDelaySec", "WatchdogSec", "TimeoutStopSec",
-		"DynamicUser", "User", "LoadCredential", "Environment", "EnvironmentFile", "StateDirectory", "StateDirectoryMode", "UMask", "LimitNOFILE",
+		"DynamicUser", "User", "LoadCredential", "Environment", "EnvironmentFile", "StateDirectory", "StateDirectoryMode", "RuntimeDirectory", "RuntimeDirectoryMode", "UMask", "LimitNOFILE",
 		"MemoryMax", "CapabilityBoundingSet", "AmbientCapabilities", "NoNewPrivileges", "RestrictAddressFamilies",
 		"SystemCallFilter", "SystemCallErrorNumber", "SystemCallArchitectures", "ReadWritePaths", "ProtectSystem", "ProtectHome",
 		"PrivateTmp", "PrivateDevices", "ProtectClock", "ProtectControlGroups", "ProtectHostname", "ProtectKernelLogs",
@@ -63,7 +63,7 @@ func unit(t *testing.T) map[string][]string {
 func TestTheServiceIsWhatSystemdAndTheProgramKnow(t *testing.T) {
 	u := unit(t)
 	for key, want := range map[string]string{
-		"Type": "notify", "Restart": "always", "StateDirectory": "topicast", "CapabilityBoundingSet": "",
+		"Type": "notify", "Restart": "always", "StateDirectory": "topicast", "RuntimeDirectory": "topicast", "CapabilityBoundingSet": "",
 	} {
 		if got := u[key]; len(got) != 1 || got[0] != want {
 			t.Errorf("%s is %q, want %q", key, got, want)

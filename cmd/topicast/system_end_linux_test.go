@@ -11,11 +11,12 @@ import (
 // A broker that answers nothing and an interface that takes nothing: the process ends all
 // the same, before systemd's patience is over (TimeoutStopSec), and says what was left.
 func TestTheProcessEndsThoughBrokerAndInterfaceHang(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	s := newSystem(t, manyLamps)
 	broker := s.startBroker()
 	bridge := s.startBridge()
 	s.ready()
-	s.GW.Shape("iso0", 1250, 1600, 3000) // one message a second
+	s.shape(1250, 1600, 3000) // one message a second
 	publisher := s.client("backend")
 	const messages = 30
 	for range messages {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -234,6 +235,27 @@ func TestExamplesCarryWhatRealDevicesSay(t *testing.T) {
 	}
 }
 
+// A datagram of several sentences is as many messages, each on the topic of its kind.
+func TestTheNMEAExampleSplitsSentences(t *testing.T) {
+	const position, ais = "$GPGGA,120000,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,*4A", "!AIVDM,1,1,,A,13HOI:0P0000VOHLCnHQKwvL05Ip,0*23"
+	s := example(t, "nmea.yaml", "192.0.2.0/24", "172.17.0.0/16")
+	s.startAll()
+	w := s.subscriber("boat/#")
+	s.Dev.Talker("eth0", netip.MustParseAddr("172.17.0.50")).Say(group("172.17.0.1:10110"), []byte(position+"\r\n# remark\r\n"+ais+"\r\n$GP\r\n"))
+	s.settled(w, 2)
+	got := make(map[string]string)
+	for _, m := range w.messages() {
+		got[m.Topic()] = string(m.Payload())
+	}
+	want := map[string]string{"boat/172.17.0.50/GGA": position, "boat/172.17.0.50/VDM": ais}
+	if !maps.Equal(got, want) || len(w.messages()) != 2 {
+		t.Errorf("published %q, want %q", got, want)
+	}
+	if rule := s.receiveRule("nmea"); rule.Filtered["when"] != 2 || len(rule.Drops) > 0 {
+		t.Errorf("filtered %v, dropped %v", rule.Filtered, rule.Drops)
+	}
+}
+
 // The same group from the other side: a message for a universe becomes the
 // datagram of the group that its number gives.
 func TestTheLightingExampleComputesTheGroup(t *testing.T) {
@@ -252,5 +274,42 @@ func TestTheLightingExampleComputesTheGroup(t *testing.T) {
 		if f.Dst == group("239.255.1.2:5568") && f.DSCP != 46 {
 			t.Errorf("dscp %d, want EF", f.DSCP)
 		}
+	}
+}
+
+// What two senders bring to two groups is published once; what one has lost the other brings.
+func TestTheRedundantExamplePublishesOnce(t *testing.T) {
+	s := example(t, "redundant.yaml", "192.0.2.11", "172.17.0.50", "192.0.2.12", "172.17.0.51",
+		"merge: 50ms", "merge: 1m") // however slow this machine is
+	s.Dev.Addr("eth0", "172.17.0.51/16")
+	s.startAll()
+	w := s.subscriber("studio/metadata")
+	a, b := s.Dev.Talker("eth0", netip.MustParseAddr("172.17.0.50")), s.Dev.Talker("eth0", netip.MustParseAddr("172.17.0.51"))
+	for _, n := range []string{"1", "2", "3", "4"} {
+		if n != "2" {
+			a.Say(group("239.20.1.1:20000"), []byte(n))
+		}
+		if n != "3" {
+			b.Say(group("239.20.2.1:20000"), []byte(n))
+		}
+	}
+	s.eventually("all is heard", func() error {
+		heard, duplicates := uint64(0), uint64(0)
+		legs := s.receiveRule("metadata").Legs
+		for _, l := range legs {
+			heard, duplicates = heard+l.Received, duplicates+l.Duplicates
+		}
+		if len(legs) != 2 || heard != 6 || duplicates != 2 {
+			return fmt.Errorf("%+v, want 6 heard, 2 of them duplicates", legs)
+		}
+		return nil
+	})
+	s.settled(w, 4)
+	got := make(map[string]int)
+	for _, m := range w.messages() {
+		got[string(m.Payload())]++
+	}
+	if len(got) != 4 || len(w.messages()) != 4 {
+		t.Errorf("published %v, want each of 1 to 4 once", got)
 	}
 }

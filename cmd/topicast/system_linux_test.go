@@ -41,8 +41,12 @@ const (
 )
 
 // topicastBinary builds the command, once for all tests, and as they were built:
-// under go test -race the bridge has the race detector in it too.
+// under go test -race the bridge has the race detector in it too. Where there is no compiler,
+// TOPICAST_TEST_BINARY names it.
 var topicastBinary = sync.OnceValues(func() (string, error) {
+	if given := os.Getenv("TOPICAST_TEST_BINARY"); given != "" {
+		return given, nil
+	}
 	var err error
 	if systemDir, err = os.MkdirTemp("", "topicast-test-"); err != nil {
 		return "", err
@@ -88,9 +92,9 @@ func newSystemOn(t *testing.T, rig *netlab.Rig, clientID, rules string) *system 
 }
 
 // startAll starts the broker and the bridge, and waits until both are ready.
-func (s *system) startAll() *netlab.Process {
+func (s *system) startAll(settings ...string) *netlab.Process {
 	s.t.Helper()
-	s.startBroker()
+	s.startBroker(settings...)
 	p := s.startBridge()
 	s.ready()
 	return p

@@ -16,6 +16,7 @@ const manyLamps = "  - { name: lamps, filter: lamps/#, group: 239.1.2.3:5000, so
 // What is longer than a shaper's burst never passes: it is dropped and counted, and holds
 // up neither what comes behind it nor the broker, which has 20 messages on their way.
 func TestADatagramThatAShaperNeverTakesHoldsUpNobody(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	for name, c := range map[string]struct {
 		sizes        []int // in turn
 		messages     int
@@ -34,7 +35,7 @@ func TestADatagramThatAShaperNeverTakesHoldsUpNobody(t *testing.T) {
 			s.startBroker("max_queued_messages 0")
 			s.startBridge()
 			s.ready()
-			s.GW.Shape("iso0", 1_250_000, c.burst, c.limit)
+			s.shape(1_250_000, c.burst, c.limit)
 			publisher := s.client("backend")
 			var tokens []mqtt.Token
 			for n := range c.messages {

@@ -344,6 +344,7 @@ func calm(t *testing.T, systems ...*system) {
 // Two bridges with the same rules share a LAN and a broker. Each sends every
 // message once, and nothing goes round.
 func TestTwoBridgesDoNotFeedEachOther(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	a, b := pair(t, func(source string) string {
 		return fmt.Sprintf(`
   - { name: out, filter: both, group: '239.1.1.1:5000', source: %s }
@@ -388,6 +389,7 @@ loops: { hold: 1s }
 // Two bridges whose rules form a cycle that neither can see alone: what one sends
 // the other publishes where the first one listens. Only the breaker ends that.
 func TestTheBreakerEndsACycleThatNoTableShows(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	for _, c := range []struct {
 		name, out2, in, in2, loops string // the first one's send filter is a
 	}{

@@ -14,6 +14,7 @@ import (
 // reload and over a restart, in memory and on disk. All that waits leaves all the same, and
 // what waited for a rule that is gone is counted under its name.
 func TestWhatWaitsFollowsARuleThatGetsAnotherName(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	rules := func(a, b string) string {
 		return fmt.Sprintf("  - { name: %s, filter: a, group: '239.1.1.1:5000', source: 172.17.0.1, interface: iso0 }\n"+
 			"  - { name: %s, filter: b, group: '239.1.1.2:5000', source: 172.17.0.1, interface: iso0 }\n", a, b)

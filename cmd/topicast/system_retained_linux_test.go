@@ -180,6 +180,7 @@ func TestAKillSwitchesNoLampAgain(t *testing.T) {
 }
 
 func TestAReloadAndAFailoverSwitchNoLampAgain(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	l := newLamps(t)
 	broker := l.startBroker()
 	l.publishAll()

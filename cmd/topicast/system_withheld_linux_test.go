@@ -9,6 +9,7 @@ import (
 // Without a spool one interface that is away fills what the broker keeps on its way to us,
 // so that nothing comes for other rules: that is said, with the rule that is the cause.
 func TestTheRuleThatFillsTheBrokersWindowIsNamed(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	s := newSystem(t, manyLamps)
 	s.startBroker("max_inflight_messages 20")
 	s.startBridge()

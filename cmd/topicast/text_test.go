@@ -47,7 +47,7 @@ func TestJSONIsHarmlessOnATerminalAndMeansTheSame(t *testing.T) {
 	for _, payload := range []string{"", `{"on": true}`, "\x1b[2J", "\u009b31m\u202e\x7f", "\U000e0041 灯", "\xff\x00", "</script>"} {
 		var b strings.Builder
 		p := &printer{out: &b, format: formatJSON, on: "iso0"}
-		d := multicast.Datagram{Payload: []byte(payload), Group: netip.MustParseAddrPort("239.1.2.3:5000"), Source: netip.MustParseAddrPort("[fd17::1]:4000")}
+		d := multicast.Datagram{Payload: []byte(payload), To: netip.MustParseAddrPort("239.1.2.3:5000"), Source: netip.MustParseAddrPort("[fd17::1]:4000")}
 		if err := p.print(d, time.Unix(1, 0)); err != nil {
 			t.Fatal(err)
 		}

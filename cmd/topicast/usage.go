@@ -110,7 +110,7 @@ func checkCommand(root *cobra.Command, args []string) error {
 	}
 	err := fmt.Errorf("there is no command %q", args[0])
 	if meant := root.SuggestionsFor(args[0]); len(meant) > 0 {
-		return usageError(withHint(err, "did you mean topicast "+strings.Join(meant, " or topicast ")))
+		return usageError(withHint(err, "did you mean topicast "+strings.Join(meant, " or topicast ")+"?"))
 	}
 	if file := shellWord(args[0]); isConfiguration(args[0]) {
 		return usageError(withHint(err, "topicast check "+file+", or topicast run --config "+file))
@@ -171,10 +171,17 @@ func unknownFlagHint(c *cobra.Command, written string) string {
 	if meant := configs.Meant(written, names); meant != "" {
 		return "did you mean --" + meant + "?"
 	}
-	for _, name := range names { // --url for --broker-url
-		if strings.HasSuffix(name, "-"+strings.ReplaceAll(written, "_", "-")) {
-			return "did you mean --" + name + "?"
+	meant := ""
+	for _, name := range names { // --url for --broker-url, and not for --broker-proxy-url
+		if strings.HasSuffix(name, "-"+strings.ReplaceAll(written, "_", "-")) && (meant == "" || len(name) < len(meant)) {
+			meant = name
 		}
+	}
+	if meant != "" {
+		return "did you mean --" + meant + "?"
+	}
+	if meant := begunAlike(written, names); meant != "" { // --dropt for --dropped
+		return "did you mean --" + meant + "?"
 	}
 	var have []string
 	for _, other := range c.Root().Commands() {
@@ -182,8 +189,55 @@ func unknownFlagHint(c *cobra.Command, written string) string {
 			have = append(have, "topicast "+other.Name()+" --"+written)
 		}
 	}
-	if len(have) > 0 && len(have) <= 3 {
+	const most = 3 // of which the rest is "and others"
+	switch {
+	case len(have) > most:
+		return "there is " + strings.Join(have[:most], ", ") + " and others"
+	case len(have) > 0:
 		return "there is " + strings.Join(have, ", ")
 	}
 	return ""
+}
+
+// begunAlike is the only one of some names that begins as a word that is none of them does, with all but its last
+// letter, or two; "" if that leaves none or several.
+func begunAlike(written string, names []string) (meant string) {
+	for end := len(written) - 1; end >= max(4, len(written)-2); end-- {
+		for _, name := range names {
+			if !strings.HasPrefix(name, written[:end]) {
+				continue
+			}
+			if meant != "" {
+				return ""
+			}
+			meant = name
+		}
+		if meant != "" {
+			return meant
+		}
+	}
+	return ""
+}
+
+// onlyOnce has flags that take one text be refused where they are given twice: the last would count, and
+// who writes two means both.
+func onlyOnce(c *cobra.Command) {
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" {
+			f.Value = &once{Value: f.Value}
+		}
+	})
+}
+
+type once struct {
+	pflag.Value
+	given bool
+}
+
+func (o *once) Set(text string) error {
+	if o.given && text != o.String() { // a completion parses twice
+		return fmt.Errorf("it is given twice, and takes one value; the first is %s", o)
+	}
+	o.given = true
+	return o.Value.Set(text)
 }

@@ -7,8 +7,12 @@ func PlainYAML(data []byte) (root Node, ok bool) {
 }
 
 const (
-	MaxValues = maxValues
-	MaxKeys   = maxKeys
+	MaxValues  = maxValues
+	MaxCounted = maxCounted
+	MaxLines   = maxLines
+	MaxItems   = maxItems
+	MaxText    = maxText
+	MaxKeys    = maxKeys
 )
 
 func AnyYAML(data []byte) (Node, *Error) { return parseAnyYAML(data, Keys{}) }

@@ -19,8 +19,7 @@ func parseJSON(data []byte) (Node, *Error) {
 	if !utf8.Valid(data) { // the decoder would put U+FFFD in its place and say nothing
 		return Node{}, &Error{At: rows.place(invalidUTF8(data)), Err: errors.New("not UTF-8")}
 	}
-	var whole json.RawMessage
-	if err := json.Unmarshal(data, &whole); err != nil {
+	if err := json.Unmarshal(data, new(anyJSON)); err != nil {
 		e := &Error{Err: err}
 		var syntax *json.SyntaxError
 		if errors.As(err, &syntax) {
@@ -37,12 +36,18 @@ func parseJSON(data []byte) (Node, *Error) {
 	return root, nil
 }
 
+// anyJSON takes any document, and keeps nothing of it.
+type anyJSON struct{}
+
+func (*anyJSON) UnmarshalJSON([]byte) error { return nil }
+
 // jsonReader reads JSON that is known to be right. The library's tokens would
 // do, but they take four times as long and do not report where they begin.
 type jsonReader struct {
 	rows *lines
 	data []byte
 	at   int
+	last int // how many keys the last table had, at most twice as many as that before it
 	bounds
 }
 
@@ -56,6 +61,9 @@ func (p *jsonReader) value() Node {
 	switch c := p.data[p.at]; c {
 	case '{':
 		n.Kind = Table
+		if p.data[p.at+1] != '}' {
+			n.Entries = make([]Entry, 0, min(max(p.last, 1), 16)) // tables of a list are much alike
+		}
 		for p.bracket(); p.data[p.at] != '}'; {
 			at := p.rows.place(p.at)
 			if !p.countKey(len(n.Entries), at) {
@@ -67,9 +75,13 @@ func (p *jsonReader) value() Node {
 			}
 		}
 		p.bracket()
+		p.last = min(len(n.Entries), 2*max(p.last, 1))
 	case '[':
 		n.Kind = List
 		for p.bracket(); p.data[p.at] != ']'; {
+			if !p.countItem(len(n.Entries), p.rows.place(p.at)) {
+				return n
+			}
 			n.Entries = append(n.Entries, Entry{Value: p.value()})
 			if p.err != nil {
 				return n
@@ -116,6 +128,9 @@ func (p *jsonReader) text() string {
 	}
 	p.at++
 	quoted := p.data[start:p.at]
+	if !p.countText(len(quoted)-2, p.rows.place(start)) {
+		return ""
+	}
 	p.space()
 	if !escaped {
 		return string(quoted[1 : len(quoted)-1])

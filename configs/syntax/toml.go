@@ -57,6 +57,7 @@ func (t *tomlReader) keys(it unstable.Iterator) []tomlKey {
 	for it.Next() {
 		k := it.Node()
 		start := int(k.Raw.Offset)
+		t.countText(len(k.Data), t.rows.place(start)) // the callers look at err
 		keys = append(keys, tomlKey{string(k.Data), t.rows.place(start), start + int(k.Raw.Length)})
 	}
 	return keys
@@ -82,6 +83,9 @@ func (t *tomlReader) header(root *Node, e *unstable.Node) *Node {
 			known = &parent.Entries[len(parent.Entries)-1]
 		case known.Value.Kind != List || known.Value.header:
 			t.fail(last.at, "[[%s]] adds to a list, but %s is something else already, see line %d", last.name, last.name, known.At.Line)
+			return root
+		}
+		if !t.countItem(len(known.Value.Entries), last.at) {
 			return root
 		}
 		if before := known.Value.Entries; len(before) > 0 { // tables of a list are much alike
@@ -142,10 +146,11 @@ func (t *tomlReader) keyValue(n *Node, e *unstable.Node) {
 }
 
 func (t *tomlReader) value(v *unstable.Node, at Place) Node {
-	n := Node{At: at, Text: string(v.Data)}
-	if !t.countValue(at) {
+	n := Node{At: at}
+	if !t.countValue(at) || !t.countText(len(v.Data), at) {
 		return n
 	}
+	n.Text = string(v.Data)
 	switch v.Kind {
 	case unstable.String:
 		n.Kind = Text
@@ -161,6 +166,9 @@ func (t *tomlReader) value(v *unstable.Node, at Place) Node {
 			item := it.Node()
 			if item.Raw.Length > 0 {
 				at = t.rows.place(int(item.Raw.Offset))
+			}
+			if !t.countItem(len(n.Entries), at) {
+				return n
 			}
 			n.Entries = append(n.Entries, Entry{Value: t.value(item, at)})
 		}

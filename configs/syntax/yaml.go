@@ -41,7 +41,7 @@ func parseAnyYAML(data []byte, keys Keys) (Node, *Error) {
 	} else if !errors.Is(err, io.EOF) {
 		return Node{}, yamlSyntaxError(data, keys, err)
 	}
-	c := yamlConverter{anchors: make(map[*yaml.Node]*Node), keys: keys}
+	c := yamlConverter{anchors: make(map[*yaml.Node]*Node), keys: keys, named: bytes.IndexByte(data, '&') >= 0}
 	if bytes.Contains(data, []byte("! ")) || bytes.Contains(data, []byte("!\n")) || bytes.Contains(data, []byte("!\r")) || bytes.Contains(data, []byte("!\t")) || bytes.HasSuffix(data, []byte("!")) {
 		c.rows = bytes.Split(data, []byte("\n"))
 	}
@@ -55,7 +55,15 @@ type yamlConverter struct {
 	keys    Keys
 	rows    [][]byte // of the file, where it may have a tag that is only a !
 	secret  bool     // what is converted must not be shown
+	named   bool     // there may be anchors, by which nodes are needed again
 	bounds           // and the first fault
+}
+
+// done lets go of a node that was converted: theirs and ours need not fit into memory together.
+func (c *yamlConverter) done(y **yaml.Node) {
+	if !c.named {
+		*y = nil
+	}
 }
 
 // shown is a word of the file for an error.
@@ -76,14 +84,21 @@ func (c *yamlConverter) convert(y *yaml.Node) Node {
 		return c.alias(y)
 	case yaml.SequenceNode:
 		n.Kind = List
+		if !c.countItem(len(y.Content)-1, n.At) {
+			return n
+		}
 		n.Entries = make([]Entry, len(y.Content))
 		for i, item := range y.Content {
 			n.Entries[i].Value = c.convert(item)
+			c.done(&y.Content[i])
 		}
 	case yaml.MappingNode:
 		n.Kind = Table
 		c.mapping(&n, y)
 	default:
+		if !c.countText(len(y.Value), n.At) {
+			return n
+		}
 		n.Kind, n.Text = yamlKind(y.Tag), y.Value // the library has filled in the tag
 		if c.bareTag(y) || c.secret && y.Style&yaml.TaggedStyle != 0 && c.err == nil && strings.HasPrefix(y.Tag, "!!") {
 			c.fail(n.At, fmt.Errorf("! is %w", ErrTag))
@@ -151,12 +166,14 @@ func (c *yamlConverter) mapping(n *Node, y *yaml.Node) {
 			c.fail(yamlPlace(key), errors.New("a key is not a word"))
 		default:
 			was := c.secret
-			if !c.countKey(len(n.Entries), yamlPlace(key)) {
+			if !c.countKey(len(n.Entries), yamlPlace(key)) || !c.countText(len(key.Value), yamlPlace(key)) {
 				return
 			}
 			c.secret = was || c.keys.Secret != nil && c.keys.Secret(key.Value)
 			n.Entries = append(n.Entries, Entry{key.Value, yamlPlace(key), c.convert(value)})
 			c.secret = was
+			c.done(&y.Content[i])
+			c.done(&y.Content[i+1])
 		}
 	}
 	for _, m := range merged {

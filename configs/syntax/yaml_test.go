@@ -126,7 +126,7 @@ receive:
 	}
 }
 
-// A list of 100,000 rules is read at every start.
+// A list of 10,000 rules is read at every start.
 func TestPlainYAMLAllocatesOnceByTheRule(t *testing.T) {
 	const rules = 2000
 	data := rulesOf(rules)

@@ -21,10 +21,10 @@ func (p *plainYAML) flow(s string) (n Node, rest string) {
 		return n, rest[1:]
 	}
 	if n.Kind == Table {
-		n.Entries = make([]Entry, 0, 6) // as many keys as a table often has
+		n.Entries = make([]Entry, 0, p.likely())
 	}
 	for len(rest) > 0 {
-		if at := p.placeOf(rest); !p.countValue(at) || n.Kind == Table && !p.countKey(len(n.Entries), at) {
+		if at := p.placeOf(rest); !p.countValue(at) || !p.countEntry(&n, at) {
 			return p.fail(), ""
 		}
 		var e Entry
@@ -32,6 +32,7 @@ func (p *plainYAML) flow(s string) (n Node, rest string) {
 		n.Entries = append(n.Entries, e)
 		switch rest = strings.TrimLeft(rest, " "); {
 		case len(rest) > 0 && rest[0] == closing:
+			p.had(n)
 			return n, rest[1:]
 		case len(rest) > 0 && rest[0] == ',':
 			rest = strings.TrimLeft(rest[1:], " ")

@@ -2,22 +2,23 @@ package syntax
 
 import (
 	"strings"
+	"unicode/utf8"
+	"unsafe"
 
 	"go.yaml.in/yaml/v3"
 )
 
 // parsePlainYAML reads the YAML that configurations are nearly always written
 // in: sections and lists by indentation, one key a line, values plain or in
-// quotes, or in braces and brackets that end with their line; ASCII. Of anything
-// else, right or wrong, it reports that it cannot read it, and the library does.
+// quotes, or in braces and brackets that end with their line. Of anything else, right or wrong, it reports that it cannot read it, and the library does.
 //
 // It is here for long lists: of 100 ms that it takes to load a configuration of
 // 10,000 rules, 64 are the library's, and 33 MB; here it is 11 ms and 13 MB. What it
 // reads, it reads as the library does: FuzzPlainYAML holds the two together. The error is
 // that the file has too much.
 func parsePlainYAML(data []byte) (root Node, ok bool, err *Error) {
-	// One string, which all keys and values are parts of: none is copied.
-	p := plainYAML{rest: string(data), ok: true}
+	// One string, which all keys and values are parts of: none is copied, and nobody changes data.
+	p := plainYAML{rest: unsafe.String(unsafe.SliceData(data), len(data)), ok: true}
 	p.next()
 	if p.ok && !p.end {
 		root = p.block()
@@ -32,8 +33,10 @@ type plainYAML struct {
 	number int32
 	indent int32
 	depth  int
-	end    bool // there is no line any more
-	ok     bool // nothing has been seen that is for the library
+	wide   bool   // the line has characters of more than one byte
+	last   [2]int // how many entries the last tables had
+	end    bool   // there is no line any more
+	ok     bool   // nothing has been seen that is for the library
 	bounds
 }
 
@@ -52,11 +55,19 @@ func (p *plainYAML) next() {
 		p.number++
 		var row string
 		row, p.rest, _ = strings.Cut(p.rest, "\n")
+		row = strings.TrimSuffix(row, "\r")
+		p.wide = false
 		for i := range len(row) {
-			if c := row[i]; c < ' ' || c > '~' { // tabs, returns, other alphabets
+			if c := row[i]; c < ' ' || c == 0x7f { // tabs, returns
 				p.fail()
 				return
+			} else if c > '~' {
+				p.wide = true
 			}
+		}
+		if p.wide && strings.ContainsFunc(row, notPlain) {
+			p.fail()
+			return
 		}
 		p.line = strings.TrimLeft(row, " ")
 		if p.indent = int32(len(row) - len(p.line)); len(p.line) > 0 && p.line[0] != '#' {
@@ -65,11 +76,19 @@ func (p *plainYAML) next() {
 	}
 }
 
+// notPlain reports whether a character is for the library: bytes that are not UTF-8, line ends of
+// other alphabets, what cannot be printed (yaml.org/spec/1.2.2, 5.1), and all that is rare.
+func notPlain(c rune) bool { return c > '~' && (c < 0xa1 || c > 0x1fff) && (c < 0x3000 || c > 0xd7ff) }
+
 func (p *plainYAML) place() Place { return p.placeOf(p.line) }
 
 // placeOf returns the place of s, which is the end of the line.
 func (p *plainYAML) placeOf(s string) Place {
-	return Place{p.number, p.indent + int32(len(p.line)-len(s)) + 1}
+	before := len(p.line) - len(s)
+	if p.wide {
+		before = utf8.RuneCountInString(p.line[:before])
+	}
+	return Place{p.number, p.indent + int32(before) + 1}
 }
 
 // block reads the table or the list whose lines have the indentation of this.
@@ -83,13 +102,16 @@ func (p *plainYAML) block() Node {
 	if p.dash() {
 		n.Kind = List
 		if p.depth == 2 { // perhaps long; a list that grows as it is read takes five times the memory
-			n.Entries = make([]Entry, 0, min(maxValues, 1+strings.Count(p.rest, "\n"+strings.Repeat(" ", int(indent))+"- ")))
+			n.Entries = make([]Entry, 0, min(maxItems, 1+strings.Count(p.rest, "\n"+strings.Repeat(" ", int(indent))+"- ")))
 		}
 	} else {
-		n.Entries = make([]Entry, 0, 6) // as many keys as a table often has
+		n.Entries = make([]Entry, 0, p.likely())
 	}
 	for !p.end && p.indent == indent && p.dash() == (n.Kind == List) {
 		if n.Kind == List {
+			if !p.countItem(len(n.Entries), p.place()) {
+				return p.fail()
+			}
 			n.Entries = append(n.Entries, p.item())
 		} else {
 			if !p.countKey(len(n.Entries), p.place()) {
@@ -98,7 +120,22 @@ func (p *plainYAML) block() Node {
 			n.Entries = append(n.Entries, p.entry())
 		}
 	}
+	p.had(n)
 	return n // a line with an indentation that is no block's is left over, and the whole is not read
+}
+
+// likely is how many keys a table will have: as many as the last two, for those of a list are
+// much alike. With room for more, many of a single key would take several times the memory.
+func (p *plainYAML) likely() int {
+	const most = 16
+	return min(max(min(p.last[0], p.last[1]), 1), most)
+}
+
+// had notes how many keys a table has.
+func (p *plainYAML) had(n Node) {
+	if n.Kind == Table {
+		p.last[0], p.last[1] = p.last[1], len(n.Entries)
+	}
 }
 
 func (p *plainYAML) dash() bool { return len(p.line) > 1 && p.line[0] == '-' && p.line[1] == ' ' }
@@ -181,6 +218,9 @@ func (p *plainYAML) value(s string) Node {
 // quoted reads the value in quotes that s begins with.
 func (p *plainYAML) quoted(s string) (n Node, rest string) {
 	inner, rest, closed := strings.Cut(s[1:], s[:1])
+	if !p.countText(len(inner), p.placeOf(s)) {
+		return p.fail(), ""
+	}
 	if !closed || strings.Contains(inner, `\`) || strings.HasPrefix(rest, "'") { // '' is a quote in quotes
 		return p.fail(), ""
 	}
@@ -193,6 +233,9 @@ func (p *plainYAML) plain(s string, at Place) Node {
 		return p.fail() // perhaps an indicator
 	}
 	s = strings.TrimRight(s, " ")
+	if !p.countText(len(s), at) {
+		return p.fail()
+	}
 	if strings.Contains(s, ": ") || s[len(s)-1] == ':' {
 		return p.fail()
 	}

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/eclipse/paho.golang/packets"
 )
 
 // What clients may take. Whoever asks for more is disconnected, or refused the
@@ -37,7 +37,7 @@ type Broker struct {
 	closed   bool
 	open     map[*client]bool   // every connection
 	clients  map[string]*client // those whose CONNECT was accepted, by client identifier
-	retained map[string]*packets.PublishPacket
+	retained map[string]*message
 }
 
 // Start returns a broker that already accepts connections, at a free port of
@@ -47,7 +47,7 @@ func Start() (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{listener: l, open: map[*client]bool{}, clients: map[string]*client{}, retained: map[string]*packets.PublishPacket{}}
+	b := &Broker{listener: l, open: map[*client]bool{}, clients: map[string]*client{}, retained: map[string]*message{}}
 	b.running.Go(b.accept)
 	return b, nil
 }
@@ -96,16 +96,16 @@ func (b *Broker) serve(conn net.Conn) {
 }
 
 // join makes a client known by its identifier, in the place of the one that had it
-// before [MQTT-3.1.4-2].
-func (b *Broker) join(c *client) {
+// before [MQTT-3.1.4-3].
+func (b *Broker) join(c *client, answer *packets.Connack) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if old := b.clients[c.id]; old != nil {
-		_ = old.conn.Close()
+		old.dismiss(takenOver)
 		b.end(old)
 	}
 	b.clients[c.id] = c
-	c.send(&packets.ConnackPacket{FixedHeader: header(packets.Connack), ReturnCode: packets.Accepted})
+	c.send(answer)
 }
 
 // leave forgets a client whose connection has ended.
@@ -119,11 +119,12 @@ func (b *Broker) leave(c *client) {
 }
 
 // end makes a client unknown and publishes its will, if there is one still
-// [MQTT-3.1.2-8]. Callers hold mu.
+// [MQTT-3.1.2-8]: its session ends too, so that a delay does not count [MQTT-3.1.3-9].
+// Callers hold mu.
 func (b *Broker) end(c *client) {
 	delete(b.clients, c.id)
 	if c.will != nil && !b.closed {
-		b.route(c.will)
+		b.route(newMessage(c.id, c.will))
 	}
 }
 
@@ -134,69 +135,30 @@ func (b *Broker) forgetWill(c *client) {
 	c.will = nil
 }
 
-// publish takes a message of a client.
-func (b *Broker) publish(m *packets.PublishPacket) {
+// publish takes a message of a client, and reports whether there are subscribers.
+func (b *Broker) publish(m *message) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.route(m)
+	return b.route(m)
 }
 
 // route hands a message to all subscribers, and keeps it if it is to be retained.
 // Callers hold mu, so all see messages in one order.
-func (b *Broker) route(m *packets.PublishPacket) {
-	if m.Retain {
-		_, known := b.retained[m.TopicName]
+func (b *Broker) route(m *message) (taken bool) {
+	if m.retain {
+		_, known := b.retained[m.topic]
 		switch {
-		case len(m.Payload) == 0:
-			delete(b.retained, m.TopicName) // [MQTT-3.3.1-10]
+		case len(m.payload) == 0:
+			delete(b.retained, m.topic) // [MQTT-3.3.1-6]
 		case known || len(b.retained) < maxRetained:
-			b.retained[m.TopicName] = m
+			b.retained[m.topic] = m
 		}
 	}
 	for _, c := range b.clients {
-		if qos, ok := c.matches(m.TopicName); ok {
-			c.deliver(m, qos, false) // [MQTT-3.3.1-9]
+		for _, d := range c.deliveries(m) {
+			c.deliver(m, d)
+			taken = true
 		}
 	}
-}
-
-// subscribe adds subscriptions, answers, and delivers what is retained for them.
-func (b *Broker) subscribe(c *client, p *packets.SubscribePacket) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	ack := &packets.SubackPacket{FixedHeader: header(packets.Suback), MessageID: p.MessageID}
-	var added []subscription
-	for i, filter := range p.Topics {
-		s, err := c.subscribe(filter, p.Qoss[i])
-		if err != nil {
-			ack.ReturnCodes = append(ack.ReturnCodes, 0x80)
-			continue
-		}
-		added = append(added, s)
-		ack.ReturnCodes = append(ack.ReturnCodes, s.qos)
-	}
-	c.send(ack)
-	for _, s := range added {
-		for topic, m := range b.retained {
-			if s.filter.Match(topic) {
-				c.deliver(m, s.qos, true) // [MQTT-3.3.1-6], [MQTT-3.3.1-8]
-			}
-		}
-	}
-}
-
-func (b *Broker) unsubscribe(c *client, p *packets.UnsubscribePacket) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, filter := range p.Topics {
-		delete(c.subscriptions, filter)
-	}
-	c.send(&packets.UnsubackPacket{FixedHeader: header(packets.Unsuback), MessageID: p.MessageID})
-}
-
-// acknowledged frees the packet identifier of a message that a client has taken.
-func (b *Broker) acknowledged(c *client, id uint16) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(c.inFlight, id)
+	return taken
 }

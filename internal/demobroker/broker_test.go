@@ -1,6 +1,7 @@
 package demobroker_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	packets5 "github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"go.uber.org/goleak"
 
@@ -21,11 +23,12 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestTheSessionOfTheBridgeGetsEveryByte(t *testing.T) {
-	for qos := range byte(3) {
-		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
+	for i := range 6 {
+		qos, protocol := byte(i%3), []session.Protocol{session.Protocol311, session.ProtocolAuto}[i/3]
+		t.Run(fmt.Sprintf("QoS %d, %v", qos, protocol), func(t *testing.T) {
 			b := start(t)
 			got := make(chan session.Message, 10)
-			s, err := session.New(session.Options{URLs: []string{b.URL()}, ClientID: "bridge", Clean: true,
+			s, err := session.New(session.Options{URLs: []string{b.URL()}, ClientID: "bridge", Clean: true, Protocol: protocol,
 				Subscriptions: []session.Subscription{{Filter: "site/+/lamp", QoS: qos}},
 				Handle: func(batch []session.Message) {
 					for _, m := range batch {
@@ -41,6 +44,9 @@ func TestTheSessionOfTheBridgeGetsEveryByte(t *testing.T) {
 			go func() { ended <- s.Run(ctx) }()
 			defer func() { end(); <-ended }()
 			waitFor(t, "the subscription", func() bool { return s.State().Active == 1 })
+			if spoken := s.State().Protocol; (spoken == "5") != (protocol == session.ProtocolAuto) {
+				t.Errorf("MQTT %s is spoken", spoken)
+			}
 			for _, want := range [][]byte{{}, {0x11, 0x00, 0xff, '\n'}, bytes.Repeat([]byte{0xa5}, 65507)} {
 				if err := s.Publish(ctx, "site/7/lamp", want, qos, false); err != nil {
 					t.Fatal(err)
@@ -70,7 +76,7 @@ func TestEachPacketIsAnsweredAsTheStandardSays(t *testing.T) {
 		"a session is asked for":           {"\x10\x0d\x00\x04MQTT\x04\x00\x00\x00\x00\x01c", welcome, ""},
 		"no identifier":                    {"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00", welcome, ""},
 		"no identifier, and a session":     {"\x10\x0c\x00\x04MQTT\x04\x00\x00\x00\x00\x00", "\x20\x02\x00\x02", closed},
-		"MQTT 5":                           {"\x10\x0e\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01c", "\x20\x02\x00\x01", closed},
+		"MQTT 6":                           {"\x10\x0e\x00\x04MQTT\x06\x02\x00\x00\x00\x00\x01c", "\x20\x02\x00\x01", closed},
 		"another protocol":                 {"\x10\x0d\x00\x04MQTX\x04\x02\x00\x00\x00\x01c", "", closed},
 		"HTTP":                             {"GET / HTTP/1.1\r\n\r\n", "", closed},
 		"not CONNECT first":                {"\xc0\x00", "", closed},
@@ -104,27 +110,30 @@ func TestEachPacketIsAnsweredAsTheStandardSays(t *testing.T) {
 		"an identifier that is not UTF-8":  {"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01\xff", "", closed},
 		"an identifier cut short is no id": {"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x02c", "", closed},
 	} {
-		t.Run(name, func(t *testing.T) {
-			b := start(t)
-			conn := pipe(t, b)
-			sends, want := c.sends, c.want
-			if c.end != closed { // a last packet shows that all before it are handled, and that it goes on
-				sends, want = sends+"\xc0\x00", want+"\xd0\x00"
-			}
-			go func() { _, _ = io.WriteString(conn, sends) }()
-			_ = conn.SetReadDeadline(time.Now().Add(patience))
-			var got []byte
-			var err error
-			if c.end == closed {
-				got, err = io.ReadAll(conn)
-			} else {
-				got = make([]byte, len(want))
-				_, err = io.ReadFull(conn, got)
-			}
-			if string(got) != want || err != nil {
-				t.Errorf("answered %q (%v), want %q", got, err, want)
-			}
-		})
+		t.Run(name, func(t *testing.T) { exchange(t, c.sends, c.want, c.end == closed) })
+	}
+}
+
+// exchange has a client send bytes, and expects an answer, after which the broker closes
+// the connection, or goes on.
+func exchange(t *testing.T, sends, want string, closes bool) {
+	t.Helper()
+	conn := pipe(t, start(t))
+	if !closes { // a last packet shows that all before it are handled, and that it goes on
+		sends, want = sends+"\xc0\x00", want+"\xd0\x00"
+	}
+	go func() { _, _ = io.WriteString(conn, sends) }()
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	var got []byte
+	var err error
+	if closes {
+		got, err = io.ReadAll(conn)
+	} else {
+		got = make([]byte, len(want))
+		_, err = io.ReadFull(conn, got)
+	}
+	if string(got) != want || err != nil {
+		t.Errorf("answered %q (%v), want %q", got, err, want)
 	}
 }
 
@@ -222,6 +231,7 @@ func FuzzClient(f *testing.F) {
 	const hello = "\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01c"
 	f.Add([]byte(hello + "\x82\x06\x00\x07\x00\x01a\x02\x35\x06\x00\x01a\x00\x05x\x62\x02\x00\x05\x50\x02\x00\x01\x70\x02\x00\x01"))
 	f.Add([]byte(hello + "\xa2\x05\x00\x08\x00\x01a\x40\x02\x00\x01\xc0\x00\xe0\x00"))
+	f.Add([]byte("\x10\x0e\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01c\x82\x09\x00\x07\x02\x0b\x05\x00\x01a\x02\x35\x0c\x00\x01a\x00\x05\x05\x02\x00\x00\x00\x09x\x62\x02\x00\x05\x50\x02\x00\x01\x70\x02\x00\x01"))
 	f.Add([]byte("\x10\x13\x00\x04MQTT\x04\x06\x00\x00\x00\x01c\x00\x01a\x00\x01x" + hello))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b, err := demobroker.Start()
@@ -234,12 +244,7 @@ func FuzzClient(f *testing.F) {
 		bad := pipe(t, b)
 		heard := make(chan error, 1)
 		go func() {
-			for {
-				if _, err := packets.ReadPacket(bad); err != nil {
-					heard <- err
-					return
-				}
-			}
+			heard <- readAll(bad)
 		}()
 		_, _ = bad.Write(data)
 		write(t, other, &packets.PingreqPacket{FixedHeader: fixed(packets.Pingreq, 0)})
@@ -251,6 +256,20 @@ func FuzzClient(f *testing.F) {
 			t.Errorf("reading what the broker answers: %v", err)
 		}
 	})
+}
+
+// readAll reads packets until there are no more, of MQTT 3.1.1 if its CONNACK comes first.
+func readAll(conn net.Conn) error {
+	r := bufio.NewReader(conn)
+	first, err := r.Peek(2)
+	for old := err == nil && first[1] == 2; err == nil; {
+		if old {
+			_, err = packets.ReadPacket(r)
+		} else {
+			_, err = packets5.ReadPacket(r)
+		}
+	}
+	return err
 }
 
 const patience = 10 * time.Second

@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"os"
 	"strings"
 	"time"
 	"unicode/utf8"
 
-	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/eclipse/paho.golang/packets"
 
 	"topicast/mapping"
 )
@@ -20,32 +21,34 @@ import (
 type client struct {
 	broker *Broker
 	conn   net.Conn
-	queue  chan packets.ControlPacket // for the goroutine that writes
-	read   chan struct{}              // closed when the goroutine that reads has ended
-	wrote  chan struct{}              // closed when the one that writes has
+	queue  chan packets.Packet // for the goroutine that writes
+	read   chan struct{}       // closed when the goroutine that reads has ended
+	wrote  chan struct{}       // closed when the one that writes has
 
 	// of the goroutine that reads
-	id       string          // not changed once the broker knows it
 	received map[uint16]bool // packet identifiers of QoS 2 messages whose PUBREL has not come
 
+	// set by it before the broker knows the identifier, and not changed then
+	id             string
+	codec          codec
+	receiveMaximum int // messages of QoS 1 and 2 that it takes at once
+	maxPacket      int // bytes of a packet that it takes; 0: any
+
 	// guarded by Broker.mu, once the broker knows the identifier
-	will          *packets.PublishPacket
+	will          *packets.Publish
 	subscriptions map[string]subscription
 	inFlight      map[uint16]bool // packet identifiers of messages not acknowledged
+	waiting       []waiting       // messages of QoS 1 and 2 beyond receiveMaximum
 	lastID        uint16
-}
-
-type subscription struct {
-	filter mapping.Filter
-	qos    byte
 }
 
 func newClient(b *Broker, conn net.Conn) *client {
 	return &client{
 		broker: b, conn: conn,
-		queue: make(chan packets.ControlPacket, queueLength),
+		queue: make(chan packets.Packet, queueLength),
 		read:  make(chan struct{}), wrote: make(chan struct{}),
 		received: map[uint16]bool{}, subscriptions: map[string]subscription{}, inFlight: map[uint16]bool{},
+		receiveMaximum: math.MaxUint16,
 	}
 }
 
@@ -56,209 +59,183 @@ func (c *client) reader() {
 	r := bufio.NewReader(c.conn)
 	_ = c.conn.SetReadDeadline(time.Now().Add(connectTimeout))
 	keepAlive, err := c.connect(r)
+	if err != nil {
+		return
+	}
 	for err == nil {
 		var deadline time.Time
 		if keepAlive > 0 {
-			deadline = time.Now().Add(keepAlive + keepAlive/2) // [MQTT-3.1.2-24]
+			deadline = time.Now().Add(keepAlive + keepAlive/2) // [MQTT-3.1.2-22]
 		}
 		_ = c.conn.SetReadDeadline(deadline)
-		var p packets.ControlPacket
-		if p, err = readPacket(r); err == nil {
+		var frame []byte
+		if frame, err = readFrame(r); err != nil {
+			break
+		}
+		var p packets.Packet
+		if p, err = c.codec.read(frame); err == nil {
 			err = c.handle(p)
 		}
 	}
-}
-
-// readPacket reads a control packet, once its fixed header is found in order: the
-// codec looks at neither flags nor size.
-func readPacket(r *bufio.Reader) (packets.ControlPacket, error) {
-	head, err := r.Peek(2)
-	if err != nil {
-		return nil, err
-	}
-	flags := head[0] & 0x0f
-	switch kind := head[0] >> 4; kind {
-	case packets.Publish:
-		if qos := flags >> 1 & 3; qos == 3 {
-			return nil, errors.New("QoS 3 [MQTT-3.3.1-4]")
-		}
-	case packets.Pubrel, packets.Subscribe, packets.Unsubscribe:
-		flags ^= 2
-		fallthrough
-	default:
-		if flags != 0 {
-			return nil, fmt.Errorf("flags of %s [MQTT-2.2.2-2]", packets.PacketNames[kind])
-		}
-	}
-	length := 0
-	for i := 1; ; i++ {
-		if head, err = r.Peek(i + 1); err != nil {
-			return nil, err
-		}
-		length |= int(head[i]&0x7f) << (7 * (i - 1))
-		if length > maxPacket || i == 4 && head[i] > 0x7f {
-			return nil, fmt.Errorf("packet of more than %d bytes", maxPacket)
-		}
-		if head[i] <= 0x7f {
-			return packets.ReadPacket(r)
-		}
+	if f, ok := errors.AsType[*fault](err); ok {
+		c.dismiss(f.code)
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.dismiss(keepAliveOver)
 	}
 }
 
 // connect reads CONNECT and answers it.
 func (c *client) connect(r *bufio.Reader) (keepAlive time.Duration, err error) {
-	p, err := readPacket(r)
-	connect, ok := p.(*packets.ConnectPacket)
-	if !ok {
-		return 0, errors.New("no CONNECT [MQTT-3.1.0-1]")
-	}
-	// The version stands first, so it is known of a packet that another version
-	// made and that cannot be read to its end.
-	if code := connect.Validate(); code != packets.Accepted {
-		if code < packets.ErrNetworkError {
-			_ = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-			_ = (&packets.ConnackPacket{FixedHeader: header(packets.Connack), ReturnCode: code}).Write(c.conn)
-		}
-		return 0, packets.ConnErrors[code]
-	}
+	frame, err := readFrame(r)
 	if err != nil {
 		return 0, err
 	}
-	c.id = connect.ClientIdentifier
+	c.codec = codecOf(frame)
+	p, err := c.codec.connect(frame)
+	if err == nil {
+		err = c.introduce(p)
+	}
+	if err != nil {
+		if f, ok := errors.AsType[*fault](err); ok {
+			_ = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+			_ = c.codec.write(c.conn, &packets.Connack{ReasonCode: f.code, Properties: new(packets.Properties)})
+		}
+		return 0, err
+	}
+	c.broker.join(c, c.accept(p))
+	return time.Duration(p.KeepAlive) * time.Second, nil
+}
+
+// introduce notes what a CONNECT says of the client.
+func (c *client) introduce(p *packets.Connect) error {
+	c.id = p.ClientID
 	if c.id == "" {
 		c.id = "unnamed-" + rand.Text()
 	}
 	if !utf8.ValidString(c.id) || strings.Contains(c.id, "\x00") {
-		return 0, errors.New("client identifier is no UTF-8 text [MQTT-1.5.3-1]")
+		return &fault{malformed, "client identifier is no UTF-8 text [MQTT-1.5.4-1]"}
 	}
-	if connect.WillFlag {
-		c.will = &packets.PublishPacket{FixedHeader: header(packets.Publish), TopicName: connect.WillTopic, Payload: connect.WillMessage}
-		c.will.Qos, c.will.Retain = connect.WillQos, connect.WillRetain
-		if err := mapping.CheckTopic(connect.WillTopic); err != nil || connect.WillQos > 2 {
-			return 0, errors.New("bad will")
+	if v := p.Properties.ReceiveMaximum; v != nil {
+		c.receiveMaximum = int(*v)
+	}
+	if v := p.Properties.MaximumPacketSize; v != nil {
+		c.maxPacket = int(*v)
+	}
+	if p.WillFlag {
+		c.will = &packets.Publish{Topic: p.WillTopic, Payload: p.WillMessage, QoS: p.WillQOS, Retain: p.WillRetain, Properties: p.WillProperties}
+		if err := mapping.CheckTopic(p.WillTopic); err != nil || p.WillQOS > 2 {
+			return &fault{badTopic, "bad will"}
 		}
 	}
-	c.broker.join(c)
-	return time.Duration(connect.Keepalive) * time.Second, nil
+	return nil
 }
+
+// accept is the CONNACK of a client that is let in: how this broker is not as MQTT 5 has
+// it by default.
+func (c *client) accept(p *packets.Connect) *packets.Connack {
+	props := &packets.Properties{MaximumPacketSize: new(uint32(maxPacket)), SharedSubAvailable: new(byte(0))}
+	if p.ClientID == "" {
+		props.AssignedClientID = c.id // [MQTT-3.1.3-7]
+	}
+	if v := p.Properties.SessionExpiryInterval; v != nil && *v > 0 {
+		props.SessionExpiryInterval = new(uint32(0))
+	}
+	return &packets.Connack{Properties: props}
+}
+
+var errDisconnected = errors.New("disconnected")
 
 // handle acts on a packet after CONNECT. The connection ends with an error.
-func (c *client) handle(p packets.ControlPacket) error {
+func (c *client) handle(p packets.Packet) error {
 	switch p := p.(type) {
-	case *packets.PublishPacket:
+	case *packets.Publish:
 		return c.publish(p)
-	case *packets.PubrelPacket:
-		delete(c.received, p.MessageID)
-		c.send(&packets.PubcompPacket{FixedHeader: header(packets.Pubcomp), MessageID: p.MessageID})
-	case *packets.PubackPacket:
-		c.broker.acknowledged(c, p.MessageID)
-	case *packets.PubrecPacket:
-		rel := &packets.PubrelPacket{FixedHeader: header(packets.Pubrel), MessageID: p.MessageID}
-		rel.Qos = 1 // the flags of a PUBREL [MQTT-3.6.1-1]
-		c.send(rel)
-	case *packets.PubcompPacket:
-		c.broker.acknowledged(c, p.MessageID)
-	case *packets.SubscribePacket:
-		for _, qos := range p.Qoss {
-			if qos > 2 {
-				return errors.New("SUBSCRIBE with a QoS above 2 [MQTT-3.8.3-4]")
-			}
+	case *packets.Pubrel:
+		comp := &packets.Pubcomp{PacketID: p.PacketID}
+		if !c.received[p.PacketID] {
+			comp.ReasonCode = unknownID
 		}
-		if len(p.Topics) == 0 {
-			return errors.New("SUBSCRIBE without a filter [MQTT-3.8.3-3]")
+		delete(c.received, p.PacketID)
+		c.send(comp)
+	case *packets.Puback:
+		c.broker.acknowledged(c, p.PacketID)
+	case *packets.Pubrec:
+		if p.ReasonCode >= refusesFrom { // that is its end [MQTT-4.3.3-4]
+			c.broker.acknowledged(c, p.PacketID)
+			return nil
+		}
+		rel := &packets.Pubrel{PacketID: p.PacketID}
+		if !c.broker.isInFlight(c, p.PacketID) {
+			rel.ReasonCode = unknownID
+		}
+		c.send(rel)
+	case *packets.Pubcomp:
+		c.broker.acknowledged(c, p.PacketID)
+	case *packets.Subscribe:
+		if err := checkSubscribe(p); err != nil {
+			return err
 		}
 		c.broker.subscribe(c, p)
-	case *packets.UnsubscribePacket:
+	case *packets.Unsubscribe:
+		if p.PacketID == 0 {
+			return &fault{protocolError, "packet identifier 0 [MQTT-2.2.1-3]"}
+		}
 		c.broker.unsubscribe(c, p)
-	case *packets.PingreqPacket:
-		c.send(&packets.PingrespPacket{FixedHeader: header(packets.Pingresp)})
-	case *packets.DisconnectPacket:
-		c.broker.forgetWill(c)
-		return errors.New("disconnected")
+	case *packets.Pingreq:
+		c.send(new(packets.Pingresp))
+	case *packets.Disconnect:
+		if p.ReasonCode != withWillMessage {
+			c.broker.forgetWill(c)
+		}
+		return errDisconnected
 	default:
-		return fmt.Errorf("unexpected %s", p)
+		return &fault{protocolError, fmt.Sprintf("unexpected %T", p)}
 	}
 	return nil
 }
 
-// publish takes a message, once if it is of QoS 2 [MQTT-4.3.3-2], and acknowledges
+// publish takes a message, once if it is of QoS 2 [MQTT-4.3.3-10], and acknowledges
 // it when it is in the queues of its subscribers.
-func (c *client) publish(p *packets.PublishPacket) error {
-	if err := mapping.CheckTopic(p.TopicName); err != nil {
-		return err
+func (c *client) publish(p *packets.Publish) error {
+	if err := mapping.CheckTopic(p.Topic); err != nil {
+		return &fault{badTopic, err.Error()}
 	}
-	if p.Qos > 0 && p.MessageID == 0 {
-		return errors.New("packet identifier 0 [MQTT-2.3.1-1]")
+	if p.QoS > 0 && p.PacketID == 0 {
+		return &fault{protocolError, "packet identifier 0 [MQTT-2.2.1-3]"}
 	}
-	if p.Qos < 2 || !c.received[p.MessageID] {
-		c.broker.publish(p)
+	code := byte(0)
+	if p.QoS < 2 || !c.received[p.PacketID] {
+		if !c.broker.publish(newMessage(c.id, p)) {
+			code = noSubscribers
+		}
 	}
-	switch p.Qos {
+	switch p.QoS {
 	case 1:
-		c.send(&packets.PubackPacket{FixedHeader: header(packets.Puback), MessageID: p.MessageID})
+		c.send(&packets.Puback{PacketID: p.PacketID, ReasonCode: code, Properties: new(packets.Properties)})
 	case 2:
-		c.received[p.MessageID] = true
-		c.send(&packets.PubrecPacket{FixedHeader: header(packets.Pubrec), MessageID: p.MessageID})
+		c.received[p.PacketID] = true
+		c.send(&packets.Pubrec{PacketID: p.PacketID, ReasonCode: code, Properties: new(packets.Properties)})
 	}
 	return nil
-}
-
-// subscribe adds a subscription, or replaces the one with the same filter
-// [MQTT-3.8.4-3]. Callers hold Broker.mu.
-func (c *client) subscribe(text string, qos byte) (subscription, error) {
-	filter, err := mapping.ParseFilter(text)
-	if err == nil && filter.MQTT() != text { // {name} is a capture to topicast, and text to MQTT
-		err = errors.New("braces")
-	}
-	if _, known := c.subscriptions[text]; err == nil && !known && len(c.subscriptions) == maxFilters {
-		err = errors.New("too many subscriptions")
-	}
-	s := subscription{filter, qos}
-	if err == nil {
-		c.subscriptions[text] = s
-	}
-	return s, err
-}
-
-// matches returns the highest QoS among the subscriptions that match a topic
-// [MQTT-3.3.5-1]. Callers hold Broker.mu.
-func (c *client) matches(topic string) (qos byte, ok bool) {
-	for _, s := range c.subscriptions {
-		if s.filter.Match(topic) {
-			qos, ok = max(qos, s.qos), true
-		}
-	}
-	return qos, ok
-}
-
-// deliver queues a message. Callers hold Broker.mu.
-func (c *client) deliver(m *packets.PublishPacket, qos byte, retained bool) {
-	own := m.Copy()
-	own.Retain = retained
-	if own.Qos = min(qos, m.Qos); own.Qos > 0 {
-		if len(c.inFlight) == math.MaxUint16 { // it acknowledges nothing
-			_ = c.conn.Close()
-			return
-		}
-		for c.lastID++; c.lastID == 0 || c.inFlight[c.lastID]; c.lastID++ {
-		}
-		own.MessageID = c.lastID
-		c.inFlight[own.MessageID] = true
-	}
-	c.send(own)
 }
 
 // send queues a packet. Where the queue is full it waits for the writer, which ends
 // the connection of a client that does not read.
-func (c *client) send(p packets.ControlPacket) {
+func (c *client) send(p packets.Packet) {
 	select {
 	case c.queue <- p:
 	case <-c.wrote:
 	}
 }
 
-// writer writes what is queued, until the connection ends or the reader has ended
-// and nothing is left, and closes the connection.
+// dismiss ends the connection once what is queued is written, and says why, where the
+// version has words for it.
+func (c *client) dismiss(code byte) {
+	c.send(&packets.Disconnect{ReasonCode: code, Properties: new(packets.Properties)})
+}
+
+// writer writes what is queued, until the connection ends, or a DISCONNECT is written, or
+// the reader has ended and nothing is left, and closes the connection.
 func (c *client) writer() {
 	defer close(c.wrote)
 	defer c.conn.Close()
@@ -267,11 +244,12 @@ func (c *client) writer() {
 		select {
 		case p := <-c.queue:
 			_ = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-			err := p.Write(w)
-			if err == nil && len(c.queue) == 0 {
+			err := c.codec.write(w, p)
+			_, last := p.(*packets.Disconnect)
+			if err == nil && (last || len(c.queue) == 0) {
 				err = w.Flush()
 			}
-			if err != nil {
+			if err != nil || last {
 				return
 			}
 		case <-c.read:
@@ -281,5 +259,3 @@ func (c *client) writer() {
 		}
 	}
 }
-
-func header(kind byte) packets.FixedHeader { return packets.FixedHeader{MessageType: kind} }

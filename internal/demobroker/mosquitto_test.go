@@ -15,9 +15,15 @@ import (
 
 // The clients that the field uses to try a broker out.
 func TestTheClientsOfMosquitto(t *testing.T) {
+	for _, version := range []string{"mqttv311", "mqttv5"} {
+		t.Run(version, func(t *testing.T) { clientsOfMosquitto(t, version) })
+	}
+}
+
+func clientsOfMosquitto(t *testing.T, version string) {
 	for _, qos := range []string{"0", "1", "2"} {
 		t.Run("QoS "+qos, func(t *testing.T) {
-			b := start(t)
+			b := versioned{start(t), version}
 			sub := mosquittoSub(t, b, "-t", "a/+/c", "-t", "x/#", "-q", qos, "-F", "%t %q %r %p")
 			subscribed(t, b, 2)
 			for _, m := range [][2]string{{"a/b/c", "1"}, {"a/b", "no"}, {"x", "2"}, {"x/y/z", "3"}, {"$x/y", "no"}, {"a//c", "4"}} {
@@ -31,7 +37,7 @@ func TestTheClientsOfMosquitto(t *testing.T) {
 		})
 	}
 	t.Run("the lower QoS counts", func(t *testing.T) {
-		b := start(t)
+		b := versioned{start(t), version}
 		sub := mosquittoSub(t, b, "-t", "a", "-q", "1", "-F", "%q")
 		subscribed(t, b, 1)
 		mosquittoPub(t, b, "-t", "a", "-m", "x", "-q", "2")
@@ -41,7 +47,7 @@ func TestTheClientsOfMosquitto(t *testing.T) {
 		}
 	})
 	t.Run("many at once", func(t *testing.T) {
-		b := start(t)
+		b := versioned{start(t), version}
 		sub := mosquittoSub(t, b, "-t", "a", "-q", "2", "-F", "%p")
 		subscribed(t, b, 1)
 		const n = 5000
@@ -61,7 +67,7 @@ func TestTheClientsOfMosquitto(t *testing.T) {
 		}
 	})
 	t.Run("retained", func(t *testing.T) {
-		b := start(t)
+		b := versioned{start(t), version}
 		mosquittoPub(t, b, "-t", "r/1", "-m", "old", "-r", "-q", "1")
 		mosquittoPub(t, b, "-t", "r/1", "-m", "new", "-r", "-q", "1")
 		mosquittoPub(t, b, "-t", "r/2", "-m", "cleared", "-r", "-q", "1")
@@ -76,20 +82,25 @@ func TestTheClientsOfMosquitto(t *testing.T) {
 		}
 	})
 	t.Run("a will, unless the client says goodbye", func(t *testing.T) {
-		b := start(t)
+		b := versioned{start(t), version}
 		watch := mosquittoSub(t, b, "-t", "will/+", "-F", "%t %p")
 		killed := mosquittoSub(t, b, "-t", "x", "--will-topic", "will/killed", "--will-payload", "gone", "--will-qos", "1")
 		leaves := mosquittoSub(t, b, "-t", "x", "--will-topic", "will/leaves", "--will-payload", "gone")
 		subscribed(t, b, 3)
 		_ = leaves.cmd.Process.Signal(os.Interrupt)
 		leaves.end(t)
+		if version == "mqttv5" { // there it says goodbye, and asks for its will all the same
+			if got := watch.next(t); got != "will/leaves gone" {
+				t.Errorf("got %q", got)
+			}
+		}
 		_ = killed.cmd.Process.Kill()
 		if got := watch.next(t); got != "will/killed gone" {
 			t.Errorf("got %q", got)
 		}
 	})
 	t.Run("a client identifier is taken over", func(t *testing.T) {
-		b := start(t)
+		b := versioned{start(t), version}
 		watch := mosquittoSub(t, b, "-t", "will", "-F", "%t %p")
 		subscribed(t, b, 1)
 		first := mosquittoSub(t, b, "-i", "me", "-t", "x", "--will-topic", "will", "--will-payload", "overtaken")
@@ -104,13 +115,42 @@ func TestTheClientsOfMosquitto(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 	})
-	t.Run("another version is refused", func(t *testing.T) {
-		b := start(t)
-		out, err := mosquitto(t, b, "mosquitto_pub", "-V", "mqttv5", "-t", "x", "-m", "x").CombinedOutput()
-		if err == nil || !strings.Contains(strings.ToLower(string(out)), "version") {
-			t.Errorf("%v: %s", err, out)
+}
+
+func TestAVersionThatIsNotSpokenIsRefused(t *testing.T) {
+	b := versioned{start(t), "mqttv31"}
+	out, err := mosquitto(t, b, "mosquitto_pub", "-t", "x", "-m", "x").CombinedOutput()
+	if err == nil || !strings.Contains(strings.ToLower(string(out)), "version") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// Each of the two versions gets what the other publishes, and properties go by from 5 to 5.
+func TestMosquittosOfBothVersionsHearEachOther(t *testing.T) {
+	b := start(t)
+	sub5 := mosquittoSub(t, versioned{b, "mqttv5"}, "-t", "x", "-q", "1", "-F", "%p %C %R %D %P %E")
+	sub311 := mosquittoSub(t, versioned{b, "mqttv311"}, "-t", "x", "-q", "1", "-F", "%p")
+	subscribed(t, b, 2)
+	mosquittoPub(t, versioned{b, "mqttv5"}, "-t", "x", "-m", "five", "-q", "1",
+		"-D", "publish", "content-type", "text/plain", "-D", "publish", "response-topic", "answers/7", "-D", "publish", "correlation-data", "42",
+		"-D", "publish", "user-property", "unit", "lamp", "-D", "publish", "message-expiry-interval", "60")
+	mosquittoPub(t, versioned{b, "mqttv311"}, "-t", "x", "-m", "old", "-q", "1")
+	for _, want := range []string{"five text/plain answers/7 42 unit:lamp 60", "old"} {
+		if got := strings.TrimSpace(sub5.next(t)); got != want {
+			t.Errorf("with MQTT 5 comes %q, want %q", got, want)
 		}
-	})
+	}
+	for _, want := range []string{"five", "old"} {
+		if got := sub311.next(t); got != want {
+			t.Errorf("with MQTT 3.1.1 comes %q, want %q", got, want)
+		}
+	}
+}
+
+// A versioned is a broker, and the version that mosquitto's clients speak with it.
+type versioned struct {
+	*demobroker.Broker
+	version string
 }
 
 type subscriber struct {
@@ -119,7 +159,7 @@ type subscriber struct {
 }
 
 // mosquittoSub starts a client, whose lines are what it receives.
-func mosquittoSub(t *testing.T, b *demobroker.Broker, args ...string) *subscriber {
+func mosquittoSub(t *testing.T, b versioned, args ...string) *subscriber {
 	t.Helper()
 	s := &subscriber{mosquitto(t, b, "mosquitto_sub", args...), make(chan string, 10000)}
 	out, err := s.cmd.StdoutPipe()
@@ -143,7 +183,7 @@ func mosquittoSub(t *testing.T, b *demobroker.Broker, args ...string) *subscribe
 	return s
 }
 
-func subscribed(t *testing.T, b *demobroker.Broker, n int) {
+func subscribed(t *testing.T, b interface{ Subscriptions() int }, n int) {
 	t.Helper()
 	waitFor(t, fmt.Sprintf("%d subscriptions", n), func() bool { return b.Subscriptions() == n })
 }
@@ -159,14 +199,14 @@ func (s *subscriber) end(t *testing.T) {
 	_ = s.cmd.Wait()
 }
 
-func mosquittoPub(t *testing.T, b *demobroker.Broker, args ...string) {
+func mosquittoPub(t *testing.T, b versioned, args ...string) {
 	t.Helper()
 	if out, err := mosquitto(t, b, "mosquitto_pub", args...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 }
 
-func mosquitto(t *testing.T, b *demobroker.Broker, name string, args ...string) *exec.Cmd {
+func mosquitto(t *testing.T, b versioned, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -180,5 +220,5 @@ func mosquitto(t *testing.T, b *demobroker.Broker, name string, args ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return exec.Command(path, append([]string{"-h", host, "-p", port, "-V", "mqttv311"}, args...)...)
+	return exec.Command(path, append([]string{"-h", host, "-p", port, "-V", b.version}, args...)...)
 }

@@ -58,7 +58,7 @@ func ceilingSend(conn net.Conn, out *buckets) error {
 		if f.kind() != packets.Publish {
 			return acks, nil
 		}
-		m, err := f.message()
+		m, err := f.message(new(dialect))
 		if err != nil {
 			return acks, err
 		}
@@ -161,7 +161,7 @@ func ceilingReceive(j job) error {
 		for i := range n {
 			payload := in.payload(i)
 			id++
-			out = appendPublish(out, receiveTopic, j.QoS, uint16(id%0xffff+1), len(payload))
+			out = new(dialect).appendPublish(out, receiveTopic, j.QoS, uint16(id%0xffff+1), len(payload))
 			out = append(out, payload...)
 		}
 		if _, err := conn.Write(out); err != nil {

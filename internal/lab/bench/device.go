@@ -49,6 +49,11 @@ func listenToGroups(j job, orders <-chan order) error {
 			}
 			c.note(payload, now)
 		}
+		if j.Answers && n > 0 {
+			if err := in.echo(n); err != nil {
+				return err
+			}
+		}
 		if j.Pause && n > 0 && n < readAtOnce {
 			time.Sleep(readPause)
 		}
@@ -138,7 +143,7 @@ func (b *talker) probe() error {
 // send sends at the order's rate, for twice the time at most: a rate may be more
 // than this machine can do.
 func (b *talker) send(o order) (int, error) {
-	s, p := newStream(b.traffic, o.Run), newPace(o)
+	s, p := newStream(b.traffic, o.Run, new(dialect)), newPace(o)
 	for {
 		now, n, ok := p.next(s.made)
 		if late := time.Duration(now-p.start).Seconds() > 2*o.Seconds; !ok || late {

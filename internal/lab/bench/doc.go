@@ -1,6 +1,6 @@
 // Command bench measures topicast beside its peers.
 //
-//	go run ./internal/lab/bench [--only NAMES] [--peers NAMES] [--rounds N] [--seconds S] [--quick] [--json]
+//	go run ./internal/lab/bench [--only NAMES] [--peers NAMES] [--rounds N] [--seconds S] [--protocol VERSION] [--quick] [--json]
 //
 // It builds topicast and the peers, runs one after the other in a network of
 // namespaces that nothing else is connected to, round after round so that a busy
@@ -19,6 +19,9 @@
 // veth. A payload counts when it arrived once, in its group's order, whole, and
 // from the right source; what is lost is shown.
 //
+// topicast speaks MQTT 5, as it does with a broker that can, unless --protocol says 3.1.1; and
+// topicast-311 is the same with protocol: 3.1.1, to have both in one run.
+//
 // The peers, each of which sends from the source it is told to:
 //
 //	python   a script on paho-mqtt, one sendto a message
@@ -27,6 +30,7 @@
 //	mmsg     a hand-written reader, the datagrams of a read by one sendmmsg
 //	ceiling  the same with runs of equal size as one UDP_SEGMENT send; receiving,
 //	         recvmmsg and one write a batch: no session, no errors, nothing kept
+//	loop     a datagram to each group every second by sendmmsg, and nothing else
 //	csub     no bridge: a subscriber in C, to see the broker's own share of a latency
 //
 // It needs Linux and Go. What else it can use and does not find it leaves out

@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"sync/atomic"
 
+	packets5 "github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
@@ -17,7 +19,11 @@ import (
 
 var errFrame = errors.New("malformed MQTT frame")
 
-// A frame is a packet of MQTT 3.1.1 in the buffer it was read into.
+// A dialect is the version of MQTT that the client of a connection speaks, which its CONNECT says:
+// 3.1.1 or 5.
+type dialect struct{ five atomic.Bool }
+
+// A frame is a packet in the buffer it was read into.
 type frame struct {
 	whole []byte
 	body  []byte // behind the fixed header
@@ -55,7 +61,7 @@ type message struct {
 	id             uint16
 }
 
-func (f frame) message() (m message, err error) {
+func (f frame) message(d *dialect) (m message, err error) {
 	b := f.body
 	m.qos = f.whole[0] >> 1 & 3
 	if len(b) < 2 {
@@ -70,6 +76,13 @@ func (f frame) message() (m message, err error) {
 		return m, errFrame
 	}
 	m.topic, m.payload = b[2:n], b[head:]
+	if d.five.Load() {
+		length, size := binary.Uvarint(m.payload) // of the properties
+		if size <= 0 || length > uint64(len(m.payload)-size) {
+			return m, errFrame
+		}
+		m.payload = m.payload[size+int(length):]
+	}
 	if m.qos > 0 {
 		m.id = binary.BigEndian.Uint16(b[n:])
 	}
@@ -77,8 +90,11 @@ func (f frame) message() (m message, err error) {
 }
 
 // appendPublish appends a PUBLISH frame without its payload, which is to follow.
-func appendPublish(b []byte, topic string, qos byte, id uint16, payload int) []byte {
+func (d *dialect) appendPublish(b []byte, topic string, qos byte, id uint16, payload int) []byte {
 	n := 2 + len(topic) + payload
+	if d.five.Load() {
+		n++
+	}
 	if qos > 0 {
 		n += 2
 	}
@@ -89,6 +105,9 @@ func appendPublish(b []byte, topic string, qos byte, id uint16, payload int) []b
 	if qos > 0 {
 		b = binary.BigEndian.AppendUint16(b, id)
 	}
+	if d.five.Load() {
+		b = append(b, 0) // no properties
+	}
 	return b
 }
 
@@ -98,16 +117,21 @@ func appendPuback(b []byte, id uint16) []byte {
 
 // appendAnswer appends what a broker that allows everything answers
 // to a frame.
-func appendAnswer(b []byte, f frame) ([]byte, error) {
+func (d *dialect) appendAnswer(b []byte, f frame) ([]byte, error) {
 	switch f.kind() {
 	case packets.Publish:
-		m, err := f.message()
+		m, err := f.message(d)
 		if err != nil || m.qos != 1 {
 			return b, err
 		}
 		return appendPuback(b, m.id), nil
-	case packets.Puback:
+	case packets.Puback, packets.Disconnect: // paho.golang reads no DISCONNECT without a reason code
 		return b, nil
+	case packets.Connect: // [MQTT-3.1.2-1]: the level is behind the name
+		d.five.Store(len(f.body) > 6 && f.body[6] == 5)
+	}
+	if d.five.Load() {
+		return appendAnswer5(b, f)
 	}
 	p, err := packets.ReadPacket(bytes.NewReader(f.whole))
 	if err != nil {
@@ -127,6 +151,30 @@ func appendAnswer(b []byte, f frame) ([]byte, error) {
 		done := packets.NewControlPacket(packets.Unsuback).(*packets.UnsubackPacket)
 		done.MessageID = p.MessageID
 		err = done.Write(out)
+	}
+	return out.Bytes(), err
+}
+
+// appendAnswer5 is that in MQTT 5.
+func appendAnswer5(b []byte, f frame) ([]byte, error) {
+	p, err := packets5.ReadPacket(bytes.NewReader(f.whole))
+	if err != nil {
+		return b, err
+	}
+	out := bytes.NewBuffer(b)
+	switch p := p.Content.(type) {
+	case *packets5.Connect:
+		_, err = packets5.NewControlPacket(packets5.CONNACK).WriteTo(out)
+	case *packets5.Pingreq:
+		_, err = packets5.NewControlPacket(packets5.PINGRESP).WriteTo(out)
+	case *packets5.Subscribe:
+		granted := &packets5.Suback{PacketID: p.PacketID, Properties: new(packets5.Properties)}
+		for _, s := range p.Subscriptions {
+			granted.Reasons = append(granted.Reasons, s.QoS)
+		}
+		_, err = granted.WriteTo(out)
+	case *packets5.Unsubscribe:
+		_, err = (&packets5.Unsuback{PacketID: p.PacketID, Properties: new(packets5.Properties), Reasons: make([]byte, len(p.Topics))}).WriteTo(out)
 	}
 	return out.Bytes(), err
 }

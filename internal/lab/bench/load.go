@@ -70,6 +70,7 @@ func publishMessages(j job, orders <-chan order) error {
 type feed struct {
 	traffic
 	conn       net.Conn
+	speaks     dialect
 	acked      atomic.Int64
 	progress   chan struct{} // acknowledgements came
 	subscribed chan int64    // when, once
@@ -99,7 +100,7 @@ func (f *feed) read() {
 			default:
 			}
 		}
-		return appendAnswer(answer, fr)
+		return f.speaks.appendAnswer(answer, fr)
 	}, nil)
 }
 
@@ -107,7 +108,7 @@ func (f *feed) read() {
 func (f *feed) serve(orders <-chan order) error {
 	tick := time.NewTicker(probing)
 	defer tick.Stop()
-	probes := newStream(f.traffic, 0)
+	probes := newStream(f.traffic, 0, &f.speaks)
 	for {
 		select {
 		case <-tick.C:
@@ -132,7 +133,7 @@ func (f *feed) serve(orders <-chan order) error {
 
 // send writes the messages of one order and waits for their acknowledgements.
 func (f *feed) send(o order) (int, error) {
-	s, p := newStream(f.traffic, o.Run), newPace(o)
+	s, p := newStream(f.traffic, o.Run, &f.speaks), newPace(o)
 	limit := time.Duration(o.Seconds*float64(time.Second)) + harness.Patience
 	if err := f.conn.SetWriteDeadline(time.Now().Add(limit)); err != nil {
 		return 0, err

@@ -24,7 +24,7 @@ func newClient(conn net.Conn, t traffic) *client {
 	ids := make(chan uint16, 10_000)
 	go func() {
 		_ = readFrames(conn, func(f frame, answer []byte) ([]byte, error) {
-			m, err := f.message()
+			m, err := f.message(new(dialect))
 			if err == nil {
 				c.tally.note(m.payload, time.Now().UnixNano())
 				c.got.Add(1)
@@ -115,7 +115,7 @@ func TestTheFakeBrokerWritesAsManyAsAskedFor(t *testing.T) {
 
 func TestProbesAreOfEveryStreamAndCountedByNone(t *testing.T) {
 	tr := traffic{Groups: 3, Sizes: []int{16}, QoS: 1}
-	b := newStream(tr, 0).appendProbes(nil, 1)
+	b := newStream(tr, 0, new(dialect)).appendProbes(nil, 1)
 	c := newTally(tr, 0)
 	seen := map[uint32]bool{}
 	for len(b) > 0 {
@@ -123,7 +123,7 @@ func TestProbesAreOfEveryStreamAndCountedByNone(t *testing.T) {
 		if err != nil || size == 0 {
 			t.Fatal(size, err)
 		}
-		m, err := f.message()
+		m, err := f.message(new(dialect))
 		if err != nil || m.qos != 0 {
 			t.Fatal(m.qos, err)
 		}

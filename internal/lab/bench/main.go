@@ -38,6 +38,7 @@ type options struct {
 	messages    int
 	quick       bool
 	json        bool
+	protocol    harness.Protocol
 }
 
 func (o *options) Flags(f *flag.FlagSet) {
@@ -47,6 +48,7 @@ func (o *options) Flags(f *flag.FlagSet) {
 	f.Float64Var(&o.seconds, "seconds", 2, "how long each run is under load, 0.1 to 60; a search uses a quarter for each rate")
 	f.IntVar(&o.messages, "messages", 0, "at most so many messages in each run; 0: no bound")
 	f.BoolVar(&o.quick, "quick", false, "one round of 0.2 seconds, few rates and, without --only, few scenarios: to see that it runs, not how fast")
+	harness.ProtocolFlag(f, &o.protocol)
 	f.BoolVar(&o.json, "json", false, "print all results as JSON")
 }
 

@@ -40,14 +40,14 @@ func TestScenariosAreChosenByName(t *testing.T) {
 			t.Errorf("%s: %v (-want +got):\n%s", only, err, diff)
 		}
 	}
-	if o, err := readFlags("--quick"); err != nil || len(o.scenarios) != 8 || o.rounds != 1 || o.seconds != 0.2 {
+	if o, err := readFlags("--quick"); err != nil || len(o.scenarios) != 9 || o.rounds != 1 || o.seconds != 0.2 {
 		t.Errorf("--quick: %d scenarios, %d rounds of %v s, %v", len(o.scenarios), o.rounds, o.seconds, err)
 	}
 	if o, err := readFlags("--quick", "--only", "clean-rate"); err != nil || len(o.scenarios) != 1 {
 		t.Errorf("--quick --only clean-rate: %d scenarios, %v", len(o.scenarios), err)
 	}
 	o, err := readFlags("--only", "send-*", "--peers", "mmsg,python")
-	if err != nil || len(o.scenarios) != 6 || !slices.Equal(o.scenarios[0].peers, []string{"mmsg", "python"}) || !slices.Equal(o.scenarios[4].peers, []string{"python"}) {
+	if err != nil || len(o.scenarios) != 7 || !slices.Equal(o.scenarios[0].peers, []string{"mmsg", "python"}) || !slices.Equal(o.scenarios[5].peers, []string{"python"}) {
 		t.Errorf("--peers mmsg,python: %+v, %v", o.scenarios, err)
 	}
 	o, err = readFlags()
@@ -58,10 +58,11 @@ func TestScenariosAreChosenByName(t *testing.T) {
 
 func TestWhatCannotBeDoneIsRefused(t *testing.T) {
 	for args, want := range map[string]string{
+		"--protocol 4":          "invalid value \"4\" for flag -protocol: it is not auto, 5 or 3.1.1",
 		"--only send-12":        "--only send-12: nothing has that name",
 		"--only send-128,nope*": "--only nope*: nothing has that name",
 		"--only [":              "syntax error in pattern",
-		"--peers topicast,go":   "no peer \"go\" there; there are c, ceiling, csub, mmsg, paho, python, topicast",
+		"--peers topicast,go":   "no peer \"go\" there; there are c, ceiling, csub, loop, mmsg, paho, python, topicast",
 		"--rounds 0":            "--rounds 0 is not 1 to 100",
 		"--rounds 101":          "--rounds 101",
 		"--seconds 0":           "--seconds 0 is not 0.1 to 60",

@@ -53,6 +53,8 @@ type traffic struct {
 	Sources int   // 1, or one for each group
 	Sizes   []int // of the payloads in turn, in bytes
 	QoS     byte
+	Answers bool // the device sends each datagram back; with Host
+	Host    bool // to the device itself, and not to a group: only for sending, and one stream
 }
 
 // A group that stands alone still has many topics, as it would in the field.
@@ -85,6 +87,9 @@ func (t traffic) size(stream, seq uint32) int {
 const groupPort = 5000
 
 func (t traffic) group(stream int) netip.AddrPort {
+	if t.Host {
+		return netip.AddrPortFrom(netip.MustParseAddr(deviceAddr), groupPort)
+	}
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{239, 1, byte(stream >> 8), byte(stream)}), groupPort)
 }
 

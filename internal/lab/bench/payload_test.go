@@ -81,7 +81,7 @@ func TestEveryStreamHasAllSizesInTurn(t *testing.T) {
 }
 
 func TestAStreamCountsEachGroupByItself(t *testing.T) {
-	s := newStream(traffic{Groups: 3, Sizes: []int{16, 20}}, 9)
+	s := newStream(traffic{Groups: 3, Sizes: []int{16, 20}}, 9, new(dialect))
 	var next [3]uint32
 	for i := range 1000 {
 		h, size, topic := s.next(5)

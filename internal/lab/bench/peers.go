@@ -62,6 +62,7 @@ type tooling struct {
 	self         string // this program
 	python       string // "" if there is none with paho
 	hasMosquitto bool
+	protocol     harness.Protocol // that topicast speaks
 }
 
 // findTools looks for what is not built, and reports what is missing.
@@ -108,9 +109,19 @@ func (t tooling) peer(name string, s scenario) (command, error) {
 	env := append(s.env(), "TOPIC="+receiveTopic)
 	switch name {
 	case "topicast":
-		return t.topicast(s, 0)
+		return t.topicast(s, "", 0)
 	case "topicast-10000":
-		return t.topicast(s, 10_000)
+		return t.topicast(s, "", 10_000)
+	case "topicast-311":
+		return t.topicast(s, "311", 0)
+	case "topicast-when", "topicast-fields", "topicast-refresh":
+		return t.topicast(s, strings.TrimPrefix(name, "topicast-"), 0)
+	case "topicast-page", "topicast-10000-page":
+		c, err := t.topicast(s, "", map[string]int{"topicast-10000-page": 10_000}[name])
+		c.pages = []string{"/events?sort=trouble", "/feed"}
+		return c, err
+	case "loop":
+		return t.tool("loop", s), nil
 	case "ceiling":
 		return t.tool("ceiling", s), nil
 	case "mmsg":
@@ -122,7 +133,7 @@ func (t tooling) peer(name string, s scenario) (command, error) {
 		if t.python == "" {
 			return command{}, errMissing
 		}
-		return command{t.python, []string{filepath.Join(t.dir, pythonPath), direction}, env}, nil
+		return command{path: t.python, args: []string{filepath.Join(t.dir, pythonPath), direction}, env: env}, nil
 	case "c", "csub":
 		path := filepath.Join(t.dir, cPath)
 		if _, err := os.Stat(path); err != nil {
@@ -131,40 +142,56 @@ func (t tooling) peer(name string, s scenario) (command, error) {
 		if name == "csub" {
 			direction = "count"
 		}
-		return command{path, []string{direction}, env}, nil
+		return command{path: path, args: []string{direction}, env: env}, nil
 	}
 	return command{}, fmt.Errorf("no peer %s", name)
 }
 
-// topicast writes the configuration of a scenario, with other rules before its
-// own.
-func (t tooling) topicast(s scenario, others int) (command, error) {
+// topicast writes the configuration of a scenario, with a feature that its rules use, or "", and
+// other rules before its own.
+func (t tooling) topicast(s scenario, feature string, others int) (command, error) {
 	file := filepath.Join(t.dir, "topicast.yaml")
-	err := os.WriteFile(file, []byte(configuration(s, others)), 0o600)
+	err := os.WriteFile(file, []byte(configuration(s, t.protocol, feature, others)), 0o600)
 	return command{path: harness.Topicast(t.dir), args: []string{"run", "--config", file}}, err
 }
 
 // configuration is topicast's, for a scenario: with its defaults in all that the
 // scenario does not set.
-func configuration(s scenario, others int) string {
+func configuration(s scenario, protocol harness.Protocol, feature string, others int) string {
+	if feature == "311" {
+		protocol = "3.1.1"
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "broker: {url: \"mqtt://%s\", client_id: bench, session: clean, status_topic: \"\"}\n", brokerAddress)
+	more := map[string]string{
+		"when":    `, when: "size > 8 && u8@1 == 0"`, // all of them
+		"refresh": ", refresh: 1h",
+	}[feature]
+	if s.kind == again {
+		more = ", refresh: 1s"
+	}
+	fmt.Fprintf(&b, "broker: {url: \"mqtt://%s\", client_id: bench, session: clean, status_topic: \"\"%s}\n", brokerAddress, protocol.Setting())
 	if s.kind == search || s.kind == paced {
 		group := s.group(0).String()
 		if s.Groups > 1 {
 			group = fmt.Sprintf("%s-%s", s.group(0).Addr(), s.group(s.Groups-1))
 		}
-		fmt.Fprintf(&b, "receive:\n- {name: bench, group: \"%s\", interface: iso0, topic: %s, qos: %d}\n", group, receiveTopic, s.QoS)
+		fmt.Fprintf(&b, "receive:\n- {name: bench, group: \"%s\", interface: iso0, topic: %s, qos: %d%s}\n", group, receiveTopic, s.QoS, more)
 		return b.String()
 	}
 	b.WriteString("send:\n")
 	rule := func(name, filter, group, source string) {
-		fmt.Fprintf(&b, "- {name: %s, filter: \"%s\", qos: %d, group: \"%s\", source: %s}\n", name, filter, s.QoS, group, source)
+		fmt.Fprintf(&b, "- {name: %s, filter: \"%s\", qos: %d, group: \"%s\", source: %s%s}\n", name, filter, s.QoS, group, source, more)
 	}
 	for i := range others {
 		rule(fmt.Sprint("other", i), fmt.Sprintf("other/%d/cmd", i), fmt.Sprintf("239.2.%d.%d:%d", i>>8, i&255, groupPort), gatewayAddr)
 	}
 	switch {
+	case feature == "fields": // the number of the stream; see header
+		rule("bench", "dev/#", fmt.Sprintf("239.1.{u8@2}.{u8@3}:%d", groupPort), s.source(0).String())
+	case s.Answers: // the number of the payload tells requests apart; see header
+		fmt.Fprintf(&b, "- {name: bench, filter: \"dev/#\", qos: %d, host: \"%s\", source: %s, answer: {topic: answers, within: 1s, match: \"u32@4\"}}\n", s.QoS, s.group(0), s.source(0))
+	case s.Host:
+		fmt.Fprintf(&b, "- {name: bench, filter: \"dev/#\", qos: %d, host: \"%s\", source: %s}\n", s.QoS, s.group(0), s.source(0))
 	case s.Groups == 1:
 		rule("bench", "dev/#", s.group(0).String(), s.source(0).String())
 	case s.Sources == 1:

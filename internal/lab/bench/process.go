@@ -27,6 +27,8 @@ type command struct {
 	path string
 	args []string
 	env  []string // beside this program's own
+
+	pages []string // that are open while it runs, by their paths
 }
 
 // A process is a running command.

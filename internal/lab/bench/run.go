@@ -47,6 +47,8 @@ func (b *bench) run(ctx context.Context, s scenario, name string) (sample, error
 		return b.flood(ctx, s, c)
 	case latency:
 		return b.latency(ctx, s, c, name == "csub")
+	case again:
+		return b.refreshes(ctx, s, c, name == "loop")
 	case clean:
 		return b.clean(ctx, s, c, name == "csub")
 	}
@@ -157,6 +159,11 @@ func (b *bench) flood(ctx context.Context, s scenario, c command) (out sample, e
 	if err := warmUp(ctx, device, bridge); err != nil {
 		return out, err
 	}
+	closePages, err := b.openPages(c)
+	if err != nil {
+		return out, bridge.withOutput(err)
+	}
+	defer closePages()
 	m, err := newMeter(bridge)
 	if err != nil {
 		return out, err
@@ -168,6 +175,25 @@ func (b *bench) flood(ctx context.Context, s scenario, c command) (out sample, e
 	out = newSample(r, n)
 	out.StartMS = time.Unix(0, e.At).Sub(bridge.started).Seconds() * 1e3
 	return out, m.read(&out)
+}
+
+// openPages opens what is to be open of the status page while a bridge is measured.
+func (b *bench) openPages(c command) (closeAll func(), err error) {
+	var all []func() int64
+	closeAll = func() {
+		for _, end := range all {
+			end()
+		}
+	}
+	for _, path := range c.pages {
+		end, err := harness.Follow(b.GW, "http://127.0.0.1:9479"+path)
+		if err != nil {
+			closeAll()
+			return nil, err
+		}
+		all = append(all, end)
+	}
+	return closeAll, nil
 }
 
 // latency is one run through mosquitto. The subscriber in C counts by itself.
@@ -200,6 +226,11 @@ func (b *bench) latency(ctx context.Context, s scenario, c command, counts bool)
 	if err := warmUp(ctx, sink, bridge); err != nil {
 		return out, err
 	}
+	closePages, err := b.openPages(c)
+	if err != nil {
+		return out, bridge.withOutput(err)
+	}
+	defer closePages()
 	m, err := newMeter(bridge)
 	if err != nil {
 		return out, err

@@ -19,16 +19,17 @@ func takeMessages(j job, orders <-chan order) error {
 	}
 	// TCP drops nothing.
 	c := newCollector(j.traffic, orders, func() int { return 0 }, emit)
+	speaks := new(dialect)
 	conn := &stepping{Conn: accepted, collector: c}
 	err = readFrames(conn, func(f frame, answer []byte) ([]byte, error) {
 		if f.kind() == packets.Publish {
-			m, err := f.message()
+			m, err := f.message(speaks)
 			if err != nil {
 				return answer, err
 			}
 			c.note(m.payload, conn.readAt)
 		}
-		return appendAnswer(answer, f)
+		return speaks.appendAnswer(answer, f)
 	}, nil)
 	if errors.Is(err, errOver) {
 		return nil

@@ -66,6 +66,9 @@ func join(t traffic, addr netip.Addr) error {
 		return os.NewSyscallError("socket", err)
 	}
 	for i := range t.Groups {
+		if t.Host {
+			break
+		}
 		m := &unix.IPMreq{Multiaddr: t.group(i).Addr().As4(), Interface: addr.As4()}
 		if err := unix.SetsockoptIPMreq(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, m); err != nil {
 			return os.NewSyscallError("setsockopt IP_ADD_MEMBERSHIP", err)
@@ -115,6 +118,22 @@ func (b *inbox) read() (int, error) {
 		return 0, nil
 	}
 	return 0, os.NewSyscallError("recvmmsg", errno)
+}
+
+// echo sends the first n datagrams back to where they came from, as far as the kernel takes them.
+func (b *inbox) echo(n int) error {
+	for i := range n {
+		b.iovs[i].SetLen(int(b.msgs[i].n))
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(b.fd), uintptr(unsafe.Pointer(&b.msgs[0])), uintptr(n), 0, 0, 0)
+	for i := range n {
+		b.iovs[i].SetLen(largest)
+	}
+	switch errno {
+	case 0, unix.EAGAIN, unix.EINTR, unix.ENOBUFS:
+		return nil
+	}
+	return os.NewSyscallError("sendmmsg", errno)
 }
 
 func (b *inbox) payload(i int) []byte { return b.store[i*largest:][:b.msgs[i].n] }

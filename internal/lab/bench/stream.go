@@ -11,10 +11,11 @@ type stream struct {
 	made  int
 	seqs  []uint32 // the next number, by stream
 	names []string // of the topics
+	in    *dialect
 }
 
-func newStream(t traffic, run uint8) *stream {
-	s := &stream{traffic: t, run: run, seqs: make([]uint32, t.Groups)}
+func newStream(t traffic, run uint8, in *dialect) *stream {
+	s := &stream{traffic: t, run: run, in: in, seqs: make([]uint32, t.Groups)}
 	for i := range t.topics() {
 		s.names = append(s.names, t.topic(i))
 	}
@@ -37,7 +38,7 @@ func (s *stream) appendMessage(b []byte, now int64) []byte {
 	// broker's window has moved on.
 	id := uint16(s.made%0xffff + 1)
 	h, size, topic := s.next(now)
-	return appendPayload(appendPublish(b, topic, s.QoS, id, size), h, size)
+	return appendPayload(s.in.appendPublish(b, topic, s.QoS, id, size), h, size)
 }
 
 func appendPayload(b []byte, h header, size int) []byte {
@@ -51,7 +52,7 @@ func appendPayload(b []byte, h header, size int) []byte {
 // appendProbes appends a message for each stream that no result counts.
 func (s *stream) appendProbes(b []byte, now int64) []byte {
 	for g := range s.Groups {
-		b = appendPublish(b, s.names[g], 0, 0, headerSize)
+		b = s.in.appendPublish(b, s.names[g], 0, 0, headerSize)
 		b = appendPayload(b, header{probe: true, stream: uint32(g), sent: now}, headerSize)
 	}
 	return b

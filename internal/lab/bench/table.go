@@ -38,6 +38,7 @@ var figures = map[kind][]figure{
 	latency: {p50Figure, addedFigure, p99Figure, cpuFigure},
 	clean:   {rateFigure, cpuFigure, p50Figure, p99Figure},
 	search:  {rateFigure, cpuFigure, idleFigure, peakFigure},
+	again:   {rateFigure, cpuFigure, idleFigure, peakFigure},
 	paced:   {p50Figure, p99Figure, cpuFigure, idleFigure, peakFigure},
 }
 

@@ -66,6 +66,7 @@ var tools = map[string]func(job, <-chan order) error{
 	"talk":    sendToGroups,
 	"sink":    takeMessages,
 	"ceiling": func(j job, _ <-chan order) error { return runCeiling(j) },
+	"loop":    func(j job, _ <-chan order) error { return runLoop(j) },
 	"paho":    func(j job, _ <-chan order) error { return runPaho(j) },
 }
 

@@ -53,7 +53,7 @@ func (n *Network) Open(src multicast.Source) (*Socket, error) {
 			return nil, err
 		}
 	}
-	s := &Socket{net: n, Src: src, Free: make(chan struct{}, 1), gone: make(chan struct{}), Room: 1 << 30, lost: n.Lost}
+	s := &Socket{net: n, Src: src, Free: make(chan struct{}, 1), gone: make(chan struct{}), Back: make(chan []multicast.Datagram), Room: 1 << 30, lost: n.Lost}
 	if n.Room > 0 {
 		s.Room = n.Room
 	}
@@ -178,7 +178,7 @@ func (n *Network) note(d multicast.Datagram) {
 	if n.Sent == nil {
 		n.Sent = make(map[string][]string)
 	}
-	n.Sent[d.Group.String()] = append(n.Sent[d.Group.String()], string(d.Payload))
+	n.Sent[d.To.String()] = append(n.Sent[d.To.String()], string(d.Payload))
 }
 
 // Datagrams is a batch of one datagram of the device.

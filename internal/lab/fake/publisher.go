@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"sync"
@@ -30,6 +31,7 @@ func (p *Publisher) PublishBatch(batch []session.Publication) {
 	for _, m := range batch {
 		p.took = append(p.took, string(m.Topic)+" "+string(m.Payload))
 		p.Origins = append(p.Origins, m.Origin)
+		m.Properties = bytes.Clone(m.Properties) // the memory is the caller's
 		p.batches = append(p.batches, m)
 	}
 }
@@ -96,13 +98,29 @@ func (p *Publisher) AcknowledgeSome(n int) []string {
 // Acknowledge tells the origins of the messages published since it was last called.
 func (p *Publisher) Acknowledge() (n int) {
 	p.Mu.Lock()
-	origins := p.Origins
+	origins, from := p.Origins, len(p.batches)-len(p.Origins)
+	settled := p.batches[from:]
 	p.Origins = nil
 	p.Mu.Unlock()
-	for _, o := range origins {
-		o.Published(1, 1)
+	for i, o := range origins {
+		o.Published(1, settled[i].Size())
 	}
 	return len(origins)
+}
+
+// Refuse tells the origins of what is not acknowledged that the broker does not take it.
+func (p *Publisher) Refuse(why error) {
+	p.Mu.Lock()
+	origins, from := p.Origins, len(p.batches)-len(p.Origins)
+	refused := p.batches[from:]
+	p.Origins = nil
+	p.Mu.Unlock()
+	for i, o := range origins {
+		if r, ok := o.(session.Refuser); ok {
+			r.Refused(&refused[i], why)
+		}
+		o.Lost(1, refused[i].Size(), why)
+	}
 }
 
 // Deliver acknowledges what is published until n messages are.

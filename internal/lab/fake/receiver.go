@@ -29,7 +29,7 @@ type Receiver struct {
 func (r *Receiver) Hear(source string, payloads ...string) {
 	var batch []multicast.Datagram
 	for _, p := range payloads {
-		batch = append(batch, multicast.Datagram{Group: r.Options.Group, Source: netip.MustParseAddrPort(source), Payload: []byte(p)})
+		batch = append(batch, multicast.Datagram{To: r.Options.Group, Source: netip.MustParseAddrPort(source), Payload: []byte(p)})
 	}
 	r.In <- batch
 }
@@ -76,8 +76,8 @@ func (r *Receiver) Rejoin() error {
 	return nil
 }
 
-// Rivals are those of SetRivals.
-func (r *Receiver) Rivals(multicast.Interface) (takers, sharers []string) {
+// PortConflicts are those of SetPortConflicts.
+func (r *Receiver) PortConflicts(multicast.Interface) (takers, sharers []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.takers, r.sharers
@@ -90,8 +90,8 @@ func (r *Receiver) CountRejoins() int {
 	return r.Rejoins
 }
 
-// SetRivals has other programs take a part of what comes, or share it.
-func (r *Receiver) SetRivals(takers, sharers []string) {
+// SetPortConflicts has other programs take a part of what comes, or share it.
+func (r *Receiver) SetPortConflicts(takers, sharers []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.takers, r.sharers = takers, sharers

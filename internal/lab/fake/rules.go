@@ -51,6 +51,18 @@ func ToHost(t testing.TB, host string) func(*mapping.SendRule) {
 	}
 }
 
+// Answered has what comes back published on a topic, within 100 ms.
+func Answered(t testing.TB, topic string) func(*mapping.SendRule) {
+	t.Helper()
+	to, err := mapping.ParseAnswerTopic(topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(r *mapping.SendRule) {
+		r.Answer = &mapping.Answer{Topic: to, Within: 100 * time.Millisecond, Tries: 1}
+	}
+}
+
 // ReceiveRule is a receive rule on iso0, or what change makes of it.
 func ReceiveRule(t testing.TB, name, group, topic string, change ...func(*mapping.ReceiveRule)) mapping.ReceiveRule {
 	t.Helper()

@@ -33,9 +33,11 @@ type Socket struct {
 
 	OnSend, OnWait, OnClose func() // called without the lock
 
-	Unsegmented error  // what SegmentationError says
-	Answers     uint64 // what came to the port
-	Looked      int    // how often SharePort was called
+	Back        chan []multicast.Datagram // what Receive returns next
+	Unsegmented error                     // what SegmentationError says
+	Answers     uint64                    // what came to the port
+	Errors      []multicast.HostError     // what HostErrors says
+	Looked      int                       // how often SharePort was called
 }
 
 // Carrier says what the test has put into lost.
@@ -79,7 +81,7 @@ func (s *Socket) Send(batch []multicast.Datagram, failed func(int, error)) (int,
 		}
 		s.Room--
 		s.net.note(d)
-		text := d.Group.String() + " " + string(d.Payload)
+		text := d.To.String() + " " + string(d.Payload)
 		if d.Broadcast {
 			text += " broadcast"
 		}
@@ -114,6 +116,15 @@ func (s *Socket) NeighboursFull() bool {
 	return s.Crowded
 }
 
+// NextHop is nobody: hosts are not asked for.
+func (s *Socket) NextHop(netip.Addr) netip.Addr { return netip.Addr{} }
+
+// Reach is not known.
+func (s *Socket) Reach(netip.Addr) multicast.Reach { return multicast.ReachUnknown }
+
+// Buffer is that of a usual host.
+func (s *Socket) Buffer() int { return 212992 }
+
 func (s *Socket) SetQueue(kind string) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
@@ -129,10 +140,37 @@ func (s *Socket) SegmentationError() error {
 	return s.Unsegmented
 }
 
+// HostErrors returns those of Errors, once.
+func (s *Socket) HostErrors() []multicast.HostError {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	all := s.Errors
+	s.Errors = nil
+	return all
+}
+
 func (s *Socket) Unclaimed() (uint64, error) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
 	return s.Answers, nil
+}
+
+// Receive returns what a test has put into Back.
+func (s *Socket) Receive(batch []multicast.Datagram) (int, error) {
+	select {
+	case back := <-s.Back:
+		return copy(batch, back), nil
+	case <-s.gone:
+		return 0, net.ErrClosed
+	}
+}
+
+// Say has a datagram come back from a host.
+func (s *Socket) Say(source, payload string) {
+	select {
+	case s.Back <- []multicast.Datagram{{To: s.LocalAddr(), Source: netip.MustParseAddrPort(source), Payload: []byte(payload)}}:
+	case <-s.gone:
+	}
 }
 
 // Answer lets n datagrams come to the port.

@@ -1,24 +1,26 @@
 package send
 
 import (
+	"cmp"
 	"time"
 
 	"topicast/bridge/account"
 )
 
-// Hindrance is what of a rule waits in memory for a binding, unacknowledged.
-type Hindrance struct {
+// Blocker is a rule's messages that wait unacknowledged in memory for a binding, and so keep the broker
+// from sending more.
+type Blocker struct {
 	Rule  string
 	Since time.Time // when the oldest of it came; zero: nothing waits
 	Why   string
 	Bytes int64 // that all of it takes
 }
 
-// hindrances returns the one with the oldest message, and the one that takes the most room: while
+// blockers returns the one with the oldest message, and the one that takes the most room: while
 // the binding is sending, those that were seen last.
-func (b *binding) hindrances() (oldest, largest Hindrance) {
+func (b *binding) blockers() (oldest, largest Blocker) {
 	if b.mu.TryLock() {
-		b.noteHindrances()
+		b.noteBlockers()
 		b.mu.Unlock()
 	}
 	b.shown.mu.Lock()
@@ -26,8 +28,8 @@ func (b *binding) hindrances() (oldest, largest Hindrance) {
 	return b.oldest, b.largest
 }
 
-// noteHindrances notes what waits, for hindrances. Callers hold mu.
-func (b *binding) noteHindrances() {
+// noteBlockers notes what waits, for blockers. Callers hold mu.
+func (b *binding) noteBlockers() {
 	why := "its socket is busy"
 	switch {
 	case b.socket == nil:
@@ -35,16 +37,16 @@ func (b *binding) noteHindrances() {
 	case b.stuck != "":
 		why = b.stuck
 	}
-	var oldest, largest Hindrance
-	b.queue.each(func(l *lane) bool {
+	var oldest, largest Blocker
+	b.queue.each(func(l *ruleQueue) bool {
 		w := l.first
 		for w != nil && w.ack == nil {
 			w = w.next
 		}
 		if w != nil {
-			h := Hindrance{l.rule.Name, w.since, why, l.room.Used()}
-			if l.rule.paced() && b.socket != nil && b.stuck == "" {
-				h.Why = "its target gets no more than " + l.rule.Rate.String()
+			h := Blocker{l.rule.Name, w.since, why, l.room.Used()}
+			if b.socket != nil && b.stuck == "" {
+				h.Why = cmp.Or(b.whyWaiting(l), why)
 			}
 			if oldest, largest = older(oldest, h), larger(largest, h); oldest == h {
 				b.oldestIn, b.oldestNumber = l, w.number
@@ -55,21 +57,21 @@ func (b *binding) noteHindrances() {
 	b.show(func() { b.oldest, b.largest = oldest, largest })
 }
 
-// forgetHindrances forgets what was seen to wait, once the oldest of it has left. Callers hold mu.
-func (b *binding) forgetHindrances() {
+// clearBlockers forgets what was seen to wait, once the oldest of it has left. Callers hold mu.
+func (b *binding) clearBlockers() {
 	if !b.oldest.Since.IsZero() && (b.oldestIn.empty() || b.oldestIn.first.number > b.oldestNumber) {
-		b.show(func() { b.oldest, b.largest = Hindrance{}, Hindrance{} })
+		b.show(func() { b.oldest, b.largest = Blocker{}, Blocker{} })
 	}
 }
 
-func older(a, b Hindrance) Hindrance {
+func older(a, b Blocker) Blocker {
 	if a.Since.IsZero() || !b.Since.IsZero() && b.Since.Before(a.Since) {
 		return b
 	}
 	return a
 }
 
-func larger(a, b Hindrance) Hindrance {
+func larger(a, b Blocker) Blocker {
 	if b.Bytes > a.Bytes {
 		return b
 	}
@@ -84,12 +86,12 @@ func (r *Rule) countLeft(now time.Time) {
 	}
 }
 
-// Hindrances are what waits in memory for the bindings, unacknowledged: that with the oldest
+// Blockers are what waits in memory for the bindings, unacknowledged: that with the oldest
 // message, that which takes the most room, each with a since of zero if there is none, and
 // of how many bindings something does.
-func (p *Path) Hindrances() (oldest, largest Hindrance, n int) {
+func (p *Path) Blockers() (oldest, largest Blocker, n int) {
 	for _, b := range p.working.Load().bindings {
-		o, l := b.hindrances()
+		o, l := b.blockers()
 		if o.Since.IsZero() {
 			continue
 		}

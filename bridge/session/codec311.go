@@ -7,16 +7,11 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
-// The control packets of MQTT 3.1.1 other than PUBLISH and its acknowledgements:
-// how those of ours are written, and what is demanded of the broker's before they
-// are decoded. Another version of the protocol is another file like this one.
-//
-// A packet of the broker is checked by its fixed header first (checkHeader), so that
-// one that cannot be is never waited for and costs no memory, and once it is whole by
-// its contents (checkBody). Only then is it decoded.
+// The control packets of MQTT 3.1.1 other than PUBLISH and its acknowledgements: how those of ours
+// are written, and what is demanded of the broker's before they are decoded.
 
-// protocolVersion is the level of MQTT 3.1.1, section 3.1.2.2.
-const protocolVersion = 4
+// level311 is the protocol level of MQTT 3.1.1, section 3.1.2.2.
+const level311 = 4
 
 // packetID reads the packet identifier that begins the body of a frame.
 func packetID(body []byte) uint16 { return binary.BigEndian.Uint16(body) }
@@ -24,10 +19,19 @@ func packetID(body []byte) uint16 { return binary.BigEndian.Uint16(body) }
 // subackFailure is the return code of a refused filter.
 const subackFailure = 0x80
 
+// codec311 is the codec of MQTT 3.1.1.
+type codec311 struct{}
+
+func (codec311) protocol() Protocol { return Protocol311 }
+
+// These are the same in both versions.
 var (
 	pingreqFrame    = encode(packets.NewControlPacket(packets.Pingreq))
 	disconnectFrame = encode(packets.NewControlPacket(packets.Disconnect))
 )
+
+// disconnect is DISCONNECT, which has no code.
+func (codec311) disconnect(ReasonCode) []byte { return disconnectFrame }
 
 // encode is a packet as it is written.
 func encode(p packets.ControlPacket) []byte {
@@ -36,18 +40,16 @@ func encode(p packets.ControlPacket) []byte {
 	return b.Bytes()
 }
 
-// encodeConnect is the CONNECT of a session. The will is what the broker is to
-// publish when the connection ends without a DISCONNECT.
-func encodeConnect(o *Options, password string) []byte {
+func (codec311) connect(o *Options, will *Status, password string) []byte {
 	p := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
-	p.ProtocolName, p.ProtocolVersion = "MQTT", protocolVersion
+	p.ProtocolName, p.ProtocolVersion = "MQTT", level311
 	p.CleanSession, p.ClientIdentifier = o.Clean, o.ClientID
 	p.Keepalive = uint16(o.KeepAlive.Seconds())
 	p.Username, p.UsernameFlag = o.Username, o.Username != ""
 	p.Password, p.PasswordFlag = []byte(password), password != ""
-	if o.Status != nil {
+	if will != nil {
 		p.WillFlag, p.WillQos, p.WillRetain = true, 1, true
-		p.WillTopic, p.WillMessage = o.Status.Topic, []byte(statusOffline)
+		p.WillTopic, p.WillMessage = will.Topic, []byte(statusOffline)
 	}
 	return encode(p)
 }
@@ -57,43 +59,50 @@ func encodeConnect(o *Options, password string) []byte {
 func subscribeSize(filter string) int   { return 2 + len(filter) + 1 }
 func unsubscribeSize(filter string) int { return 2 + len(filter) }
 
-func encodeSubscribe(id uint16, filters []string, qos []byte) []byte {
+func (codec311) subscribe(id uint16, filters []string, options []subscribeOptions, _ uint32) []byte {
 	p := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
-	p.MessageID, p.Topics, p.Qoss = id, filters, qos
+	p.MessageID, p.Topics = id, filters
+	for _, o := range options {
+		p.Qoss = append(p.Qoss, o.qos)
+	}
 	return encode(p)
 }
 
-func encodeUnsubscribe(id uint16, filters []string) []byte {
+func (codec311) unsubscribe(id uint16, filters []string) []byte {
 	p := packets.NewControlPacket(packets.Unsubscribe).(*packets.UnsubscribePacket)
 	p.MessageID, p.Topics = id, filters
 	return encode(p)
 }
 
-// decodeConnack reads a CONNACK that was checked.
-func decodeConnack(frame []byte) (present bool, code byte, err error) {
+// codes311 are the reason codes for the return codes of a CONNACK, section 3.2.2.3.
+var codes311 = [...]ReasonCode{0, reasonVersion, reasonClientID, reasonUnavailable, reasonLogin, reasonNotAuthorized}
+
+func (codec311) readConnack(frame []byte) (connAck, error) {
 	p, err := decode[*packets.ConnackPacket](frame)
 	if err != nil {
-		return false, 0, err
+		return connAck{}, err
 	}
-	return p.SessionPresent, p.ReturnCode, nil
+	return connAck{present: p.SessionPresent, code: codes311[p.ReturnCode]}, nil
 }
 
-// decodeSuback reads a SUBACK that was checked.
-func decodeSuback(frame []byte) (id uint16, codes []byte, err error) {
+func (codec311) readSuback(frame []byte) (a subAck, err error) {
 	p, err := decode[*packets.SubackPacket](frame)
 	if err != nil {
-		return 0, nil, err
+		return a, err
 	}
-	return p.MessageID, p.ReturnCodes, nil
+	for _, code := range p.ReturnCodes {
+		a.codes = append(a.codes, ReasonCode(code))
+	}
+	a.id = p.MessageID
+	return a, nil
 }
 
-// decodeUnsuback reads an UNSUBACK that was checked.
-func decodeUnsuback(frame []byte) (id uint16, err error) {
+func (codec311) readUnsuback(frame []byte) (subAck, error) {
 	p, err := decode[*packets.UnsubackPacket](frame)
 	if err != nil {
-		return 0, err
+		return subAck{}, err
 	}
-	return p.MessageID, nil
+	return subAck{id: p.MessageID}, nil
 }
 
 // decode reads a packet of one type, and keeps nothing of the frame.
@@ -126,7 +135,7 @@ var shapes = [16]shape{
 }
 
 // checkHeader checks the fixed header of a frame other than PUBLISH.
-func checkHeader(first byte, rest int, frame []byte) error {
+func (codec311) checkHeader(first byte, rest int, frame []byte) error {
 	s := shapes[first>>4]
 	switch {
 	case s.name == "":
@@ -156,7 +165,7 @@ func checkSuback(b []byte, head, rest int, filters func(id uint16) int) (more bo
 
 // checkBody checks what follows the fixed header: a flag and a return code in
 // a CONNACK, a packet identifier in every other, and return codes in a SUBACK.
-func checkBody(first byte, body, frame []byte) error {
+func (codec311) checkBody(first byte, body, frame []byte) error {
 	switch first >> 4 {
 	case typePingresp:
 		return nil

@@ -1,0 +1,105 @@
+package receive
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"topicast/bridge/account"
+)
+
+// flushLook is how often it is looked at whether the pump has discarded what it is to.
+const flushLook = 10 * time.Millisecond
+
+// Flush discards what waits for the broker of some rules, in memory and on disk, and counts it; wanted
+// says of which, by their names and those that they have in the configuration. What the session has
+// is on its way, and stays; what is on disk behind that is discarded as soon as it is settled,
+// though that be after ctx has ended. No reload may be under way.
+func (p *Path) Flush(ctx context.Context, wanted func(name, common string) bool) (all []account.Flushed) {
+	began := time.Now()
+	for _, r := range p.working.Load().Rules {
+		if !wanted(r.Name, r.Common) {
+			continue
+		}
+		f := account.Flushed{Rule: r.Name}
+		if r.spool != nil {
+			f.Memory = r.spool.flushPending(ctx)
+			before := r.Of(account.ReasonFlushed)
+			r.spool.discarding.Store(&began)
+			p.discards.Store(true)
+			p.WakePump()
+			for r.spool.discarding.Load() != nil && ctx.Err() == nil {
+				time.Sleep(flushLook)
+			}
+			f.Left = r.spool.discarding.Load() != nil || r.spool.waiting.Load() > 0
+			f.Disk = int(r.Of(account.ReasonFlushed) - before)
+		}
+		all = append(all, f)
+	}
+	p.settled.Notify()
+	return all
+}
+
+// flushPending discards what waits in memory, unless somebody publishes it until ctx ends.
+func (s *publishSpool) flushPending(ctx context.Context) (n int) {
+	for !s.mu.TryLock() { // which is held while the broker is slow
+		if ctx.Err() != nil {
+			return 0
+		}
+		time.Sleep(flushLook)
+	}
+	defer s.mu.Unlock()
+	for i := range s.pending {
+		s.budget.Release(1, s.pending[i].size())
+	}
+	n = len(s.pending)
+	s.pending = nil
+	s.waiting.Store(0)
+	s.rule.Load().flushed(n)
+	return n
+}
+
+// flushed counts messages that somebody had discarded.
+func (r *Rule) flushed(n int) {
+	if n > 0 {
+		r.failures.Add(1)
+		r.CountMany(r.Name, account.ReasonFlushed, n)
+	}
+}
+
+// discard is of the pump: it discards what is to be, but of rules that have a batch on its way.
+func (p *Path) discard(inflight []*inflightBatch) {
+	left := false
+	for _, s := range p.working.Load().spools {
+		before := s.discarding.Load()
+		if before == nil {
+			continue
+		}
+		if slices.ContainsFunc(inflight, func(f *inflightBatch) bool { return f.spool == s }) {
+			left = true
+			continue
+		}
+		n, more := s.queue.Discard(*before)
+		if n > 0 {
+			s.rule.Load().failures.Add(1)
+		}
+		if more { // where it is on its way to the disk, that wakes the pump
+			if left = true; n > 0 {
+				p.WakePump()
+			}
+			continue
+		}
+		s.discarding.Store(nil)
+	}
+	if left {
+		p.discards.Store(true)
+	}
+}
+
+// FlushUnused discards what is on disk of a rule that is gone, or does not use the spool now.
+func (p *Path) FlushUnused(rule string) int {
+	if p.spill == nil {
+		return 0
+	}
+	return p.spill.DiscardUnused(rule)
+}

@@ -1,0 +1,68 @@
+package send_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"topicast/bridge/account"
+	"topicast/bridge/session"
+	"topicast/internal/lab/fake"
+	"topicast/mapping"
+)
+
+// flush discards what waits for a rule.
+func (b *rig) flush(t testing.TB, rule string) account.Flushed {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	all := b.send.Flush(ctx, func(name, _ string) bool { return name == rule })
+	if len(all) != 1 || all[0].Rule != rule {
+		t.Fatalf("%+v", all)
+	}
+	return all[0]
+}
+
+// What is flushed does not leave, is acknowledged and counted as lost; what waits for other rules stays,
+// and what comes after it goes on as ever.
+func TestWhatIsFlushedIsDiscardedAndCounted(t *testing.T) {
+	for _, disk := range []bool{false, true} {
+		t.Run(fmt.Sprint("disk ", disk), func(t *testing.T) {
+			n := &fake.Network{}
+			o := rigOptions{QueueSize: fake.Plenty}
+			if disk {
+				o.Spool.On = fake.OpenSpool(t, t.TempDir(), 1<<20)
+			}
+			b := newRigOf(t, n, o, []mapping.SendRule{fake.SendRule(t, "one", "a/{id}", "239.1.1.{id}:5000"), fake.SendRule(t, "two", "b", "239.1.1.1:5000")}, nil)
+			batch := []session.Message{fake.Message("b", "kept", 1)}
+			for i := range 700 { // more than is read from the disk at a time
+				batch = append(batch, fake.Message("a/7", fmt.Sprint(i), 1))
+			}
+			b.send.Handle(batch)
+			acks := b.acks()
+			want := account.Flushed{Rule: "one", Memory: 700}
+			if disk {
+				want.Memory, want.Disk = 0, 700
+				fake.WaitFor(t, "all of it to be on disk", func() bool { return o.Spool.On.Len() == 701 && o.Spool.On.Undecided() == 0 })
+			}
+			if got := b.flush(t, "one"); got != want {
+				t.Errorf("%+v, want %+v", got, want)
+			}
+			if s := b.Status().Rules; s[0].Drops["flushed"] != 700 || s[0].WaitingMemory+s[0].WaitingDisk != 0 || s[1].WaitingMemory+s[1].WaitingDisk != 1 || len(s[1].Drops) > 0 {
+				t.Errorf("%+v", s)
+			}
+			if n := len(acks.list()); !disk && n != 700 { // those of the disk were before
+				t.Errorf("%d are acknowledged", n)
+			}
+			if got := b.flush(t, "one"); got != (account.Flushed{Rule: "one"}) {
+				t.Errorf("of nothing: %+v", got)
+			}
+			b.send.Handle([]session.Message{fake.Message("a/7", "after", 1)})
+			n.Set(fake.Iso0)
+			b.reconcile(t.Context())
+			fake.WaitFor(t, "what was kept leaves, and what came after", func() bool { return n.Count("239.1.1.1:5000", "239.1.1.7:5000") == 2 })
+			fake.WaitFor(t, "nothing waits", func() bool { return b.budget.Count() == 0 })
+		})
+	}
+}
