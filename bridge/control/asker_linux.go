@@ -32,3 +32,6 @@ func askerOf(c net.Conn) string {
 	}
 	return "user " + id
 }
+
+// fchmod gives a socket a mode before it has a file: bind(2) takes it over.
+func fchmod(fd uintptr, mode uint32) error { return syscall.Fchmod(int(fd), mode) }

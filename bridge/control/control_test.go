@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -250,6 +251,40 @@ func TestASocketThatAProgramHasLeftIsReplaced(t *testing.T) {
 	s.Close()
 }
 
+// Each looks whether somebody is there, and removes what nobody listens at.
+func TestOfManyThatStartAtATimeOneHasTheSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c")
+	for range 20 {
+		left, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		left.SetUnlinkOnClose(false)
+		left.Close()
+		var opened []*socket
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		for range 8 {
+			all.Go(func() {
+				if s, err := listen(path); err == nil {
+					mu.Lock()
+					defer mu.Unlock()
+					opened = append(opened, s)
+				} else if !errors.Is(err, ErrInUse) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		for _, s := range opened {
+			s.Close()
+		}
+		if len(opened) != 1 {
+			t.Fatalf("%d opened it", len(opened))
+		}
+	}
+}
+
 func TestASocketThatIsInUseIsAnErrorThatNamesItAndStays(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "c")
 	first, err := listen(path)
@@ -275,6 +310,22 @@ func TestAFileThatIsNoSocketStays(t *testing.T) {
 	}
 	if text, _ := os.ReadFile(path); string(text) != "mine" {
 		t.Error("it was replaced")
+	}
+}
+
+// Whatever the umask is, there is no moment at which others may connect.
+func TestTheSocketIsForNobodyElseFromTheStart(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the mode of a socket before it is bound is Linux's")
+	}
+	path := filepath.Join(t.TempDir(), "c")
+	l, err := listenUnix(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if is, _ := os.Lstat(path); is.Mode().Perm()&0o007 != 0 || is.Mode().Perm()&0o700 != 0o600 {
+		t.Errorf("the socket is %v", is.Mode())
 	}
 }
 

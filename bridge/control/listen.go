@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"topicast/bridge/filelock"
 )
 
 // ErrInUse is that another program listens at the socket.
@@ -28,18 +31,31 @@ type socket struct {
 // folderMode is that of a folder that is made for it: who may use the socket has to get there.
 const folderMode = 0o750
 
+// folderPatience is how long is waited for another program that is opening a socket in the folder.
+const folderPatience = 2 * time.Second
+
 // listen opens the socket. One that a program has left that is no more is replaced. The folder is
 // made, for the user and the group of the program, if the one above is there.
 func listen(path string) (*socket, error) {
-	if err := makeFolder(filepath.Dir(path)); err != nil {
+	dir := filepath.Dir(path)
+	if err := makeFolder(dir); err != nil {
 		return nil, fmt.Errorf("make the folder of the control socket: %w", err)
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	// Of two that start at a time one would else remove the socket of the other as one that was left.
+	folder, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	defer folder.Close()
+	if err := filelock.Lock(folder, folderPatience); err != nil {
+		return nil, fmt.Errorf("control socket: lock the folder %s: %w", dir, err)
+	}
+	l, err := listenUnix(path)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		if err := removeStale(path); err != nil {
 			return nil, err
 		}
-		l, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		l, err = listenUnix(path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
@@ -55,6 +71,19 @@ func listen(path string) (*socket, error) {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	return s, nil
+}
+
+// listenUnix opens a socket which nobody else may connect to from the start, where the kernel takes the
+// mode of the file from that of the socket (Linux), less the umask.
+func listenUnix(path string) (*net.UnixListener, error) {
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = fchmod(fd, socketMode) })
+	}}
+	l, err := config.Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	return l.(*net.UnixListener), nil
 }
 
 // makeFolder makes a folder, whatever the umask. One that is there is left as it is.
