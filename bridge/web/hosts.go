@@ -46,19 +46,23 @@ func ofBrowser(r *http.Request) bool {
 	return says || strings.HasPrefix(r.UserAgent(), "Mozilla/")
 }
 
-// nameIn is a Host header without its port, and without the dot of the root.
+// nameIn is a Host header without its port, and without the dot of the root. An address of IPv6 is in
+// brackets, all of it.
 func nameIn(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
+		return strings.TrimSuffix(name, ".")
 	}
-	return strings.TrimSuffix(strings.Trim(host, "[]"), ".")
+	if inner, cut := strings.CutPrefix(host, "["); cut && strings.HasSuffix(inner, "]") {
+		return inner[:len(inner)-1]
+	}
+	return strings.TrimSuffix(host, ".")
 }
 
 // ours reports whether a name cannot be a stranger's: it is an address, is one of names, or
 // cannot be registered. One without a dot is looked up in the domains of the network.
 func ours(name string, names []string) bool {
-	if _, err := netip.ParseAddr(name); err == nil {
-		return true
+	if a, err := netip.ParseAddr(name); err == nil { // whose zone may be anything but the end of a bracket
+		return !strings.Contains(a.Zone(), "]")
 	}
 	dot := strings.LastIndexByte(name, '.')
 	return dot < 0 || slices.Contains(unregistered, strings.ToLower(name[dot+1:])) ||

@@ -37,7 +37,8 @@ func TestABrowserIsServedUnderOurNamesAlone(t *testing.T) {
 				t.Errorf("%s of %s: %d %s", path, host, code, body)
 			}
 		}
-		for _, host := range []string{"evil.example", "evil.example:9479", "127.0.0.1.evil.example", "topicast.example.com.evil.example", "local.example", "evil.example."} {
+		for _, host := range []string{"evil.example", "evil.example:9479", "127.0.0.1.evil.example", "topicast.example.com.evil.example", "local.example", "evil.example.",
+			"[::1%25x].evil.example", "[::1].evil.example:9479", "[::1%25x].evil.example:9479", "::1%25x].evil.example"} {
 			for _, headers := range [][]string{{"Accept-Language", "de"}, {"Accept-Language", ""}, {"User-Agent", "Mozilla/5.0 (X11; Linux x86_64)"}} {
 				if code, body := ask(path, host, headers...); code != http.StatusMisdirectedRequest || !strings.Contains(body, "add it to web.hosts") {
 					t.Errorf("%s of %s with %q: %d", path, host, headers, code)
