@@ -213,7 +213,7 @@ func (r *replayer) run(ctx context.Context, from *capture.Reader) error {
 			switch {
 			case ctx.Err() != nil:
 				return ctx.Err()
-			case errors.Is(err, multicast.ErrPending):
+			case errors.Is(err, multicast.ErrPending), errors.Is(err, multicast.ErrNoBuffer), errors.Is(err, multicast.ErrWouldBlock):
 				return err
 			}
 			r.refused++

@@ -358,15 +358,30 @@ type sender interface {
 	Wait(ctx context.Context) error
 }
 
-// sendOne sends d, and waits while the socket or the interface has no room.
+// roomPatience is how long is waited for room. A rule waits on; who types a command wants to know.
+const roomPatience = 5 * time.Second
+
+// sendOne sends d, and waits for a while if the socket or the interface has no room.
 func sendOne(ctx context.Context, s sender, d multicast.Datagram) error {
 	var refused error
+	var patience context.Context
 	for {
 		_, err := s.Send([]multicast.Datagram{d}, func(_ int, err error) { refused = err })
 		switch {
 		case errors.Is(err, multicast.ErrWouldBlock), errors.Is(err, multicast.ErrNoBuffer):
-			if err := s.Wait(ctx); err != nil {
+			if patience == nil {
+				var cancel context.CancelFunc
+				patience, cancel = context.WithTimeout(ctx, roomPatience)
+				defer cancel()
+			}
+			switch waited := s.Wait(patience); {
+			case ctx.Err() != nil:
 				return errors.New("interrupted")
+			case patience.Err() != nil:
+				return withHint(fmt.Errorf("not sent, as for %v there was no room: %w", roomPatience, err),
+					"tc -s qdisc and tc -s filter show what queues and drops; ip -s link shows whether the interface sends")
+			case waited != nil:
+				return waited
 			}
 			continue
 		case errors.Is(err, multicast.ErrPending):

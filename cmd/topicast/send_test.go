@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -122,6 +124,27 @@ func TestSendStopsWaitingAtCtrlC(t *testing.T) {
 	if err == nil || err.Error() != "interrupted" {
 		t.Errorf("got %v", err)
 	}
+}
+
+// full never has room.
+type full struct{ sent int }
+
+func (s *full) Send([]multicast.Datagram, func(int, error)) (int, error) {
+	s.sent++
+	return 0, fmt.Errorf("send: %w", multicast.ErrNoBuffer)
+}
+
+func (s *full) Wait(ctx context.Context) error { time.Sleep(time.Millisecond); return ctx.Err() }
+
+func TestSendEndsWhereThereIsNeverRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, s := time.Now(), &full{}
+		err := sendOne(t.Context(), s, multicast.Datagram{})
+		want := "not sent, as for 5s there was no room: send: the interface's queue is full"
+		if took := time.Since(began); err == nil || err.Error() != want || took < roomPatience || took > roomPatience+time.Second || s.sent < 1000 {
+			t.Errorf("after %v and %d tries: %v", took, s.sent, err)
+		}
+	})
 }
 
 func TestNothingIsSentFromAnAddressThatWouldBeChanged(t *testing.T) {
