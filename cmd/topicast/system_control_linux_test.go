@@ -35,6 +35,21 @@ func controlled(t *testing.T) (s *system, socket string) {
 	return newSystem(t, strings.Replace(controlledRules, "SOCKET", socket, 1)), socket
 }
 
+// controlledUp is one that has been started, with its broker there.
+func controlledUp(t *testing.T) (s *system, socket string) {
+	t.Helper()
+	s, socket = controlled(t)
+	s.startBroker()
+	s.startBridge()
+	s.eventually("the broker is there, and the rules that can are up", func() error {
+		if st := s.status(); !st.Broker.Connected || st.Broker.Subscriptions != 2 || st.Receive[0].State != "up" || st.Rules[0].State != "up" {
+			return fmt.Errorf("%+v", st.Broker)
+		}
+		return nil
+	})
+	return s, socket
+}
+
 // ask runs a command of the binary.
 func ask(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
@@ -97,15 +112,7 @@ func following(t *testing.T, socket string, args ...string) (end func() []tap.Ev
 }
 
 func TestTapTellsOfEachMessageWhatBecomesOfIt(t *testing.T) {
-	s, socket := controlled(t)
-	s.startBroker()
-	s.startBridge()
-	s.eventually("the broker is there, and the rules that can are up", func() error {
-		if st := s.status(); !st.Broker.Connected || st.Broker.Subscriptions != 2 || st.Receive[0].State != "up" || st.Rules[0].State != "up" {
-			return fmt.Errorf("%+v", st.Broker)
-		}
-		return nil
-	})
+	s, socket := controlledUp(t)
 	all := following(t, socket, "--payload=100", "--count", "6")
 	one := following(t, socket, "239.10.3.7:30000", "--count", "1")
 	lost := following(t, socket, "--dropped", "--rule", "lamps", "--count", "1")
@@ -220,15 +227,7 @@ func TestStatusIsThatOfTheRunningBridgeAndItsExitStatusWhetherItIsReady(t *testi
 
 // A rule that is switched off carries nothing, whatever else goes on, until it is switched on.
 func TestADisabledRuleCarriesNothingUntilItIsEnabled(t *testing.T) {
-	s, socket := controlled(t)
-	s.startBroker()
-	s.startBridge()
-	s.eventually("the broker is there, and the rules that can are up", func() error {
-		if st := s.status(); !st.Broker.Connected || st.Broker.Subscriptions != 2 || st.Receive[0].State != "up" || st.Rules[0].State != "up" {
-			return fmt.Errorf("%+v", st.Broker)
-		}
-		return nil
-	})
+	s, socket := controlledUp(t)
 	arrived := s.Dev.Capture("eth0")
 	c := s.client("backend")
 	s.publish(c, "lamp/1/set", []byte("before"))

@@ -115,15 +115,7 @@ func digested(to string, payload []byte) string {
 }
 
 func TestRecordHasWhatPassesWithWhatWasDecided(t *testing.T) {
-	s, socket := controlled(t)
-	s.startBroker()
-	s.startBridge()
-	s.eventually("the broker is there, and the rules that can are up", func() error {
-		if st := s.status(); !st.Broker.Connected || st.Broker.Subscriptions != 2 || st.Receive[0].State != "up" || st.Rules[0].State != "up" {
-			return fmt.Errorf("%+v", st.Broker)
-		}
-		return nil
-	})
+	s, socket := controlledUp(t)
 	all, meters, sent := s.record(socket), s.record(socket, "--rule", "meters"), s.record(socket, "lamp/#", "--unsent")
 	done := following(t, socket, "--count", "7")
 	c := s.client("backend")
