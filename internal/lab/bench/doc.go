@@ -1,6 +1,6 @@
 // Command bench measures topicast beside its peers.
 //
-//	go run ./internal/lab/bench [--only NAMES] [--peers NAMES] [--rounds N] [--seconds S] [--protocol VERSION] [--quick] [--json]
+//	go run ./internal/lab/bench [--only NAMES] [--peers NAMES] [--rounds N] [--seconds S] [--protocol VERSION] [--before PROGRAM] [--quick] [--json]
 //
 // It builds topicast and the peers, runs one after the other in a network of
 // namespaces that nothing else is connected to, round after round so that a busy
@@ -21,6 +21,9 @@
 //
 // topicast speaks MQTT 5, as it does with a broker that can, unless --protocol says 3.1.1; and
 // topicast-311 is the same with protocol: 3.1.1, to have both in one run.
+//
+// With --before PROGRAM another topicast, built from an older commit, runs in turn with this one as the
+// peer before: what a change costs is the ratio of the two.
 //
 // The peers, each of which sends from the source it is told to:
 //

@@ -8,6 +8,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"topicast/internal/lab/harness"
@@ -38,6 +40,7 @@ type options struct {
 	messages    int
 	quick       bool
 	json        bool
+	before      string
 	protocol    harness.Protocol
 }
 
@@ -48,6 +51,7 @@ func (o *options) Flags(f *flag.FlagSet) {
 	f.Float64Var(&o.seconds, "seconds", 2, "how long each run is under load, 0.1 to 60; a search uses a quarter for each rate")
 	f.IntVar(&o.messages, "messages", 0, "at most so many messages in each run; 0: no bound")
 	f.BoolVar(&o.quick, "quick", false, "one round of 0.2 seconds, few rates and, without --only, few scenarios: to see that it runs, not how fast")
+	f.StringVar(&o.before, "before", "", "another topicast, a `program`, to run in turn with this one, as the peer before")
 	harness.ProtocolFlag(f, &o.protocol)
 	f.BoolVar(&o.json, "json", false, "print all results as JSON")
 }
@@ -59,6 +63,15 @@ func (o *options) Check() (err error) {
 	}
 	if o.scenarios, err = harness.Choose(o.only, scenarios, func(s scenario) []string { return []string{s.name} }); err != nil {
 		return err
+	}
+	if o.before != "" {
+		if o.before, err = exec.LookPath(o.before); err != nil {
+			return fmt.Errorf("--before: %w", err)
+		}
+		if o.before, err = filepath.Abs(o.before); err != nil {
+			return fmt.Errorf("--before: %w", err)
+		}
+		o.scenarios = withBefore(o.scenarios)
 	}
 	if o.peers != "" {
 		if o.scenarios, err = onlyPeers(o.scenarios, strings.Split(o.peers, ",")); err != nil {

@@ -63,6 +63,8 @@ func TestWhatCannotBeDoneIsRefused(t *testing.T) {
 		"--only send-128,nope*": "--only nope*: nothing has that name",
 		"--only [":              "syntax error in pattern",
 		"--peers topicast,go":   "no peer \"go\" there; there are c, ceiling, csub, loop, mmsg, paho, python, topicast",
+		"--peers before":        "no peer \"before\" there",
+		"--before /none":        "--before: ",
 		"--rounds 0":            "--rounds 0 is not 1 to 100",
 		"--rounds 101":          "--rounds 101",
 		"--seconds 0":           "--seconds 0 is not 0.1 to 60",
@@ -79,6 +81,37 @@ func TestWhatCannotBeDoneIsRefused(t *testing.T) {
 	}
 	if _, err := readFlags("--help"); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("--help: %v", err)
+	}
+}
+
+// An older topicast has the configuration of this one, and stands beside it wherever one is to the other what a
+// change costs.
+func TestAnOlderTopicastRunsInTurn(t *testing.T) {
+	older, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := readFlags("--before", older, "--only", "send-128,send-rules", "--peers", "topicast,topicast-10000,before,before-10000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, s := range o.scenarios {
+		all = append(all, s.peers...)
+	}
+	want := []string{"topicast", "before", "topicast", "before", "topicast-10000", "before-10000"}
+	if !slices.Equal(all, want) {
+		t.Errorf("%q, want %q", all, want)
+	}
+	tools := tooling{dir: t.TempDir(), before: o.before}
+	for this, other := range map[string]string{"topicast": "before", "topicast-10000": "before-10000"} {
+		a, err := tools.peer(this, o.scenarios[0])
+		config, _ := os.ReadFile(a.args[len(a.args)-1])
+		b, err2 := tools.peer(other, o.scenarios[0])
+		same, _ := os.ReadFile(b.args[len(b.args)-1])
+		if err != nil || err2 != nil || b.path != older || a.path == older || !slices.Equal(a.args, b.args) || string(config) != string(same) {
+			t.Errorf("%+v and %+v, %v, %v", a, b, err, err2)
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ type scenarioReport struct {
 // measure runs the scenarios and prints them as they are done.
 func measure(ctx context.Context, t netlab.T, o options, dir string, out io.Writer, say func(string, ...any)) error {
 	tools, err := findTools(dir, say)
-	tools.protocol = o.protocol
+	tools.protocol, tools.before = o.protocol, o.before
 	if err != nil {
 		return err
 	}

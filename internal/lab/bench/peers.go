@@ -63,6 +63,7 @@ type tooling struct {
 	python       string // "" if there is none with paho
 	hasMosquitto bool
 	protocol     harness.Protocol // that topicast speaks
+	before       string           // another topicast, or ""
 }
 
 // findTools looks for what is not built, and reports what is missing.
@@ -110,6 +111,10 @@ func (t tooling) peer(name string, s scenario) (command, error) {
 	switch name {
 	case "topicast":
 		return t.topicast(s, "", 0)
+	case "before", "before-10000":
+		c, err := t.topicast(s, "", map[string]int{"before-10000": 10_000}[name])
+		c.path = t.before
+		return c, err
 	case "topicast-10000":
 		return t.topicast(s, "", 10_000)
 	case "topicast-311":

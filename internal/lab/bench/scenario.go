@@ -176,6 +176,25 @@ func onlyPeers(list []scenario, peers []string) ([]scenario, error) {
 	return narrowed, nil
 }
 
+// withBefore adds an older topicast to the peers, beside this one with one rule and with 10,000.
+func withBefore(list []scenario) []scenario {
+	list = slices.Clone(list)
+	for i := range list {
+		var peers []string
+		for _, p := range list[i].peers {
+			peers = append(peers, p)
+			switch p {
+			case "topicast":
+				peers = append(peers, "before")
+			case "topicast-10000":
+				peers = append(peers, "before-10000")
+			}
+		}
+		list[i].peers = peers
+	}
+	return list
+}
+
 func names(list []scenario) []string {
 	var out []string
 	for _, s := range list {
