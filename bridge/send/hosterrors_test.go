@@ -104,7 +104,7 @@ func TestWhatWasSaidOfAHostIsForgottenOnceItAnswersAgain(t *testing.T) {
 			}
 		}
 		send(20)
-		l.Socket.Errors = []multicast.HostError{hostError("172.17.1.7:5000", "172.17.0.254", "host unreachable")}
+		l.sockets[len(l.sockets)-1].Errors = []multicast.HostError{hostError("172.17.1.7:5000", "172.17.0.254", "host unreachable")}
 		b.send.Inspect()
 		if r := b.Status().Rules[0]; len(r.HostErrors) != 1 || r.Down != 1 {
 			t.Errorf("%+v", r)

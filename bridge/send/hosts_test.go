@@ -25,7 +25,7 @@ import (
 // link is a kernel with a link on which only some hosts answer: it asks for each three times, a
 // second apart, keeps what is sent meanwhile in the send buffer, and then drops it.
 type link struct {
-	*fake.Socket
+	sockets  []*fake.Socket // that send by it
 	mu       sync.Mutex
 	answer   map[netip.Addr]bool
 	hosts    map[netip.Addr]*neighbour
@@ -53,12 +53,23 @@ func newLink(there ...string) *link {
 func (l *link) inPlaceOf(s *fake.Socket) send.Sender {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.Socket, l.hosts, l.buffered = s, make(map[netip.Addr]*neighbour), 0
-	return l
+	l.hosts, l.buffered = make(map[netip.Addr]*neighbour), 0
+	l.sockets = append(l.sockets, s)
+	return onLink{s, l}
 }
 
-func (l *link) NextHop(host netip.Addr) netip.Addr { return host }
-func (l *link) Buffer() int                        { return l.buffer }
+// onLink is a socket that sends by a link.
+type onLink struct {
+	*fake.Socket
+	*link
+}
+
+func (s onLink) Send(batch []multicast.Datagram, failed func(int, error)) (int, error) {
+	return s.link.Send(batch, failed)
+}
+func (s onLink) NextHop(host netip.Addr) netip.Addr   { return host }
+func (s onLink) Buffer() int                          { return s.buffer }
+func (s onLink) Reach(hop netip.Addr) multicast.Reach { return s.link.Reach(hop) }
 
 func (l *link) Reach(hop netip.Addr) multicast.Reach {
 	l.mu.Lock()
@@ -73,6 +84,10 @@ func (l *link) Send(batch []multicast.Datagram, failed func(int, error)) (int, e
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, d := range batch {
+		if d.To.Addr().IsMulticast() {
+			l.got = append(l.got, d.To.Addr().String()+" "+string(d.Payload))
+			continue
+		}
 		n := l.hosts[d.To.Addr()]
 		if n == nil {
 			n = &neighbour{reach: multicast.ReachNone}
@@ -126,9 +141,11 @@ func (l *link) ask(a netip.Addr, n *neighbour, times int) {
 			l.buffered -= multicast.Buffered(len(d.Payload))
 		}
 		n.keeps = nil
-		select {
-		case l.Free <- struct{}{}:
-		default:
+		for _, s := range l.sockets {
+			select {
+			case s.Free <- struct{}{}:
+			default:
+			}
 		}
 	})
 }
