@@ -101,6 +101,18 @@ func (h *Host) LinkLocal(dev string) netip.Addr {
 	return netip.Addr{}
 }
 
+// running waits until an interface sends what it is given. That there is a carrier a kernel thread deals with, which
+// on a busy machine may take seconds; till then the interface drops all without a word, as it has no queue
+// (net/core/link_watch.c).
+func (h *Host) running(dev string) {
+	h.t.Helper()
+	for deadline := time.Now().Add(2 * patience); h.link(dev).Attrs().OperState != netlink.OperUp; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			h.t.Fatalf("netlab: %s: %s is %v, flags %#x", h.name, dev, h.link(dev).Attrs().OperState, h.link(dev).Attrs().RawFlags)
+		}
+	}
+}
+
 // Route adds a route to a prefix, or to "default", by way of a gateway. The
 // default route is that of the gateway's family.
 func (h *Host) Route(to, gateway string) {

@@ -92,6 +92,8 @@ func (l *Lab) link(a *Host, aDev string, index int, b *Host, bDev string) {
 	// A kernel thread gives an interface that has come up its link-local address.
 	a.LinkLocal(aDev)
 	b.LinkLocal(bDev)
+	a.running(aDev)
+	b.running(bDev)
 }
 
 // Switch adds a switch, a Linux bridge on a host of its own. It floods
