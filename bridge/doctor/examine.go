@@ -30,6 +30,7 @@ var checks = []check{
 	{"queue of the interface", checkQueue},
 	{"NAT", checkNAT},
 	{"firewall", checkFirewall},
+	{"answers through the firewall", checkAnswers},
 	{"IGMP through the firewall", checkIGMP},
 	{"IGMP version", checkVersion},
 	{"limits of memberships", checkMemberships},
