@@ -169,6 +169,16 @@ func (t *AnswerTopic) AppendFor(dst []byte, topic string, payload []byte, a *Arr
 	return t.AppendOf(dst, payload, &with, "")
 }
 
+// AnswersOn reports whether what comes back to the rule's port may be published on a topic, or that nothing
+// does.
+func (r *SendRule) AnswersOn(topic string) bool {
+	if r.Answer == nil {
+		return false
+	}
+	may := func(t *AnswerTopic) bool { return !t.IsZero() && covers(t.pattern(""), topic) }
+	return may(&r.Answer.Topic) || may(&r.Answer.None)
+}
+
 // pattern is the filter that matches every topic that the template can give.
 func (t *AnswerTopic) pattern(iface string) string {
 	before := ""

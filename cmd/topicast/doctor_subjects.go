@@ -98,12 +98,18 @@ func (h *host) all(t *mapping.Table, name string) (subjects []*doctor.Subject) {
 	return subjects
 }
 
-// withTopic are the rules that a topic matches, and those that publish on it.
+// withTopic are the rules that a topic matches, and those that publish on it, be it answers.
 func (h *host) withTopic(t *mapping.Table, topic string) (subjects []*doctor.Subject) {
 	for _, target := range t.Lookup(topic, nil) {
 		s := h.sending(t, target.Rule, target.To, target.Err == nil && target.To.IsValid())
 		s.Topic, s.TopicErr = topic, target.Err
 		subjects = append(subjects, s)
+	}
+	for i, r := range t.Send() {
+		if r.AnswersOn(topic) {
+			to, exact := r.To().Fixed()
+			subjects = append(subjects, h.sending(t, i, to, exact))
+		}
 	}
 	for i, r := range t.Receive() {
 		if !r.Topic.Matches(topic) {
