@@ -260,7 +260,7 @@ func (c *compilation) checkAnswerTopic(r *SendRule, key string, t *AnswerTopic) 
 			names := append(r.Filter.Captures(), datumNames...)
 			hint := "there are {" + strings.Join(names, "}, {") + "}"
 			if meant := Near(e.text, names); meant != "" {
-				hint = "did you mean {" + meant + "}"
+				hint = "did you mean {" + meant + "}?"
 			}
 			c.fault("answer", hint, "%s: {%s} is no capture of the filter %s, nor known of an answer", key, e.text, r.Filter)
 			return
