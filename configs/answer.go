@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 
 	"topicast/configs/syntax"
 	"topicast/mapping"
@@ -19,7 +20,7 @@ var answerKeys = section{fields: []field{
 	{key: "none", place: 5},
 }}
 
-const answerExample = "write { topic: answers/{source}, within: 500ms }, the topic in quotes"
+const answerExample = `write { topic: "answers/{source}", within: 500ms }`
 
 // setAnswer takes a table; an empty text is no answer.
 func (f *field) setAnswer(to **mapping.Answer, n *syntax.Node) error {
@@ -42,7 +43,12 @@ func (f *field) setAnswer(to **mapping.Answer, n *syntax.Node) error {
 		key := answerKeys.field(e.Key)
 		switch {
 		case key == nil:
-			return withPlace(e.At, withHint("the keys here are topic, within, tries, match, payload, none", fmt.Errorf("%s: unknown key", e.Key)))
+			const all = "topic, within, tries, match, payload, none"
+			hint := "the keys here are " + all
+			if meant := nearest(e.Key, strings.Split(all, ", ")); meant != "" {
+				hint = "did you mean " + meant + "?"
+			}
+			return withPlace(e.At, withHint(hint, fmt.Errorf("%s: unknown key", e.Key)))
 		case given[e.Key]:
 			return withPlace(e.At, withHint("keep one of the two", fmt.Errorf("%s: given twice", e.Key)))
 		}

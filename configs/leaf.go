@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,6 +70,14 @@ func (f *field) set(v reflect.Value, n *syntax.Node) error {
 			*to = Protocol(n.Text)
 			return nil
 		})
+	case *mapping.Group:
+		return f.setWord(n, syntax.Text, func() error {
+			err := to.UnmarshalText([]byte(n.Text))
+			if err != nil && unicast(n.Text) {
+				return withHint("a single host stands in host, in place of group", err)
+			}
+			return err
+		})
 	case encoding.TextUnmarshaler: // the types of package mapping, slog.Level
 		return f.setWord(n, syntax.Text, func() error { return to.UnmarshalText([]byte(n.Text)) })
 	}
@@ -83,6 +92,14 @@ func (f *field) set(v reflect.Value, n *syntax.Node) error {
 	default:
 		return setNumber(f, v, n, plain, parseInteger)
 	}
+}
+
+var expression = regexp.MustCompile(`\{[^{}]*\}`)
+
+// unicast reports whether a target is one of IPv4 that is no group, whatever its expressions come to.
+func unicast(target string) bool {
+	to, err := netip.ParseAddrPort(expression.ReplaceAllString(target, "1"))
+	return err == nil && to.Addr().Is4() && !to.Addr().IsMulticast() && to.Addr().As4()[0] < 224
 }
 
 // setWord decodes values that are a text, or that may also be of another kind.
@@ -287,6 +304,10 @@ func (f *field) wrongKind(n *syntax.Node, want string) error {
 		return withHint("write one of "+strings.Join(f.oneof, ", "), err)
 	case want == "a text" && f.key == "rate" && n.Kind == syntax.Integer:
 		return withHint(fmt.Sprintf("write %s/s for so many a second, %[1]s/m a minute, or %[1]s/h an hour", n.Text), err)
+	case want == "a text" && f.key == "rate" && n.Kind == syntax.Table:
+		return withHint("write 20/s for so many a second, 20/m a minute, or 20/h an hour", err)
+	case want == "a text" && f.key == "counter" && n.Kind == syntax.Integer:
+		return withHint(fmt.Sprintf("write u8@%s for the one byte at %[1]s, or u16@%[1]s for two", n.Text), err)
 	case want == "a text" && n.Text != "":
 		return withHint(fmt.Sprintf("put it in quotes: %q", n.Text), err)
 	case want == "a text" && (n.Kind == syntax.List || n.Kind == syntax.Table):

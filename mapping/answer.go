@@ -169,6 +169,16 @@ func (t *AnswerTopic) AppendFor(dst []byte, topic string, payload []byte, a *Arr
 	return t.AppendOf(dst, payload, &with, "")
 }
 
+// AnswersOn reports whether what comes back to the rule's port may be published on a topic, or that nothing
+// does.
+func (r *SendRule) AnswersOn(topic string) bool {
+	if r.Answer == nil {
+		return false
+	}
+	may := func(t *AnswerTopic) bool { return !t.IsZero() && covers(t.pattern(""), topic) }
+	return may(&r.Answer.Topic) || may(&r.Answer.None)
+}
+
 // pattern is the filter that matches every topic that the template can give.
 func (t *AnswerTopic) pattern(iface string) string {
 	before := ""
@@ -250,7 +260,7 @@ func (c *compilation) checkAnswerTopic(r *SendRule, key string, t *AnswerTopic) 
 			names := append(r.Filter.Captures(), datumNames...)
 			hint := "there are {" + strings.Join(names, "}, {") + "}"
 			if meant := Near(e.text, names); meant != "" {
-				hint = "did you mean {" + meant + "}"
+				hint = "did you mean {" + meant + "}?"
 			}
 			c.fault("answer", hint, "%s: {%s} is no capture of the filter %s, nor known of an answer", key, e.text, r.Filter)
 			return

@@ -96,7 +96,7 @@ func TestCompileRefuses(t *testing.T) {
 			"interface: fe80::1%eth0 is an address with a zone (name eth0 as the interface, and the address without it as the source)"},
 		"family unknown":   {toGroup("{id}:1"), "group: {id}:1 may be IPv4 or IPv6, and no source tells which (name a source, which tells IPv4 from IPv6; or write [{id}]:port for IPv6)"},
 		"capture unknown":  {toGroup("239.1.1.{ident}:1"), "group: {ident} is not a capture of the filter a/{id}/{floor} (captures of the filter: {id}, {floor})"},
-		"capture misspelt": {toGroup("239.1.1.{flor}:1"), "group: {flor} is not a capture of the filter a/{id}/{floor} (did you mean {floor})"},
+		"capture misspelt": {toGroup("239.1.1.{flor}:1"), "group: {flor} is not a capture of the filter a/{id}/{floor} (did you mean {floor}?)"},
 		"link-local, no interface": {toGroup("[ff02::{id}]:1", sourceOnly("fd17::1/128")),
 			"interface: the group [ff02::{id}]:1 is another one on each interface, so the rule must name the interface"},
 		"transient link-local": {toGroup("[ff12::1]:1", sourceOnly("fe80::1/128")),

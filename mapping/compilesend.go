@@ -229,7 +229,7 @@ func (c *compilation) missingCapture(field string, f Filter, name string) {
 	if len(names) == 0 {
 		hint = "write {" + name + "} in place of a level of the filter"
 	} else if meant := Near(name, names); meant != "" {
-		hint = "did you mean {" + meant + "}"
+		hint = "did you mean {" + meant + "}?"
 	}
 	c.fault(field, hint, "{%s} is not a capture of the filter %s", name, f)
 }

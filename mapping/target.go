@@ -115,12 +115,14 @@ func SourceSpecific(group netip.Addr) bool {
 	return b[0] == 0xff && b[1]>>4 == 3 && b[2] == 0 && b[3] == 0
 }
 
+var errNoPort = errors.New("has no port; write address:port, as in 239.1.2.3:5000 or [ff15::1]:5000")
+
 // splitHostPort takes address:port apart, and the brackets off.
 func splitHostPort(s string) (host, port string, ipv6 bool, err error) {
 	plain := withoutExpressions(s)
 	i := strings.LastIndexByte(plain, ':')
 	if i < 0 || strings.HasSuffix(s, "]") {
-		return "", "", false, errors.New("has no port; write address:port, as in 239.1.2.3:5000 or [ff15::1]:5000")
+		return "", "", false, errNoPort
 	}
 	host, port = s[:i], s[i+1:]
 	if inner, ok := strings.CutPrefix(host, "["); ok {

@@ -168,7 +168,7 @@ func TestWhatIsOneForATopicIsRefusedWithFields(t *testing.T) {
 
 func TestAMissingCaptureBesideFields(t *testing.T) {
 	_, err := mapping.Compile([]mapping.SendRule{rule(t, "d/{id}", "239.{u8@0}.{ib}.1:{u16@2}")}, nil)
-	if fault, _ := errors.AsType[*mapping.Fault](err); fault == nil || fault.Path != "send[0].group" || fault.Hint != "did you mean {id}" {
+	if fault, _ := errors.AsType[*mapping.Fault](err); fault == nil || fault.Path != "send[0].group" || fault.Hint != "did you mean {id}?" {
 		t.Errorf("%v", err)
 	}
 	r := rule(t, "d", "{json:/ip}:5000")

@@ -26,7 +26,10 @@ func parseTemplate(s string, kind targetKind) (*template, error) {
 		return t, nil
 	}
 	host, port, ipv6, err := splitHostPort(s)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNoPort) && kind == hostTarget:
+		return nil, errors.New("has no port; write address:port, as in 192.0.2.7:5683 or [2001:db8::7]:5683")
+	case err != nil:
 		return nil, err
 	}
 	t := &template{kind: kind, ipv6: ipv6}

@@ -56,9 +56,9 @@ const maxFields = 32
 func unknownDatum(name string) error {
 	err := fmt.Errorf("{%s} is none of {%s}", name, strings.Join(datumNames, "}, {"))
 	if meant := nearWord(name, datumNames); meant != "" {
-		err = fmt.Errorf("%w; did you mean {%s}", err, meant)
+		return fmt.Errorf("%w; did you mean {%s}", err, meant)
 	}
-	return err
+	return fmt.Errorf("%w, nor a field of the payload, such as {u32@20}, {text@0:6} or {json:/id}", err)
 }
 
 // newPart makes a part of an expression; of one without names, the text that it

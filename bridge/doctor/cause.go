@@ -60,7 +60,7 @@ const (
 var (
 	sendPath = []Cause{Clock, NotRunning, BrokerAway, BrokerACL, NoRule, RetainedPolicy, Condition, LoopGuard, Filtered, QueueFull, SpoolFull,
 		NoInterface, InterfaceDown, NoCarrier, WrongSource, SourceElsewhere, VRF, NoMulticastFlag, NoRoute, GatewayRoute, TTL, MTU,
-		NAT, EgressFirewall, EgressQueue, HostDown, HostRefuses, Dropped, Pending, Degraded, Snooping, NobodyJoined}
+		NAT, EgressFirewall, EgressQueue, IngressFirewall, HostDown, HostRefuses, Dropped, Pending, Degraded, Snooping, NobodyJoined}
 	receivePath = []Cause{NoInterface, InterfaceDown, NoCarrier, BridgePort, VRF, NoMulticastFlag, Snooping, Memberships, IGMPVersion,
 		IGMPFiltered, NoRule, WrongTarget, Unicast, MTU, OwnAddress, RPFilter, IngressFirewall, PortTaken, SocketBuffer, Clock, NotRunning, SourceFiltered, Condition,
 		LoopGuard, Breaker, Filtered, MaxRate, QueueFull, SpoolFull, BrokerACL, BrokerAway, Dropped, Pending, Degraded}

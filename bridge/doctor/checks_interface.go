@@ -157,14 +157,14 @@ func checkTTL(s *Subject, _ *Snapshot) (found []Finding, looked bool) {
 // out is a datagram of the subject as it leaves, in one as it comes in.
 func (s *Subject) out() Packet {
 	p := Packet{IPv6: s.To.Addr().Is6(), Protocol: "udp", From: s.Source.Addr, To: s.To.Addr(), Port: s.To.Port(), FromPort: s.Source.Binding.SourcePort, Out: s.On.Name}
-	if !s.Exact {
-		p.Groups = s.Groups
+	if !s.Exact && s.Groups.IsValid() {
+		p.Groups = s.Groups.String()
 	}
 	return p
 }
 
 func (s *Subject) in(from netip.Addr) Packet {
-	p := Packet{IPv6: s.To.Addr().Is6(), Protocol: "udp", From: from, To: s.To.Addr(), Port: s.To.Port(), In: s.On.Name}
+	p := Packet{IPv6: s.To.Addr().Is6(), Protocol: "udp", From: from, To: s.To.Addr(), Port: s.To.Port(), Own: s.To.Addr().IsUnspecified(), In: s.On.Name}
 	for _, own := range s.On.Addresses { // what comes to this host comes to one of them
 		if p.To.IsUnspecified() && own.Prefix.Addr().Is6() == p.IPv6 {
 			p.To = own.Prefix.Addr()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -42,9 +43,9 @@ func checkNAT(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 func (s *Subject) exemption(v Verdict) string {
 	p := s.out()
 	if s.group() {
-		p.Groups, p.Port = netip.MustParsePrefix("224.0.0.0/4"), 0
+		p.Groups, p.Port = "224.0.0.0/4", 0
 		if p.IPv6 {
-			p.Groups = netip.MustParsePrefix("ff00::/8")
+			p.Groups = "ff00::/8"
 		}
 	}
 	return v.Insertion(p)
@@ -61,8 +62,11 @@ func checkFirewall(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 	return checkIngress(s, h)
 }
 
-// leaving are the hooks that what leaves comes through.
-var leaving = []string{"output", "postrouting", "egress", "output/bridge", "postrouting/bridge"}
+// leaving and arriving are the hooks that what leaves, and comes in, comes through.
+var (
+	leaving  = []string{"output", "postrouting", "egress", "output/bridge", "postrouting/bridge"}
+	arriving = []string{"ingress", "prerouting/bridge", "input/bridge", "prerouting", "input"}
+)
 
 func checkEgress(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 	if h.Rules != nil {
@@ -121,12 +125,12 @@ func checkIngress(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 	}
 	if h.Rules != nil {
 		p := s.in(from)
-		if v, stopped := h.Rules.Stops(p, "ingress", "prerouting/bridge", "input/bridge", "prerouting", "input"); stopped && (!v.Unknown || n > 0 && !s.filtersPath(h, from)) {
-			fix := v.Insertion(p)
+		if v, stopped := h.Rules.Stops(p, arriving...); stopped && (!v.Unknown || n > 0 && !s.filtersPath(h, from)) {
+			fix := v.admission(s, p)
 			if q, also := h.Rules.Stops(query(s), "prerouting", "input"); also && !q.Unknown && !s.To.Addr().Is6() {
 				fix += "; " + q.Insertion(query(s))
 			}
-			return one(s.finding(IngressFirewall, fix, fmt.Sprintf("the firewall of this host drops datagrams to %s that come in by %s", s.To, s.On.Name),
+			return one(s.finding(IngressFirewall, fix, fmt.Sprintf("the firewall of this host drops datagrams to %s that come in by %s", s.place(), s.On.Name),
 				append([]string{v.String()}, evidence...)...)), true
 		}
 	}
@@ -145,6 +149,78 @@ func checkIngress(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 			"datagrams reach the interface and no socket: a firewall of this host drops them", evidence...)), true
 	}
 	return nil, h.Rules != nil
+}
+
+// admission is the command that lets in all that the rule listens for, as what drops one of its groups
+// mostly drops the others: the first four alone are looked at.
+func (v Verdict) admission(s *Subject, p Packet) string {
+	if len(s.All) == 0 {
+		return v.Insertion(p)
+	}
+	var commands []string
+	for _, g := range s.All {
+		p.Groups, p.Port = g.Groups, g.Port
+		commands = append(commands, v.Insertion(p))
+	}
+	return strings.Join(commands, "; ")
+}
+
+// place is where datagrams go that are received, in words.
+func (s *Subject) place() string {
+	if s.To.Addr().IsUnspecified() {
+		return fmt.Sprintf("port %d of this host", s.To.Port())
+	}
+	return s.To.String()
+}
+
+// checkAnswers looks whether what devices answer to the port of a rule gets through the firewall. What answers
+// a group comes from an address that nothing was sent to, so that conntrack takes it for new.
+func checkAnswers(s *Subject, h *Snapshot) (found []Finding, looked bool) {
+	if !s.Send || !s.Asks || s.Err != nil || s.On.Index == 0 || s.On.Loopback || h.Rules == nil {
+		return nil, false
+	}
+	before, after := h.Daemon.sendStatus(s.Name)
+	if before != nil && after != nil && after.Answers > before.Answers {
+		return nil, true
+	}
+	p := Packet{IPv6: s.Source.Addr.Is6(), Protocol: "udp", To: s.Source.Addr, Port: s.Source.Binding.SourcePort, In: s.On.Name, Answer: !s.asksMany()}
+	if p.Answer && s.Exact {
+		p.From = s.To.Addr()
+	}
+	if p.Port == 0 && after != nil {
+		at, err := netip.ParseAddrPort(after.Source)
+		if err != nil {
+			return nil, false
+		}
+		p.Port = at.Port()
+	}
+	if p.Port == 0 {
+		return nil, false
+	}
+	v, stopped := h.Rules.Stops(p, arriving...)
+	if !stopped || v.Unknown {
+		return nil, true
+	}
+	evidence := []string{v.String()}
+	if !p.Answer {
+		evidence = append(evidence, "who answers a group, or a broadcast, does so from an address of its own: ct state established does not let that in")
+	}
+	fix := v.Insertion(p)
+	if s.Source.Binding.SourcePort == 0 {
+		fix = "give the rule a source_port, and accept that: " + fix
+		if from := s.To.Port(); from != 0 { // mostly the port that was asked: SSDP, WS-Discovery, mDNS, KNX, CoAP
+			p.Port, p.FromPort = 0, from
+			fix = v.Insertion(p) + "; or, where answers come from another port, give the rule a source_port and accept that as dport"
+		}
+	}
+	return one(s.finding(IngressFirewall, fix, fmt.Sprintf("the firewall of this host drops answers that come by %s to the port that the rule sends from", s.On.Name), evidence...)), true
+}
+
+// asksMany reports whether others than the target may answer: a group, or a broadcast address.
+func (s *Subject) asksMany() bool {
+	to := s.To.Addr()
+	return s.group() || to == netip.AddrFrom4([4]byte{255, 255, 255, 255}) ||
+		slices.ContainsFunc(s.On.Addresses, func(a multicast.Address) bool { return a.Broadcast == to && to.IsValid() })
 }
 
 // own is the interface of this host that has an address; "": none has.
@@ -216,7 +292,7 @@ func checkIGMP(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 		text  string
 	}{
 		{report(s), leaving, "reports do not leave"},
-		{query(s), []string{"ingress", "prerouting/bridge", "input/bridge", "prerouting", "input"}, "queries do not come in, so that memberships are not renewed"},
+		{query(s), arriving, "queries do not come in, so that memberships are not renewed"},
 	} {
 		if v, stopped := h.Rules.Stops(way.p, way.hooks...); stopped && !v.Unknown {
 			fixes = append(fixes, v.Insertion(way.p))

@@ -418,3 +418,13 @@ func TestTenThousandRulesAreHeldAgainstEverythingInOneLook(t *testing.T) {
 		t.Errorf("%d findings", len(r.Findings))
 	}
 }
+
+func TestACommandForAGroupCanBePasted(t *testing.T) {
+	const fix = "topicast explain TOPIC|GROUP:PORT --payload DATA"
+	if got := newPatient(false).finding(Condition, fix, "").Fix; got != "topicast explain 239.11.3.7:30001 --payload DATA" {
+		t.Error(got)
+	}
+	if got := newPatient(true).finding(Condition, fix, "").Fix; got != fix {
+		t.Error(got)
+	}
+}

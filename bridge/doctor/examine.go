@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // A Report is what Examine has found.
@@ -30,6 +31,7 @@ var checks = []check{
 	{"queue of the interface", checkQueue},
 	{"NAT", checkNAT},
 	{"firewall", checkFirewall},
+	{"answers through the firewall", checkAnswers},
 	{"IGMP through the firewall", checkIGMP},
 	{"IGMP version", checkVersion},
 	{"limits of memberships", checkMemberships},
@@ -87,7 +89,16 @@ func add(to *[]string, texts ...string) {
 }
 
 func (s *Subject) finding(c Cause, fix, text string, evidence ...string) Finding {
-	return Finding{Cause: c, Of: []string{s.Of}, Text: text, Evidence: append([]string{}, evidence...), Fix: fix, send: s.Send}
+	return Finding{Cause: c, Of: []string{s.Of}, Text: text, Evidence: append([]string{}, evidence...), Fix: s.concrete(fix), send: s.Send}
+}
+
+// concrete puts a group of a rule that receives in the place of the word for one, so that the command can be
+// pasted.
+func (s *Subject) concrete(fix string) string {
+	if s.Send || !s.group() {
+		return fix
+	}
+	return strings.NewReplacer("TOPIC|GROUP:PORT", s.To.String(), "GROUP:PORT", s.To.String()).Replace(fix)
 }
 
 func one(f Finding) []Finding { return []Finding{f} }

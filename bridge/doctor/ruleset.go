@@ -36,10 +36,12 @@ type Packet struct {
 	Protocol string // udp, igmp or icmpv6
 	Type     string // of ICMPv6
 	From, To netip.Addr
-	Port     uint16       // it goes to; 0: any
-	Groups   netip.Prefix // To stands for these; not valid: for itself
-	FromPort uint16       // 0: not known
-	In, Out  string       // interfaces
+	Port     uint16 // it goes to; 0: any
+	Groups   string // To stands for these, as nft has them: a prefix, or a set; "": for itself
+	Own      bool   // To stands for all that comes to this host itself
+	Answer   bool   // to what left before, from there: conntrack has it as established
+	FromPort uint16 // 0: not known
+	In, Out  string // interfaces
 }
 
 // A Verdict is what the rules do to a packet.
@@ -117,6 +119,9 @@ func (r *Ruleset) Stops(p Packet, hooks ...string) (v Verdict, stopped bool) {
 			if verdict == "" && c.Policy == "drop" {
 				verdict, text = "drop", "its policy is drop"
 			}
+			if verdict == "drop" && w.spared != "" {
+				w.maybe, verdict = w.spared+"; if it does not: "+text, ""
+			}
 			if verdict == "drop" {
 				return Verdict{Chain: c.String(), Text: text, family: c.Family}, true
 			}
@@ -186,9 +191,10 @@ func asList(v any) []any {
 // walk is the way of one packet through chains.
 type walk struct {
 	*Ruleset
-	p     Packet
-	maybe string // a rule that would drop it, and cannot be read
-	steps int    // rules that were looked at
+	p      Packet
+	maybe  string // a rule that would drop it, and cannot be read
+	spared string // likewise, one that would let it through
+	steps  int    // rules that were looked at
 }
 
 const (
@@ -239,14 +245,23 @@ func (w *walk) run(c *chain, depth int) (verdict, by string) {
 				if known {
 					return verdict, c.at(r)
 				}
+				w.spare(c, r)
 			case "return":
 				if known {
 					return "", ""
 				}
+				w.spare(c, r)
 			}
 		}
 	}
 	return "", ""
+}
+
+// spare notes a rule that may keep the packet from those behind it.
+func (w *walk) spare(c *chain, r rule) {
+	if w.spared == "" {
+		w.spared = c.at(r) + " may let it through: it has a condition that is not understood here"
+	}
 }
 
 // decision is what an expression does to a packet, if anything.
@@ -294,13 +309,18 @@ func (v Verdict) Insertion(p Packet) string {
 	switch p.Protocol {
 	case "udp":
 		to := p.To.String()
-		if p.Groups.IsValid() {
-			to = p.Groups.String()
+		if p.Groups != "" {
+			to = p.Groups
 		}
-		words = append(words, family, "daddr", to)
-		if p.Port != 0 {
+		if !p.Own {
+			words = append(words, family, "daddr", to)
+		}
+		switch {
+		case p.Port != 0:
 			words = append(words, "udp dport", strconv.Itoa(int(p.Port)))
-		} else {
+		case p.FromPort != 0 && p.In != "":
+			words = append(words, "udp sport", strconv.Itoa(int(p.FromPort)))
+		default:
 			words = append(words, "meta l4proto udp")
 		}
 	case "igmp":

@@ -67,6 +67,9 @@ func (w *walk) value(left map[string]any) (value any, known, present bool) {
 		return nil, false, true
 	}
 	if m, ok := left["ct"].(map[string]any); ok {
+		if p.Answer {
+			return "established", m["key"] == "state", true
+		}
 		return "new", m["key"] == "state", true
 	}
 	m, ok := left["payload"].(map[string]any)

@@ -33,9 +33,11 @@ type Subject struct {
 	Wanted    netip.Prefix              // sending: the source that was asked for
 	Sources   []netip.Prefix            // receiving: the senders that are taken; none: all
 	Hears     func(netip.AddrPort) bool // receiving: whether the rule has a group; nil: To alone
+	All       []GroupSet                // receiving: all that the rule listens for; none: To alone was asked about
 	Found     bool                      // receiving: a group of many, looked at because something comes for it
 	TTL       uint8
 	Loopback  bool  // sending: programs of this host hear it too
+	Asks      bool  // sending: what comes back to its port is published
 	Said      *Said // what check says of it on this host
 
 	Topic    string // sending: the topic that it was asked about; "": none was
@@ -46,6 +48,12 @@ type Subject struct {
 
 // Said is what check says of a key.
 type Said struct{ Key, Text, Hint string }
+
+// A GroupSet is groups of one port.
+type GroupSet struct {
+	Groups string // as nft has them: an address, a range, or a set of these; "": what comes to this host itself
+	Port   uint16
+}
 
 // group reports whether it is about a group, not about a host.
 func (s *Subject) group() bool { return s.To.Addr().IsMulticast() }

@@ -57,7 +57,7 @@ func bindShared(fd int, to unix.Sockaddr, anyPort bool) error {
 // can be done. It needs no privilege, but without one the programs of other users
 // have no names: /proc shows whose they are.
 func portTaken(group netip.AddrPort) string {
-	holders := holdersOf(group)
+	holders := others(holdersOf(group), os.Getpid())
 	if len(holders) == 0 {
 		return fmt.Sprintf("port %d is taken by a program that does not share it: have it set SO_REUSEADDR before it binds, or stop it", group.Port())
 	}
@@ -84,6 +84,16 @@ func portTaken(group netip.AddrPort) string {
 	}
 	return text + " and shares it with nobody, or by SO_REUSEPORT alone, which Linux grants to programs of one user only: " +
 		cure + change + "or stop it" + hidden
+}
+
+// others are the sockets of other processes, if there are any: what this one has of the port, as for the
+// other family, shares it.
+func others(holders []portHolder, pid int) []portHolder {
+	foreign := slices.DeleteFunc(slices.Clone(holders), func(h portHolder) bool { return h.pid == pid })
+	if len(foreign) == 0 {
+		return holders
+	}
+	return foreign
 }
 
 // portHolder is a socket that has a port.

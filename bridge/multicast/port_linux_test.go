@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -287,5 +288,15 @@ func TestAFreePortIsNobodysAndIsShared(t *testing.T) {
 			k.file.Close()
 		}
 		r.Close()
+	}
+}
+
+func TestWhoKeepsAPortIsAnotherProcessWhereThereIsOne(t *testing.T) {
+	us, them := portHolder{program: "topicast", pid: 7}, portHolder{program: "python3", pid: 8}
+	if got := others([]portHolder{them, us}, 7); !slices.Equal(got, []portHolder{them}) {
+		t.Errorf("%v", got)
+	}
+	if got := others([]portHolder{us}, 7); !slices.Equal(got, []portHolder{us}) {
+		t.Errorf("%v", got)
 	}
 }

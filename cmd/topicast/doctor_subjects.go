@@ -90,18 +90,26 @@ func (h *host) all(t *mapping.Table, name string) (subjects []*doctor.Subject) {
 			if n++; n > mostGroups {
 				break
 			}
-			subjects = append(subjects, h.hearing(t, i, j.Group))
+			s := h.hearing(t, i, j.Group)
+			s.All = groupSets(r.Groups)
+			subjects = append(subjects, s)
 		}
 	}
 	return subjects
 }
 
-// withTopic are the rules that a topic matches, and those that publish on it.
+// withTopic are the rules that a topic matches, and those that publish on it, be it answers.
 func (h *host) withTopic(t *mapping.Table, topic string) (subjects []*doctor.Subject) {
 	for _, target := range t.Lookup(topic, nil) {
 		s := h.sending(t, target.Rule, target.To, target.Err == nil && target.To.IsValid())
 		s.Topic, s.TopicErr = topic, target.Err
 		subjects = append(subjects, s)
+	}
+	for i, r := range t.Send() {
+		if r.AnswersOn(topic) {
+			to, exact := r.To().Fixed()
+			subjects = append(subjects, h.sending(t, i, to, exact))
+		}
 	}
 	for i, r := range t.Receive() {
 		if !r.Topic.Matches(topic) {
@@ -112,7 +120,9 @@ func (h *host) withTopic(t *mapping.Table, topic string) (subjects []*doctor.Sub
 			if n++; n > mostGroups {
 				break
 			}
-			subjects = append(subjects, h.hearing(t, i, j.Group))
+			s := h.hearing(t, i, j.Group)
+			s.All = groupSets(r.Groups)
+			subjects = append(subjects, s)
 		}
 	}
 	return subjects
@@ -155,6 +165,7 @@ func (h *host) sending(t *mapping.Table, i int, to netip.AddrPort, exact bool) *
 	s := &doctor.Subject{
 		Name: r.Name, Of: ruleTitle("send", t.SendPlace(i), r.Name), Send: true, To: to, Exact: exact,
 		Interface: r.Binding.Interface, Wanted: r.Binding.Source, TTL: r.Binding.TTL, Loopback: r.Binding.Loopback,
+		Asks: r.Answer != nil,
 	}
 	_, s.Only = r.To().Fixed()
 	if p := r.Group.Prefix(); r.Host.IsZero() && !exact && p.IsValid() {
@@ -198,6 +209,28 @@ func (h *host) hearing(t *mapping.Table, i int, group netip.AddrPort) *doctor.Su
 	}
 	s.On, s.Err = multicast.ResolveInterface(r.Interface, h.interfaces)
 	return s
+}
+
+// groupSets are the groups of a rule by their ports, as a rule of nftables names them.
+func groupSets(groups []mapping.GroupRange) (sets []doctor.GroupSet) {
+	for _, g := range groups {
+		text := g.First.String()
+		if g.Last != g.First {
+			text += "-" + g.Last.String()
+		}
+		i := slices.IndexFunc(sets, func(s doctor.GroupSet) bool { return s.Port == g.Port })
+		if i < 0 {
+			sets = append(sets, doctor.GroupSet{Groups: text, Port: g.Port})
+			continue
+		}
+		sets[i].Groups += ", " + text
+	}
+	for i, s := range sets {
+		if strings.Contains(s.Groups, ", ") {
+			sets[i].Groups = "{ " + s.Groups + " }"
+		}
+	}
+	return sets
 }
 
 // withoutRules are what comes for a group by --interface, and what leaves for it from --source.

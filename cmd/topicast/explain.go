@@ -24,7 +24,8 @@ func newExplainCommand() *cobra.Command {
 		Long: `Of a topic, tell which send rules it matches, and what each makes of its messages:
 the exact group, source, interface and ttl, what becomes of the payload and of
 retained messages; or why a rule drops them. Tell too which receive rules can
-publish on it. Of a topic that no rule knows, tell which filters come nearest.
+publish on it, and which send rules what devices answer them. Of a topic that no
+rule knows, tell which filters come nearest.
 
 Of a group, or of an address of this host with a port, tell which receive rules
 listen to it, and on which topic each publishes its datagrams; --from says from
@@ -109,10 +110,16 @@ func explainTopic(out io.Writer, topic string, s sample, cfg *configs.Config, h 
 			from = append(from, i)
 		}
 	}
+	var asking []int
+	for i := range send {
+		if send[i].AnswersOn(topic) {
+			asking = append(asking, i)
+		}
+	}
 	switch {
 	case len(targets) > 0:
 		fmt.Fprintf(out, "%s matches %d of %s\n", printable(topic), distinct(len(targets), func(i int) int { return t.SendPlace(targets[i].Rule) }), count(configured, "send rule"))
-	case len(from) == 0:
+	case len(from)+len(asking) == 0:
 		if err := groupFault(topic); err != nil {
 			return usageError(withHint(err, fmt.Sprintf("as a topic it matches none of %s", count(configured, "send rule"))))
 		}
@@ -140,10 +147,26 @@ func explainTopic(out io.Writer, topic string, s sample, cfg *configs.Config, h 
 		fmt.Fprintln(out)
 		explainPublisher(out, t.ReceivePlace(i), publishers[i], t.ReceiveLoops(i), h)
 	}
-	if lost == len(targets) && len(from) == 0 {
+	for _, i := range asking {
+		fmt.Fprintln(out)
+		explainAsking(out, t.SendPlace(i), send[i], h)
+	}
+	if lost == len(targets) && len(from)+len(asking) == 0 {
 		return errSaid
 	}
 	return nil
+}
+
+// explainAsking tells which requests of a rule have answers that it may publish on a topic.
+func explainAsking(out io.Writer, place int, r mapping.SendRule, h *host) {
+	fmt.Fprintf(out, "%s can publish on it what is answered: filter %s\n", ruleTitle("send", place, r.Name), r.Filter)
+	line := lines(out)
+	h.explainDisabled(line, r.Name)
+	line(r.To().Kind(), "%s", r.To())
+	if r.Binding.Interface != "" {
+		line("interface", "%s", r.Binding.Interface)
+	}
+	line("answer", "%s", r.Answer)
 }
 
 // groupFault is what keeps a text from being a group that was probably meant as one;

@@ -143,6 +143,9 @@ func (o *listenOptions) prepare(texts []string) (j listening, err error) {
 	on := o.on
 	for _, text := range texts {
 		groups, zone, err := parseGroups(text)
+		if own, is := netip.ParseAddrPort(text); err != nil && is == nil && !own.Addr().IsMulticast() {
+			return j, withHint(err, fmt.Sprintf("what comes to this host itself: topicast listen --port %d --interface NAME", own.Port()))
+		}
 		if err != nil {
 			return j, err
 		}

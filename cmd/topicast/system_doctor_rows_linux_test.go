@@ -182,6 +182,30 @@ var ailments = []ailment{
 	}},
 	{"a firewall on the way in", causes(doctor.IngressFirewall), metersBehind(true, "input", "udp dport 30001 drop")},
 	{"a firewall that lets nothing in", causes(doctor.IngressFirewall), metersBehind(false, "input", "iifname lo accept", "ct state established,related accept", "drop")},
+	{"a firewall that lets nothing in of many groups", causes(doctor.IngressFirewall), func(a *ailing) {
+		a.nft(a.GW, "inet", "filter", "input", "", "iifname lo accept")
+		a.run(a.GW, "nft add rule inet t c ct state established accept")
+		a.run(a.GW, "nft add rule inet t c drop")
+		a.rules("", "  - { name: meters, topic: meters, interface: iso0, group: ['239.11.3.7:30001', '239.11.3.9-239.11.3.63:30001', '239.11.4.1:30002'] }\n")
+		a.starts()
+		a.args = []string{"--rule", "meters"}
+	}},
+	{"a firewall that lets nothing in to a port of this host", causes(doctor.IngressFirewall), func(a *ailing) {
+		a.nft(a.GW, "inet", "filter", "input", "", "iifname lo accept")
+		a.run(a.GW, "nft add rule inet t c ct state established accept")
+		a.run(a.GW, "nft add rule inet t c drop")
+		a.rules("", "  - { name: meters, topic: meters, port: 30001, interface: iso0 }\n")
+		a.starts()
+		a.args = []string{"--rule", "meters"}
+	}},
+	{"a firewall that lets no answers in", causes(doctor.IngressFirewall), func(a *ailing) {
+		a.nft(a.GW, "inet", "filter", "input", "", "iifname lo accept")
+		a.run(a.GW, "nft add rule inet t c ct state established,related accept")
+		a.run(a.GW, "nft add rule inet t c drop")
+		a.rules(lampsWith("group: '239.255.255.250:1900', interface: iso0, answer: { topic: found }"), "")
+		a.starts()
+		a.args = []string{"--rule", "lamps"}
+	}},
 	{"a firewall for a group far in a range", causes(doctor.IngressFirewall), func(a *ailing) {
 		a.nft(a.GW, "inet", "filter", "input", "", "ip daddr 239.11.3.40 udp length 13 drop")
 		a.rules("", "  - { name: meters, topic: meters, group: '239.11.3.1-239.11.3.63:30001', interface: iso0 }\n")

@@ -51,6 +51,8 @@ func TestTheUsualSlipsInYAMLAreToldByTheirPlace(t *testing.T) {
 		{"brace that does not end", "send:\n  - {filter: a, ttl: 1\n  - {filter: b}\n", "2:5: the { is not closed (end it with }, or put the value in quotes)"},
 		{"brace closed by a bracket", "send:\n  - {filter: a, ttl: 1]\n", "2:23: ] closes a { (write })"},
 		{"bracket that closes nothing", "broker:\n  url: [a]]\n", "2:11: ] closes nothing (take it out, or put the value in quotes)"},
+		{"value with a bracket within brackets", "send:\n  - answer: { topic: a/{id}/b, within: 1s }\n", "2:22: the value goes on after its bracket (put this value in quotes, as it has a bracket in it and stands within brackets)"},
+		{"second value with a bracket within brackets", "send:\n  - answer: { within: 1s, topic: \"x/{id}\", none: a/{id} }\n", "2:50: the value goes on after its bracket (put this value in quotes, as it has a bracket in it and stands within brackets)"},
 		{"value with a bracket", "send:\n  - group: [ff15::1]:5000\n", "2:12: the value goes on after its bracket (put a value that begins with [ in quotes)"},
 		{"indicator", "broker:\n  client_id: @home\n", "2:14: @ has another meaning at the beginning of a value (put a value that begins with @ in quotes)"},
 		{"an alias", "broker:\n  client_id: *home x\n", "2:14: * begins an alias, and there is no anchor (&) of that name (put a value that begins with * in quotes)"},

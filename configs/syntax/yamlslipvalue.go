@@ -12,7 +12,10 @@ var (
 	yamlValue     = regexp.MustCompile(`^[\w"'-]+:\s+`)
 	yamlIndicator = regexp.MustCompile("^(?:[*@%`&!|>\\]},]|[-?:](?:[ \t]|$))")
 	yamlFlowPlus  = regexp.MustCompile(`^([\[{])[^\]}]*[\]}][^\s,\]}]`) // {a}:5000
-	yamlTwoColons = regexp.MustCompile(`^[^"'\[{#][^#]*?(:)(?: |$)`)
+	// The value of a key within brackets that has a bracket itself: { topic: a/{id}/b }. Before it are
+	// others, in quotes or without a bracket.
+	yamlFlowNested = regexp.MustCompile(`^\{(?:\s*[\w-]+:\s+(?:"[^"]*"|'[^']*'|[^"'\s{}\[\],][^{}\[\],]*),)*\s*[\w-]+:\s+([^"'\s{}\[\],$][^{}\[\],$]*[{\[])[^{]`)
+	yamlTwoColons  = regexp.MustCompile(`^[^"'\[{#][^#]*?(:)(?: |$)`)
 )
 
 // valueSlip finds what a value cannot be without quotes, and quotes and brackets
@@ -27,6 +30,9 @@ func (r yamlRow) valueSlip(message string) *Error {
 	switch {
 	case (begin > 0 || item) && yamlIndicator.MatchString(value):
 		return r.indicator(begin, message)
+	case begin > 0 && yamlFlowNested.MatchString(value):
+		at := yamlFlowNested.FindStringSubmatchIndex(value)[2]
+		return r.slip(begin+at, "put this value in quotes, as it has a bracket in it and stands within brackets", "the value goes on after its bracket")
 	case begin > 0 && yamlFlowPlus.MatchString(value):
 		return r.slip(begin, quotes(value[0]), "the value goes on after its bracket")
 	case value[0] == '"' || value[0] == '\'':
