@@ -182,6 +182,9 @@ func (b *binding) maySend(h *host, payload int, waits bool, now time.Time) bool 
 	}
 	h.usedAt = now
 	if !h.nextCheck.After(now) || h.state == hostUnreachable && now.Sub(h.checkedAt) >= unreachableCheck {
+		if h.state == hostResolving && h.waitingIn != nil {
+			return false // checkHosts does that soon: it may give up what waits, which this is one of
+		}
 		b.checkNeighbour(h, now)
 	}
 	switch h.state {

@@ -395,6 +395,31 @@ func TestHostsThatAreRememberedAreBounded(t *testing.T) {
 	})
 }
 
+// More hosts than are checked in a row are found not to answer at one time, while something waits for each.
+func TestHundredsOfHostsThatDoNotAnswer(t *testing.T) {
+	for _, n := range []int{100, 1000} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLink()
+				b := hostRig(t, l, rigOptions{}, fake.SendRule(t, "lamps", "lamp/{a}/{b}", "239.1.1.1:5000", fake.ToHost(t, "172.17.{a}.{b}:5000")))
+				for range 10 {
+					var batch []session.Message
+					for i := range 2 * n {
+						batch = append(batch, fake.Message(fmt.Sprintf("lamp/%d/%d", i%n/250, 1+i%250), "x", 1))
+					}
+					b.send.Handle(batch)
+					time.Sleep(time.Second)
+				}
+				time.Sleep(2 * time.Minute)
+				s := b.Status().Rules[0]
+				if waits := s.WaitingMemory + s.WaitingDisk; s.Sent+s.Drops[account.ReasonUnreachable.String()] != uint64(20*n) || waits != 0 {
+					t.Errorf("of %d messages %d left, and %v are dropped; %d wait", 20*n, s.Sent, s.Drops, waits)
+				}
+			})
+		})
+	}
+}
+
 // Whoever has named as many hosts that are not there as are remembered does not have what is for others go
 // without a look for good: a message for one that does not answer is lost, and that has to be counted.
 func TestHostsThatNobodyNamesAnyMoreMakeRoom(t *testing.T) {
