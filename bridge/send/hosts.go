@@ -31,6 +31,9 @@ import (
 const (
 	// maxHosts is how many hosts of a binding have a state; datagrams to others are sent unchecked.
 	maxHosts = 1 << 12
+	// unusedFor is for how long nothing is sent to a host that is not reachable before its state makes room for
+	// another one. A publisher may name ever more hosts that are not there, and this once would be for good.
+	unusedFor = 30 * time.Second
 	// maxUnresolved is how many datagrams the kernel is given for a host that it is resolving, where
 	// they could also wait, or the host is unreachable. Otherwise it is given more, because waiting
 	// unacknowledged would stop all other rules: up to maxBuffered bytes, or a sixteenth of the send
@@ -83,6 +86,7 @@ type host struct {
 	firstPassed time.Time // the first of these
 	buffered    int       // bytes of the send buffer that they may take
 	probedAt    time.Time // when it was last probed while unreachable
+	usedAt      time.Time // when something was last to be sent to it
 	aside       uint64    // the flush in which a datagram for it was put aside
 	ports       [2]uint16 // that it was sent to last; an ICMP error about another is not about us
 
@@ -143,8 +147,8 @@ func (b *binding) hostOf(r *Rule, a netip.Addr) *host {
 	return h
 }
 
-// forgetHosts removes the states of reachable hosts that are not in use, and reports whether there
-// is room for one more. Callers hold mu.
+// forgetHosts removes the states of hosts that are not in use, of those that are not reachable after a while
+// (unusedFor), and reports whether there is room for one more. Callers hold mu.
 func (b *binding) forgetHosts(now time.Time) bool {
 	if now.Sub(b.hosts.tidied) < time.Second {
 		return false
@@ -155,10 +159,17 @@ func (b *binding) forgetHosts(now time.Time) bool {
 			continue
 		}
 		for a, h := range r.hosts {
-			if h.state == hostReachable && h.waitingIn == nil && h.nextCheck.Before(now) {
-				delete(r.hosts, a)
-				b.hosts.n--
+			switch {
+			case h.waitingIn != nil, h.state == hostReachable && !h.nextCheck.Before(now):
+				continue
+			case h.state != hostReachable:
+				if !r.makesTargets || now.Sub(h.usedAt) < unusedFor {
+					continue
+				}
+				b.clearUnreachable(h)
 			}
+			delete(r.hosts, a)
+			b.hosts.n--
 		}
 	}
 	return b.hosts.n < maxHosts
@@ -170,6 +181,7 @@ func (b *binding) maySend(h *host, payload int, waits bool, now time.Time) bool 
 	if h == nil {
 		return true
 	}
+	h.usedAt = now
 	if !h.nextCheck.After(now) || h.state == hostUnreachable && now.Sub(h.checkedAt) >= unreachableCheck {
 		b.checkNeighbour(h, now)
 	}

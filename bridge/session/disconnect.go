@@ -59,8 +59,12 @@ func (s *Session) sayOffline(conn *connection) (said bool) {
 	said = true
 	if s.told() != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), farewellTimeout)
-		err := conn.publishStatus(ctx, offlineID, s.o.Status.Topic, statusOffline)
-		if said = err != errStillWriting; err != nil {
+		release, err := conn.reserveForStatus(ctx)
+		if err == nil {
+			err = conn.publishStatus(ctx, offlineID, s.o.Status.Topic, statusOffline)
+		}
+		release()
+		if said = err != errStillWriting && err != errNoTurn; err != nil {
 			s.log.Warn("status not published", "topic", s.o.Status.Topic, "broker", conn.broker, "err", err)
 		}
 		cancel()

@@ -41,11 +41,12 @@ type outbox struct {
 	runs    []run       // whose they are
 	crowd   map[any]int // bytes of each Publication.Queue in the second half of pending
 
-	flows       [2]flow // publications of QoS 1, and of QoS 2
-	mostAtOnce  uint64  // of both together, by the configuration
-	maxInFlight uint64  // of both together, on this connection
-	form        form    // of the frames in pending and in the flows
-	first       int     // the flow whose turn comes first
+	flows       [2]flow       // publications of QoS 1, and of QoS 2
+	mostAtOnce  uint64        // of both together, by the configuration
+	maxInFlight uint64        // of both together, on this connection
+	reserved    chan struct{} // the status has the only place that the broker gives; closed once that is free. nil: it has not
+	form        form          // of the frames in pending and in the flows
+	first       int           // the flow whose turn comes first
 	pace        pace
 	aliases     *aliases // of this connection; nil: none are used
 	mayAlias    bool
@@ -257,6 +258,7 @@ func (o *outbox) acknowledge(answers []pubAck, reasons map[uint16]string, releas
 		o.tellBeside(&o.flows[i])
 	}
 	o.flows[1].grow()
+	o.tellReserved()
 	for i := range o.flows { // each leaves the other room
 		opened = opened || o.flows[i].next < o.writableEnd(i)
 	}
@@ -382,7 +384,7 @@ func (o *outbox) attach(c *mqttConn, present bool) {
 	o.flows[1].leftover.begin(present)
 	o.qos0.begin()
 	o.first = 0
-	o.conn = c
+	o.conn, o.reserved = c, nil
 	if o.aliases = nil; o.mayAlias {
 		o.aliases = newAliases(c.terms.aliases, o.form.maxPacket)
 	}
@@ -396,7 +398,7 @@ func (o *outbox) attach(c *mqttConn, present bool) {
 func (o *outbox) agree(t *terms) {
 	o.maxInFlight = o.mostAtOnce
 	if t.inFlight > 0 {
-		o.maxInFlight = min(o.maxInFlight, uint64(max(t.inFlight-1, 1))) // [MQTT-3.3.4-9]; the status has one more
+		o.maxInFlight = min(o.maxInFlight, uint64(max(t.inFlight-1, 1))) // [MQTT-3.3.4-9]; the status has one more, or reserves this one
 	}
 	for i := range o.flows {
 		o.flows[i].perConnection = t.inFlight > 0

@@ -61,11 +61,17 @@ func (s *Session) publishOnline(ctx context.Context, conn *connection) {
 
 // tryOnline publishes it, and reports whether the broker has taken it.
 func (s *Session) tryOnline(ctx context.Context, conn *connection) bool {
+	release, err := conn.reserveForStatus(ctx)
+	defer release()
 	if conn.isOver(ctx) {
 		return false
 	}
+	if err != nil {
+		s.connLog.warn("status not published", "topic", s.o.Status.Topic, "broker", conn.broker, "err", err)
+		return false
+	}
 	conn.statusPending = true
-	err := conn.publishStatus(ctx, onlineID, s.o.Status.Topic, statusOnline)
+	err = conn.publishStatus(ctx, onlineID, s.o.Status.Topic, statusOnline)
 	if err != nil && conn.isOver(ctx) {
 		return false
 	}
@@ -151,6 +157,28 @@ func mayBeTheWill(err error) bool {
 		return false
 	}
 	return errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset)
+}
+
+// errNoTurn is for a status that was not written: the one message that the broker takes at a time is another.
+var errNoTurn = errors.New("the broker takes one message at a time, and has not acknowledged the one before")
+
+// reserveForStatus waits, where the broker takes one message at a time, until it has acknowledged what is on
+// its way; nothing else is given to it until release is called.
+func (conn *connection) reserveForStatus(ctx context.Context) (release func(), err error) {
+	c := conn.mqtt
+	if c.terms.inFlight != 1 {
+		return func() {}, nil
+	}
+	release = func() {
+		c.outbox.unreserve(c)
+		c.acks.wakeWriter()
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, pubackTimeout, errNoTurn)
+	defer cancel()
+	if _, err = await(ctx, c, c.outbox.reserve(c)); err != nil && ctx.Err() != nil {
+		err = errNoTurn
+	}
+	return release, err
 }
 
 // publishStatus publishes a status message, retained and with QoS 1, and waits until the

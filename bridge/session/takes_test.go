@@ -104,6 +104,57 @@ func TestWhatABrokerTakesIsKept(t *testing.T) {
 	})
 }
 
+// With a Receive Maximum of 1 the status is a message like others: one at a time [MQTT-3.3.4-9].
+func TestTheStatusKeepsTheReceiveMaximum(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		c := start5(t, b, Options{Status: &Status{Topic: "status"}})
+		c.PublishBatch(append(batchOf(1, nil, "1", "2"), batchOf(2, nil, "3", "4")...))
+		p := b.greet5(0x21, 0, 1)
+		c.reached("connected", connected)
+		one := func(what string) *packets.Publish {
+			t.Helper()
+			synctest.Wait()
+			if n := len(p.in5); n != 1 {
+				t.Fatalf("%s: %d packets are on their way, want 1", what, n)
+			}
+			return expect5[*packets.Publish](p)
+		}
+		topics := map[string]int{}
+		take := func(what string) {
+			t.Helper()
+			m := one(what)
+			topics[m.Topic]++
+			if m.QoS == 1 {
+				p.send(ack5(0x40, m.PacketID, 0))
+				return
+			}
+			p.send(ack5(0x50, m.PacketID, 0))
+			expect5[*packets.Pubrel](p)
+			p.send(ack5(0x70, m.PacketID, 0))
+		}
+		for range 5 {
+			take("at the start")
+		}
+		if topics["status"] != 1 || c.Outstanding() != 0 {
+			t.Errorf("published %v, outstanding %d", topics, c.Outstanding())
+		}
+		c.PublishBatch(batchOf(2, nil, "5"))
+		m := one("before the end") // it is on its way when the session ends
+		go c.stop()
+		synctest.Wait()
+		if n := len(p.in5); n != 0 {
+			t.Fatalf("%d packets follow it, want none", n)
+		}
+		p.send(ack5(0x50, m.PacketID, 0))
+		expect5[*packets.Pubrel](p)
+		p.send(ack5(0x70, m.PacketID, 0))
+		if m := one("at the end"); m.Topic != "status" || string(m.Payload) != statusOffline {
+			t.Errorf("%v", m)
+		}
+	})
+}
+
 // keepsPacketSize: of two messages one is larger than the 100 bytes that the broker takes.
 func keepsPacketSize(t *testing.T, told int, props []byte) {
 	synctest.Test(t, func(t *testing.T) {

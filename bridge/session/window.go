@@ -101,7 +101,7 @@ func (f *flow) inFlight() uint64 {
 // of it, unless one is given to it alone.
 func (o *outbox) writableEnd(i int) uint64 {
 	f, other := &o.flows[i], &o.flows[1-i]
-	if !f.quota.until.IsZero() {
+	if !f.quota.until.IsZero() || o.reserved != nil {
 		return f.next
 	}
 	again := o.flows[1].head < o.flows[1].rewriteEnd && !o.flows[1].poison.alone
@@ -155,6 +155,42 @@ func (f *flow) appendWritable(b []byte, from, limit int, end uint64, with *alias
 	f.written = max(f.written, f.next)
 	f.admit()
 	return b
+}
+
+// reserve has no publication of QoS 1 or 2 written on a connection until unreserve is called. The channel is
+// closed once none is on its way.
+func (o *outbox) reserve(c *mqttConn) <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	free := make(chan struct{})
+	if o.conn != c { // nothing is written on it
+		close(free)
+		return free
+	}
+	o.reserved = free
+	o.tellReserved()
+	return free
+}
+
+// tellReserved closes the channel, if it is time. Callers hold mu.
+func (o *outbox) tellReserved() {
+	if o.reserved == nil || o.inFlight() > 0 {
+		return
+	}
+	select {
+	case <-o.reserved:
+	default:
+		close(o.reserved)
+	}
+}
+
+// unreserve has publications written again.
+func (o *outbox) unreserve(c *mqttConn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.conn == c {
+		o.reserved = nil
+	}
 }
 
 // unanswered is how many publications that were written on this connection await
