@@ -405,6 +405,7 @@ func (b *binding) expireOld() {
 			b.tidy(r, work)
 		}
 	}
+	b.path.settled.Notify() // what is in front of the disk is nobody's again
 }
 
 // tidy leaves of what a rule has on disk the latest of each topic, and reports whether it
