@@ -131,12 +131,15 @@ func New(o Options) (*Bridge, error) {
 		status = o.Session.Status.Topic
 	}
 	b.receive = receive.New(receive.Options{
-		Log: b.log, Status: status, Budget: b.budget, Own: &b.own, Loops: o.Loops, Spool: on, MaxAge: o.Spool.MaxAge,
-		Listen: o.network.listen, Joins: o.network.joins, LookNow: b.requestLook, Settled: &b.settled, Refused: b.refused, Tap: o.Tap, Disabled: b.isDisabled,
+		Log: b.log, Status: status, Tap: o.Tap, Settled: &b.settled, Refused: b.refused,
+		Loops: o.Loops, Own: &b.own, Budget: b.budget, Spool: on, MaxAge: o.Spool.MaxAge,
+		Listen: o.network.listen, Joins: o.network.joins, LookNow: b.requestLook, Disabled: b.isDisabled,
 	})
 	b.send = send.New(send.Options{
-		Log: b.log, LastSent: o.LastSent, Budget: b.budget, Own: &b.own, Guard: b.receive.Guard(), Spool: on, MaxAge: o.Spool.MaxAge,
-		Repeats: !o.Session.Clean, Open: o.network.open, LookNow: b.requestLook, Settled: &b.settled, Refused: b.refused, Granted: func(id uint32) bool { return b.session.GrantedID(id) }, Tap: o.Tap, Disabled: b.isDisabled,
+		Log: b.log, Tap: o.Tap, Settled: &b.settled, Refused: b.refused, LastSent: o.LastSent,
+		Guard: b.receive.Guard(), Own: &b.own, Budget: b.budget, Spool: on, MaxAge: o.Spool.MaxAge,
+		Open: o.network.open, LookNow: b.requestLook, Disabled: b.isDisabled,
+		Repeats: !o.Session.Clean, Granted: func(id uint32) bool { return b.session.GrantedID(id) },
 	})
 	if o.Spool.On != nil {
 		b.spoolUses = o.Spool.On.Uses()

@@ -218,7 +218,7 @@ func (p *Path) Activate(table *mapping.Table, next, before *Generation) {
 	}
 	account.Replace(&p.removed, before.Rules, next.Rules, (*Rule).account)
 	p.clearStatusWords(before.Rules, next.Rules)
-	p.table.Store(&aTable{table, table.NoLocal(p.Told()...)})
+	p.table.Store(&tableInForce{table, table.NoLocal(p.Told()...)})
 	p.topicRoom.Divide(0, next.varying())
 	p.senderRoom.Divide(0, len(next.memberships))
 	p.inPayloads.Divide(0, next.varying())

@@ -99,12 +99,12 @@ type Path struct {
 
 // datagram is one that a message of the current batch asks for.
 type datagram struct {
-	payload []byte
-	target  *routeTarget
-	print   uint64 // its fingerprint, where the rule asks for it
-	message int32  // index in the batch
-	next    int32  // number, from 1, in gathered of the next one of its flow; 0: there is none
-	dropped bool
+	payload     []byte
+	target      *routeTarget
+	fingerprint uint64 // its fingerprint, where the rule asks for it
+	message     int32  // index in the batch
+	next        int32  // number, from 1, in gathered of the next one of its flow; 0: there is none
+	dropped     bool
 }
 
 // One message may go to thousands of groups, and there are thousands of messages in a batch:
@@ -145,10 +145,11 @@ type Options struct {
 // New makes a send side without rules; Build and Activate give it those of a table.
 func New(o Options) *Path {
 	p := &Path{
-		log: o.Log, tap: o.Tap, lastSent: o.LastSent, budget: o.Budget, own: o.Own, guard: o.Guard, repeats: o.Repeats,
-		open: o.Open, lookNow: o.LookNow, settled: o.Settled, granted: o.Granted,
-		again: account.NewMemBudget(maxKeptBytes), asked: account.NewMemBudget(maxRequestBytes), deadLetters: o.Refused,
-		lookPatience: lookPatience, diskPatience: diskPatience, patience: diskPatience, topics: newTopics(), pendingAcks: make(map[int32]*pendingAck), roomAgain: make(chan struct{}, 1),
+		log: o.Log, tap: o.Tap, lastSent: o.LastSent, own: o.Own, guard: o.Guard, repeats: o.Repeats,
+		open: o.Open, lookNow: o.LookNow, settled: o.Settled, granted: o.Granted, deadLetters: o.Refused,
+		budget: o.Budget, again: account.NewMemBudget(maxKeptBytes), asked: account.NewMemBudget(maxRequestBytes),
+		lookPatience: lookPatience, diskPatience: diskPatience, patience: diskPatience,
+		topics: newTopics(), pendingAcks: make(map[int32]*pendingAck), roomAgain: make(chan struct{}, 1),
 	}
 	if o.Spool != nil {
 		p.spill = spill.New(spill.Options{Spool: o.Spool, Log: o.Log, MaxAge: o.MaxAge, Kinds: []string{spill.Sent}, Losses: p.removed.Losses})
@@ -240,9 +241,9 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 	rule := t.rule
 	rule.received.Add(1)
 	rule.LastReceived.Put(p.at)
-	print := uint64(0)
+	fingerprint := uint64(0)
 	if rule.Retained == mapping.RetainedOnce {
-		print = lastsent.Print(m.Payload)
+		fingerprint = lastsent.Fingerprint(m.Payload)
 	}
 	switch {
 	case t.when != nil && !m.Oversize && !t.when.takes(rule, m):
@@ -254,7 +255,7 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 		}
 	}
 	switch {
-	case m.Retain && (rule.Retained == mapping.RetainedNever || t.knows(print, p.flushes)):
+	case m.Retain && (rule.Retained == mapping.RetainedNever || t.knows(fingerprint, p.flushes)):
 		t.drop(account.ReasonRetained, m.Payload, p.began, nil)
 		return
 	case t.flow == nil && t.each == nil:
@@ -271,7 +272,7 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 	p.decoded = decoded
 	switch {
 	case empty && rule.DropEmpty:
-		p.leaveOut(t, m.Payload, print)
+		p.leaveOut(t, m.Payload, fingerprint)
 		return
 	case err != nil:
 		if empty && rule.SendsAgain() {
@@ -281,15 +282,15 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 		t.drop(account.ReasonBadPayload, m.Payload, p.began, err)
 		return
 	}
-	p.prepare(t, print)
+	p.prepare(t, fingerprint)
 	if rule.guard != nil {
 		t.flow.remember(rule.guard, payload, p.began)
 	}
 	if rule.paced() {
-		p.paced = append(p.paced, datagram{payload: payload, target: t, print: print, message: i})
+		p.paced = append(p.paced, datagram{payload: payload, target: t, fingerprint: fingerprint, message: i})
 		return
 	}
-	p.gathered = append(p.gathered, datagram{payload: payload, target: t, print: print, message: i})
+	p.gathered = append(p.gathered, datagram{payload: payload, target: t, fingerprint: fingerprint, message: i})
 	p.join(t.flow, int32(len(p.gathered)))
 }
 
@@ -311,9 +312,9 @@ func (p *Path) join(f *flow, number int32) {
 }
 
 // prepare notes that a payload goes to a target.
-func (p *Path) prepare(t *routeTarget, print uint64) {
-	t.prepared, t.flush = print, p.flushes
-	if t.sent != nil && p.lastSent.Lay(t.sent, print) {
+func (p *Path) prepare(t *routeTarget, fingerprint uint64) {
+	t.prepared, t.flush = fingerprint, p.flushes
+	if t.sent != nil && p.lastSent.Lay(t.sent, fingerprint) {
 		p.staleEntries = append(p.staleEntries, t.sent)
 	}
 }
@@ -329,14 +330,14 @@ func (p *Path) forgetStale() {
 
 // leaveOut filters a message whose datagram would be empty. It counts as the last one
 // sent all the same, so that after a clear the value that came before it is new.
-func (p *Path) leaveOut(t *routeTarget, payload []byte, print uint64) {
+func (p *Path) leaveOut(t *routeTarget, payload []byte, fingerprint uint64) {
 	t.filter(account.ReasonEmpty, payload, p.began)
 	if t.rule.SendsAgain() {
 		p.flush(p.batch) // what came before
 		p.clearKept(t)
 	}
-	p.prepare(t, print)
-	t.took(print)
+	p.prepare(t, fingerprint)
+	t.took(fingerprint)
 }
 
 // flush sends what was gathered, one binding after the other.

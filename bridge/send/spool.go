@@ -351,14 +351,14 @@ func (p *Path) restoreOne(r *Rule, record *spool.Record, w *restored) {
 		return
 	}
 	if r.Retained == mapping.RetainedOnce {
-		w.print = lastsent.Print(record.Payload)
+		w.fingerprint = lastsent.Fingerprint(record.Payload)
 	}
 	w.leavesBy(t)
 	if w.payload, _, _, err = r.Datagram(nil, record.Payload); err != nil {
 		w.giveUp(account.ReasonBadPayload, err)
 		return
 	}
-	p.prepare(t, w.print)
+	p.prepare(t, w.fingerprint)
 	t.delayed()
 }
 

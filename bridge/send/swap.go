@@ -339,7 +339,7 @@ func (p *Path) noteDelayed(w *queuedDatagram, r *Rule) {
 		return
 	}
 	if to, err := p.targetOf(r, []byte(w.topic), w.original(), &w.properties); to != nil && err == nil {
-		p.prepare(to, w.print)
+		p.prepare(to, w.fingerprint)
 		to.delayed()
 	}
 }
