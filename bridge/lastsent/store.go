@@ -143,7 +143,7 @@ func (s *Store) Close() {
 // Fingerprint tells payloads apart. An empty one has none: a topic that is cleared is
 // forgotten.
 //
-// Who may publish on a topic could make two payloads of one fingerprint; but who may do
+// Whoever may publish on a topic could make two payloads of one fingerprint; but who may do
 // that can as well say to the devices what he likes.
 func Fingerprint(payload []byte) uint64 {
 	if len(payload) == 0 {

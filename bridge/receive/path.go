@@ -57,7 +57,7 @@ type Path struct {
 	joins      func() (multicast.Joins, error)
 	lookNow    func() // asks for a look at the interfaces
 	settled    *account.Signal
-	status     string                                                            // the topic below which it is told of rules; "": nowhere
+	status     string                                                            // the topic below which the states of rules are published; "": nowhere
 	refused    func(rule string, m *session.Publication, why error, kept func()) // nil: nobody keeps it
 
 	// Read and written by anybody.
@@ -73,9 +73,9 @@ type Path struct {
 	untrimmed atomic.Bool   // there may be copies that are not needed any more
 	ending    atomic.Bool   // the session is about to end: what it asks for copies of is nowhere else then
 	removed   account.Removed[receiveTotals, *receiveTotals]
-	batches   chan *batch // that are not in use
+	batches   chan *batch // a free list
 
-	wordless  atomic.Bool // the broker refuses what is told of rules
+	wordless  atomic.Bool // the broker refuses the states of rules
 	wordsMu   sync.Mutex
 	goneWords []string // topics of rules that are gone
 
@@ -203,7 +203,7 @@ type tableInForce struct {
 	noLocal []bool
 }
 
-// Told are the filters of what is published here of the rules themselves, and with the status of the session.
+// Told are the filters of the topics on which the states of the rules and of the session are published.
 func (p *Path) Told() []string {
 	if p.status == "" {
 		return nil
@@ -216,8 +216,8 @@ type arrival struct {
 	mapping.Arrival
 	on     int32  // index of the interface
 	source uint64 // loopguard.SourceDigest of the sender's address
-	number uint64 // for those who watch; 0: nobody did as it came
-	waited bool   // it had room in memory up to now, and goes on in that
+	number uint64 // its number in the tap; 0: nobody watched as it came
+	waited bool   // it has waited, and keeps the room in memory that it had
 }
 
 func (a *arrival) String() string {
@@ -301,7 +301,7 @@ func (t *ruleTopic) carry(payload []byte, a *arrival, b *batch) {
 	t.pass(payload, fingerprint, a, b)
 }
 
-// pass is what carry does with a message whose time has come.
+// pass brings a message whose time has come to its topic, unless the breaker is against it.
 func (t *ruleTopic) pass(payload []byte, fingerprint uint64, a *arrival, b *batch) {
 	if t.rule.breaker.Limit > 0 && !t.admitted(payload, fingerprint, a, b) {
 		return
@@ -309,7 +309,7 @@ func (t *ruleTopic) pass(payload []byte, fingerprint uint64, a *arrival, b *batc
 	t.publish(payload, a, b)
 }
 
-// publish is the rest of the way of a message that nothing withholds.
+// publish carries on with a message that nothing withholds.
 func (t *ruleTopic) publish(payload []byte, a *arrival, b *batch) {
 	if t.state != nil && t.state.paced.Load() && !t.rule.paced() {
 		t.note(payload, a, b)
@@ -432,8 +432,8 @@ func (r *Rule) Rescue(m *session.Publication) (session.Origin, bool) {
 // Refused implements session.Refuser.
 func (r *Rule) Refused(m *session.Publication, why error) { r.refused(m, why, nil) }
 
-// refused gives a message away that the broker does not take. kept is called when what there
-// is of it on disk can go; nil: there is nothing.
+// refused hands over a message that the broker does not take, to be kept as a dead letter. kept is called
+// when its copy on disk can go; nil: there is none.
 func (r *Rule) refused(m *session.Publication, why error, kept func()) {
 	switch {
 	case r.path.refused != nil:

@@ -8,8 +8,8 @@ import (
 )
 
 // Flush discards what waits for some rules, in memory and on disk, and counts it; wanted says of which,
-// by their names and those that they have in the configuration. What the broker had not been
-// acknowledged is. What comes meanwhile stays, and so does what is still being sent or written when
+// by their names and those that they have in the configuration. What was not acknowledged to the
+// broker yet is acknowledged. What comes meanwhile stays, and so does what is still being sent or written when
 // ctx ends. No reload may be under way.
 func (p *Path) Flush(ctx context.Context, wanted func(name, common string) bool) (all []account.Flushed) {
 	began := time.Now()

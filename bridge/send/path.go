@@ -39,16 +39,16 @@ type Path struct {
 	follower     account.Follower // itself, or nil without a tap
 	lastSent     *lastsent.Store
 	budget       *account.MemBudget
-	again        *account.MemBudget                                                // of what is sent again
-	asked        *account.MemBudget                                                // of what is remembered of requests
-	answerOutbox answerOutbox                                                      // what is published of answers (publishanswers.go)
-	deadLetters  func(rule string, m *session.Publication, why error, kept func()) // is given what of that the broker does not take; nil: nobody is
+	again        *account.MemBudget                                                // for datagrams that are kept to be sent again
+	asked        *account.MemBudget                                                // for outstanding requests
+	answerOutbox answerOutbox                                                      // answers to be published (publishanswers.go)
+	deadLetters  func(rule string, m *session.Publication, why error, kept func()) // is given those that the broker does not take; nil: nobody is
 	own          *loopguard.OwnAddresses
 	guard        *loopguard.DedupCache // nil: off
 	spill        *spill.Queues         // nil: there is no spool
 	repeats      bool                  // the broker repeats what was not acknowledged
 
-	lookPatience time.Duration // what the constant says, but in tests
+	lookPatience time.Duration // the constant, except in tests
 	diskPatience time.Duration // likewise
 
 	open    func(multicast.Source) (Sender, error)
@@ -70,7 +70,7 @@ type Path struct {
 	working         atomic.Pointer[Generation]
 	roomAgain       chan struct{} // holds one: there is room for what the broker is to repeat
 
-	// Of the goroutine that does what is done now and then (watch.go).
+	// Used by the goroutine of watch.go alone.
 	repeatFrom time.Time // the broker is not to repeat messages before
 	inspected  int       // number of the binding that inspect asks next
 
@@ -81,8 +81,8 @@ type Path struct {
 	flushes      uint64            // counts them, and the batches
 	began        time.Time         // of this batch
 	at           int64             // the same, as a moment
-	patience     time.Duration     // that this batch has left, to wait for the disk; none until it has answered, once it was used up
-	batch        []session.Message // it itself
+	patience     time.Duration     // how long this batch may still wait for the disk; once used up, 0 until the disk has answered
+	batch        []session.Message // the batch itself
 	topics       topics
 	targets      []mapping.Target      // scratch of route
 	pendingAcks  map[int32]*pendingAck // messages of the current batch with a datagram in a queue
@@ -90,10 +90,10 @@ type Path struct {
 	dirty        []*binding            // bindings that these leave through
 	paced        []datagram            // of rules with a rate, to be queued by flush
 	decoded      []byte                // decoded payloads of these
-	staleEntries []*lastsent.Entry     // what is no longer so in lastSent's file, once these leave
+	staleEntries []*lastsent.Entry     // entries of lastSent's file that are wrong once these leave
 	out          []multicast.Datagram  // scratch of flush: what leaves through one binding,
 	meta         []datagram            // and what is known of each
-	asideOut     []multicast.Datagram  // of these, for hosts that do not answer
+	asideOut     []multicast.Datagram  // those of them for hosts that do not answer
 	asideMeta    []datagram
 }
 
@@ -192,7 +192,7 @@ func (p *Path) Handle(batch []session.Message) {
 	began := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.flushes++ // what was restored from the disk since is of another
+	p.flushes++ // what was restored from the disk since then belongs to another flush
 	p.began, p.at = began, account.MomentOf(began)
 	if p.patience > 0 || p.answered.Load() {
 		p.patience = p.diskPatience

@@ -32,7 +32,7 @@ type spoolState struct {
 	notBefore time.Time // when what is in front may leave: of a rule with a rate, or whose host does not answer
 }
 
-// kept says what a rule is to package spill. It is asked for by who builds a generation alone.
+// kept describes the rule for package spill. Only building a generation calls it.
 func (r *Rule) kept() spill.Rule {
 	if r.is == 0 {
 		r.is = spill.Identity(r.Filter.String(), r.To().String(), r.Binding.Interface, r.Binding.Source.String())

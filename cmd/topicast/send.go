@@ -359,7 +359,7 @@ type sender interface {
 	Wait(ctx context.Context) error
 }
 
-// roomPatience is how long is waited for room. A rule waits on; who types a command wants to know.
+// roomPatience is how long sendOne waits for room. A rule waits on; the user of a command wants to know.
 const roomPatience = 5 * time.Second
 
 // sendOne sends d, and waits for a while if the socket or the interface has no room.
