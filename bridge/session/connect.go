@@ -178,7 +178,7 @@ func handshakeError(u *url.URL, cause error) error {
 	switch {
 	case timedOut(cause):
 		return &causeError{what: fmt.Sprintf("no CONNACK within %v", connectTimeout), hint: otherPort(u), err: cause}
-	case errors.Is(cause, errBrokerClosed), errors.Is(cause, errBrokerReset):
+	case closedByBroker(cause):
 		return unansweredCause(u, cause)
 	}
 	return cause

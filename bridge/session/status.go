@@ -150,7 +150,7 @@ func mayBeTheWill(err error) bool {
 		}
 		return false
 	}
-	return errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset)
+	return closedByBroker(err)
 }
 
 // publishStatus publishes a status message, retained and with QoS 1, and waits until the
