@@ -47,8 +47,8 @@ type Options struct {
 	end     endTimes // zero: theEnd
 }
 
-// Spool says what keeps on disk that which cannot go on. Where nothing does, it
-// waits in memory, as far as QueueSize allows.
+// Spool says what keeps messages on disk that cannot go on. Where nothing does, they
+// wait in memory, as far as QueueSize allows.
 type Spool struct {
 	On     *spool.Spool  // nil: there is none; the caller closes it after Run
 	Dir    string        // where it is, or was to be
@@ -83,10 +83,10 @@ type Bridge struct {
 	linkChanges   linkChanges   // of the interfaces since the last look
 	members       membersWatch  // who has joined the groups of rules with members
 
-	// Of watch.
-	hostInForce   *mapping.HostInterfaces // that followHost saw last
+	// Used by the goroutine of watch alone.
+	hostInForce   *mapping.HostInterfaces // as followHost saw them last
 	instancesAt   time.Time               // when the instances were changed last, because of it
-	instancesDue  bool                    // they are to be changed again, which has to wait
+	instancesDue  bool                    // they are to be changed again, and that has to wait
 	unclaimed     unclaimed
 	lastFinished  uint64 // batches that the send path had finished at the last heartbeat
 	lastRefreshed uint64 // and bindings that had been compared with the interfaces
@@ -131,12 +131,15 @@ func New(o Options) (*Bridge, error) {
 		status = o.Session.Status.Topic
 	}
 	b.receive = receive.New(receive.Options{
-		Log: b.log, Status: status, Budget: b.budget, Own: &b.own, Loops: o.Loops, Spool: on, MaxAge: o.Spool.MaxAge,
-		Listen: o.network.listen, Joins: o.network.joins, LookNow: b.requestLook, Settled: &b.settled, Refused: b.refused, Tap: o.Tap, Disabled: b.isDisabled,
+		Log: b.log, Status: status, Tap: o.Tap, Settled: &b.settled, Refused: b.refused,
+		Loops: o.Loops, Own: &b.own, Budget: b.budget, Spool: on, MaxAge: o.Spool.MaxAge,
+		Listen: o.network.listen, Joins: o.network.joins, LookNow: b.requestLook, Disabled: b.isDisabled,
 	})
 	b.send = send.New(send.Options{
-		Log: b.log, LastSent: o.LastSent, Budget: b.budget, Own: &b.own, Guard: b.receive.Guard(), Spool: on, MaxAge: o.Spool.MaxAge,
-		Repeats: !o.Session.Clean, Open: o.network.open, LookNow: b.requestLook, Settled: &b.settled, Refused: b.refused, Granted: func(id uint32) bool { return b.session.GrantedID(id) }, Tap: o.Tap, Disabled: b.isDisabled,
+		Log: b.log, Tap: o.Tap, Settled: &b.settled, Refused: b.refused, LastSent: o.LastSent,
+		Guard: b.receive.Guard(), Own: &b.own, Budget: b.budget, Spool: on, MaxAge: o.Spool.MaxAge,
+		Open: o.network.open, LookNow: b.requestLook, Disabled: b.isDisabled,
+		Repeats: !o.Session.Clean, Granted: func(id uint32) bool { return b.session.GrantedID(id) },
 	})
 	if o.Spool.On != nil {
 		b.spoolUses = o.Spool.On.Uses()
@@ -280,7 +283,8 @@ func (b *Bridge) counts() (now [account.NumReasons]uint64) {
 	return now
 }
 
-// refused keeps a message of a rule that the broker does not take.
+// refused writes a message that the broker does not take to the file of dead letters, if there is one.
+// kept is called when it is there, or cannot be.
 func (b *Bridge) refused(rule string, m *session.Publication, why error, kept func()) {
 	f := b.options.DeadLetters
 	taken := f != nil && f.Add(deadletter.Letter{Time: time.Now(), Rule: rule, Topic: string(m.Topic), QoS: m.QoS, Retain: m.Retain, Payload: m.Payload, Reason: why.Error()}, kept)

@@ -133,6 +133,33 @@ func (b *Bridge) readiness(o *overview) Readiness {
 // adds it here: /readyz, /status and the status page have it from here alone. It makes
 // no garbage by the rule.
 func (b *Bridge) conditions(o *overview, tell func(Condition)) {
+	o.brokerConditions(tell)
+	if err := b.options.Spool.spoolErr(); err != nil {
+		c := Condition{Name: "spool", State: account.StatePending, Reason: err.Error()}
+		if !o.usesSpool() {
+			c.State = account.StateDegraded
+		}
+		tell(c)
+	}
+	if state, short := o.shortage(); short != "" {
+		tell(Condition{Name: "descriptors", State: state, Reason: short})
+	}
+	b.withheld(o.session, o.now, tell)
+	for _, w := range o.table.Beyond() {
+		tell(Condition{Name: "interfaces", State: account.StateDegraded, Reason: w.Text})
+	}
+	o.judge(func(r judged) {
+		switch {
+		case r.spared:
+			tell(Condition{Name: "rule", Rule: r.name, State: account.StateDegraded, Reason: r.reason})
+		case r.state != account.StateUp && r.state != account.StateDisabled: // which somebody wants so
+			tell(Condition{Name: "rule", Rule: r.name, State: r.state, Reason: r.reason})
+		}
+	})
+}
+
+// brokerConditions reports what is not as it should be between us and the broker.
+func (o *overview) brokerConditions(tell func(Condition)) {
 	switch {
 	case !o.broker.Connected && o.broker.Error != "":
 		tell(Condition{Name: "broker", State: account.StatePending, Reason: "no connection to the broker: " + o.broker.Error})
@@ -164,28 +191,6 @@ func (b *Bridge) conditions(o *overview, tell func(Condition)) {
 	if n, why := surplus(o.session.Troubled); n > 0 {
 		tell(Condition{Name: "subscriptions", State: account.StatePending, Reason: fmt.Sprintf("%d are left out: %s", n, why)})
 	}
-	if err := b.options.Spool.spoolErr(); err != nil {
-		c := Condition{Name: "spool", State: account.StatePending, Reason: err.Error()}
-		if !o.usesSpool() {
-			c.State = account.StateDegraded
-		}
-		tell(c)
-	}
-	if state, short := o.shortage(); short != "" {
-		tell(Condition{Name: "descriptors", State: state, Reason: short})
-	}
-	b.withheld(o.session, o.now, tell)
-	for _, w := range o.table.Beyond() {
-		tell(Condition{Name: "interfaces", State: account.StateDegraded, Reason: w.Text})
-	}
-	o.judge(func(r judged) {
-		switch {
-		case r.spared:
-			tell(Condition{Name: "rule", Rule: r.name, State: account.StateDegraded, Reason: r.reason})
-		case r.state != account.StateUp && r.state != account.StateDisabled: // which somebody wants so
-			tell(Condition{Name: "rule", Rule: r.name, State: r.state, Reason: r.reason})
-		}
-	})
 }
 
 // surplus counts the subscriptions that are left out because the broker takes no more.

@@ -94,7 +94,7 @@ func (b *Bridge) switched(before map[string]*account.Disabled) error {
 	return b.session.SetSubscriptions(b.subscriptions(table))
 }
 
-// Known is an error where the configuration in force has no rule of a name, of either direction.
+// Known returns an error where the configuration in force has no rule of a name, of either direction.
 func (b *Bridge) Known(name string) error {
 	b.reloadMu.Lock()
 	defer b.reloadMu.Unlock()
@@ -105,8 +105,8 @@ func (b *Bridge) Known(name string) error {
 // namedRule is a rule of either direction.
 type namedRule struct{ name, common string }
 
-// rulesOf are the rules at work that have a name; none, and no error, where the configuration has the
-// rule and no interface of this host is one of its. Callers hold reloadMu.
+// rulesOf returns the rules at work that have a name; none, and no error, where the configuration has the
+// rule but this host none of its interfaces. Callers hold reloadMu.
 func (b *Bridge) rulesOf(name string) (rules []namedRule, err error) {
 	table := b.current().table
 	var known []string
@@ -144,7 +144,7 @@ func configuredNames(table *mapping.Table) (names []string) {
 	return names
 }
 
-// isDisabled is what is known of a rule that is switched off; nil: it is not. Callers hold reloadMu.
+// isDisabled says since when and by whom a rule is switched off; nil: it is not. Callers hold reloadMu.
 func (b *Bridge) isDisabled(name, common string) *account.Disabled {
 	if len(b.disabled) == 0 {
 		return nil

@@ -32,7 +32,7 @@ const EndLimit = 10 * time.Second
 // endTimes are when the steps are to be over.
 type endTimes struct {
 	drained, spilled, left, closed time.Duration
-	linger                         time.Duration // for a step that is over its time, until it is left behind
+	linger                         time.Duration // how long a step may overrun before it is left behind
 }
 
 var theEnd = endTimes{
@@ -48,7 +48,7 @@ type ending struct {
 	*Bridge
 	endTimes
 	began   time.Time
-	dropped [account.NumReasons]uint64 // before
+	dropped [account.NumReasons]uint64 // the counts when the end began
 	hanging []string                   // steps that were left behind
 }
 
@@ -56,7 +56,7 @@ func (b *Bridge) newEnding() *ending {
 	return &ending{Bridge: b, endTimes: b.options.end, began: time.Now(), dropped: b.counts()}
 }
 
-// begin begins something that ends, or hangs.
+// begin runs f on a goroutine; done is closed when it returns, unless it hangs.
 func begin(f func()) (done <-chan struct{}) {
 	c := make(chan struct{})
 	go func() {
@@ -93,7 +93,7 @@ func (e *ending) finish(readers *sync.WaitGroup) {
 	})
 	e.wait("the last batch of messages", e.drained, messages)
 	e.wait("the last datagrams", e.drained, datagrams)
-	e.wait("what is asked", e.drained, begin(func() { e.send.EndRequests(until) }))
+	e.wait("outstanding requests", e.drained, begin(func() { e.send.EndRequests(until) }))
 	e.wait("sending", e.drained, begin(func() { e.waitDrained(until) }))
 	e.wait("spilling", e.spilled, begin(func() { e.spill(e.spilled) }))
 	e.receive.End()
@@ -121,7 +121,7 @@ func (e *ending) spill(limit time.Duration) {
 
 // close is step 5: nothing sends or publishes any more.
 func (e *ending) close(background, drains, readers *sync.WaitGroup) {
-	until, cancel := e.by(e.closed + e.linger/2) // what hangs above leaves those that do not the time to close
+	until, cancel := e.by(e.closed + e.linger/2) // so that where a step above hangs the other sockets have time to close
 	defer cancel()
 	ended := begin(background.Wait)
 	e.wait("the last datagrams", e.closed, begin(func() { e.receive.StopReceivers(readers) }))

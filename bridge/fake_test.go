@@ -19,7 +19,7 @@ func newTestBridge(t testing.TB, n *fake.Network, queue int64, rules ...mapping.
 }
 
 // newTestBridgeOf is one of both directions. What it publishes goes to a
-// fakePublisher.
+// fake.Publisher.
 func newTestBridgeOf(t testing.TB, n *fake.Network, o Options, send []mapping.SendRule, receive []mapping.ReceiveRule) *Bridge {
 	t.Helper()
 	table, err := mapping.Compile(send, receive)

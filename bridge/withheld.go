@@ -18,8 +18,8 @@ import (
 // nothing is wrong, they wait for milliseconds.
 const withheldPatience = 5 * time.Second
 
-// withheld reports the messages that stay with the broker, and of what is the cause. It
-// costs a look at all bindings, where there are any.
+// withheld reports the messages that stay with the broker, and why. Where there are any it looks at
+// all bindings.
 func (b *Bridge) withheld(state session.State, now time.Time, tell func(Condition)) {
 	due := b.send.RedeliveryDue()
 	if !due && state.Held == 0 {

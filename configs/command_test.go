@@ -63,7 +63,12 @@ func TestWhatACommandHasStartedEndsWithIt(t *testing.T) {
 		_, err := runCommand("broker.password_command", "(sleep 2; echo > "+file+") & sleep 60")
 		ended <- err
 	}()
-	for running.count() == 0 {
+	started := func() bool {
+		running.mu.Lock()
+		defer running.mu.Unlock()
+		return len(running.groups) > 0
+	}
+	for !started() {
 		time.Sleep(time.Millisecond)
 	}
 	EndCommands()

@@ -18,12 +18,6 @@ type commands struct {
 	ended  bool
 }
 
-func (c *commands) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.groups)
-}
-
 // shell is a command of sh(1), in a group of processes of its own.
 func shell(ctx context.Context, command string) *exec.Cmd {
 	c := exec.CommandContext(ctx, "/bin/sh", "-c", command)

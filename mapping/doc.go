@@ -1,2 +1,2 @@
-// Package mapping decides which messages go to which groups and which datagrams become which topics; it does no I/O.
+// Package mapping decides which messages go to which targets and which datagrams become which topics; it does no I/O.
 package mapping

@@ -56,7 +56,7 @@ func findJSON(document []byte, pointer []string) ([]byte, error) {
 	return nil, lack.err(document, pointer)
 }
 
-// A lack is why there is no such value in a document. It costs nothing: most who ask
+// A lack is why there is no such value in a document. It costs nothing: most callers
 // for a value only have to know that it is not there.
 type lack struct {
 	why   lackKind

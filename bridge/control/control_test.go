@@ -101,11 +101,11 @@ func serve(t *testing.T) (*Client, *tap.Tap) {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		if _, err := os.Lstat(s.Path()); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(s.socket.path); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("the socket is there after the end: %v", err)
 		}
 	})
-	c, err := Dial(t.Context(), filepath.Join(t.TempDir(), "nothing"), s.Path())
+	c, err := Dial(t.Context(), filepath.Join(t.TempDir(), "nothing"), s.socket.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestAWatchEndsWithTheBridge(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(context.Background()) }()
-	err = newClient(s.Path()).Watch(t.Context(), Watch{Began: func() { go s.Close() }}, func(*tap.Event, uint64) bool { return true })
+	err = newClient(s.socket.path).Watch(t.Context(), Watch{Began: func() { go s.Close() }}, func(*tap.Event, uint64) bool { return true })
 	if !errors.Is(err, ErrEnded) {
 		t.Errorf("%v, want that it has ended", err)
 	}

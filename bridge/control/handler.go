@@ -57,7 +57,7 @@ func answerWith(w http.ResponseWriter, done any, err error) {
 	json.NewEncoder(w).Encode(done)
 }
 
-// asker is the key of who asks, in the context of a request.
+// asker is the key of the asking user, in the context of a request.
 type asker struct{}
 
 // unknownAsker is one of whom no more is known.

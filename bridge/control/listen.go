@@ -28,7 +28,7 @@ type socket struct {
 	is   fs.FileInfo
 }
 
-// folderMode is that of a folder that is made for it: who may use the socket has to get there.
+// folderMode is that of a folder that is made for it: whoever may use the socket has to get there.
 const folderMode = 0o750
 
 // folderPatience is how long is waited for another program that is opening a socket in the folder.

@@ -88,9 +88,6 @@ func Listen(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Path is where the socket is.
-func (s *Server) Path() string { return s.socket.path }
-
 // Serve answers until ctx ends, or Close is called, and lets answers under way finish for a second.
 func (s *Server) Serve(ctx context.Context) error {
 	defer context.AfterFunc(ctx, s.Close)()

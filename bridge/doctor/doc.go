@@ -2,7 +2,7 @@
 //
 // It only looks. The flow, in the order of the files:
 //
-//  1. who calls says what is looked at: a Subject for each rule, or for a group that no rule has
+//  1. the caller says what is looked at: a Subject for each rule, or for a group that no rule has
 //     (subject.go);
 //  2. Look takes two pictures of the host, with some seconds between them in which it listens
 //     (look.go): counters of the kernel (counters.go), the firewall (ruleset.go), what

@@ -87,90 +87,115 @@ func found(subjects []*Subject, on int, came map[Flow]int) (more []*Subject) {
 }
 
 // listen joins the groups of receive rules beside whoever has them, overhears the interfaces where
-// that is allowed, and waits. It returns the subjects, and those that it found meanwhile. What is asked first
-// and last is asked while it overhears: all that was sent in between has passed by it, if it has passed at all.
+// that is allowed, and waits. It returns the subjects, and those that it found meanwhile. first is called
+// when all that is sent is overheard, and last before that ends: what the kernel has counted between the
+// two has passed by, if it has passed at all.
 func listen(ctx context.Context, subjects []*Subject, window time.Duration, first, last func()) []*Subject {
-	ears := make(map[int]*ear)
-	refused := make(map[int]string)
-	var joins []*joined
+	l := listening{ears: make(map[int]*ear), refused: make(map[int]string)}
 	for i, s := range subjects {
-		on := s.On
-		if on.Index == 0 || i >= MostLive {
+		if s.On.Index == 0 || i >= MostLive {
 			continue
 		}
 		s.Live.Looked = true
-		if _, tried := ears[on.Index]; !tried {
-			o, err := overhear(on)
-			ears[on.Index] = o
-			if err != nil {
-				ears[on.Index], refused[on.Index] = nil, err.Error()
-				if errors.Is(err, os.ErrPermission) {
-					refused[on.Index] = "it needs CAP_NET_RAW"
-				}
-			}
-		}
-		if s.Send || !s.group() {
-			continue
-		}
-		j, err := join(s)
-		if s.Live.Join = err; err == nil {
-			joins = append(joins, j)
+		l.overhear(s.On)
+		if !s.Send && s.group() {
+			l.join(s)
 		}
 	}
 	first()
 	for look := range looks {
-		select {
-		case <-ctx.Done():
-		case <-time.After(window / looks):
-		}
+		pause(ctx, window/looks)
 		if ctx.Err() != nil || look == looks-1 {
 			break
 		}
-		for index, o := range ears {
-			if o == nil {
-				continue
-			}
-			for _, s := range found(subjects, index, o.came()) {
-				subjects = append(slices.Clip(subjects), s)
-				j, err := join(s)
-				if s.Live.Join = err; err == nil {
-					joins = append(joins, j)
-				}
-				for f, n := range o.came() {
-					if f.To == s.To && s.takes(f.From.Addr()) {
-						s.Live.Early += n
-					}
+		subjects = l.addFound(subjects)
+	}
+	last()
+	// A reader may still have something before it, which would not have left it by the end.
+	pause(ctx, overhearRest)
+	l.end(subjects)
+	return subjects
+}
+
+// listening is what listen has open.
+type listening struct {
+	ears    map[int]*ear   // by the index of the interface; nil: it cannot be overheard
+	refused map[int]string // and why
+	joins   []*joined
+}
+
+// overhear begins to overhear an interface, unless that was tried before.
+func (l *listening) overhear(on multicast.Interface) {
+	if _, tried := l.ears[on.Index]; tried {
+		return
+	}
+	o, err := overhear(on)
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		o, l.refused[on.Index] = nil, "it needs CAP_NET_RAW"
+	case err != nil:
+		o, l.refused[on.Index] = nil, err.Error()
+	}
+	l.ears[on.Index] = o
+}
+
+// join joins the group of a subject.
+func (l *listening) join(s *Subject) {
+	j, err := join(s)
+	if s.Live.Join = err; err == nil {
+		l.joins = append(l.joins, j)
+	}
+}
+
+// addFound joins the groups that were overheard and that are those of rules with many, and counts what
+// of them has passed before. It returns the subjects with those.
+func (l *listening) addFound(subjects []*Subject) []*Subject {
+	for index, o := range l.ears {
+		if o == nil {
+			continue
+		}
+		for _, s := range found(subjects, index, o.came()) {
+			subjects = append(slices.Clip(subjects), s)
+			l.join(s)
+			for f, n := range o.came() {
+				if f.To == s.To && s.takes(f.From.Addr()) {
+					s.Live.Early += n
 				}
 			}
 		}
 	}
-	last()
-	// Whoever overhears may still be reading, and what he has not read by the end would not have left.
-	select {
-	case <-ctx.Done():
-	case <-time.After(overhearRest):
-	}
-	for _, j := range joins {
+	return subjects
+}
+
+// end leaves the groups, closes the ears, and gives the subjects what was overheard.
+func (l *listening) end(subjects []*Subject) {
+	for _, j := range l.joins {
 		j.leave()
 	}
 	wires := make(map[int]*Wire)
-	for index, o := range ears {
+	for index, o := range l.ears {
 		if o != nil {
 			wires[index] = o.close()
 		}
 	}
 	for _, s := range subjects {
 		if s.Live.Looked {
-			s.Live.Wire, s.Live.NoTap = wires[s.On.Index], refused[s.On.Index]
+			s.Live.Wire, s.Live.NoTap = wires[s.On.Index], l.refused[s.On.Index]
 		}
 	}
-	return subjects
+}
+
+// pause waits, unless ctx ends before.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }
 
 // joined is a membership of our own.
 type joined struct {
 	r    *multicast.Receiver
-	of   *Subject
 	done sync.WaitGroup
 }
 
@@ -182,7 +207,7 @@ func join(s *Subject) (*joined, error) {
 		return nil, err
 	}
 	s.Live.Heard = make(map[netip.Addr]int)
-	j := &joined{r: r, of: s}
+	j := &joined{r: r}
 	j.done.Go(func() {
 		batch := make([]multicast.Datagram, multicast.MaxReceive)
 		for {

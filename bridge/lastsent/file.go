@@ -10,7 +10,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// The file: a head, then records, of which the last one for a key counts. A print of
+// The file: a head, then records, of which the last one for a key counts. A fingerprint of
 // 0 takes the key off. While topicast runs records are only appended, and not synced:
 // what a killed process has written is there all the same, and after a power cut a
 // file that does not say how many records there are is not believed. A record that is
@@ -48,12 +48,12 @@ func (h header) append(to []byte) []byte {
 }
 
 // record says what was last sent for a key.
-type record struct{ key, print uint64 }
+type record struct{ key, fingerprint uint64 }
 
 func (r record) append(to []byte) []byte {
 	from := len(to)
 	to = binary.LittleEndian.AppendUint64(to, r.key)
-	to = binary.LittleEndian.AppendUint64(to, r.print)
+	to = binary.LittleEndian.AppendUint64(to, r.fingerprint)
 	return binary.LittleEndian.AppendUint32(to, uint32(xxhash.Sum64(to[from:])))
 }
 
@@ -100,16 +100,16 @@ func parse(data []byte, boot string) (known []record, clean bool, err error) {
 		if binary.LittleEndian.Uint32(data[16:]) != uint32(xxhash.Sum64(data[:16])) {
 			return nil, false, errDamaged
 		}
-		key, print := binary.LittleEndian.Uint64(data), binary.LittleEndian.Uint64(data[8:])
-		if print == 0 {
+		key, fingerprint := binary.LittleEndian.Uint64(data), binary.LittleEndian.Uint64(data[8:])
+		if fingerprint == 0 {
 			delete(at, key)
 		} else {
-			at[key] = print
+			at[key] = fingerprint
 		}
 	}
 	known = make([]record, 0, len(at))
-	for key, print := range at {
-		known = append(known, record{key, print})
+	for key, fingerprint := range at {
+		known = append(known, record{key, fingerprint})
 	}
 	return known, clean, nil
 }

@@ -70,7 +70,7 @@ type Store struct {
 }
 
 // An Entry is what is known of one topic of a rule. It tells payloads apart by their
-// prints; 0 stands for none.
+// fingerprints; 0 stands for none.
 type Entry struct {
 	key     uint64
 	last    atomic.Uint64               // of the last one that the kernel took
@@ -140,12 +140,12 @@ func (s *Store) Close() {
 	<-s.stopped
 }
 
-// Print tells payloads apart. An empty one has none: a topic that is cleared is
+// Fingerprint tells payloads apart. An empty one has none: a topic that is cleared is
 // forgotten.
 //
-// Who may publish on a topic could make two payloads of one print; but who may do
+// Whoever may publish on a topic could make two payloads of one fingerprint; but who may do
 // that can as well say to the devices what he likes.
-func Print(payload []byte) uint64 {
+func Fingerprint(payload []byte) uint64 {
 	if len(payload) == 0 {
 		return 0
 	}
@@ -190,8 +190,8 @@ func (s *Store) Entry(key uint64, rule string) *Entry {
 }
 
 // Was reports whether this was the last payload sent, with no other one on its way.
-func (e *Entry) Was(print uint64) bool {
-	return print != 0 && e.last.Load() == print && e.settled()
+func (e *Entry) Was(fingerprint uint64) bool {
+	return fingerprint != 0 && e.last.Load() == fingerprint && e.settled()
 }
 
 // settled reports whether nothing but what was last sent is on its way.
@@ -218,15 +218,15 @@ func (e *Entry) waits() bool {
 
 // Lay notes that a payload is about to be sent. If it reports true, the entry must
 // be given to Forget first.
-func (s *Store) Lay(e *Entry, print uint64) (stale bool) {
-	if e.newest.Load() != print {
-		e.newest.Store(print) // before saved is read: see write
+func (s *Store) Lay(e *Entry, fingerprint uint64) (stale bool) {
+	if e.newest.Load() != fingerprint {
+		e.newest.Store(fingerprint) // before saved is read: see write
 	}
 	if s.path == "" {
 		return false
 	}
 	saved := e.saved.Load()
-	if saved == print {
+	if saved == fingerprint {
 		return false
 	}
 	s.change(e)
@@ -255,15 +255,15 @@ func (s *Store) change(e *Entry) {
 func (e *Entry) Delay(waits *func() bool) { e.backlog.Store(waits) }
 
 // Sent notes that the kernel took a payload.
-func (s *Store) Sent(e *Entry, print uint64) {
-	if e.last.Load() != print {
-		e.last.Store(print)
+func (s *Store) Sent(e *Entry, fingerprint uint64) {
+	if e.last.Load() != fingerprint {
+		e.last.Store(fingerprint)
 	}
 	if e.newest.Load() == 0 {
-		e.newest.CompareAndSwap(0, print)
+		e.newest.CompareAndSwap(0, fingerprint)
 	}
 	// The writer may have looked since Lay, and found that nothing of it was to be sent.
-	if s.path != "" && print != 0 && e.saved.Load() != print {
+	if s.path != "" && fingerprint != 0 && e.saved.Load() != fingerprint {
 		s.change(e)
 	}
 }

@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const on, off = 11, 22 // prints
+const on, off = 11, 22 // fingerprints
 
 // opened opens a store whose pauses are short, and closes it at the end of the test.
 func opened(t *testing.T, o Options) *Store {
@@ -35,11 +35,11 @@ func opened(t *testing.T, o Options) *Store {
 }
 
 // send does what the bridge does for a payload that the kernel takes at once.
-func (s *Store) send(e *Entry, print uint64) {
-	if s.Lay(e, print) {
+func (s *Store) send(e *Entry, fingerprint uint64) {
+	if s.Lay(e, fingerprint) {
 		s.Forget([]*Entry{e})
 	}
-	s.Sent(e, print)
+	s.Sent(e, fingerprint)
 }
 
 // killed opens what a process that is killed now leaves behind.
@@ -66,11 +66,11 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 }
 
 // written waits until an entry is in the file.
-func (s *Store) written(t *testing.T, e *Entry, print uint64) {
+func (s *Store) written(t *testing.T, e *Entry, fingerprint uint64) {
 	t.Helper()
 	waitFor(t, "the entry in the file", func() bool {
 		known, _, err := read(s.path, s.options.boot)
-		return err == nil && slices.Contains(known, record{e.key, print})
+		return err == nil && slices.Contains(known, record{e.key, fingerprint})
 	})
 }
 
@@ -189,8 +189,8 @@ func TestAKillWhileARecordIsWrittenLosesThatAlone(t *testing.T) {
 }
 
 func TestAClearedTopicIsForgotten(t *testing.T) {
-	if Print(nil) != 0 || Print([]byte{}) != 0 || Print([]byte{0}) == 0 {
-		t.Error("an empty payload has no print, and others have")
+	if Fingerprint(nil) != 0 || Fingerprint([]byte{}) != 0 || Fingerprint([]byte{0}) == 0 {
+		t.Error("an empty payload has no fingerprint, and others have")
 	}
 	dir := t.TempDir()
 	s := opened(t, Options{Dir: dir})
@@ -258,8 +258,8 @@ func TestAWaitingPayloadKeepsItsTopicUnknown(t *testing.T) {
 		return waiting
 	}
 	// on leaves, off waits, and on waits behind that.
-	for _, print := range []uint64{off, on} {
-		if s.Lay(e, print) {
+	for _, fingerprint := range []uint64{off, on} {
+		if s.Lay(e, fingerprint) {
 			s.Forget([]*Entry{e})
 		}
 		e.Delay(&waits)

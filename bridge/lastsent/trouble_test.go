@@ -261,23 +261,23 @@ func TestAtNoMomentDoesTheFileSayWhatIsNotSo(t *testing.T) {
 	defer work.Wait()
 	defer close(done)
 	work.Go(func() {
-		for print := uint64(1); ; print++ {
+		for fingerprint := uint64(1); ; fingerprint++ {
 			select {
 			case <-done:
 				return
 			default:
 			}
-			key := print % topics
+			key := fingerprint % topics
 			e := s.of(key)
-			if s.Lay(e, print) {
+			if s.Lay(e, fingerprint) {
 				s.Forget([]*Entry{e})
 			}
-			state[key].Store(print) // from here on the kernel may have it
-			s.Sent(e, print)
-			if print%7 == 0 {
+			state[key].Store(fingerprint) // from here on the kernel may have it
+			s.Sent(e, fingerprint)
+			if fingerprint%7 == 0 {
 				time.Sleep(5 * time.Millisecond) // time to rest
 			}
-			if print%50 == 0 {
+			if fingerprint%50 == 0 {
 				for other := range uint64(20) {
 					s.of(100 + other) // all are forgotten
 				}
@@ -297,8 +297,8 @@ func TestAtNoMomentDoesTheFileSayWhatIsNotSo(t *testing.T) {
 		for _, r := range known {
 			if r.key < topics && state[r.key].Load() == before[r.key] {
 				held++
-				if r.print != before[r.key] && r.print != 0 {
-					t.Fatalf("the file says %d of topic %d, and %d is on its way or sent", r.print, r.key, before[r.key])
+				if r.fingerprint != before[r.key] && r.fingerprint != 0 {
+					t.Fatalf("the file says %d of topic %d, and %d is on its way or sent", r.fingerprint, r.key, before[r.key])
 				}
 			}
 		}

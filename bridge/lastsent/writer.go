@@ -50,9 +50,9 @@ func (s *Store) start() {
 	for i, r := range known {
 		e := &all[i]
 		e.key = r.key
-		e.last.Store(r.print)
-		e.newest.Store(r.print)
-		e.saved.Store(r.print)
+		e.last.Store(r.fingerprint)
+		e.newest.Store(r.fingerprint)
+		e.saved.Store(r.fingerprint)
 		s.entries[r.key] = e
 	}
 	s.counts[nobody] = len(all)

@@ -9,7 +9,7 @@ import (
 )
 
 // Breaker finds what a rule publishes over and over, and remembers what tests have found
-// out about it. A print is the fingerprint of a source address, a topic and a payload, so
+// out about it. A fingerprint is that of a source address, a topic and a payload, so
 // that many devices that say the same do not add up, and only what goes round is ever
 // dropped.
 type Breaker struct {
@@ -27,21 +27,21 @@ type Breaker struct {
 	lastLogged time.Time     // when a loop was last logged
 }
 
-// A bucket has the print that leads in its part of all prints, and its lead: one that
+// A bucket has the fingerprint that leads in its part of all fingerprints, and its lead: one that
 // makes up most of a storm wins, whatever comes between.
 type bucket struct {
-	print uint64
-	hot   uint64 // the print that passed the limit last,
-	lead  int32
-	row   uint8 // in so many seconds in a row,
-	over  bool  // this one among them
+	fingerprint uint64
+	hot         uint64 // the fingerprint that passed the limit last,
+	lead        int32
+	row         uint8 // in so many seconds in a row,
+	over        bool  // this one among them
 }
 
-// hotSeconds is how long a print may pass the limit before it is tested: a burst
+// hotSeconds is how long a fingerprint may pass the limit before it is tested: a burst
 // ends by itself. One that was found to go round has one second.
 const hotSeconds = 3
 
-// verdict is what a test has found out about a print.
+// verdict is what a test has found out about a fingerprint.
 type verdict struct {
 	honest time.Time // it goes on whether it is published or not: not tested again before
 	loop   time.Time // it went round: dropped before
@@ -68,14 +68,14 @@ const (
 	maxTests    = 16
 )
 
-// patience is how long the tests of a print wait for silence, in turn. The first is short,
+// patience is how long the tests of a fingerprint wait for silence, in turn. The first is short,
 // for it delays honest streams. It may be wrong: what is on its way when nothing is published
 // any more, in lines and in the queues of a broker, takes its time to come. So there are
 // longer ones.
 var patience = [...]time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
 
 // Two rules of two programs that hand on each other's messages have to be silent at the same
-// time: each finds that they go on as long as the other one does not test them. So a print is
+// time: each finds that they go on as long as the other one does not test them. So a fingerprint is
 // tested series times, and how long lies between is left to chance, or two that take turns
 // would take turns for ever; after that it is believed for an hour.
 const (
@@ -99,41 +99,41 @@ const (
 )
 
 // Admit counts a message and says what is to become of it.
-func (b *Breaker) Admit(print uint64, now time.Time) Admission {
+func (b *Breaker) Admit(fingerprint uint64, now time.Time) Admission {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.tick(now)
-	v := &b.buckets[print%uint64(len(b.buckets))]
+	v := &b.buckets[fingerprint%uint64(len(b.buckets))]
 	switch {
-	case v.print == print:
+	case v.fingerprint == fingerprint:
 		v.lead++
 	case v.lead == 0:
-		v.print, v.lead = print, 1
+		v.fingerprint, v.lead = fingerprint, 1
 	default:
 		v.lead--
 	}
 	if int(v.lead) > b.Limit && !v.over {
-		if v.hot != print {
-			v.hot, v.row = print, 0
+		if v.hot != fingerprint {
+			v.hot, v.row = fingerprint, 0
 		}
 		v.over = true
 		v.row = min(v.row+1, hotSeconds)
 	}
 	if len(b.verdicts) > 0 {
-		if known := b.verdicts[print]; known != nil {
-			return b.recall(known, v, print, now)
+		if known := b.verdicts[fingerprint]; known != nil {
+			return b.recall(known, v, fingerprint, now)
 		}
 	}
-	if v.row < hotSeconds || v.hot != print || len(b.tests) >= maxTests {
+	if v.row < hotSeconds || v.hot != fingerprint || len(b.tests) >= maxTests {
 		return Admitted
 	}
 	return Suspected
 }
 
 // recall is Admit of what was tested before. Callers hold mu.
-func (b *Breaker) recall(known *verdict, v *bucket, print uint64, now time.Time) Admission {
+func (b *Breaker) recall(known *verdict, v *bucket, fingerprint uint64, now time.Time) Admission {
 	seconds := uint8(0) // that it has passed the limit
-	if v.hot == print {
+	if v.hot == fingerprint {
 		seconds = v.row
 	}
 	switch {
@@ -176,9 +176,9 @@ func (b *Breaker) tick(now time.Time) {
 	}
 }
 
-// Begin takes note of a test of a print, unless there are too many. It returns how long the
+// Begin takes note of a test of a fingerprint, unless there are too many. It returns how long the
 // source is to be watched.
-func (b *Breaker) Begin(t Test, print uint64) (window time.Duration, ok bool) {
+func (b *Breaker) Begin(t Test, fingerprint uint64) (window time.Duration, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.tests) >= maxTests {
@@ -189,7 +189,7 @@ func (b *Breaker) Begin(t Test, print uint64) (window time.Duration, ok bool) {
 	}
 	b.tests[t] = true
 	n := 0
-	if known := b.verdicts[print]; known != nil {
+	if known := b.verdicts[fingerprint]; known != nil {
 		n = known.passed % len(patience)
 	}
 	return b.Scale(patience[n]), true
@@ -209,15 +209,15 @@ func (b *Breaker) End(t Test, honest, loops []uint64, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.tests, t)
-	for _, print := range honest {
-		b.verdict(print, now).pardon(now)
+	for _, fingerprint := range honest {
+		b.verdict(fingerprint, now).pardon(now)
 	}
-	for _, print := range loops {
-		known := b.verdict(print, now)
+	for _, fingerprint := range loops {
+		known := b.verdict(fingerprint, now)
 		*known = verdict{loop: now.Add(Cooldown), retest: now.Add(retestPeriod), carried: now}
 		b.dropping = known.loop
 		if b.buckets != nil {
-			if v := &b.buckets[print%uint64(len(b.buckets))]; v.hot == print {
+			if v := &b.buckets[fingerprint%uint64(len(b.buckets))]; v.hot == fingerprint {
 				v.row = 0 // what comes now is counted anew, see recall
 			}
 		}
@@ -232,9 +232,9 @@ func (known *verdict) pardon(now time.Time) {
 	known.honest = now.Add(trust)
 }
 
-// verdict finds that of a print, or makes one. Callers hold mu.
-func (b *Breaker) verdict(print uint64, now time.Time) *verdict {
-	if known := b.verdicts[print]; known != nil {
+// verdict finds that of a fingerprint, or makes one. Callers hold mu.
+func (b *Breaker) verdict(fingerprint uint64, now time.Time) *verdict {
+	if known := b.verdicts[fingerprint]; known != nil {
 		return known
 	}
 	if b.verdicts == nil {
@@ -244,7 +244,7 @@ func (b *Breaker) verdict(print uint64, now time.Time) *verdict {
 		b.forget(now)
 	}
 	known := new(verdict)
-	b.verdicts[print] = known
+	b.verdicts[fingerprint] = known
 	return known
 }
 
@@ -252,15 +252,15 @@ func (b *Breaker) verdict(print uint64, now time.Time) *verdict {
 func (b *Breaker) forget(now time.Time) {
 	var first uint64
 	var least time.Time
-	for print, known := range b.verdicts {
+	for fingerprint, known := range b.verdicts {
 		until := known.honest
 		if known.retest.After(until) {
 			until = known.retest
 		}
 		if until.Before(now) {
-			delete(b.verdicts, print)
+			delete(b.verdicts, fingerprint)
 		} else if least.IsZero() || until.Before(least) {
-			first, least = print, until
+			first, least = fingerprint, until
 		}
 	}
 	if len(b.verdicts) >= MaxVerdicts {

@@ -11,10 +11,10 @@ import (
 
 // storm has a breaker admit the same message n times a second for some seconds,
 // or until it suspects it, and returns when it did.
-func storm(b *loopguard.Breaker, print uint64, n, seconds int, from time.Time) (suspectedAt time.Time) {
+func storm(b *loopguard.Breaker, fingerprint uint64, n, seconds int, from time.Time) (suspectedAt time.Time) {
 	for i := range n * seconds {
 		now := from.Add(time.Duration(i) * time.Second / time.Duration(n))
-		if b.Admit(print, now) == loopguard.Suspected {
+		if b.Admit(fingerprint, now) == loopguard.Suspected {
 			return now
 		}
 	}
@@ -75,11 +75,11 @@ func TestTheBreakerSeesAStormAmongOtherTraffic(t *testing.T) {
 		b := &loopguard.Breaker{Limit: 100}
 		found := false
 		for i := range 800 * circling * 4 { // 200 a second of each, for four seconds
-			print := loopguard.Fingerprint(fmt.Appendf(nil, "storm %d", i%circling))
+			fingerprint := loopguard.Fingerprint(fmt.Appendf(nil, "storm %d", i%circling))
 			if i%4 == 3 {
-				print = loopguard.Fingerprint(fmt.Appendf(nil, "other %d", i))
+				fingerprint = loopguard.Fingerprint(fmt.Appendf(nil, "other %d", i))
 			}
-			got := b.Admit(print, midday.Add(time.Duration(i)*time.Second/time.Duration(800*circling)))
+			got := b.Admit(fingerprint, midday.Add(time.Duration(i)*time.Second/time.Duration(800*circling)))
 			found = found || got == loopguard.Suspected
 		}
 		if !found {
@@ -142,7 +142,7 @@ func TestTheSourceTellsPrintsApart(t *testing.T) {
 		a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 		p := loopguard.SourceDigest(a)
 		if other, twice := seen[p]; twice {
-			t.Fatalf("%v and %v have one print", a, other)
+			t.Fatalf("%v and %v have one fingerprint", a, other)
 		}
 		seen[p] = a
 	}

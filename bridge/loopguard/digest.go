@@ -43,7 +43,7 @@ func SourceDigest(source netip.Addr) uint64 {
 	return hi ^ lo
 }
 
-// fingerprintKey keeps a sender from choosing an address whose print is another's.
+// fingerprintKey keeps a sender from choosing an address whose fingerprint is another's.
 var fingerprintKey = Fingerprint([]byte("source"))
 
 var fingerprintSeed = maphash.MakeSeed()

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Anybody on the way, or who guesses a port, can send ICMP errors about datagrams that
+// Anybody on the way, or anybody who guesses a port, can send ICMP errors about datagrams that
 // never left. A group's datagrams have none: nobody may answer them with one (RFC 1122,
 // 3.2.2; RFC 4443, 2.4 e), but for the two of IPv6 that ask a sender to change what it
 // sends, which for a group would be one member's word for all. So none is believed.

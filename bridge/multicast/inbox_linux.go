@@ -159,9 +159,9 @@ func (in *inbox) destination(i int) netip.Addr {
 // A receiver has an inbox while it has datagrams to hand out, and none while it
 // waits: thousands of quiet sockets share a few. Of large ones there are only as
 // many as keep the processors busy, and some small ones for those that come when the others
-// are in use, because who has them waits for something. Whoever comes then gets one for a
+// are in use, because their holders wait for something. Whoever comes then gets one for a
 // single datagram, as long as the one that is next: thousands of receivers held up at once do
-// not take gigabytes. Of those for long ones there are few, too; who finds none leaves its
+// not take gigabytes. Of those for long ones there are few, too; a caller that finds none leaves its
 // datagram with the kernel until somebody has given one back.
 //
 // Of long datagrams a call takes fewer, so that they are no more than maxTaken bytes if the

@@ -22,7 +22,7 @@ const (
 )
 
 // JoinOnly joins a group without receiving anything: so that a switch with IGMP snooping
-// hands it on, for who looks at it in another way (PacketSocket). Closing leaves it.
+// hands it on, for a caller that reads it in another way (PacketSocket). Closing leaves it.
 func JoinOnly(group netip.Addr, on Interface) (io.Closer, error) {
 	c, err := newUnbound(group.Is6())
 	if err == nil {

@@ -93,7 +93,7 @@ func (s *Sender) Probe(ctx context.Context) Probe {
 }
 
 // IsProbe reports whether an address is that of the groups that probes go to. They stay on
-// the host, but who looks at its loopback interface sees them.
+// the host, but whoever captures on its loopback interface sees them.
 func IsProbe(group netip.Addr) bool { return group == probeGroup4 || group == probeGroup6 }
 
 // probeGroup is the group that probes go to.

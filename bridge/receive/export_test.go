@@ -49,11 +49,13 @@ func (r *Rule) Testing() (n int) {
 	return n + len(r.topics.tested)
 }
 
-// Condemn has the breaker of a rule take a print for a loop.
-func (r *Rule) Condemn(print uint64) { r.breaker.End(nil, nil, []uint64{print}, time.Now()) }
+// Condemn has the breaker of a rule take a fingerprint for a loop.
+func (r *Rule) Condemn(fingerprint uint64) {
+	r.breaker.End(nil, nil, []uint64{fingerprint}, time.Now())
+}
 
-// Pardon has it take a print for an honest stream.
-func (r *Rule) Pardon(print uint64) { r.breaker.End(nil, []uint64{print}, nil, time.Now()) }
+// Pardon has it take a fingerprint for an honest stream.
+func (r *Rule) Pardon(fingerprint uint64) { r.breaker.End(nil, []uint64{fingerprint}, nil, time.Now()) }
 
 // Returns reports whether a topic of a rule is known to come back.
 func (r *Rule) Returns(topic string) bool { return r.topics.all[topic].returns.Load() }

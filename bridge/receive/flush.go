@@ -8,9 +8,6 @@ import (
 	"topicast/bridge/account"
 )
 
-// flushLook is how often it is looked at whether the pump has discarded what it is to.
-const flushLook = 10 * time.Millisecond
-
 // Flush discards what waits for the broker of some rules, in memory and on disk, and counts it; wanted
 // says of which, by their names and those that they have in the configuration. What the session has
 // is on its way, and stays; what is on disk behind that is discarded as soon as it is settled,
@@ -18,35 +15,36 @@ const flushLook = 10 * time.Millisecond
 func (p *Path) Flush(ctx context.Context, wanted func(name, common string) bool) (all []account.Flushed) {
 	began := time.Now()
 	for _, r := range p.working.Load().Rules {
-		if !wanted(r.Name, r.Common) {
-			continue
+		if wanted(r.Name, r.Common) {
+			all = append(all, p.flushRule(ctx, r, began))
 		}
-		f := account.Flushed{Rule: r.Name}
-		if r.spool != nil {
-			f.Memory = r.spool.flushPending(ctx)
-			before := r.Of(account.ReasonFlushed)
-			r.spool.discarding.Store(&began)
-			p.discards.Store(true)
-			p.WakePump()
-			for r.spool.discarding.Load() != nil && ctx.Err() == nil {
-				time.Sleep(flushLook)
-			}
-			f.Left = r.spool.discarding.Load() != nil || r.spool.waiting.Load() > 0
-			f.Disk = int(r.Of(account.ReasonFlushed) - before)
-		}
-		all = append(all, f)
 	}
 	p.settled.Notify()
 	return all
 }
 
+// flushRule discards what came before a moment for one rule: in memory itself, on disk by the pump,
+// which alone knows what the session has of it.
+func (p *Path) flushRule(ctx context.Context, r *Rule, before time.Time) account.Flushed {
+	f := account.Flushed{Rule: r.Name}
+	if r.spool == nil {
+		return f
+	}
+	f.Memory = r.spool.flushPending(ctx)
+	counted := r.Of(account.ReasonFlushed)
+	r.spool.discarding.Store(&before)
+	p.discards.Store(true)
+	p.WakePump()
+	done := p.settled.Wait(ctx, func() bool { return r.spool.discarding.Load() == nil })
+	f.Left = !done || r.spool.waiting.Load() > 0
+	f.Disk = int(r.Of(account.ReasonFlushed) - counted)
+	return f
+}
+
 // flushPending discards what waits in memory, unless somebody publishes it until ctx ends.
 func (s *publishSpool) flushPending(ctx context.Context) (n int) {
-	for !s.mu.TryLock() { // which is held while the broker is slow
-		if ctx.Err() != nil {
-			return 0
-		}
-		time.Sleep(flushLook)
+	if !account.LockBefore(ctx, &s.mu) { // which is held while the broker is slow
+		return 0
 	}
 	defer s.mu.Unlock()
 	for i := range s.pending {
@@ -67,7 +65,8 @@ func (r *Rule) flushed(n int) {
 	}
 }
 
-// discard is of the pump: it discards what is to be, but of rules that have a batch on its way.
+// discard discards, on the pump's goroutine, what Flush has asked for; of rules that have a batch on
+// its way not yet.
 func (p *Path) discard(inflight []*inflightBatch) {
 	left := false
 	for _, s := range p.working.Load().spools {
@@ -90,6 +89,7 @@ func (p *Path) discard(inflight []*inflightBatch) {
 			continue
 		}
 		s.discarding.Store(nil)
+		p.settled.Notify()
 	}
 	if left {
 		p.discards.Store(true)

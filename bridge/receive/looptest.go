@@ -23,10 +23,10 @@ import (
 // that which goes round: it is dropped, which ends the loop, and for a while what
 // comes of it anew is too. Whoever imitates a loop loses what he sent himself.
 type loopTest struct {
-	topic   *ruleTopic
-	print   uint64 // of source, topic and payload
-	content uint64 // of topic and payload
-	first   arrival
+	topic       *ruleTopic
+	fingerprint uint64 // of source, topic and payload
+	content     uint64 // of topic and payload
+	first       arrival
 
 	mu      sync.Mutex
 	ended   bool
@@ -41,7 +41,7 @@ type loopTest struct {
 
 type undecided struct {
 	*waitingDatagram
-	print, content uint64
+	fingerprint, content uint64
 }
 
 const (
@@ -59,12 +59,12 @@ const (
 
 // startTest begins a test with a message, which is withheld. It is false if there is
 // no room for it.
-func (t *ruleTopic) startTest(payload []byte, print, content uint64, a *arrival, now time.Time) bool {
+func (t *ruleTopic) startTest(payload []byte, fingerprint, content uint64, a *arrival, now time.Time) bool {
 	b := &t.rule.breaker
-	test := &loopTest{topic: t, print: print, content: content, first: *a}
+	test := &loopTest{topic: t, fingerprint: fingerprint, content: content, first: *a}
 	test.mu.Lock()
 	defer test.mu.Unlock()
-	window, ok := b.Begin(test, print)
+	window, ok := b.Begin(test, fingerprint)
 	if !ok {
 		return false
 	}
@@ -75,8 +75,8 @@ func (t *ruleTopic) startTest(payload []byte, print, content uint64, a *arrival,
 	}
 	test.due = now.Add(window)
 	test.timer = time.AfterFunc(window, test.judge)
-	if !test.keep(payload, print, content, a) {
-		test.end([]uint64{print}, nil, now)
+	if !test.keep(payload, fingerprint, content, a) {
+		test.end([]uint64{fingerprint}, nil, now)
 		return false
 	}
 	return true
@@ -84,27 +84,27 @@ func (t *ruleTopic) startTest(payload []byte, print, content uint64, a *arrival,
 
 // offer withholds a message of the topic. It is false if the test is over, because
 // there is no room to go on with it maybe.
-func (t *loopTest) offer(payload []byte, print, content uint64, a *arrival, now time.Time) bool {
+func (t *loopTest) offer(payload []byte, fingerprint, content uint64, a *arrival, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ended {
 		return false
 	}
-	if !t.keep(payload, print, content, a) {
-		t.end([]uint64{t.print}, nil, now)
+	if !t.keep(payload, fingerprint, content, a) {
+		t.end([]uint64{t.fingerprint}, nil, now)
 		return false
 	}
 	switch {
-	case print == t.print:
+	case fingerprint == t.fingerprint:
 		t.countAnswer(now)
 	case content == t.content && t.probes > 0:
-		t.noteOther(print)
+		t.noteOther(fingerprint)
 	}
 	return true
 }
 
 // keep copies a message. A test may take a quarter of the queue.
-func (t *loopTest) keep(payload []byte, print, content uint64, a *arrival) bool {
+func (t *loopTest) keep(payload []byte, fingerprint, content uint64, a *arrival) bool {
 	r := t.topic.rule
 	cost := len(payload) + account.Overhead
 	if int64(t.size+cost) > r.path.budget.Size()/4 || !r.budget.Acquire(len(payload)) {
@@ -118,7 +118,7 @@ func (t *loopTest) keep(payload []byte, print, content uint64, a *arrival) bool 
 	} else {
 		h.payload = append([]byte(nil), payload...)
 	}
-	t.waiting = append(t.waiting, undecided{h, print, content})
+	t.waiting = append(t.waiting, undecided{h, fingerprint, content})
 	return true
 }
 
@@ -144,12 +144,12 @@ func (t *loopTest) inSilence(now time.Time) bool {
 }
 
 // noteOther counts the answers of another source to a probe. Callers hold mu.
-func (t *loopTest) noteOther(print uint64) {
-	if n, known := t.others[print]; n == t.probes-1 && (known || t.probes == 1 && len(t.others) < maxOthers) {
+func (t *loopTest) noteOther(fingerprint uint64) {
+	if n, known := t.others[fingerprint]; n == t.probes-1 && (known || t.probes == 1 && len(t.others) < maxOthers) {
 		if t.others == nil {
 			t.others = make(map[uint64]int)
 		}
-		t.others[print] = t.probes
+		t.others[fingerprint] = t.probes
 	}
 }
 
@@ -165,12 +165,12 @@ func (t *loopTest) judge() {
 	case t.count >= t.enough():
 		t.end(t.steady(now), nil, now)
 	case t.probes > 0 && t.count == 0:
-		t.end([]uint64{t.print}, nil, now) // its source was just done
+		t.end([]uint64{t.fingerprint}, nil, now) // its source was just done
 	case t.probes == probesNeeded:
-		loops := []uint64{t.print}
-		for print, n := range t.others {
+		loops := []uint64{t.fingerprint}
+		for fingerprint, n := range t.others {
 			if n == probesNeeded {
-				loops = append(loops, print)
+				loops = append(loops, fingerprint)
 			}
 		}
 		t.end(nil, loops, now)
@@ -194,18 +194,18 @@ func (t *loopTest) enough() int {
 	return max(least, int(time.Duration(b.Limit)*span/time.Second/2))
 }
 
-// steady are the prints that come often whatever is published: a stream has several,
+// steady are the fingerprints that come often whatever is published: a stream has several,
 // and each would be tested.
 func (t *loopTest) steady(now time.Time) []uint64 {
-	all := []uint64{t.print}
+	all := []uint64{t.fingerprint}
 	counts := make(map[uint64]int)
 	for i := range t.waiting {
 		w := &t.waiting[i]
-		if w.print == t.print || !t.inSilence(w.arrival.At) {
+		if w.fingerprint == t.fingerprint || !t.inSilence(w.arrival.At) {
 			continue
 		}
-		if counts[w.print]++; counts[w.print] == t.enough() {
-			all = append(all, w.print)
+		if counts[w.fingerprint]++; counts[w.fingerprint] == t.enough() {
+			all = append(all, w.fingerprint)
 		}
 	}
 	return all[:min(len(all), loopguard.MaxVerdicts/2)]
@@ -213,9 +213,9 @@ func (t *loopTest) steady(now time.Time) []uint64 {
 
 // probe publishes what was withheld, up to the first of what is tested.
 func (t *loopTest) probe(now time.Time) {
-	n := 1 + slices.IndexFunc(t.waiting, func(w undecided) bool { return w.print == t.print })
+	n := 1 + slices.IndexFunc(t.waiting, func(w undecided) bool { return w.fingerprint == t.fingerprint })
 	if n == 0 {
-		t.end([]uint64{t.print}, nil, now) // cannot be: there is one more than was published
+		t.end([]uint64{t.fingerprint}, nil, now) // cannot be: there is one more than was published
 		return
 	}
 	window := t.topic.rule.breaker.Scale(probeWindow)
@@ -262,7 +262,7 @@ func (t *loopTest) publish(waiting []undecided, except []uint64) {
 			w := &chunk[i]
 			w.release()
 			t.size -= len(w.payload) + account.Overhead
-			if slices.Contains(except, w.print) {
+			if slices.Contains(except, w.fingerprint) {
 				t.topic.rule.lose(account.ReasonBreaker, t.topic.name, &w.arrival, w.payload, nil)
 			} else {
 				t.topic.publish(w.payload, &w.arrival, b)

@@ -57,11 +57,11 @@ type Path struct {
 	joins      func() (multicast.Joins, error)
 	lookNow    func() // asks for a look at the interfaces
 	settled    *account.Signal
-	status     string                                                            // the topic below which it is told of rules; "": nowhere
+	status     string                                                            // the topic below which the states of rules are published; "": nowhere
 	refused    func(rule string, m *session.Publication, why error, kept func()) // nil: nobody keeps it
 
 	// Read and written by anybody.
-	table     atomic.Pointer[aTable]
+	table     atomic.Pointer[tableInForce]
 	working   atomic.Pointer[Generation]
 	numbers   atomic.Uint64 // of rules, so far
 	online    atomic.Bool   // there is a connection to the broker
@@ -73,9 +73,9 @@ type Path struct {
 	untrimmed atomic.Bool   // there may be copies that are not needed any more
 	ending    atomic.Bool   // the session is about to end: what it asks for copies of is nowhere else then
 	removed   account.Removed[receiveTotals, *receiveTotals]
-	batches   chan *batch // that are not in use
+	batches   chan *batch // a free list
 
-	wordless  atomic.Bool // the broker refuses what is told of rules
+	wordless  atomic.Bool // the broker refuses the states of rules
 	wordsMu   sync.Mutex
 	goneWords []string // topics of rules that are gone
 
@@ -89,26 +89,35 @@ type Path struct {
 
 // Options say what the receive side works with.
 type Options struct {
-	Log      *slog.Logger
-	Budget   *account.MemBudget
-	Own      *loopguard.OwnAddresses
-	Loops    loopguard.Options
-	Spool    *spill.Spool  // nil: there is none
-	MaxAge   time.Duration // how long a message may wait there; 0: no limit
-	Listen   func(multicast.ReceiverOptions, multicast.Interface) (Receiver, error)
-	Joins    func() (multicast.Joins, error)                                   // what is joined on this host; nil: nobody knows
-	Tap      *tap.Tap                                                          // is told what becomes of datagrams; nil: nobody is
-	LookNow  func()                                                            // asks for a look at the interfaces
-	Disabled func(name, common string) *account.Disabled                       // of a rule, by its name and that which it has in the configuration, when a generation is built: it is switched off; nil: none is
-	Status   string                                                            // the topic below which it is told of rules; "": nowhere
-	Settled  *account.Signal                                                   // told when the broker has something, or the disk
-	Refused  func(rule string, m *session.Publication, why error, kept func()) // is given what the broker does not take; nil: nobody is. It must not block, and calls kept, unless that is nil, when the message is on disk, or cannot be: a copy of it stays until then
+	Log     *slog.Logger
+	Budget  *account.MemBudget
+	Own     *loopguard.OwnAddresses
+	Loops   loopguard.Options
+	Spool   *spill.Spool  // nil: there is none
+	MaxAge  time.Duration // how long a message may wait there; 0: no limit
+	Listen  func(multicast.ReceiverOptions, multicast.Interface) (Receiver, error)
+	Joins   func() (multicast.Joins, error) // what is joined on this host; nil: not known
+	LookNow func()                          // asks for a look at the interfaces
+	Settled *account.Signal                 // notified when the broker, or the disk, has something
+	Status  string                          // the topic below which the states of rules are published; "": nowhere
+	Tap     *tap.Tap                        // is told what becomes of datagrams; nil: nobody is
+
+	// Disabled says of a rule, by its name and that which it has in the configuration, whether it is
+	// switched off, when a generation is built; nil: none is.
+	Disabled func(name, common string) *account.Disabled
+
+	// Refused is given messages that the broker does not take; nil: nobody is. It must not block. It
+	// calls kept, unless that is nil, when the message is on disk or cannot be put there: until then a
+	// copy of it stays in the spool.
+	Refused func(rule string, m *session.Publication, why error, kept func())
 }
 
 // New makes a receive side without rules; Build and Activate give it those of a table.
 func New(o Options) *Path {
 	p := &Path{
-		log: o.Log, tap: o.Tap, loops: o.Loops, budget: o.Budget, own: o.Own, lookNow: o.LookNow, status: o.Status, settled: o.Settled, refused: o.Refused, spool: o.Spool, maxAge: o.MaxAge, listen: o.Listen, joins: o.Joins,
+		log: o.Log, tap: o.Tap, status: o.Status, settled: o.Settled, refused: o.Refused,
+		loops: o.Loops, own: o.Own, budget: o.Budget, spool: o.Spool, maxAge: o.MaxAge,
+		listen: o.Listen, joins: o.Joins, lookNow: o.LookNow,
 		batches: make(chan *batch, idleBatches), pumpWake: make(chan struct{}, 1),
 	}
 	if p.isDisabled = o.Disabled; p.isDisabled == nil {
@@ -187,13 +196,14 @@ func (p *Path) returns(topic string) bool {
 	})
 }
 
-// aTable is one in force, and by send rule whether what we publish does not come by it with MQTT 5.
-type aTable struct {
+// tableInForce is the table, and for each send rule whether the broker, spoken to in MQTT 5, keeps from
+// it what we publish (No Local).
+type tableInForce struct {
 	*mapping.Table
 	noLocal []bool
 }
 
-// Told are the filters of what is published here of the rules themselves, and with the status of the session.
+// Told are the filters of the topics on which the states of the rules and of the session are published.
 func (p *Path) Told() []string {
 	if p.status == "" {
 		return nil
@@ -206,8 +216,8 @@ type arrival struct {
 	mapping.Arrival
 	on     int32  // index of the interface
 	source uint64 // loopguard.SourceDigest of the sender's address
-	number uint64 // for those who watch; 0: nobody did as it came
-	waited bool   // it had room in memory up to now, and goes on in that
+	number uint64 // its number in the tap; 0: nobody watched as it came
+	waited bool   // it has waited, and keeps the room in memory that it had
 }
 
 func (a *arrival) String() string {
@@ -280,26 +290,26 @@ func (t *ruleTopic) carry(payload []byte, a *arrival, b *batch) {
 		r.lose(account.ReasonEmpty, t.name, a, payload, nil)
 		return
 	}
-	print := uint64(0)
+	fingerprint := uint64(0)
 	if r.OnChange || r.breaker.Limit > 0 {
-		print = loopguard.Fingerprint(payload)
+		fingerprint = loopguard.Fingerprint(payload)
 	}
 	if r.paced() {
-		t.limitRate(payload, print, a, b)
+		t.limitRate(payload, fingerprint, a, b)
 		return
 	}
-	t.pass(payload, print, a, b)
+	t.pass(payload, fingerprint, a, b)
 }
 
-// pass is what carry does with a message whose time has come.
-func (t *ruleTopic) pass(payload []byte, print uint64, a *arrival, b *batch) {
-	if t.rule.breaker.Limit > 0 && !t.admitted(payload, print, a, b) {
+// pass brings a message whose time has come to its topic, unless the breaker is against it.
+func (t *ruleTopic) pass(payload []byte, fingerprint uint64, a *arrival, b *batch) {
+	if t.rule.breaker.Limit > 0 && !t.admitted(payload, fingerprint, a, b) {
 		return
 	}
 	t.publish(payload, a, b)
 }
 
-// publish is the rest of the way of a message that nothing withholds.
+// publish carries on with a message that nothing withholds.
 func (t *ruleTopic) publish(payload []byte, a *arrival, b *batch) {
 	if t.state != nil && t.state.paced.Load() && !t.rule.paced() {
 		t.note(payload, a, b)
@@ -313,26 +323,26 @@ func (t *ruleTopic) publish(payload []byte, a *arrival, b *batch) {
 func (t *ruleTopic) admitted(payload []byte, content uint64, a *arrival, b *batch) bool {
 	r := t.rule
 	content ^= t.seed
-	print := content ^ a.source // the same payload of another source counts apart
+	fingerprint := content ^ a.source // the same payload of another source counts apart
 	t = t.underTest()
-	if test := t.test.Load(); test != nil && test.offer(payload, print, content, a, b.now) {
+	if test := t.test.Load(); test != nil && test.offer(payload, fingerprint, content, a, b.now) {
 		return false
 	}
-	switch r.breaker.Admit(print, b.now) {
+	switch r.breaker.Admit(fingerprint, b.now) {
 	case loopguard.Refused:
 		r.failures.Add(1)
 		r.lose(account.ReasonBreaker, t.name, a, payload, nil)
 		return false
 	case loopguard.Suspected:
 		if r.breaker.Certain {
-			r.breaker.End(nil, nil, []uint64{print}, b.now)
+			r.breaker.End(nil, nil, []uint64{fingerprint}, b.now)
 			r.logLoop(t, a, b.now)
 			r.lose(account.ReasonBreaker, t.name, a, payload, nil)
 			return false
 		}
 		r.path.flush(b) // what came before goes first
 		t = t.testable()
-		withheld := t.startTest(payload, print, content, a, b.now)
+		withheld := t.startTest(payload, fingerprint, content, a, b.now)
 		if !withheld {
 			t.testOver()
 		}
@@ -422,8 +432,8 @@ func (r *Rule) Rescue(m *session.Publication) (session.Origin, bool) {
 // Refused implements session.Refuser.
 func (r *Rule) Refused(m *session.Publication, why error) { r.refused(m, why, nil) }
 
-// refused gives a message away that the broker does not take. kept is called when what there
-// is of it on disk can go; nil: there is nothing.
+// refused hands over a message that the broker does not take, to be kept as a dead letter. kept is called
+// when its copy on disk can go; nil: there is none.
 func (r *Rule) refused(m *session.Publication, why error, kept func()) {
 	switch {
 	case r.path.refused != nil:

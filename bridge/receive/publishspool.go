@@ -38,7 +38,7 @@ type publishSpool struct {
 	full       atomic.Bool               // there was no room for the copy that was asked for last
 
 	state   atomic.Int32 // of the states below; changed under mu, but from direct to spilling
-	waiting atomic.Int64 // how many are pending: who asks must not wait for mu, which is held while the broker is slow
+	waiting atomic.Int64 // how many are pending: readers must not wait for mu, which is held while the broker is slow
 
 	mu             sync.Mutex
 	pendingWatched bool // what is pending is looked at in a while
@@ -79,7 +79,7 @@ func newPublishSpool(p *Path) *publishSpool {
 	return &publishSpool{path: p, budget: p.budget.ForRule(), queue: p.spill.New(p.WakePump)}
 }
 
-// kept says what a rule is to package spill. It is asked for by who builds a generation alone.
+// kept describes the rule for package spill. Only building a generation calls it.
 func (r *Rule) kept() spill.Rule {
 	if r.is == 0 {
 		is := []string{r.Topic.String(), r.Interface}
@@ -189,7 +189,7 @@ func (s *publishSpool) spill() {
 	s.waiting.Store(int64(len(s.pending)))
 }
 
-// size is what it takes of the budget.
+// size is how many bytes of the budget it takes.
 func (p *pendingMessage) size() int { return len(p.payload) + len(p.properties) }
 
 // key is what the record says beside the message: where it comes back, and its properties.
@@ -265,7 +265,7 @@ func (s *publishSpool) watchPending() {
 // spillNow moves the pending messages to the disk: the connection has ended.
 func (s *publishSpool) spillNow() {
 	if s.waiting.Load() == 0 || !s.mu.TryLock() {
-		return // who has the lock spills or publishes them
+		return // the holder of the lock spills or publishes them
 	}
 	defer s.mu.Unlock()
 	s.state.Store(spilling)

@@ -37,11 +37,11 @@ type topicState struct {
 // publishedState is what on_change compares a datagram with: not the message, for an
 // envelope has the time in it.
 type publishedState struct {
-	print    uint64 // of the payload and of how it is encoded; 0: none
-	retained bool   // the broker keeps it
-	assured  bool   // QoS 1 or 2
-	by       *receiveTotals
-	failures uint64 // by's, when it was published
+	fingerprint uint64 // of the payload and of how it is encoded; 0: none
+	retained    bool   // the broker keeps it
+	assured     bool   // QoS 1 or 2
+	by          *receiveTotals
+	failures    uint64 // by's, when it was published
 }
 
 func (r *Rule) paced() bool { return r.OnChange || r.Every > 0 }
@@ -181,12 +181,12 @@ func (t *ruleTopic) mayWait() bool {
 
 // limitRate lets a datagram go on if its time has come and it is new. One that came too
 // soon waits, and takes the place of one that waits already.
-func (t *ruleTopic) limitRate(payload []byte, print uint64, a *arrival, b *batch) {
+func (t *ruleTopic) limitRate(payload []byte, fingerprint uint64, a *arrival, b *batch) {
 	t = t.lock(account.MomentOf(b.now))
 	s := t.state
 	if s == nil {
 		t.rule.passes(t)
-		t.pass(payload, print, a, b)
+		t.pass(payload, fingerprint, a, b)
 		return
 	}
 	defer s.mu.Unlock()
@@ -201,10 +201,10 @@ func (t *ruleTopic) limitRate(payload []byte, print uint64, a *arrival, b *batch
 		}
 		t.rule.passes(t)
 	}
-	if !s.isNew(t, payload, print, a, b.now) {
+	if !s.isNew(t, payload, fingerprint, a, b.now) {
 		return
 	}
-	t.pass(payload, print, a, b)
+	t.pass(payload, fingerprint, a, b)
 	if s.shared.Load() {
 		t.rule.path.flush(b)
 	}
@@ -222,33 +222,33 @@ func (s *topicState) supersede() {
 
 // isNew reports whether a payload is to be published, and takes it for published if so.
 // Callers hold mu.
-func (s *topicState) isNew(t *ruleTopic, payload []byte, print uint64, a *arrival, now time.Time) bool {
-	if t.rule.OnChange && s.last.covers(t.rule, print) {
+func (s *topicState) isNew(t *ruleTopic, payload []byte, fingerprint uint64, a *arrival, now time.Time) bool {
+	if t.rule.OnChange && s.last.covers(t.rule, fingerprint) {
 		t.rule.lose(account.ReasonUnchanged, t.name, a, payload, nil)
 		return false
 	}
-	s.published(t.rule, print, now)
+	s.published(t.rule, fingerprint, now)
 	return true
 }
 
 // covers reports whether what was published last does for this payload of a rule as
 // well: the same bytes, kept by the broker and assured as the rule wants it, and not
 // lost on the way.
-func (l *publishedState) covers(r *Rule, print uint64) bool {
-	return l.print == r.encodedPrint(print) && (l.retained || !r.Retain) && (l.assured || r.QoS == 0) && l.by.failures.Load() == l.failures
+func (l *publishedState) covers(r *Rule, fingerprint uint64) bool {
+	return l.fingerprint == r.encodedPrint(fingerprint) && (l.retained || !r.Retain) && (l.assured || r.QoS == 0) && l.by.failures.Load() == l.failures
 }
 
 // encodedPrint makes equal payloads differ that different encodings make of them.
-func (r *Rule) encodedPrint(print uint64) uint64 {
-	if print += uint64(r.Encoding) * 0x9e3779b97f4a7c15; print != 0 {
-		return print
+func (r *Rule) encodedPrint(fingerprint uint64) uint64 {
+	if fingerprint += uint64(r.Encoding) * 0x9e3779b97f4a7c15; fingerprint != 0 {
+		return fingerprint
 	}
 	return 1
 }
 
 // published takes note of a message. Callers hold mu.
-func (s *topicState) published(r *Rule, print uint64, now time.Time) {
-	s.last = publishedState{r.encodedPrint(print), r.Retain, r.QoS > 0, r.receiveTotals, r.failures.Load()}
+func (s *topicState) published(r *Rule, fingerprint uint64, now time.Time) {
+	s.last = publishedState{r.encodedPrint(fingerprint), r.Retain, r.QoS > 0, r.receiveTotals, r.failures.Load()}
 	s.at = now
 }
 
@@ -273,8 +273,8 @@ func (s *topicState) flush(of *Rule) {
 	defer p.publish(b) // before the next can go
 	s.latest = nil
 	w.release()
-	if print := loopguard.Fingerprint(w.payload); s.isNew(w.topic, w.payload, print, &w.arrival, b.now) {
-		w.topic.pass(w.payload, print, &w.arrival, b)
+	if fingerprint := loopguard.Fingerprint(w.payload); s.isNew(w.topic, w.payload, fingerprint, &w.arrival, b.now) {
+		w.topic.pass(w.payload, fingerprint, &w.arrival, b)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"topicast/bridge/tap"
 )
 
-// What those are told who watch (package tap). Each datagram is reported where it is decided what
+// What watchers are told (package tap). Each datagram is reported where it is decided what
 // becomes of it: what is published, as it is handed to the session; what goes no further, by the
 // function that counts it; what waits, as it is put where it waits.
 

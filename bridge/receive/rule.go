@@ -26,17 +26,17 @@ type Rule struct {
 	breaker         loopguard.Breaker
 	crowd           senderShare
 	inspectsPayload bool // it looks into datagrams (content.go)
-	bears           bool // its messages have properties (properties.go)
+	bears           bool // its messages carry user properties (properties.go)
 	inPayloads      payloadTopics
 	delay           *delayQueue         // nil: the rule is on no cycle
 	merge           *merge              // nil: the rule does not merge
-	is              uint64              // what it is to package spill; 0: nobody has asked
+	is              uint64              // its identity for package spill (kept); 0: not computed yet
 	spool           *publishSpool       // nil: there is no spool, or the rule publishes with QoS 0
 	budget          *account.RuleBudget // of what waits in memory, for the broker or for its time
 
-	loggedState   account.State // of the look at the interfaces: what was logged last
-	loggedReason  string        // likewise: why
-	silenceLogged bool          // of watch: its silence was logged
+	loggedState   account.State // the state that was logged last; on the goroutine of followInterfaces
+	loggedReason  string        // and its reason
+	silenceLogged bool          // its silence was logged; on the goroutine of watch
 	watched       *watched      // nil: the rule expects nothing
 
 	mu     sync.Mutex

@@ -65,8 +65,7 @@ func (p *Path) Build(table *mapping.Table, before *Generation) *Generation {
 // Sockets is how many the generation needs.
 func (g *Generation) Sockets() int { return len(g.memberships) }
 
-// spoolWith gives the rules that use the spool what the rules have there that they were
-// before.
+// spoolWith gives each rule that uses the spool what its predecessor has there.
 func (g *Generation) spoolWith(p *Path, before *Generation) {
 	if p.spool == nil {
 		return
@@ -101,7 +100,7 @@ func (g *Generation) spoolWith(p *Path, before *Generation) {
 	g.leaving = slices.DeleteFunc(missing(was, g.spools), func(s *publishSpool) bool { return slices.Contains(before.leaving, s) && s.empty() })
 }
 
-// kept says what rules are to package spill.
+// kept describes rules for package spill.
 func kept(rules []*Rule) (all []spill.Rule) {
 	all = make([]spill.Rule, len(rules))
 	for i, r := range rules {
@@ -145,15 +144,15 @@ func (g *Generation) reuse(p *Path, specs []mapping.ReceiveRule, before *Generat
 	}
 }
 
-// same reports whether the rule does already what it is to do.
+// same reports whether the rule is as the new table wants it.
 func (r *Rule) same(spec *mapping.ReceiveRule, loops bool, off *account.Disabled) bool {
 	return r.disabled == off && (r.delay != nil || r.breaker.Certain) == loops && reflect.DeepEqual(*r.ReceiveRule, *spec)
 }
 
-// newReceiveRule makes a rule at work. was is the previous one of its name.
+// newReceiveRule makes a rule. was is the previous one of its name.
 // loops: it is on a cycle of the table. off: it is disabled; else nil.
 func (p *Path) newReceiveRule(spec *mapping.ReceiveRule, loops bool, off *account.Disabled, was *Rule) *Rule {
-	own := *spec // for it may outlive the table
+	own := *spec // the rule may outlive the table
 	r := &Rule{ReceiveRule: &own, path: p, number: p.numbers.Add(1), disabled: off}
 	r.breaker.Limit = p.loops.Breaker
 	if r.Expect > 0 {
@@ -218,7 +217,7 @@ func (p *Path) Activate(table *mapping.Table, next, before *Generation) {
 	}
 	account.Replace(&p.removed, before.Rules, next.Rules, (*Rule).account)
 	p.clearStatusWords(before.Rules, next.Rules)
-	p.table.Store(&aTable{table, table.NoLocal(p.Told()...)})
+	p.table.Store(&tableInForce{table, table.NoLocal(p.Told()...)})
 	p.topicRoom.Divide(0, next.varying())
 	p.senderRoom.Divide(0, len(next.memberships))
 	p.inPayloads.Divide(0, next.varying())

@@ -164,7 +164,7 @@ func (b *binding) reconcile(ctx context.Context, interfaces []multicast.Interfac
 	b.up(s, src, probe)
 }
 
-// up puts a socket to work; what waited goes first.
+// up puts a socket to work; what has waited leaves first.
 func (b *binding) up(s Sender, src multicast.Source, probe multicast.Probe) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -217,7 +217,7 @@ func (b *binding) warn(err error) {
 	b.log.Warn(message, attrs...)
 }
 
-// sayFreed logs that a binding that a route kept from being opened is needed no more.
+// sayFreed logs that a route does not withhold the groups of a binding any more.
 func (b *binding) sayFreed() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -271,7 +271,7 @@ func (b *binding) sent(w *queuedDatagram) {
 	w.rule.took(1, len(w.payload), account.MomentOf(now))
 	b.reportSent(w.rule, w.topic, w.to, w.payload, w.since, now, "")
 	if w.sent != nil {
-		b.path.lastSent.Sent(w.sent, w.print)
+		b.path.lastSent.Sent(w.sent, w.fingerprint)
 	}
 	if w.rule.SendsAgain() {
 		b.keepAgain(keptKey{w.rule, w.topic, w.to}, w.payload, w.since, w.goodFor, w.number)

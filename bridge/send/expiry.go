@@ -8,7 +8,7 @@ import (
 	"topicast/bridge/session"
 )
 
-// expiry is for how long a message is good from when it came, as who published it with MQTT 5 has said;
+// expiry is for how long a message is good from when it came, as its publisher has said with MQTT 5;
 // 0: nobody has. It is what max_age is of a rule, of one message: in memory, on disk, where it is
 // measured on the spool's timeline and no clock counts, and for what is sent again.
 type expiry time.Duration

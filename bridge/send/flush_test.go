@@ -3,6 +3,7 @@ package send_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,5 +65,42 @@ func TestWhatIsFlushedIsDiscardedAndCounted(t *testing.T) {
 			fake.WaitFor(t, "what was kept leaves, and what came after", func() bool { return n.Count("239.1.1.1:5000", "239.1.1.7:5000") == 2 })
 			fake.WaitFor(t, "nothing waits", func() bool { return b.budget.Count() == 0 })
 		})
+	}
+}
+
+// What the kernel is being given just now may have left already: it stays, that is told, and what waits
+// behind it is discarded as soon as the kernel returns.
+func TestAFlushWaitsForASendThatIsUnderWay(t *testing.T) {
+	n := &fake.Network{}
+	n.Set(fake.Iso0)
+	b := newRigOf(t, n, rigOptions{QueueSize: fake.Plenty}, []mapping.SendRule{fake.SendRule(t, "one", "a", "239.1.1.1:5000")}, nil)
+	b.reconcile(t.Context())
+	sending, returns := make(chan struct{}), make(chan struct{})
+	first := sync.OnceFunc(func() {
+		close(sending)
+		<-returns
+	})
+	s := n.LastSocket()
+	s.Mu.Lock()
+	s.Room = 1
+	s.OnSend = first
+	s.Mu.Unlock()
+	handled := make(chan struct{})
+	go func() {
+		defer close(handled)
+		b.send.Handle([]session.Message{fake.Message("a", "leaves", 1), fake.Message("a", "waits", 1)})
+	}()
+	<-sending
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if got := b.send.Flush(ctx, func(string, string) bool { return true }); len(got) != 1 || got[0] != (account.Flushed{Rule: "one", Left: true}) {
+		t.Errorf("while the kernel has it: %+v", got)
+	}
+	flushed := make(chan []account.Flushed)
+	go func() { flushed <- b.send.Flush(t.Context(), func(string, string) bool { return true }) }()
+	close(returns)
+	<-handled
+	if got := <-flushed; len(got) != 1 || got[0] != (account.Flushed{Rule: "one", Memory: 1}) {
+		t.Errorf("when the kernel has returned: %+v", got)
 	}
 }

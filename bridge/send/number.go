@@ -63,7 +63,7 @@ func (n *numbering) put(out []multicast.Datagram) {
 	}
 }
 
-// takeBack takes the numbers out again; those that did not leave are for who comes next.
+// takeBack takes the numbers out again; those that did not leave are for the next datagrams.
 func (n *numbering) takeBack(out []multicast.Datagram, left int) {
 	for i := range n.toSend {
 		d := &n.toSend[i]

@@ -321,7 +321,7 @@ func (b *binding) supersedes(l *ruleQueue, w *queuedDatagram) bool {
 	b.queue.last++
 	old.number = b.queue.last // it is newer than what has come meanwhile
 	old.payload, old.message = bytes.Clone(w.payload), bytes.Clone(w.message)
-	old.sent, old.print, old.ack, old.since = w.sent, w.print, w.ack, w.since
+	old.sent, old.fingerprint, old.ack, old.since = w.sent, w.fingerprint, w.ack, w.since
 	was.lose(account.ReasonSuperseded, nil)
 	return true
 }

@@ -39,16 +39,16 @@ type Path struct {
 	follower     account.Follower // itself, or nil without a tap
 	lastSent     *lastsent.Store
 	budget       *account.MemBudget
-	again        *account.MemBudget                                                // of what is sent again
-	asked        *account.MemBudget                                                // of what is remembered of requests
-	answerOutbox answerOutbox                                                      // what is published of answers (publishanswers.go)
-	deadLetters  func(rule string, m *session.Publication, why error, kept func()) // is given what of that the broker does not take; nil: nobody is
+	again        *account.MemBudget                                                // for datagrams that are kept to be sent again
+	asked        *account.MemBudget                                                // for outstanding requests
+	answerOutbox answerOutbox                                                      // answers to be published (publishanswers.go)
+	deadLetters  func(rule string, m *session.Publication, why error, kept func()) // is given those that the broker does not take; nil: nobody is
 	own          *loopguard.OwnAddresses
 	guard        *loopguard.DedupCache // nil: off
 	spill        *spill.Queues         // nil: there is no spool
 	repeats      bool                  // the broker repeats what was not acknowledged
 
-	lookPatience time.Duration // what the constant says, but in tests
+	lookPatience time.Duration // the constant, except in tests
 	diskPatience time.Duration // likewise
 
 	open    func(multicast.Source) (Sender, error)
@@ -70,7 +70,7 @@ type Path struct {
 	working         atomic.Pointer[Generation]
 	roomAgain       chan struct{} // holds one: there is room for what the broker is to repeat
 
-	// Of the goroutine that does what is done now and then (watch.go).
+	// Used by the goroutine of watch.go alone.
 	repeatFrom time.Time // the broker is not to repeat messages before
 	inspected  int       // number of the binding that inspect asks next
 
@@ -81,8 +81,8 @@ type Path struct {
 	flushes      uint64            // counts them, and the batches
 	began        time.Time         // of this batch
 	at           int64             // the same, as a moment
-	patience     time.Duration     // that this batch has left, to wait for the disk; none until it has answered, once it was used up
-	batch        []session.Message // it itself
+	patience     time.Duration     // how long this batch may still wait for the disk; once used up, 0 until the disk has answered
+	batch        []session.Message // the batch itself
 	topics       topics
 	targets      []mapping.Target      // scratch of route
 	pendingAcks  map[int32]*pendingAck // messages of the current batch with a datagram in a queue
@@ -90,21 +90,21 @@ type Path struct {
 	dirty        []*binding            // bindings that these leave through
 	paced        []datagram            // of rules with a rate, to be queued by flush
 	decoded      []byte                // decoded payloads of these
-	staleEntries []*lastsent.Entry     // what is no longer so in lastSent's file, once these leave
+	staleEntries []*lastsent.Entry     // entries of lastSent's file that are wrong once these leave
 	out          []multicast.Datagram  // scratch of flush: what leaves through one binding,
 	meta         []datagram            // and what is known of each
-	asideOut     []multicast.Datagram  // of these, for hosts that do not answer
+	asideOut     []multicast.Datagram  // those of them for hosts that do not answer
 	asideMeta    []datagram
 }
 
 // datagram is one that a message of the current batch asks for.
 type datagram struct {
-	payload []byte
-	target  *routeTarget
-	print   uint64 // its fingerprint, where the rule asks for it
-	message int32  // index in the batch
-	next    int32  // number, from 1, in gathered of the next one of its flow; 0: there is none
-	dropped bool
+	payload     []byte
+	target      *routeTarget
+	fingerprint uint64 // its fingerprint, where the rule asks for it
+	message     int32  // index in the batch
+	next        int32  // number, from 1, in gathered of the next one of its flow; 0: there is none
+	dropped     bool
 }
 
 // One message may go to thousands of groups, and there are thousands of messages in a batch:
@@ -145,10 +145,11 @@ type Options struct {
 // New makes a send side without rules; Build and Activate give it those of a table.
 func New(o Options) *Path {
 	p := &Path{
-		log: o.Log, tap: o.Tap, lastSent: o.LastSent, budget: o.Budget, own: o.Own, guard: o.Guard, repeats: o.Repeats,
-		open: o.Open, lookNow: o.LookNow, settled: o.Settled, granted: o.Granted,
-		again: account.NewMemBudget(maxKeptBytes), asked: account.NewMemBudget(maxRequestBytes), deadLetters: o.Refused,
-		lookPatience: lookPatience, diskPatience: diskPatience, patience: diskPatience, topics: newTopics(), pendingAcks: make(map[int32]*pendingAck), roomAgain: make(chan struct{}, 1),
+		log: o.Log, tap: o.Tap, lastSent: o.LastSent, own: o.Own, guard: o.Guard, repeats: o.Repeats,
+		open: o.Open, lookNow: o.LookNow, settled: o.Settled, granted: o.Granted, deadLetters: o.Refused,
+		budget: o.Budget, again: account.NewMemBudget(maxKeptBytes), asked: account.NewMemBudget(maxRequestBytes),
+		lookPatience: lookPatience, diskPatience: diskPatience, patience: diskPatience,
+		topics: newTopics(), pendingAcks: make(map[int32]*pendingAck), roomAgain: make(chan struct{}, 1),
 	}
 	if o.Spool != nil {
 		p.spill = spill.New(spill.Options{Spool: o.Spool, Log: o.Log, MaxAge: o.MaxAge, Kinds: []string{spill.Sent}, Losses: p.removed.Losses})
@@ -191,7 +192,7 @@ func (p *Path) Handle(batch []session.Message) {
 	began := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.flushes++ // what was restored from the disk since is of another
+	p.flushes++ // what was restored from the disk since then belongs to another flush
 	p.began, p.at = began, account.MomentOf(began)
 	if p.patience > 0 || p.answered.Load() {
 		p.patience = p.diskPatience
@@ -240,9 +241,9 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 	rule := t.rule
 	rule.received.Add(1)
 	rule.LastReceived.Put(p.at)
-	print := uint64(0)
+	fingerprint := uint64(0)
 	if rule.Retained == mapping.RetainedOnce {
-		print = lastsent.Print(m.Payload)
+		fingerprint = lastsent.Fingerprint(m.Payload)
 	}
 	switch {
 	case t.when != nil && !m.Oversize && !t.when.takes(rule, m):
@@ -254,7 +255,7 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 		}
 	}
 	switch {
-	case m.Retain && (rule.Retained == mapping.RetainedNever || t.knows(print, p.flushes)):
+	case m.Retain && (rule.Retained == mapping.RetainedNever || t.knows(fingerprint, p.flushes)):
 		t.drop(account.ReasonRetained, m.Payload, p.began, nil)
 		return
 	case t.flow == nil && t.each == nil:
@@ -271,7 +272,7 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 	p.decoded = decoded
 	switch {
 	case empty && rule.DropEmpty:
-		p.leaveOut(t, m.Payload, print)
+		p.leaveOut(t, m.Payload, fingerprint)
 		return
 	case err != nil:
 		if empty && rule.SendsAgain() {
@@ -281,15 +282,15 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 		t.drop(account.ReasonBadPayload, m.Payload, p.began, err)
 		return
 	}
-	p.prepare(t, print)
+	p.prepare(t, fingerprint)
 	if rule.guard != nil {
 		t.flow.remember(rule.guard, payload, p.began)
 	}
 	if rule.paced() {
-		p.paced = append(p.paced, datagram{payload: payload, target: t, print: print, message: i})
+		p.paced = append(p.paced, datagram{payload: payload, target: t, fingerprint: fingerprint, message: i})
 		return
 	}
-	p.gathered = append(p.gathered, datagram{payload: payload, target: t, print: print, message: i})
+	p.gathered = append(p.gathered, datagram{payload: payload, target: t, fingerprint: fingerprint, message: i})
 	p.join(t.flow, int32(len(p.gathered)))
 }
 
@@ -311,9 +312,9 @@ func (p *Path) join(f *flow, number int32) {
 }
 
 // prepare notes that a payload goes to a target.
-func (p *Path) prepare(t *routeTarget, print uint64) {
-	t.prepared, t.flush = print, p.flushes
-	if t.sent != nil && p.lastSent.Lay(t.sent, print) {
+func (p *Path) prepare(t *routeTarget, fingerprint uint64) {
+	t.prepared, t.flush = fingerprint, p.flushes
+	if t.sent != nil && p.lastSent.Lay(t.sent, fingerprint) {
 		p.staleEntries = append(p.staleEntries, t.sent)
 	}
 }
@@ -329,14 +330,14 @@ func (p *Path) forgetStale() {
 
 // leaveOut filters a message whose datagram would be empty. It counts as the last one
 // sent all the same, so that after a clear the value that came before it is new.
-func (p *Path) leaveOut(t *routeTarget, payload []byte, print uint64) {
+func (p *Path) leaveOut(t *routeTarget, payload []byte, fingerprint uint64) {
 	t.filter(account.ReasonEmpty, payload, p.began)
 	if t.rule.SendsAgain() {
 		p.flush(p.batch) // what came before
 		p.clearKept(t)
 	}
-	p.prepare(t, print)
-	t.took(print)
+	p.prepare(t, fingerprint)
+	t.took(fingerprint)
 }
 
 // flush sends what was gathered, one binding after the other.

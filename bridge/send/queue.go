@@ -11,17 +11,17 @@ import (
 
 // queuedDatagram is a datagram in a queue, with a payload of its own.
 type queuedDatagram struct {
-	to      netip.AddrPort
-	payload []byte
-	message []byte // the payload as it came, for the disk; nil: the same, or there is no disk
-	rule    *Rule
-	topic   string          // nothing else of its route, which may be forgotten meanwhile
-	sent    *lastsent.Entry // nil: the rule does not ask for it
-	print   uint64
-	ack     *pendingAck // nil: QoS 0
-	since   time.Time
-	goodFor expiry
-	reply   *reply // nil: nobody has said where answers are to go
+	to          netip.AddrPort
+	payload     []byte
+	message     []byte // the payload as it came, for the disk; nil: the same, or there is no disk
+	rule        *Rule
+	topic       string          // nothing else of its route, which may be forgotten meanwhile
+	sent        *lastsent.Entry // nil: the rule does not ask for it
+	fingerprint uint64
+	ack         *pendingAck // nil: QoS 0
+	since       time.Time
+	goodFor     expiry
+	reply       *reply // nil: nobody has said where answers are to go
 	// properties are those of the message that its target depends on, should another table or the disk
 	// ask for that again.
 	properties session.Properties

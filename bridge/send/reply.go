@@ -6,7 +6,7 @@ import (
 	"topicast/bridge/session"
 )
 
-// reply is where who published a request with MQTT 5 wants its answer: on this topic, in place of that
+// reply is where the publisher of a request wants its answer, as it says with MQTT 5: on this topic, in place of that
 // of the rule, with this data.
 type reply struct {
 	topic string

@@ -10,7 +10,7 @@ import (
 	"topicast/bridge/tap"
 )
 
-// What those are told who watch (package tap). Each message is reported where it is decided what
+// What watchers are told (package tap). Each message is reported where it is decided what
 // becomes of it: what leaves, beside where it is counted; what goes no further, by the
 // function that counts it; what waits, as it is put where it waits.
 

@@ -36,7 +36,7 @@ type routeTarget struct {
 	// may yet be lost with this process, and then its repetition must not have
 	// been acknowledged.
 	sent     *lastsent.Entry // nil: the rule does not ask, or there is no target
-	prepared uint64          // print of the last payload prepared, for
+	prepared uint64          // fingerprint of the last payload prepared, for
 	flush    uint64          // this flush
 }
 
@@ -46,9 +46,9 @@ func (t *routeTarget) drop(why account.Reason, payload []byte, came time.Time, e
 }
 
 // took notes what the kernel took.
-func (t *routeTarget) took(print uint64) {
+func (t *routeTarget) took(fingerprint uint64) {
 	if t.sent != nil {
-		t.rule.binding.path.lastSent.Sent(t.sent, print)
+		t.rule.binding.path.lastSent.Sent(t.sent, fingerprint)
 	}
 }
 
@@ -65,14 +65,14 @@ func (t *routeTarget) delayed() {
 
 // knows reports whether a payload is that which was sent last, or lies ready for this
 // flush.
-func (t *routeTarget) knows(print, flush uint64) bool {
+func (t *routeTarget) knows(fingerprint, flush uint64) bool {
 	switch {
-	case t.sent == nil || print == 0:
+	case t.sent == nil || fingerprint == 0:
 		return false
 	case t.flush == flush:
-		return t.prepared == print
+		return t.prepared == fingerprint
 	}
-	return t.sent.Was(print)
+	return t.sent.Was(fingerprint)
 }
 
 // flow is what goes to one target through one binding: its datagrams keep their order.

@@ -22,13 +22,13 @@ type Rule struct {
 	tap           *tap.Tap              // is told what becomes of messages
 	diverted      *diverted             // nil: all its groups leave through it
 	guard         *loopguard.DedupCache // of the loop guard, for a rule that can feed a receive rule; else nil
-	spool         *spoolQueue           // what of it is in the spool; nil: there is none
-	spooling      spoolState            // how that is sent; under the binding's mu
-	is            uint64                // what it is to package spill; 0: nobody has asked
+	spool         *spoolQueue           // its queue in the spool; nil: it does not use the spool
+	spooling      spoolState            // how far sending from the spool is; under the binding's mu
+	is            uint64                // its identity for package spill (kept); 0: not computed yet
 	subscriptions []uint32              // the identifiers of those that cover it; nil: no filter overlaps another
 	stale         bool                  // another table is in force; under the path's mu
-	successor     *Rule                 // which rule of that it has become; nil: none; likewise
-	waitsFunc     func() bool           // waits, once somebody has asked for it; under the path's mu
+	successor     *Rule                 // the rule of that table which takes over; nil: none; likewise
+	waitsFunc     func() bool           // the method value waits, made once; under the path's mu
 	topics        topicShare            // what is remembered of its topics; under the path's mu
 	waitingIn     *ruleQueue            // what waits in the binding's memory; nil: nothing does; under that binding's mu
 	room          account.Share         // what waits there for hosts takes; likewise
@@ -37,17 +37,17 @@ type Rule struct {
 	replyRefused    atomic.Bool      // the log has said of a response topic that it is not used
 	retired         atomic.Bool      // stale, for those without the path's mu
 	answerPublisher *answerPublisher // nil: the rule publishes nothing
-	makesTargets    bool             // of topics, or
-	byPayload       bool             // of these and their messages' payloads, or user properties:
-	byProperty      []string         // these
+	makesTargets    bool             // the target varies: with the topic,
+	byPayload       bool             // with the payload or user properties too,
+	byProperty      []string         // which are these
 	broadcasts      bool             // what it sends may go to a broadcast address
 }
 
 // waits reports whether anything of the rule waits.
 func (r *Rule) waits() bool { return r.InMemory() > 0 || r.InSpool() > 0 }
 
-// sentKey names what was last sent for a topic by all that says what the datagrams
-// are and where they go, for package lastsent.
+// sentKey is the key by which package lastsent remembers what was last sent for a topic. It covers all
+// settings that decide what the datagrams are and where they go.
 func (r *Rule) sentKey(topic string, to netip.AddrPort) uint64 {
 	b := &r.Binding
 	return lastsent.Key(r.Common, topic, to.String(), r.DatagramKey(), b.Interface, b.Source.String(),

@@ -13,7 +13,7 @@ import (
 // kernel may not return: the status page, and the look at the interfaces, must go on without it.
 
 // shown is what is read without the binding's mu. It is written under that and its own, so that
-// who holds either may read it; its own is held for moments, and nobody is called under it.
+// the holder of either may read it; its own is held for moments, and nothing is called under it.
 type shown struct {
 	mu sync.Mutex
 

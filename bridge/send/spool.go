@@ -32,7 +32,7 @@ type spoolState struct {
 	notBefore time.Time // when what is in front may leave: of a rule with a rate, or whose host does not answer
 }
 
-// kept says what a rule is to package spill. It is asked for by who builds a generation alone.
+// kept describes the rule for package spill. Only building a generation calls it.
 func (r *Rule) kept() spill.Rule {
 	if r.is == 0 {
 		r.is = spill.Identity(r.Filter.String(), r.To().String(), r.Binding.Interface, r.Binding.Source.String())
@@ -351,14 +351,14 @@ func (p *Path) restoreOne(r *Rule, record *spool.Record, w *restored) {
 		return
 	}
 	if r.Retained == mapping.RetainedOnce {
-		w.print = lastsent.Print(record.Payload)
+		w.fingerprint = lastsent.Fingerprint(record.Payload)
 	}
 	w.leavesBy(t)
 	if w.payload, _, _, err = r.Datagram(nil, record.Payload); err != nil {
 		w.giveUp(account.ReasonBadPayload, err)
 		return
 	}
-	p.prepare(t, w.print)
+	p.prepare(t, w.fingerprint)
 	t.delayed()
 }
 
@@ -405,6 +405,7 @@ func (b *binding) expireOld() {
 			b.tidy(r, work)
 		}
 	}
+	b.path.settled.Notify() // what is in front of the disk is nobody's again
 }
 
 // tidy leaves of what a rule has on disk the latest of each topic, and reports whether it

@@ -79,7 +79,7 @@ func (p *Path) Build(table *mapping.Table, before *Generation, diversions []Dive
 	return next
 }
 
-// kept says what rules are to package spill.
+// kept describes rules for package spill.
 func kept(rules []*Rule) (all []spill.Rule) {
 	all = make([]spill.Rule, len(rules))
 	for i, r := range rules {
@@ -257,7 +257,7 @@ func (p *Path) handOver(waits []*queuedDatagram, again []*keptTopic, next, befor
 		}
 	}
 	for _, r := range before.Rules {
-		r.successor = nil // who keeps one keeps not all that came after it
+		r.successor = nil // so that a rule that is still referred to does not keep all later ones alive
 	}
 }
 
@@ -339,7 +339,7 @@ func (p *Path) noteDelayed(w *queuedDatagram, r *Rule) {
 		return
 	}
 	if to, err := p.targetOf(r, []byte(w.topic), w.original(), &w.properties); to != nil && err == nil {
-		p.prepare(to, w.print)
+		p.prepare(to, w.fingerprint)
 		to.delayed()
 	}
 }

@@ -126,7 +126,7 @@ func (m *topics) makeRoom(of *topicShare, cost int) bool {
 	return true
 }
 
-// beyond is somebody who has more than that; nil: nobody has.
+// beyond is a rule that has more than that; nil: none has.
 func (m *topics) beyond(part int) *topicShare {
 	for range m.shares {
 		m.turn %= len(m.shares)

@@ -69,7 +69,7 @@ func countTaken(ds []datagram, at int64) (taken int) {
 			if !ds[i].dropped {
 				n++
 				bytes += len(ds[i].payload)
-				ds[i].target.took(ds[i].print)
+				ds[i].target.took(ds[i].fingerprint)
 			}
 		}
 		if n > 0 {

@@ -93,7 +93,7 @@ func (b *binding) enqueue(to netip.AddrPort, d *datagram, m *session.Message, si
 		rule.countLeft(since)
 		return
 	}
-	w := queuedDatagram{payload: d.payload, print: d.print, ack: a, since: since, goodFor: expiryOf(m), reply: b.path.replyTo(rule, m)}
+	w := queuedDatagram{payload: d.payload, fingerprint: d.fingerprint, ack: a, since: since, goodFor: expiryOf(m), reply: b.path.replyTo(rule, m)}
 	w.leavesBy(d.target)
 	if rule.byProperty != nil {
 		w.properties = m.Properties.OnlyUser(rule.byProperty)

@@ -44,7 +44,7 @@ func (p *Path) WakeAll() {
 }
 
 // eachIdle calls f for each binding, with its mu, but for those that are sending: what hangs
-// in the kernel must not stop who looks after all. It reports whether none was left out.
+// in the kernel must not stop the goroutine that looks after all. It reports whether none was left out.
 func (p *Path) eachIdle(f func(*binding)) (all bool) {
 	all = true
 	for _, b := range p.working.Load().bindings {

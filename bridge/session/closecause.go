@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -52,17 +51,17 @@ type closeCause struct {
 }
 
 // longestIdle is how long the next connection is left idle at most, if it is.
-func (is *closeCause) longestIdle() time.Duration {
-	if is.quietTest {
-		return min(max(is.longest+time.Second, minQuietTest), maxQuietTest)
+func (c *closeCause) longestIdle() time.Duration {
+	if c.quietTest {
+		return min(max(c.longest+time.Second, minQuietTest), maxQuietTest)
 	}
 	return maxIdle
 }
 
 // idle is how long the connection that has begun is left idle.
-func (is *closeCause) idle() time.Duration {
-	d := is.longestIdle()
-	if !is.quietTest {
+func (c *closeCause) idle() time.Duration {
+	d := c.longestIdle()
+	if !c.quietTest {
 		d -= rand.N(d / 2)
 	}
 	return d
@@ -94,7 +93,8 @@ func (s *Session) connectionLost(conn *connection, life time.Duration) error {
 		s.backoff.reset()
 		return overQoS0
 	}
-	if errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset) {
+	closed := closedByBroker(err)
+	if closed {
 		if topic := s.outbox.probeFailed(); topic != "" {
 			s.subscriber.reset()
 			s.backoff.reset()
@@ -113,12 +113,11 @@ func (s *Session) connectionLost(conn *connection, life time.Duration) error {
 		s.returns = 0
 	}
 	s.boundProbes(conn)
-	if s.subscriber.probe != nil && (errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset)) {
+	if s.subscriber.probe != nil && closed {
 		s.closeCause = closeCause{statusAccepted: s.closeCause.statusAccepted}
 		return s.probed(err)
 	}
 	s.interrupted()
-	closed := errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset)
 	if closed && conn.statusPending && s.told() == nil {
 		s.backoff.reset()
 		return s.overStatus(err) // it was left out, and tried again
@@ -130,28 +129,34 @@ func (s *Session) connectionLost(conn *connection, life time.Duration) error {
 	if !closed {
 		return err
 	}
-	is := &s.closeCause
-	was := *is
+	return s.closedEarly(conn, life, waits, published, err)
+}
+
+// closedEarly judges that the broker has closed a connection soon after it began. waits is what the
+// broker had not answered; published is set if one of our messages may be why.
+func (s *Session) closedEarly(conn *connection, life time.Duration, waits []string, published bool, err error) error {
+	c := &s.closeCause
+	was := *c
 	suspect, proven := s.suspect(conn)
-	is.earlyCloses++
-	is.longest = max(is.longest, life)
-	is.suspect = suspect
-	is.cautious = suspect != nil || conn.leftIdle || published && (was.cautious || was.earlyCloses > 0) // once is ordinary: none had been acknowledged yet
+	c.earlyCloses++
+	c.longest = max(c.longest, life)
+	c.suspect = suspect
+	c.cautious = suspect != nil || conn.leftIdle || published && (was.cautious || was.earlyCloses > 0) // once is ordinary: none had been acknowledged yet
 	s.countClose(conn, waits)
 	switch {
 	case suspect == nil && !published: // it was asked nothing, or has answered all
 	case suspect != nil && published: // it may have been this or that
 	case proven && (!was.cautious || was.suspect != suspect):
-	case !was.cautious && is.earlyCloses >= maxEarlyCloses: // all these were hardly for another reason
+	case !was.cautious && c.earlyCloses >= maxEarlyCloses: // all these were hardly for another reason
 	default:
 		if was.cautious {
-			is.earlyCloses, is.longest = 0, 0 // all was well until it was asked
+			c.earlyCloses, c.longest = 0, 0 // all was well until it was asked
 		}
 		if e := s.attribute(conn, err); e != nil {
 			return e
 		}
 	}
-	if is.earlyCloses < maxEarlyCloses {
+	if c.earlyCloses < maxEarlyCloses {
 		return err
 	}
 	return s.repeatedCloses(conn, life, waits, err)
@@ -160,7 +165,7 @@ func (s *Session) connectionLost(conn *connection, life time.Duration) error {
 // closedOverQoS0 says over which message of QoS 0 the broker has closed a connection; nil: over
 // none, as far as is known. Callers have not detached it.
 func (s *Session) closedOverQoS0(conn *connection, err error) error {
-	if s.o.GiveUpAfter == 0 || !errors.Is(err, errBrokerClosed) && !errors.Is(err, errBrokerReset) {
+	if s.o.GiveUpAfter == 0 || !closedByBroker(err) {
 		return nil
 	}
 	if suspect, _ := s.suspect(conn); suspect != nil {

@@ -19,8 +19,8 @@ const connectTimeout = 2 * dialTimeout
 //	shakeHands  opens it, writes CONNECT and waits for CONNACK; then its goroutines
 //	            begin: readLoop (conn.go), writeLoop (write.go), keepAlive (keepalive.go).
 //	            connectTo (status.go) calls it, again where the broker dislikes the will
-//	keep        asks for the subscriptions (subscribe.go), says that we are online,
-//	            and waits until it is lost or to be left (session.go)
+//	keep        takes it up (takeUp: asks for the subscriptions, subscribe.go, and says that
+//	            we are online) and serves it until it is lost or to be left (serve), session.go
 //	connectionLost
 //	            clears up after one that was lost, and judges its end (closecause.go)
 //	leave       says that we are offline, and disconnects (disconnect.go)
@@ -178,7 +178,7 @@ func handshakeError(u *url.URL, cause error) error {
 	switch {
 	case timedOut(cause):
 		return &causeError{what: fmt.Sprintf("no CONNACK within %v", connectTimeout), hint: otherPort(u), err: cause}
-	case errors.Is(cause, errBrokerClosed), errors.Is(cause, errBrokerReset):
+	case closedByBroker(cause):
 		return unansweredCause(u, cause)
 	}
 	return cause

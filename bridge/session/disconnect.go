@@ -91,7 +91,7 @@ func (c *mqttConn) disconnect() {
 }
 
 // sayWhy tells a broker of MQTT 5 why a connection ends over something that it sent
-// [MQTT-4.13.1-1], if nobody is writing: who has the lock may wait for a broker that reads nothing.
+// [MQTT-4.13.1-1], if nobody is writing: the holder of the lock may wait for a broker that reads nothing.
 func (c *mqttConn) sayWhy(err error) {
 	e, ok := errors.AsType[*ProtocolError](err)
 	if !ok || c.terms.protocol != Protocol5 {

@@ -166,6 +166,11 @@ func timedOut(err error) bool {
 	return ok && e.Timeout()
 }
 
+// closedByBroker reports whether a connection ended because the broker closed or reset it.
+func closedByBroker(err error) bool {
+	return errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset)
+}
+
 // lostError gives the end of a connection its words.
 func lostError(err error) error {
 	if e := alertCause(err); e != nil {

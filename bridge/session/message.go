@@ -103,7 +103,7 @@ func ReadProperties(b []byte) Properties {
 	return b
 }
 
-// Expiry is for how long a message is good from when it came, as who published it with MQTT 5 has said,
+// Expiry is for how long a message is good from when it came, as its publisher has said with MQTT 5,
 // in whole seconds; the broker has taken off what it waited there. It is false where nobody has.
 func (m *Message) Expiry() (d time.Duration, said bool) {
 	if len(m.Properties) == 0 {
@@ -116,7 +116,7 @@ func (m *Message) Expiry() (d time.Duration, said bool) {
 	return time.Duration(binary.BigEndian.Uint32(value)) * time.Second, true
 }
 
-// Reply is where who published a message wants the answer to it, and what is to come with that (Response
+// Reply is where the publisher of a message wants the answer to it, and what is to come with that (Response
 // Topic and Correlation Data, MQTT 5, section 4.10); "": nobody asks. Both are the caller's.
 func (m *Message) Reply() (topic string, data []byte) {
 	if len(m.Properties) == 0 {

@@ -135,7 +135,7 @@ func (f *flow) acknowledged(n uint64) {
 }
 
 // tellBeside tells of what the broker has taken of others beside a suspect, if nothing of the
-// same Origin is before it. Else who publishes the next when it has heard of the last would
+// same Origin is before it. Else a publisher that sends the next when it has heard of the last would
 // have no other to be given before the suspect. Callers hold notifyMu and mu.
 func (o *outbox) tellBeside(f *flow) {
 	if !f.poison.suspect {

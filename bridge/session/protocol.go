@@ -177,7 +177,7 @@ func isOld(err error) bool {
 
 func mayBeOld(err error) bool {
 	_, broken := errors.AsType[*ProtocolError](err)
-	return isOld(err) || broken || errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset)
+	return isOld(err) || broken || closedByBroker(err)
 }
 
 // granted is what the log says of the terms of a connection: what somebody may look for when

@@ -174,6 +174,12 @@ func (s *Session) keep(ctx context.Context, conn *connection) error {
 	s.current.Store(conn)
 	defer s.current.Store(nil)
 	defer conn.boundEnd(ctx)()
+	s.takeUp(ctx, conn, start)
+	return s.serve(ctx, conn, start)
+}
+
+// takeUp tells of a new connection, subscribes, and publishes that we are online.
+func (s *Session) takeUp(ctx context.Context, conn *connection, start time.Time) {
 	cautious := s.closeCause.cautious
 	if !cautious {
 		s.outbox.attach(conn.mqtt, conn.present) // before anybody is told of the connection
@@ -204,6 +210,10 @@ func (s *Session) keep(ctx context.Context, conn *connection) error {
 	if cautious && !conn.isOver(ctx) {
 		s.outbox.attach(conn.mqtt, conn.present)
 	}
+}
+
+// serve does what falls due while the connection is there, and judges its end.
+func (s *Session) serve(ctx context.Context, conn *connection, start time.Time) error {
 	retry := time.NewTimer(s.subscriber.untilRetry(time.Now()))
 	defer retry.Stop()
 	s.ackWatch.begin()

@@ -156,7 +156,7 @@ func mayBeTheWill(err error) bool {
 		}
 		return false
 	}
-	return errors.Is(err, errBrokerClosed) || errors.Is(err, errBrokerReset)
+	return closedByBroker(err)
 }
 
 // errNoTurn is for a status that was not written: the one message that the broker takes at a time is another.

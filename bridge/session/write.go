@@ -8,7 +8,7 @@ import (
 
 // The writing half of a connection. Whoever has something to write writes it, together
 // with what others have: one call writes publications and acknowledgements, often many
-// of them. Only who has to waits for the lock:
+// of them. Only those that have to wait for the lock:
 //
 //	publish       a publisher, with publications, and those of others that were about to
 //	              publish (coalescer.go); if the lock is taken it leaves them
@@ -207,7 +207,7 @@ func (c *mqttConn) writeAcks() error {
 }
 
 // The lock is a channel, because a write can last for long, and synctest knows
-// who waits for a channel, but not who waits for a Mutex.
+// what waits for a channel, but not what waits for a Mutex.
 func (c *mqttConn) unlock() { <-c.writeLock }
 
 // lock waits for the lock, and finishes meanwhile what was handed over with it:

@@ -15,8 +15,8 @@ const (
 )
 
 // Discard removes what came before a moment, at most discardMost, and counts it. It reports how many
-// that was, and whether some are left: there are more, who passes on the front has them, or they are on
-// their way to the disk.
+// that was, and whether some are left: there are more, the front is being passed on, or they are on their way to the
+// disk.
 func (q *Queue) Discard(before time.Time) (n int, left bool) {
 	var records [discardSize]spool.Record
 	for n < discardMost {

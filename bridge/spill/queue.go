@@ -52,7 +52,7 @@ func (q *Queue) Append(r spool.Record, stored func(error)) bool {
 	return ok
 }
 
-// wakeReader wakes who reads a piece by now, if it is not this queue.
+// wakeReader wakes the queue that reads a piece by now, if it is not this one.
 func (q *Queue) wakeReader(own *piece) {
 	if reader := own.of.Load(); reader != nil && reader != q {
 		reader.wake()
@@ -79,7 +79,7 @@ func (q *Queue) Bytes() (n int64) {
 	return n
 }
 
-// A Batch is the front of a queue, in the hands of who passes it on.
+// A Batch is the front of a queue, while it is being passed on.
 type Batch struct {
 	Records []spool.Record
 	Lost    int // what was in front of them, and is gone: too old, or damaged; it is counted

@@ -235,7 +235,7 @@ func (l *live) hasFresh(of *view) bool {
 	return false
 }
 
-// tell waits for nobody: who has not read what it was told last is told all when it has. all is nil if
+// tell waits for no client: one that has not read what it was told last is told all when it has. all is nil if
 // nobody was to be told that before the look.
 func (l *live) tell(of *view, change, all []byte) {
 	l.mu.Lock()

@@ -18,7 +18,7 @@ const (
 )
 
 // past is what came in lately, and what was dropped, rule by rule. It is kept here and not by each
-// page, so that who opens one because of a trouble sees how it began, if another one is open.
+// page, so that whoever opens one because of a trouble sees how it began, if another one is open.
 type past struct {
 	at     int       // of the newest point in each ring
 	round  uint64    // how many samples were taken

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// An answer is what all who asked for it at the same time get: however slowly they read,
+// An answer is what all clients get that asked for it at the same time: however slowly they read,
 // they hold no more than its compressed text.
 type answer struct {
 	text   []byte
@@ -82,7 +82,7 @@ func (a *answers) join(key string) *answer {
 	return next
 }
 
-// leave is called by who does not wait any more.
+// leave is called by a client that does not wait any more.
 func (a *answers) leave(mine *answer, key string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -148,7 +148,7 @@ func (a *answer) send(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// takesGzip reports whether who asks can read gzip (RFC 9110 12.5.3).
+// takesGzip reports whether the client can read gzip (RFC 9110 12.5.3).
 func takesGzip(r *http.Request) bool {
 	for coding := range strings.SplitSeq(strings.Join(r.Header.Values("Accept-Encoding"), ","), ",") {
 		name, weight, weighed := strings.Cut(coding, ";")
@@ -161,7 +161,7 @@ func takesGzip(r *http.Request) bool {
 	return false
 }
 
-// unchanged reports whether who asks has this answer already (RFC 9110 13.1.2).
+// unchanged reports whether the client has this answer already (RFC 9110 13.1.2).
 func unchanged(r *http.Request, tag string) bool {
 	for t := range strings.SplitSeq(strings.Join(r.Header.Values("If-None-Match"), ","), ",") {
 		if t = strings.TrimSpace(t); t == tag || t == "*" {

@@ -17,7 +17,7 @@ import (
 	"topicast/bridge/send"
 )
 
-// status answers with the state of everything. One that is narrowed is for who asks
+// status answers with the state of everything. One that is narrowed is for clients that ask
 // again and again, as the page does: it is compact, and not sent twice.
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 	q, err := queryOf(r.URL.Query())

@@ -249,27 +249,8 @@ func (r *recording) size() int64 {
 func (r *recording) follow(ctx context.Context, c *control.Client, w control.Watch, errOut io.Writer, open func() error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var ticking chan struct{} // closed when what goes on beside has ended; nil: it has not begun
+	var written chan struct{} // closed when writeWaiting has returned; nil: it has not begun
 	var unopened error
-	tick := func() { // what waits for others goes to the file, whether others come or not
-		defer close(ticking)
-		t := time.NewTicker(recordWait / 4)
-		defer t.Stop()
-		for {
-			select {
-			case <-t.C:
-			case <-ctx.Done():
-				return
-			}
-			r.mu.Lock()
-			err := r.write(time.Now().Add(-recordWait))
-			r.mu.Unlock()
-			if err != nil {
-				cancel()
-				return
-			}
-		}
-	}
 	w.Began = func() {
 		if unopened = open(); unopened != nil {
 			cancel()
@@ -277,8 +258,11 @@ func (r *recording) follow(ctx context.Context, c *control.Client, w control.Wat
 		}
 		r.began = time.Now()
 		fmt.Fprintf(errOut, "recording what passes the topicast at %s; Ctrl-C ends it\n", c.Path)
-		ticking = make(chan struct{})
-		go tick()
+		written = make(chan struct{})
+		go func() {
+			defer close(written)
+			r.writeWaiting(ctx, cancel)
+		}()
 		if r.length > 0 {
 			time.AfterFunc(r.length, cancel)
 		}
@@ -288,11 +272,32 @@ func (r *recording) follow(ctx context.Context, c *control.Client, w control.Wat
 	switch {
 	case unopened != nil:
 		return unopened
-	case ticking == nil:
+	case written == nil:
 		return withRules(err)
 	}
-	<-ticking
+	<-written
 	return r.end(err)
+}
+
+// writeWaiting writes to the file what has waited for recordWait, whether more comes or not, until ctx
+// ends. When the file cannot be written it calls failed.
+func (r *recording) writeWaiting(ctx context.Context, failed func()) {
+	t := time.NewTicker(recordWait / 4)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+		r.mu.Lock()
+		err := r.write(time.Now().Add(-recordWait))
+		r.mu.Unlock()
+		if err != nil {
+			failed()
+			return
+		}
+	}
 }
 
 // end writes what is left, and judges how it has ended.

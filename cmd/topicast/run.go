@@ -284,8 +284,8 @@ func openDeadLetters(cfg *configs.Config, log *slog.Logger) (f *deadletter.File,
 	return f, f.Close
 }
 
-// newBridge makes the bridge that cfg asks for, with a spool, what was last sent, where
-// messages go that are given up, and what those are told who watch.
+// newBridge makes the bridge that cfg asks for: with its spool, the store of what was last sent, the file
+// of messages that are given up, and the tap.
 func newBridge(cfg *configs.Config, kept bridge.Spool, known *lastsent.Store, letters *deadletter.File, watched *tap.Tap, log *slog.Logger) (*bridge.Bridge, error) {
 	return bridge.New(bridge.Options{
 		Version:     buildVersion(),

@@ -110,10 +110,10 @@ func runSend(ctx context.Context, o sendOptions, args []string, stdin io.Reader,
 	if err := o.send(ctx, s, multicast.Datagram{To: to, Payload: payload, Broadcast: source.Binding.Host}, out); err != nil {
 		return err
 	}
-	if err := answers(ctx, s, to.Addr()); err != nil {
+	if err := awaitNeighbour(ctx, s, to.Addr()); err != nil {
 		return err
 	}
-	tellRefusal(ctx, s, errOut)
+	warnOfHostError(ctx, s, errOut)
 	return nil
 }
 
@@ -313,9 +313,10 @@ func (o *sendOptions) send(ctx context.Context, s *multicast.Sender, d multicast
 	return nil
 }
 
-// answers waits until the kernel knows whether anybody on the link answers for a host, and says
-// if nobody does: then what was sent is lost.
-func answers(ctx context.Context, s *multicast.Sender, host netip.Addr) error {
+// awaitNeighbour waits until the kernel has resolved the link-layer address of a host, or of the gateway
+// to it. It is an error if nobody answers for it: then what was sent is lost. Its neighbour table is
+// asked again and again for the few seconds that this takes: it gives notice by netlink alone.
+func awaitNeighbour(ctx context.Context, s *multicast.Sender, host netip.Addr) error {
 	hop := s.NextHop(host)
 	for hop.IsValid() && ctx.Err() == nil {
 		switch s.Reach(hop) {
@@ -338,9 +339,9 @@ func answers(ctx context.Context, s *multicast.Sender, host netip.Addr) error {
 // icmpPatience is how long an ICMP error about what was sent to a host is waited for.
 const icmpPatience = 200 * time.Millisecond
 
-// tellRefusal waits a moment whether a host, or a router on the way, says that what was sent is not taken. It
-// was sent all the same, and anybody can say so.
-func tellRefusal(ctx context.Context, s *multicast.Sender, errOut io.Writer) {
+// warnOfHostError waits a moment for an ICMP error by which a host, or a router on the way, refuses what was
+// sent. That is a warning and no failure: the datagram has left, and anybody can forge such an error.
+func warnOfHostError(ctx context.Context, s *multicast.Sender, errOut io.Writer) {
 	if !s.Source().Binding.Host {
 		return
 	}
@@ -358,7 +359,7 @@ type sender interface {
 	Wait(ctx context.Context) error
 }
 
-// roomPatience is how long is waited for room. A rule waits on; who types a command wants to know.
+// roomPatience is how long sendOne waits for room. A rule waits on; the user of a command wants to know.
 const roomPatience = 5 * time.Second
 
 // sendOne sends d, and waits for a while if the socket or the interface has no room.

@@ -91,7 +91,7 @@ func skipName(b []byte) (rest []byte, ok bool) {
 	return nil, false
 }
 
-// sap: RFC 2974, 6. Version 1, the address of who announces, authentication data, and a
+// sap: RFC 2974, 6. Version 1, the address of the announcer, authentication data, and a
 // payload that is SDP (RFC 8866), with its type before it or not.
 func sap(b []byte) (m Match, ok bool) {
 	if len(b) < 8 || b[0]>>5 != 1 || b[0]&3 != 0 { // neither encrypted nor compressed: then nothing is to be seen

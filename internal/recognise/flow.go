@@ -35,7 +35,6 @@ type Flow struct {
 	to       netip.AddrPort
 	total    int
 	votes    map[Protocol]*vote
-	unlike   int // datagrams that are nothing known
 	rtp      rtp
 	contents map[Content]int
 }
@@ -59,7 +58,6 @@ func (f *Flow) Add(source netip.AddrPort, payload []byte) {
 	f.rtp.add(source, payload)
 	m, ok := Recognise(payload)
 	if !ok {
-		f.unlike++
 		return
 	}
 	if m.Protocol == MDNS && f.to.Port() == 5355 {

@@ -15,7 +15,7 @@ func port(p Protocol, n uint16) Place {
 	return Place{Protocol: p, Group: netip.AddrPortFrom(netip.IPv4Unspecified(), n)}
 }
 
-// places are where protocols are at home: what IANA has assigned, or who made them.
+// places are where protocols are at home: as IANA or their makers have assigned them.
 var places = []Place{
 	// E1.31, 9.3.1: 239.255, and the universe; the first are those that are in use, where any are.
 	{SACN, netip.MustParseAddrPort("239.255.0.1:5568"), netip.MustParseAddrPort("239.255.0.16:5568")},

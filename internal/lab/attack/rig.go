@@ -64,10 +64,10 @@ type rig struct {
 
 	protocol harness.Protocol // that the bridge speaks
 
-	mosquitto, bridge *netlab.Process
-	processes         []harness.LoggedProcess
-	group             *harness.MemoryGroup // of the bridge; nil: the machine has none
-	meddler           *meddler             // nil: the bridge is connected with mosquitto itself
+	bridge    *netlab.Process
+	processes []harness.LoggedProcess
+	group     *harness.MemoryGroup // of the bridge; nil: the machine has none
+	meddler   *meddler             // nil: the bridge is connected with mosquitto itself
 
 	streams      map[string]*stream // the honest ones
 	others       map[string]*stream // of rules that carry only what is the attacker's
@@ -146,7 +146,6 @@ func (r *rig) start() error {
 		"set_tcp_nodelay true", "listener 1883 " + brokerHost, "listener 1883 127.0.0.1", "listener 1885 127.0.0.1", "protocol websockets"}
 	p, err := harness.StartMosquitto(r.ctx, r.Lan, r.file("mosquitto.conf"), localAddress, lines...)
 	if p != nil {
-		r.mosquitto = p
 		r.processes = append(r.processes, harness.LoggedProcess{Name: "mosquitto", Process: p})
 	}
 	if err != nil {

@@ -153,3 +153,11 @@ func TestWhatTheKernelSaysIsRead(t *testing.T) {
 		t.Errorf("this machine: %+v", e)
 	}
 }
+
+func names(list []scenario) []string {
+	var out []string
+	for _, s := range list {
+		out = append(out, s.name)
+	}
+	return out
+}

@@ -194,11 +194,3 @@ func withBefore(list []scenario) []scenario {
 	}
 	return list
 }
-
-func names(list []scenario) []string {
-	var out []string
-	for _, s := range list {
-		out = append(out, s.name)
-	}
-	return out
-}

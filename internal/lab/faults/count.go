@@ -38,7 +38,6 @@ func readPayload(b []byte) (stream string, number int, made time.Time, ok bool) 
 type count struct {
 	mu         sync.Mutex
 	seen       []bool // by number
-	arrivals   int
 	duplicates int
 	disorders  int
 	high       int // the number after the highest seen
@@ -53,7 +52,6 @@ type count struct {
 func (c *count) note(number int, made, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.arrivals++
 	c.last = now
 	if !c.ended.IsZero() && now.After(c.ended) {
 		c.heal = max(c.heal, now.Sub(c.ended))

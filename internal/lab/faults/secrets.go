@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// write writes a file of the rig, in one step for who reads it meanwhile.
+// write writes a file of the rig, in one step for whoever reads it meanwhile.
 func (r *rig) write(name, text string) {
 	err := os.WriteFile(r.file(name+".new"), []byte(text), 0o600)
 	if err == nil {
