@@ -2,7 +2,6 @@
 # No target is needed to build: `go build ./cmd/topicast` is all there is to it.
 
 FUZZTIME ?= 30s
-STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -19,12 +18,7 @@ race: ## all tests under the race detector, none skipped, as CI has it (root, Li
 	TOPICAST_NO_SKIP=1 GORACE=atexit_sleep_ms=10 go test -race -shuffle=on -count=1 -timeout 10m ./...
 
 lint: ## format, vet and staticcheck for the three systems
-	test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
-	go mod tidy -diff
-	bin=$$(mktemp -d) && trap 'rm -rf "$$bin"' EXIT && GOBIN=$$bin go install $(STATICCHECK) && \
-	for os in linux darwin windows; do \
-	  echo "vet and staticcheck for $$os" && GOOS=$$os go vet ./... && GOOS=$$os "$$bin/staticcheck" ./... || exit 1; \
-	done
+	.ci/lint
 
 vuln: ## known vulnerabilities in what the program calls (asks vuln.go.dev)
 	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...

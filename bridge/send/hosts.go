@@ -94,6 +94,7 @@ type hosts struct {
 	n        int            // that have a state
 	due      dueHeap[*host] // those that are not reachable, by their next check
 	buffered int            // bytes of the send buffer taken for hosts that are being resolved
+	lost     []*host        // marked as unreachable while something waited for them: dropUnreachable
 	tidied   time.Time      // when unused states were last removed
 }
 
@@ -292,29 +293,42 @@ func (b *binding) scheduleCheck(h *host, now time.Time, d time.Duration) {
 	b.hosts.due.fix(h)
 }
 
-// markUnreachable begins the state in which a host's address could not be resolved: datagrams that do
-// not wait for it are dropped. Callers hold mu.
+// markUnreachable begins the state in which a host's address could not be resolved. What waits for it is looked
+// at later (dropUnreachable): who asks for the host's state may be about to send some of it. Callers hold mu.
 func (b *binding) markUnreachable(h *host, now time.Time) {
 	h.state, h.since = hostUnreachable, now
 	b.scheduleCheck(h, now, unreachableCheck)
 	h.rule.down.add(h.addr, now)
 	b.log.Warn("a host does not answer; it is asked again as long as there is something for it", "rule", h.rule.Name,
 		"host", h.addr, "interface", b.source.Interface, "asked_for", h.nextHop)
-	l := h.waitingIn
-	if l == nil {
-		return
+	if h.waitingIn != nil {
+		b.hosts.lost = append(b.hosts.lost, h)
+		b.wake()
 	}
-	for w := l.first; w != nil; {
-		next := w.next
-		switch {
-		case !w.rule.waitsForHost(w.ack != nil):
-			b.giveUp(w, account.ReasonUnreachable, h.errUnreachable())
-		case w.superseded():
-			b.giveUp(w, account.ReasonSuperseded, nil)
+}
+
+// dropUnreachable drops what was waiting for the hosts that were marked as unreachable, unless it is to wait on.
+// Callers hold mu, and are not gathering what waits.
+func (b *binding) dropUnreachable() {
+	for _, h := range b.hosts.lost {
+		l := h.waitingIn
+		if l == nil || h.state != hostUnreachable {
+			continue
 		}
-		w = next
+		for w := l.first; w != nil; {
+			next := w.next
+			switch {
+			case !w.rule.waitsForHost(w.ack != nil):
+				b.giveUp(w, account.ReasonUnreachable, h.errUnreachable())
+			case w.superseded():
+				b.giveUp(w, account.ReasonSuperseded, nil)
+			}
+			w = next
+		}
+		b.spillQueue(l)
 	}
-	b.spillQueue(l)
+	clear(b.hosts.lost)
+	b.hosts.lost = b.hosts.lost[:0]
 }
 
 // markReachable has datagrams for a host leave as they come, until it is checked after a time. Callers hold mu.
@@ -365,10 +379,12 @@ func (b *binding) clearAllUnreachable() {
 // checkHosts checks the hosts whose time has come, and probes the unreachable ones for which something
 // waits in memory. Callers hold mu, and there is a socket.
 func (b *binding) checkHosts(now time.Time) {
+	b.dropUnreachable() // of those that others have checked
 	due := &b.hosts.due
 	for n := 0; n < checksAtOnce && b.socket != nil && len(*due) > 0 && !(*due)[0].nextCheck.After(now); n++ {
 		h := (*due)[0]
 		b.checkNeighbour(h, now)
+		b.dropUnreachable()
 		if h.state != hostUnreachable || h.waitingIn == nil {
 			continue
 		}

@@ -252,6 +252,42 @@ func TestDeadHostsDelayNoOther(t *testing.T) {
 	})
 }
 
+// More hosts than are checked in a row are found not to answer at the same moment, some of them just as their own
+// datagrams are gathered to be sent.
+func TestManyHostsAreGivenUpAtATime(t *testing.T) {
+	for name, of := range map[string]func(*mapping.SendRule){
+		"one after the other": func(*mapping.SendRule) {},
+		"with a rate":         rate("10/s", mapping.OverWait),
+		"with answers":        fake.Answered(t, "x/{source}"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const dead, each = 200, 8
+				l := newLink()
+				b := hostRig(t, l, rigOptions{}, fake.SendRule(t, "lamps", "lamp/{id}", "239.1.1.1:5000", fake.ToHost(t, "172.17.1.{id}:5000"), of))
+				received := uint64(0)
+				for range 3 {
+					var batch []session.Message
+					for n := range each {
+						for id := range dead {
+							batch = append(batch, numbers(fmt.Sprint("lamp/", 1+id), n, n, byte(n%2))...)
+						}
+					}
+					received += uint64(len(batch))
+					b.send.Handle(batch)
+					time.Sleep(20 * time.Second)
+					synctest.Wait()
+				}
+				s := b.Status().Rules[0]
+				if s.Sent+s.Drops["unreachable"] != received || len(s.Drops) != 1 || s.Down != dead {
+					t.Errorf("of %d, %d were sent, and dropped were %v; %d are down", received, s.Sent, s.Drops, s.Down)
+				}
+				b.settled("at the end", t)
+			})
+		})
+	}
+}
+
 // A host that is switched on gets what comes from then on, within a second.
 func TestAHostThatAnswersAgainIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -27,7 +27,7 @@ var packages = map[string]struct {
 	"configs":              {"Package configs defines the configuration file, loads it, and holds its commented reference.", []string{"mapping", "configs/syntax", "internal/brokerurl"}},
 	"configs/syntax":       {"Package syntax reads YAML, TOML and JSON into one tree that knows lines and columns.", nil},
 	"bridge":               {"Package bridge runs a compiled table between one broker and the network.", []string{"mapping", "bridge/account", "bridge/deadletter", "bridge/loopguard", "bridge/receive", "bridge/send", "bridge/session", "bridge/multicast", "bridge/spill", "bridge/spool", "bridge/lastsent", "bridge/tap", "bridge/members"}},
-	"bridge/control":       {"Package control lets the users of this host ask a running bridge, and direct it, by a unix socket.", []string{"mapping", "bridge/account", "bridge/tap"}},
+	"bridge/control":       {"Package control lets the users of this host ask a running bridge, and direct it, by a unix socket.", []string{"mapping", "bridge/account", "bridge/filelock", "bridge/tap"}},
 	"bridge/tap":           {"Package tap tells those who watch what becomes of each message and datagram, as it happens.", nil},
 	"bridge/account":       {"Package account counts what was carried, filtered and dropped, and bounds what waits.", nil},
 	"bridge/loopguard":     {"Package loopguard keeps the two directions from feeding each other.", nil},

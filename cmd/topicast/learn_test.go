@@ -161,6 +161,28 @@ func TestWhatIsOnTheNetworkWritesNoRules(t *testing.T) {
 	}
 }
 
+// What is commented out alone is no configuration yet, and what was heard by nobody is an error; both are told.
+func TestWhatGivesNoRuleIsTold(t *testing.T) {
+	l := learnerOf()
+	l.hears("192.0.2.7:1900", "239.255.255.250:1900", "NOTIFY * HTTP/1.1\r\n")
+	var out, errOut strings.Builder
+	if err := l.printConfiguration(&out, &errOut); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\n# receive:\n", "\n  # - name: ssdp\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if want := "topicast: warning: all rules are commented out"; !strings.HasPrefix(errOut.String(), want) {
+		t.Errorf("%q, want %q", errOut.String(), want)
+	}
+	err := learnerOf().printConfiguration(&out, &errOut)
+	if err == nil || !strings.HasPrefix(err.Error(), "nothing was heard on eth0 but what came to this host itself") {
+		t.Errorf("of nothing: %v", err)
+	}
+}
+
 func TestWhatLearnRemembersIsBoundedAndTold(t *testing.T) {
 	l := learnerOf()
 	for i := range 2 * maxFlows {

@@ -50,3 +50,19 @@ func TestLearnHearsWhatNobodyHereHasJoinedAndSendsNothing(t *testing.T) {
 	}
 	wire.None(func(f netlab.Frame) bool { return f.UDP() })
 }
+
+// Where nothing is heard that is an error, which says what to do.
+func TestLearnOfASilentNetworkIsAnError(t *testing.T) {
+	rig := netlab.NewRig(t)
+	binary, err := topicastBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	learn := rig.GW.Start(binary, "learn", "--interface", "iso0", "--for", "10ms")
+	if err := learn.Wait(); err == nil {
+		t.Error("it ended well")
+	}
+	if out := learn.Output(); !strings.Contains(out, "topicast: error: nothing was heard on iso0 in 0s\nhint: is it the right interface? ") {
+		t.Error(out)
+	}
+}
