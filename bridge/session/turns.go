@@ -58,11 +58,12 @@ func (q *turnQueue) at(n uint64) *queuedMessage {
 // enter takes a publication in: into the ring, or behind others that wait for their turn. It
 // returns where it stands until the next change, and its number; notYet if it has none.
 func (f *flow) enter(p *Publication, as *form) (m *queuedMessage, n uint64) {
-	message := f.message(p, as)
 	if f.turns.len == 0 && !f.ahead() {
+		message := f.message(p, as)
 		f.push(&message)
 		return f.at(f.tail - 1), f.tail - 1
 	}
+	message := f.messageOfItsOwn(p, as)
 	q := f.turns.push(p.Queue, &message)
 	return q.at(q.end - 1), notYet
 }

@@ -315,3 +315,36 @@ func TestWhatWaitsForItsTurnTakesTheMemoryThatItNeeds(t *testing.T) {
 	check(10)
 	runtime.KeepAlive(&all)
 }
+
+// What waits of one queue keeps nothing of the others' that has gone meanwhile.
+func TestWhatWaitsOfOneQueueKeepsNoMemoryOfOthers(t *testing.T) {
+	const rounds, others, size = 1000, 100, 1000
+	f, as := newFlow(qos1IDs, 1000), &form{}
+	enter := func(queue int) {
+		f.enter(&Publication{Topic: []byte("t"), Payload: make([]byte, size), QoS: 1, Queue: queue}, as)
+	}
+	for !f.ahead() {
+		enter(0)
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for range rounds { // of one two come, and the broker takes one of each
+		for queue := range others {
+			enter(queue)
+		}
+		enter(0)
+		for range others {
+			f.pop()
+			f.admit()
+		}
+	}
+	if took, want := heap()-before, uint64(2*rounds*size); took > want { // twice: with what is kept for the next ones
+		t.Errorf("%d messages of %d bytes wait, in %d bytes of memory, want %d at most", f.turns.len, size, took, want)
+	}
+	runtime.KeepAlive(&f)
+}
