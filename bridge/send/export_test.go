@@ -24,6 +24,7 @@ const (
 	CrowdedPause    = crowdedPause
 	CrowdedPatience = crowdedPatience
 	MaxPaced        = maxPaced
+	MaxPacedHeld    = maxPacedHeld
 	MaxKeptBytes    = maxKeptBytes
 	MaxCounted      = maxCounted
 	MaxEach         = maxEach

@@ -287,7 +287,8 @@ func (b *binding) overRate(r *Rule, to netip.AddrPort, payload []byte, now time.
 	switch {
 	case !p.hasPlace(to, now):
 		return fmt.Errorf("rate: %d other targets have had something lately, and of more it is not known", maxPaced)
-	case r.WhenOver == mapping.OverDrop && b.socket != nil && t != nil && (t.queues > 0 || !r.SendsAgain() && t.next(r).After(now)): // what was sent again takes no place of what is new: that waits
+	case r.WhenOver == mapping.OverDrop && b.socket != nil && t != nil && (t.queues > 0 || (!r.SendsAgain() || r.onDisk()) && t.next(r).After(now)):
+		// What was sent again takes no place of what is new: one message waits, in memory or on disk.
 		return fmt.Errorf("rate: more than %s to %s", r.Rate, to)
 	case r.WhenOver == mapping.OverDrop && r.ExpectsAnswers() && b.requests.byKey[r.Answer.Match.Key(to, payload)] != nil:
 		return fmt.Errorf("when_over: %s still has to answer what it was asked before", to)

@@ -14,6 +14,7 @@ import (
 	"topicast/bridge/multicast"
 	"topicast/bridge/send"
 	"topicast/bridge/session"
+	"topicast/bridge/spill"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
 )
@@ -280,6 +281,28 @@ func TestWhatWaitsForItsTimeForLongIsOnDisk(t *testing.T) {
 		t.Errorf("two left within %v", gap)
 	}
 	fake.WaitFor(t, "an empty disk", func() bool { return b.Status().Spool.Messages == 0 })
+}
+
+// Of a rule that drops what comes faster no backlog grows on disk either, where the one message of
+// each target that may wait has gone there.
+func TestWhatComesFasterIsDroppedWhileTheDiskHasSome(t *testing.T) {
+	const targets, more = 2 * spill.LowWater, 100
+	s := fake.OpenSpool(t, t.TempDir(), 16<<20)
+	b, _ := timing(t, rigOptions{Spool: rigSpool{On: s}},
+		fake.SendRule(t, "r", "t/{id}", "239.1.{id>>8}.{id&255}:5000", rate("1/h", mapping.OverDrop), repeat(2, 20*time.Millisecond)))
+	for range 2 { // the first leaves, the second waits
+		for id := range targets {
+			b.send.Handle(numbers(fmt.Sprintf("t/%d", id), 0, 0, 1))
+		}
+		fake.WaitFor(t, "what may leave", func() bool { return b.send.PacedHeld() <= send.MaxPacedHeld && b.send.Storing() == 0 })
+	}
+	before := b.Status()
+	b.send.Handle(numbers("t/1", 1, more, 1))
+	fake.WaitFor(t, "the disk", func() bool { return b.send.Storing() == 0 })
+	got := b.Status()
+	if got.Spool.Messages != before.Spool.Messages || got.Rules[0].Drops["rate"] != before.Rules[0].Drops["rate"]+more {
+		t.Errorf("%d messages are on disk, %d more than before; drops %v", got.Spool.Messages, got.Spool.Messages-before.Spool.Messages, got.Rules[0].Drops)
+	}
 }
 
 // Without a disk it stays where it is, over a reload too, and then leaves as the rule says now.

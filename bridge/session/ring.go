@@ -95,7 +95,16 @@ func (r *ring) at(n uint64) *queuedMessage { return &r.messages[n&uint64(len(r.m
 
 // message makes one of a publication. It has no packet identifier yet.
 func (r *ring) message(p *Publication, f *form) queuedMessage {
-	s := r.slabFor(publishSize(p, f))
+	return r.messageIn(r.slabFor(publishSize(p, f)), p, f)
+}
+
+// messageOfItsOwn is message with a frame that lies in no slab with others: of one that waits for
+// its turn, since it would keep a whole slab of others that have gone long before it.
+func (r *ring) messageOfItsOwn(p *Publication, f *form) queuedMessage {
+	return r.messageIn(&slab{b: make([]byte, 0, publishSize(p, f))}, p, f)
+}
+
+func (r *ring) messageIn(s *slab, p *Publication, f *form) queuedMessage {
 	from := len(s.b)
 	s.b = appendPublish(s.b, p, 0, f)
 	s.inUse++
@@ -106,7 +115,11 @@ func (r *ring) message(p *Publication, f *form) queuedMessage {
 
 // reform writes the frame of a message, which it releases, anew in another form. DUP is set by rewind.
 func (r *ring) reform(m *queuedMessage, f *form) {
-	next := r.message(m.publication(), f)
+	anew := r.message
+	if cap(m.slab.b) != slabSize {
+		anew = r.messageOfItsOwn
+	}
+	next := anew(m.publication(), f)
 	if m.qos > 0 {
 		identify(next.frame, frameID(m.frame))
 	}

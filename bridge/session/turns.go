@@ -26,32 +26,44 @@ type turns struct {
 	next   int                // in order: whose turn it is
 	len    int                // messages in all
 	last   *turnQueue         // that of the last message: often the next one's too
-	spare  []queuedMessage    // memory of a queue that is empty
+	spare  []*queuePiece      // empty ones, maxSpare at most
 }
+
+// A queuePiece holds messages that follow each other in a queue. Thousands of queues have some at
+// a time, and each longer one than before, now and then. In arrays that double, and stay until
+// the queue is empty, they would take up to four times what waits.
+type queuePiece [64]queuedMessage
+
+// maxSpare is how many empty pieces are kept for the next message that waits.
+const maxSpare = 32
 
 // turnQueue is what waits of one Publication.Queue.
 type turnQueue struct {
-	key      any
-	messages []queuedMessage // circular: of number n messages[n % len(messages)]; the length is a power of two
-	first    uint64          // number of the one in front
-	end      uint64          // and of the next one to come
-	deficit  int             // bytes that it may have in the ring before the turn is over
+	key     any
+	pieces  []*queuePiece // in order; the one in front lies in the first
+	first   uint64        // number of the one in front
+	end     uint64        // and of the next one to come
+	deficit int           // bytes that it may have in the ring before the turn is over
 
 	// See rescue.go.
 	copied, limit uint64 // the number up to which there are copies of them, and are to be
 	looks         looks
 }
 
-func (q *turnQueue) at(n uint64) *queuedMessage { return &q.messages[n&uint64(len(q.messages)-1)] }
+func (q *turnQueue) at(n uint64) *queuedMessage {
+	const length = uint64(len(queuePiece{}))
+	return &q.pieces[n/length-q.first/length][n%length]
+}
 
 // enter takes a publication in: into the ring, or behind others that wait for their turn. It
 // returns where it stands until the next change, and its number; notYet if it has none.
 func (f *flow) enter(p *Publication, as *form) (m *queuedMessage, n uint64) {
-	message := f.message(p, as)
 	if f.turns.len == 0 && !f.ahead() {
+		message := f.message(p, as)
 		f.push(&message)
 		return f.at(f.tail - 1), f.tail - 1
 	}
+	message := f.messageOfItsOwn(p, as)
 	q := f.turns.push(p.Queue, &message)
 	return q.at(q.end - 1), notYet
 }
@@ -73,12 +85,9 @@ func (t *turns) push(key any, m *queuedMessage) *turnQueue {
 		}
 		t.last = q
 	}
-	if n := uint64(len(q.messages)); q.end-q.first == n {
-		larger := make([]queuedMessage, 2*n)
-		for i := q.first; i < q.end; i++ {
-			larger[i&(2*n-1)] = *q.at(i)
-		}
-		q.messages = larger
+	const length = uint64(len(queuePiece{}))
+	if q.end/length-q.first/length == uint64(len(q.pieces)) {
+		q.pieces = append(q.pieces, t.newPiece())
 	}
 	*q.at(q.end) = *m
 	q.end++
@@ -91,10 +100,7 @@ func (t *turns) add(key any) *turnQueue {
 	if t.queues == nil {
 		t.queues = make(map[any]*turnQueue)
 	}
-	q := &turnQueue{key: key, messages: t.spare}
-	if t.spare = nil; q.messages == nil {
-		q.messages = make([]queuedMessage, minRing)
-	}
+	q := &turnQueue{key: key}
 	t.queues[key] = q
 	t.order = append(t.order, nil)
 	copy(t.order[t.next+1:], t.order[t.next:])
@@ -103,10 +109,31 @@ func (t *turns) add(key any) *turnQueue {
 	return q
 }
 
+// newPiece gives an empty piece.
+func (t *turns) newPiece() (p *queuePiece) {
+	last := len(t.spare) - 1
+	if last < 0 {
+		return new(queuePiece)
+	}
+	p, t.spare = t.spare[last], t.spare[:last]
+	return p
+}
+
+// freeFirst takes the first piece from a queue, in which nothing is left.
+func (t *turns) freeFirst(q *turnQueue) {
+	if len(t.spare) < maxSpare {
+		t.spare = append(t.spare, q.pieces[0])
+	}
+	q.pieces[0] = nil
+	q.pieces = q.pieces[1:]
+}
+
 // popped forgets the message in front of a queue, which ends with its last one.
 func (t *turns) popped(q *turnQueue) {
 	*q.at(q.first) = queuedMessage{} // it is to keep nothing alive
-	q.first++
+	if q.first++; q.first%uint64(len(queuePiece{})) == 0 {
+		t.freeFirst(q)
+	}
 	q.copied = max(q.copied, q.first)
 	t.len--
 }
@@ -114,8 +141,8 @@ func (t *turns) popped(q *turnQueue) {
 // end ends the queue whose turn it is, which is empty.
 func (t *turns) end() {
 	q := t.order[t.next]
-	if len(q.messages) <= keptRing {
-		t.spare = q.messages
+	if len(q.pieces) > 0 {
+		t.freeFirst(q)
 	}
 	if t.last == q {
 		t.last = nil

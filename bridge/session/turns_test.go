@@ -3,12 +3,14 @@ package session
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
@@ -279,4 +281,70 @@ func TestWhatIsGivenUpWhileItWaitsForItsTurn(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What waits of thousands of queues takes the memory that the messages need, also of queues that
+// were longer.
+func TestWhatWaitsForItsTurnTakesTheMemoryThatItNeeds(t *testing.T) {
+	const queues, most = 1000, 260
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before, size := heap(), uint64(unsafe.Sizeof(queuedMessage{}))
+	var all turns
+	check := func(each uint64) {
+		t.Helper()
+		if took, want := heap()-before, queues*(each+2*uint64(len(queuePiece{})))*size*11/10; took > want {
+			t.Errorf("%d queues of %d messages take %d bytes, want %d at most", queues, each, took, want)
+		}
+	}
+	for range most {
+		for key := range queues {
+			all.push(key, &queuedMessage{frame: []byte{}})
+		}
+	}
+	check(most)
+	for _, q := range all.order {
+		for q.end-q.first > 10 {
+			all.popped(q)
+		}
+	}
+	check(10)
+	runtime.KeepAlive(&all)
+}
+
+// What waits of one queue keeps nothing of the others' that has gone meanwhile.
+func TestWhatWaitsOfOneQueueKeepsNoMemoryOfOthers(t *testing.T) {
+	const rounds, others, size = 1000, 100, 1000
+	f, as := newFlow(qos1IDs, 1000), &form{}
+	enter := func(queue int) {
+		f.enter(&Publication{Topic: []byte("t"), Payload: make([]byte, size), QoS: 1, Queue: queue}, as)
+	}
+	for !f.ahead() {
+		enter(0)
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for range rounds { // of one two come, and the broker takes one of each
+		for queue := range others {
+			enter(queue)
+		}
+		enter(0)
+		for range others {
+			f.pop()
+			f.admit()
+		}
+	}
+	if took, want := heap()-before, uint64(2*rounds*size); took > want { // twice: with what is kept for the next ones
+		t.Errorf("%d messages of %d bytes wait, in %d bytes of memory, want %d at most", f.turns.len, size, took, want)
+	}
+	runtime.KeepAlive(&f)
 }
