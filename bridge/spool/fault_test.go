@@ -113,6 +113,42 @@ func TestASpoolIsUsedWithinSecondsOfTheEndOfItsTrouble(t *testing.T) {
 	}
 }
 
+// The disk may go away between the two files of states: what the first says of records that were not wholly written is
+// no loss, for they wait in memory. Nor do they come twice.
+func TestADiskThatGoesBetweenTheStatesLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, log := new(faults), &logs{}
+		s := open(t, Options{Dir: t.TempDir(), MaxSize: 16 << 20, files: disk.files(), Logger: log.logger()})
+		defer func() { s.Close() }()
+		old, fresh := s.Queue("old"), s.Queue("fresh")
+		appendNow(t, old, record("old 0"))
+		disk.are(func(op, path string) error {
+			if op == "write" && strings.HasSuffix(path, "state-b.v3") {
+				return syscall.EROFS
+			}
+			return nil
+		})
+		for i := range 5 {
+			old.Append(record(fmt.Sprint("old ", 1+i)), nil)
+			fresh.Append(record(fmt.Sprint("fresh ", i)), nil)
+		}
+		synctest.Wait()
+		if !errors.Is(s.Err(), syscall.EROFS) {
+			t.Fatal(s.Err())
+		}
+		check(t, oldest(t, fresh, 2), "fresh 0", "fresh 1")
+		fresh.Remove(2)
+		disk.are(nil)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if s.Err() != nil || strings.Contains(log.String(), "damaged") {
+			t.Errorf("%v, log: %s", s.Err(), log)
+		}
+		check(t, drain(t, old, 10), "old 0", "old 1", "old 2", "old 3", "old 4", "old 5")
+		check(t, drain(t, fresh, 10), "fresh 2", "fresh 3", "fresh 4")
+	})
+}
+
 // A disk without one free block has room as soon as all is removed that is on it, also while
 // something waits in memory that nobody takes.
 func TestAFullDiskIsGivenBackWhatIsRemovedWhileSomethingWaits(t *testing.T) {

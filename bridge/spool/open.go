@@ -62,6 +62,14 @@ func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue, 
 	}
 	if s.same = before != nil && s.sharesWith(before); s.same {
 		s.before = before.queues
+		s.states.first = max(s.states.first, before.first)
+		for name, k := range s.states.known {
+			if d := before.queues[queue(name)]; d == nil {
+				delete(s.states.known, name) // the first of it were not wholly written: see enter
+			} else if k.next > d.next {
+				s.states.known[name] = span{k.head, d.next} // nor the last of it
+			}
+		}
 		for q, d := range before.queues {
 			k := s.states.known[q.name]
 			k.head = max(k.head, d.head)
