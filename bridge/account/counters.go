@@ -18,6 +18,17 @@ type Counters struct {
 	total  atomic.Pointer[Counters] // counts too, once the rule is removed, and forgotten (Removed)
 }
 
+// Begin says who is told of what is lost, and what metrics call the rule by: on is the interface of an instance of a
+// rule with several, else "". Counters that go on over a reload have that, and are in use meanwhile.
+func (c *Counters) Begin(log *slog.Logger, follow Follower, rule, on string) {
+	if c.Log == nil {
+		c.Log, c.Follow = log, follow
+	}
+	if label := (Label{rule, on}); on != "" && (c.Label == nil || *c.Label != label) {
+		c.Label = &label
+	}
+}
+
 // A Follower is told of losses of which no more is known than the rule, the reason and how many.
 type Follower interface {
 	FollowLoss(rule string, why Reason, n uint64)

@@ -166,10 +166,7 @@ func (p *Path) newReceiveRule(spec *mapping.ReceiveRule, loops bool, off *accoun
 	} else {
 		r.receiveTotals, r.budget = cmp.Or(p.removed.Find(r.Name), new(receiveTotals)), p.budget.ForRule()
 	}
-	r.Log, r.Follow = p.log, p.follower
-	if on := r.Instance(); on != "" {
-		r.Label = &account.Label{Rule: r.Common, Interface: on}
-	}
+	r.Begin(p.log, p.follower, r.Common, r.Instance())
 	if guard := p.loops.Guard; loops && !guard {
 		r.breaker.Certain = true
 	} else if loops {

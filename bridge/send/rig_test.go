@@ -48,6 +48,8 @@ type rigOptions struct {
 	Logger    *slog.Logger
 	Spool     rigSpool
 	InPlaceOf func(*fake.Socket) send.Sender // the socket that is used
+
+	Changing bool // rules get other keys while messages wait, which may end as the keys of before have it
 }
 
 type rigSpool struct {
@@ -218,7 +220,7 @@ func (b *rig) checkSeries(t testing.TB) {
 		known := drivenSend.known[&r.Counters]
 		for why := range r.All() {
 			drivenSend.reasons[why] = true
-			if !known[why] && !r.CanCount(why) {
+			if !known[why] && !r.CanCount(why) && !b.options.Changing {
 				t.Errorf("rule %s: %s was counted, and had no series before", r.Name, why)
 			}
 			known[why] = true

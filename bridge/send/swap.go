@@ -56,10 +56,8 @@ func (p *Path) Build(table *mapping.Table, before *Generation, diversions []Dive
 		default:
 			r.sendTotals = new(sendTotals)
 		}
-		r.Log, r.Follow, r.tap = p.log, p.follower, p.tap
-		if on := spec.Instance(); on != "" {
-			r.Label = &account.Label{Rule: spec.Common, Interface: on}
-		}
+		r.Begin(p.log, p.follower, spec.Common, spec.Instance())
+		r.tap = p.tap
 		_, fixed := spec.To().Fixed()
 		r.byProperty = spec.To().PropertyNames()
 		r.makesTargets, r.byPayload, r.broadcasts = !fixed, spec.To().VariesByPayload(), spec.Broadcasts()

@@ -57,6 +57,7 @@ func TestMessagesLeaveAtMaxRate(t *testing.T) {
 						c.PublishBatch(batchOf(qos, out, fmt.Sprint(i)))
 					}
 				}
+				synctest.Wait()
 				if s := c.State(); s.PacedSince.IsZero() || s.Limits.MessageRate != rate {
 					t.Errorf("something waits: %+v", s)
 				}

@@ -136,6 +136,7 @@ func TestTheStatusKeepsTheReceiveMaximum(t *testing.T) {
 		for range 5 {
 			take("at the start")
 		}
+		synctest.Wait()
 		if topics["status"] != 1 || c.Outstanding() != 0 {
 			t.Errorf("published %v, outstanding %d", topics, c.Outstanding())
 		}
