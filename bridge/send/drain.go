@@ -253,11 +253,12 @@ func (w *queuedDatagram) expired(now time.Time) bool {
 // settle disposes of a datagram that has left, or never will, and remembers its
 // message if nothing else of it waits.
 func (work *drainWork) settle(b *binding, w *queuedDatagram, failed error) {
+	if failed == nil {
+		b.sent(w) // first: who sees that nothing waits any more knows what was sent last
+	}
 	b.queue.remove(w)
 	b.budget.Release(w.in.room, w.size())
-	if failed == nil {
-		b.sent(w)
-	} else {
+	if failed != nil {
 		w.drop(reasonOf(failed), failed)
 	}
 	if w.ack != nil && w.ack.settle() {
