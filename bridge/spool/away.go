@@ -144,7 +144,8 @@ func (s *Spool) isBack() bool {
 	})
 }
 
-// sharesWith reports whether two stores are the same one: a segment's salt is its own.
+// sharesWith reports whether two stores are the same one: a segment's salt is its own, and where there
+// was none yet, so are the states.
 func (s *store) sharesWith(other *store) bool {
 	salts := map[uint64]bool{}
 	for _, g := range other.segments {
@@ -155,5 +156,5 @@ func (s *store) sharesWith(other *store) bool {
 			return true
 		}
 	}
-	return false
+	return len(other.segments) == 0 && s.states.sharesWith(other.states)
 }

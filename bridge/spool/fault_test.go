@@ -149,6 +149,36 @@ func TestADiskThatGoesBetweenTheStatesLosesNothing(t *testing.T) {
 	})
 }
 
+// The same where nothing else was ever on the disk.
+func TestADiskThatGoesBetweenTheFirstStatesLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, log := new(faults), &logs{}
+		s := open(t, Options{Dir: t.TempDir(), MaxSize: 16 << 20, files: disk.files(), Logger: log.logger()})
+		defer func() { s.Close() }()
+		disk.are(func(op, path string) error {
+			if op == "write" && strings.HasSuffix(path, "state-b.v3") {
+				return syscall.EROFS
+			}
+			return nil
+		})
+		q := s.Queue("rule")
+		for i := range 5 {
+			q.Append(record(fmt.Sprint(i)), nil)
+		}
+		synctest.Wait()
+		if !errors.Is(s.Err(), syscall.EROFS) {
+			t.Fatal(s.Err())
+		}
+		disk.are(nil)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if s.Err() != nil || strings.Contains(log.String(), "damaged") || strings.Contains(log.String(), "removed") {
+			t.Errorf("%v, log: %s", s.Err(), log)
+		}
+		check(t, drain(t, q, 10), "0", "1", "2", "3", "4")
+	})
+}
+
 // A disk without one free block has room as soon as all is removed that is on it, also while
 // something waits in memory that nobody takes.
 func TestAFullDiskIsGivenBackWhatIsRemovedWhileSomethingWaits(t *testing.T) {

@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // What is done with the records, how many there have been, and the time are in two files
@@ -23,6 +25,9 @@ type states struct {
 	sizes [2]int64
 	begun int64  // the size of the first when it was begun
 	last  uint64 // number of the last state
+	// heads are checksums of what the files began with, or were about to: it has the time in it, so
+	// that no other spool's files begin with the same.
+	heads []uint64
 
 	// What was read.
 	found bool  // one of the files
@@ -63,8 +68,11 @@ func readStates(on *files, dir string) (*states, error) {
 		} // else a part that cannot be read is damage
 		s.found = true
 		r := &reader{size: int64(len(content)), salt: stateSalt, buffer: content}
-		r.each(func(_ int64, f *frame) {
+		r.each(func(at int64, f *frame) {
 			if f.kind == stateKind {
+				if at == 0 {
+					s.heads = append(s.heads, headOf(f.number, f.payload))
+				}
 				all = append(all, *f)
 				s.last = max(s.last, f.number)
 				if f.flags == fullState {
@@ -155,6 +163,8 @@ func (s *states) begin(state []byte) error {
 	s.last++
 	frame := appendState(nil, s.last, fullState, state)
 	seal(frame, stateSalt, 0)
+	// Should the second file not be begun, it is as before.
+	s.heads = append(s.heads[max(0, len(s.heads)-2):], headOf(s.last, state))
 	for i := range s.files {
 		if s.files[i] != nil { // there are systems that replace no file that is open
 			s.files[i].Close()
@@ -171,6 +181,19 @@ func (s *states) begin(state []byte) error {
 	}
 	s.begun = int64(len(frame))
 	return nil
+}
+
+// headOf is the checksum of a state.
+func headOf(number uint64, state []byte) uint64 {
+	sum := fnv.New64a()
+	sum.Write(binary.BigEndian.AppendUint64(nil, number))
+	sum.Write(state)
+	return sum.Sum64()
+}
+
+// sharesWith reports whether a file of one is a file of the other.
+func (s *states) sharesWith(other *states) bool {
+	return slices.ContainsFunc(s.heads, func(head uint64) bool { return slices.Contains(other.heads, head) })
 }
 
 // inPlace reports whether both files are those at their paths.
