@@ -143,7 +143,7 @@ func TestProcessesDieWithTheTests(t *testing.T) {
 	// A process's descriptor is readable when the process has ended.
 	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	for {
-		n, err := unix.Poll(poll, int(patience.Milliseconds()))
+		n, err := unix.Poll(poll, int(4*patience.Milliseconds()))
 		if err == unix.EINTR {
 			continue
 		}
