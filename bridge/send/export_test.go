@@ -32,6 +32,8 @@ const (
 	MaxAskedBytes   = maxRequestBytes
 	MaxHosts        = maxHosts
 	MaxHostsShown   = maxHostsShown
+	MaxAsked        = maxAsked
+	UnusedFor       = unusedFor
 	MaxHostErrors   = maxHostErrors
 )
 

@@ -82,6 +82,9 @@ type host struct {
 	nextHop   netip.Addr // the neighbour that the kernel resolves: the host or a gateway
 	nextHopAt time.Time  // when that was looked up
 
+	asked       bool      // the kernel is resolving it, as far as is known
+	skipped     bool      // it is taken for unreachable without having been asked for: too many others did not answer
+	unlisted    bool      // there was no room for its state: nothing can wait for it
 	passed      int       // datagrams given to the kernel since the host was last reachable
 	firstPassed time.Time // the first of these
 	buffered    int       // bytes of the send buffer that they may take
@@ -127,7 +130,8 @@ func (r *Rule) waitsForHost(acknowledged bool) bool {
 	return r.spool != nil && !r.makesTargets
 }
 
-// hostOf returns the state of a host of a rule; nil: it has none. Callers hold mu.
+// hostOf returns the state of a host of a rule; nil: it has none. Where there is no room for one more state, a host
+// that the kernel does not know gets one that is kept nowhere: what is for it is dropped. Callers hold mu.
 func (b *binding) hostOf(r *Rule, a netip.Addr) *host {
 	h := r.hosts[a]
 	switch {
@@ -136,7 +140,7 @@ func (b *binding) hostOf(r *Rule, a netip.Addr) *host {
 	case r.waitingIn != nil: // something may wait that came before there was room for one more
 		return nil
 	case b.hosts.n >= maxHosts && !b.forgetHosts(time.Now()):
-		return nil
+		return b.unlistedHost(r, a, time.Now())
 	}
 	h = &host{rule: r, addr: a}
 	if r.hosts == nil {
@@ -145,6 +149,19 @@ func (b *binding) hostOf(r *Rule, a netip.Addr) *host {
 	r.hosts[a] = h
 	b.hosts.n++
 	return h
+}
+
+// unlistedHost is the state of a host that there is no room for: nil if the kernel knows it, or needs not to.
+// Callers hold mu.
+func (b *binding) unlistedHost(r *Rule, a netip.Addr, now time.Time) *host {
+	if b.socket == nil {
+		return nil
+	}
+	switch b.socket.Reach(b.socket.NextHop(a)) {
+	case multicast.ReachKnown, multicast.ReachUnknown:
+		return nil
+	}
+	return &host{rule: r, addr: a, state: hostUnreachable, since: now, skipped: true, unlisted: true, checkedAt: now, nextCheck: now.Add(time.Second), probedAt: now}
 }
 
 // forgetHosts removes the states of hosts that are not in use, of those that are not reachable after a while
@@ -163,7 +180,7 @@ func (b *binding) forgetHosts(now time.Time) bool {
 			case h.waitingIn != nil, h.state == hostReachable && !h.nextCheck.Before(now):
 				continue
 			case h.state != hostReachable:
-				if !r.makesTargets || now.Sub(h.usedAt) < unusedFor {
+				if !r.makesTargets || now.Sub(h.usedAt) < unusedFor && !h.skipped {
 					continue
 				}
 				b.clearUnreachable(h)
@@ -189,6 +206,11 @@ func (b *binding) maySend(h *host, payload int, waits bool, now time.Time) bool 
 	case hostReachable:
 		return true
 	case hostResolving:
+		if !b.mayAsk(h) && !h.rule.asking.progresses(now) {
+			h.skipped = true
+			b.markUnreachable(h, now)
+			return false
+		}
 		return (h.passed < maxUnresolved || !waits) && b.reserveBuffer(h, payload, now)
 	}
 	return !waits && b.mayProbeWith(h, payload, now)
@@ -218,7 +240,7 @@ func (b *binding) reserveBuffer(h *host, payload int, now time.Time) bool {
 	if h.passed > 0 || h.state == hostUnreachable {
 		room /= 2
 	}
-	if b.hosts.buffered+takes > room && b.hosts.buffered > 0 {
+	if b.hosts.buffered+takes > room && b.hosts.buffered > 0 || !b.ask(h, now) {
 		return false
 	}
 	if h.passed == 0 {
@@ -232,16 +254,16 @@ func (b *binding) reserveBuffer(h *host, payload int, now time.Time) bool {
 
 // mayProbe reports whether it is time to probe an unreachable host, or a probe is under way and
 // may have one more datagram. Callers hold mu.
-func (h *host) mayProbe(now time.Time) bool {
+func (b *binding) mayProbe(h *host, now time.Time) bool {
 	if h.reach == multicast.ReachIncomplete {
 		return h.passed < maxUnresolved
 	}
-	return now.Sub(h.probedAt) >= probePause
+	return now.Sub(h.probedAt) >= probePause && b.mayAsk(h)
 }
 
 // mayProbeWith reports whether a datagram for an unreachable host may be sent as a probe. Callers hold mu.
 func (b *binding) mayProbeWith(h *host, payload int, now time.Time) bool {
-	if !h.mayProbe(now) || !b.reserveBuffer(h, payload, now) {
+	if !b.mayProbe(h, now) || !b.reserveBuffer(h, payload, now) {
 		return false
 	}
 	if h.reach != multicast.ReachIncomplete {
@@ -258,6 +280,7 @@ func (b *binding) checkNeighbour(h *host, now time.Time) {
 	}
 	h.reach, h.checkedAt = b.socket.Reach(h.nextHop), now
 	if h.reach != multicast.ReachIncomplete {
+		b.asksNoMore(h)
 		b.hosts.buffered -= h.buffered // they have left, or are lost
 		h.buffered = 0
 		if h.state == hostUnreachable {
@@ -311,8 +334,13 @@ func (b *binding) markUnreachable(h *host, now time.Time) {
 	h.state, h.since = hostUnreachable, now
 	b.scheduleCheck(h, now, unreachableCheck)
 	h.rule.down.add(h.addr, now)
-	b.log.Warn("a host does not answer; it is asked again as long as there is something for it", "rule", h.rule.Name,
-		"host", h.addr, "interface", b.source.Interface, "asked_for", h.nextHop)
+	if h.skipped {
+		b.log.Warn("a host is not asked for, as too many others of its rule do not answer; it is when there is something for it and room", "rule", h.rule.Name,
+			"host", h.addr, "interface", b.source.Interface, "asked_for_at_a_time", h.rule.asking.n)
+	} else {
+		b.log.Warn("a host does not answer; it is asked again as long as there is something for it", "rule", h.rule.Name,
+			"host", h.addr, "interface", b.source.Interface, "asked_for", h.nextHop)
+	}
 	if h.waitingIn != nil {
 		b.hosts.lost = append(b.hosts.lost, h)
 		b.wake()
@@ -366,9 +394,10 @@ func (b *binding) clearUnreachable(h *host) {
 		h.rule.down.remove(h.addr)
 	}
 	b.queue.forHosts -= b.queue.waitingFor(h)
+	b.asksNoMore(h)
 	b.hosts.due.remove(h)
 	b.hosts.buffered -= h.buffered
-	h.state, h.buffered, h.passed, h.nextCheck = hostReachable, 0, 0, time.Time{}
+	h.state, h.skipped, h.buffered, h.passed, h.nextCheck = hostReachable, false, 0, 0, time.Time{}
 	if h.rule.spool != nil && !h.rule.makesTargets {
 		h.rule.spooling.notBefore = time.Time{}
 		b.again = true // the drain has skipped what is on disk
@@ -400,6 +429,11 @@ func (b *binding) checkHosts(now time.Time) {
 		if h.state != hostUnreachable || h.waitingIn == nil {
 			continue
 		}
+		if !b.mayProbe(h, now) { // what was to leave as a probe, and others were faster
+			b.hosts.lost = append(b.hosts.lost, h)
+			b.dropUnreachable()
+			continue
+		}
 		w := h.waitingIn.first
 		b.probeHost(h, multicast.Datagram{To: w.to, Payload: w.payload}, now)
 	}
@@ -416,6 +450,9 @@ func (b *binding) probeHost(h *host, d multicast.Datagram, now time.Time) {
 
 // errUnreachable is why a datagram is dropped as unreachable.
 func (h *host) errUnreachable() error {
+	if h.skipped {
+		return fmt.Errorf("host %s is not asked for on its link yet: %d other hosts of the rule are, and do not answer", h.addr, h.rule.asking.n)
+	}
 	return fmt.Errorf("host %s does not answer on its link; it has not since %s", h.addr, h.since.Format(time.RFC3339))
 }
 
@@ -452,6 +489,10 @@ func (b *binding) carryOverHosts(from, to *Rule) {
 		if h.state == hostUnreachable {
 			from.down.remove(a)
 			to.down.add(a, h.since)
+		}
+		if h.asked {
+			from.asking.n--
+			to.asking.n++
 		}
 		h.rule = to
 		if to.hosts == nil {

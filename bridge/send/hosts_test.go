@@ -34,6 +34,8 @@ type link struct {
 	full     int      // how often the send buffer was
 	got      []string // by the devices
 	asked    int      // how often it began to ask
+	asking   int      // for how many hosts it does
+	most     int      // and did at most
 	failures int      // and nobody had answered
 }
 
@@ -107,6 +109,8 @@ func (l *link) Send(batch []multicast.Datagram, failed func(int, error)) (int, e
 		if n.reach != multicast.ReachIncomplete {
 			n.reach = multicast.ReachIncomplete
 			l.asked++
+			l.asking++
+			l.most = max(l.most, l.asking)
 			l.ask(d.To.Addr(), n, 0)
 		}
 	}
@@ -137,6 +141,7 @@ func (l *link) ask(a netip.Addr, n *neighbour, times int) {
 			n.reach = multicast.ReachFailed
 			l.failures++
 		}
+		l.asking--
 		for _, d := range n.keeps {
 			l.buffered -= multicast.Buffered(len(d.Payload))
 		}
@@ -303,6 +308,135 @@ func TestManyHostsAreGivenUpAtATime(t *testing.T) {
 			})
 		})
 	}
+}
+
+// lampNumber is a message for one of many hosts, and lampAddress that host.
+func lampNumber(n int) session.Message {
+	return fake.Message(fmt.Sprintf("lamp/%d/%d", n/250, 1+n%250), "x", 1)
+}
+func lampAddress(n int) string { return fmt.Sprintf("172.17.%d.%d", n/250, 1+n%250) }
+
+// Whoever names ever more hosts that are not there does not fill the kernel's neighbour table, which groups and
+// other hosts need: each message is settled soon, and the host of another rule is reached at once. One of the same
+// rule is reached once nobody names others.
+func TestHostsThatAreNotThereAreAskedForWithinBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink("172.17.100.1", lampAddress(5000))
+		l.buffer = 64 << 20
+		b := hostRig(t, l, rigOptions{}, fake.SendRule(t, "lamps", "lamp/{a}/{b}", "239.1.1.1:5000", fake.ToHost(t, "172.17.{a}.{b}:5000")),
+			fake.SendRule(t, "other", "other", "239.1.1.2:5000", fake.ToHost(t, "172.17.100.1:5000")))
+		n, until := 0, 0
+		for second := range 12 {
+			for range 10 {
+				var batch []session.Message
+				for range 30 {
+					batch = append(batch, lampNumber(n))
+					n++
+				}
+				b.send.Handle(batch)
+				time.Sleep(100 * time.Millisecond)
+			}
+			if until = n; second == 5 {
+				b.send.Handle([]session.Message{fake.Message("other", "x", 1)})
+				time.Sleep(100 * time.Millisecond)
+				if got := l.to("172.17.100.1"); len(got) != 1 {
+					t.Errorf("the host of another rule got %q", got)
+				}
+			}
+			if second < 1 {
+				continue
+			}
+			time.Sleep(500 * time.Millisecond) // for as long as a host waits for room
+			synctest.Wait()
+			if s := b.Status(); s.Queue.Messages > send.MaxAsked/2 {
+				t.Errorf("after second %d %d wait", second, s.Queue.Messages)
+			}
+		}
+		if l.most > send.MaxAsked/2+1 {
+			t.Errorf("the kernel was to ask for %d hosts at a time", l.most)
+		}
+		s := b.Status().Rules[0]
+		if s.Sent+s.Drops["unreachable"]+uint64(b.Status().Queue.Messages) != uint64(until) || s.Drops["unreachable"] < 300 {
+			t.Errorf("of %d, %d were sent, and dropped were %v", until, s.Sent, s.Drops)
+		}
+		time.Sleep(5 * time.Second)
+		b.send.Handle([]session.Message{lampNumber(5000)})
+		time.Sleep(100 * time.Millisecond)
+		if got := l.to(lampAddress(5000)); len(got) != 1 {
+			t.Errorf("the host that is there got %q", got)
+		}
+		b.settled("at the end", t)
+	})
+}
+
+// Hundreds of hosts that are off, each sent to once a second, leave room for one that was not named before, and
+// nothing waits long for its turn to find out that they still are.
+func TestHostsThatAreOffLeaveRoomForOthers(t *testing.T) {
+	for name, of := range map[string]func(*mapping.SendRule){"as they come": func(*mapping.SendRule) {}, "with a rate": rate("100/s", mapping.OverWait)} {
+		t.Run(name, func(t *testing.T) { testHostsThatAreOff(t, of) })
+	}
+}
+
+func testHostsThatAreOff(t *testing.T, of func(*mapping.SendRule)) {
+	synctest.Test(t, func(t *testing.T) {
+		const off = 600
+		l := newLink()
+		for n := range 20 {
+			l.answer[netip.MustParseAddr(lampAddress(5000+n))] = true
+		}
+		l.buffer = 64 << 20
+		b := hostRig(t, l, rigOptions{}, fake.SendRule(t, "lamps", "lamp/{a}/{b}", "239.1.1.1:5000", fake.ToHost(t, "172.17.{a}.{b}:5000"), of))
+		for second := range 20 {
+			for tenth := range 10 {
+				var batch []session.Message
+				for n := tenth * off / 10; n < (tenth+1)*off/10; n++ {
+					batch = append(batch, lampNumber(n))
+				}
+				b.send.Handle(batch)
+				time.Sleep(50 * time.Millisecond)
+				if tenth == 9 && second >= 10 {
+					b.send.Handle([]session.Message{lampNumber(5000 + second)})
+					time.Sleep(20 * time.Millisecond)
+					if got := l.to(lampAddress(5000 + second)); len(got) != 1 {
+						t.Errorf("in second %d the host that is there got %q", second, got)
+					}
+					time.Sleep(30 * time.Millisecond)
+				} else {
+					time.Sleep(50 * time.Millisecond)
+				}
+			}
+			synctest.Wait()
+			if s := b.Status(); second >= 10 && s.Queue.Messages > send.MaxAsked/2 {
+				t.Errorf("after second %d %d wait", second, s.Queue.Messages)
+			}
+		}
+		if l.most > send.MaxAsked/2+1 {
+			t.Errorf("the kernel was to ask for %d hosts at a time", l.most)
+		}
+		time.Sleep(5 * time.Second)
+		b.settled("at the end", t)
+	})
+}
+
+// A thousand hosts that answer, of which the kernel knows none yet, all get what comes for them at once.
+func TestAllOfManyHostsThatAnswerGetTheirs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var there []string
+		var batch []session.Message
+		for n := range 1000 {
+			there = append(there, lampAddress(n))
+			batch = append(batch, lampNumber(n))
+		}
+		l := newLink(there...)
+		l.buffer = 64 << 20
+		b := hostRig(t, l, rigOptions{}, fake.SendRule(t, "lamps", "lamp/{a}/{b}", "239.1.1.1:5000", fake.ToHost(t, "172.17.{a}.{b}:5000")))
+		b.send.Handle(batch)
+		time.Sleep(time.Second)
+		b.settled("after a second", t)
+		if s := b.Status().Rules[0]; s.Sent != 1000 || s.Drops != nil || len(l.got) != 1000 || l.most > send.MaxAsked/2 {
+			t.Errorf("%d sent, %d came, dropped were %v; the kernel was to ask for %d at a time", s.Sent, len(l.got), s.Drops, l.most)
+		}
+	})
 }
 
 // A host that is switched on gets what comes from then on, within a second.

@@ -41,6 +41,7 @@ type Path struct {
 	budget       *account.MemBudget
 	again        *account.MemBudget                                                // for datagrams that are kept to be sent again
 	asked        *account.MemBudget                                                // for outstanding requests
+	askedHosts   atomic.Int32                                                      // that the kernel is resolving (asking.go)
 	answerOutbox answerOutbox                                                      // answers to be published (publishanswers.go)
 	deadLetters  func(rule string, m *session.Publication, why error, kept func()) // is given those that the broker does not take; nil: nobody is
 	own          *loopguard.OwnAddresses

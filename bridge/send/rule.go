@@ -33,6 +33,7 @@ type Rule struct {
 	waitingIn     *ruleQueue            // what waits in the binding's memory; nil: nothing does; under that binding's mu
 	room          account.Share         // what waits there for hosts takes; likewise
 	hosts         map[netip.Addr]*host  // what is known of its hosts; likewise
+	asking        asking                // those that the kernel is asked for; likewise
 
 	replyRefused    atomic.Bool      // the log has said of a response topic that it is not used
 	retired         atomic.Bool      // stale, for those without the path's mu

@@ -377,7 +377,7 @@ func (p *Path) requeue(w *queuedDatagram, r *Rule) {
 		b.supersede(r, w.topic, nil)
 	}
 	h := b.hostOf(r, to.flow.to.Addr())
-	if h.unreachable() && !r.waitsForHost(w.ack != nil) {
+	if h.unreachable() && (h.unlisted || !r.waitsForHost(w.ack != nil)) {
 		w.lose(account.ReasonUnreachable, h.errUnreachable())
 		return
 	}

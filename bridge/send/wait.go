@@ -71,7 +71,7 @@ func (b *binding) enqueue(to netip.AddrPort, d *datagram, m *session.Message, si
 		}
 		b.supersede(rule, d.target.route.topic, h)
 	} else if h.unreachable() {
-		if !rule.waitsForHost(a != nil) && (h.waitingIn != nil || !h.mayProbe(since)) {
+		if h.unlisted || !rule.waitsForHost(a != nil) && (h.waitingIn != nil || !b.mayProbe(h, since)) {
 			d.target.drop(account.ReasonUnreachable, d.payload, since, h.errUnreachable())
 			return
 		}

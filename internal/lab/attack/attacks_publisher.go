@@ -20,6 +20,8 @@ var publisherAttacks = []attack{
 	{name: "topics-long", about: "130,000 topics of 4,000 bytes", victims: toSend, run: publishTopics(130000, 4000)},
 	{name: "topics-60k", about: "20,000 topics of 60,000 bytes", victims: allStreams, lossless: true, run: publishTopics(20000, 60000)},
 	{name: "topics-no-rule", about: "topics that lead to no group, 5,000 a second", prepare: badGroups, run: noGroups},
+	{name: "hosts-dead", about: "2,000 hosts on another interface that are not there, each sent to once a second", prepare: sendsToHosts, run: deadHosts},
+	{name: "hosts-new", about: "ever other hosts on another interface that are not there, 1,000 a second", prepare: sendsToHosts, run: newDeadHosts},
 	{name: "payload-huge", about: "20 messages of 60 MB", victims: allStreams, run: hugePayloads},
 	{name: "payload-bad", about: "payloads that are not what the rule decodes, 5,000 a second", prepare: decodes, run: badPayloads},
 	{name: "payload-json", about: "JSON that is nested, escaped, wide, or long, 200 a second, to a rule that takes a field of it", prepare: takesField, run: hostileJSON},
@@ -92,6 +94,22 @@ func badGroups(r *rig) {
 
 func noGroups(r *rig) {
 	r.publishMany(5000, 0, "bad", func(i int) string { return fmt.Sprintf("bad/none-%d", i) }, []byte("x"))
+}
+
+// sendsToHosts does not watch what is lost of the rule: what the kernel takes for a host before it has asked for it
+// in vain counts as sent.
+func sendsToHosts(r *rig) {
+	r.setup.send = append(r.setup.send, "name: hosts, filter: 'hosts/{a}/{b}', host: '172.18.{a}.{b}:5000', interface: iso1")
+}
+
+func deadHost(i int) string { return fmt.Sprintf("hosts/%d/%d", 1+i/250, 1+i%250) }
+
+func deadHosts(r *rig) {
+	r.publishMany(2000, 0, "", func(i int) string { return deadHost(i % 2000) }, []byte("x"))
+}
+
+func newDeadHosts(r *rig) {
+	r.publishMany(1000, 0, "", deadHost, []byte("x"))
 }
 
 // hugePayloads keep the line to the broker, which is everybody's, until the last byte of
