@@ -118,11 +118,8 @@ func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
 	if err := d.ready(ctx, bridged, backend); err != nil {
 		return err
 	}
-	if o.length > 0 { // of messages: getting ready takes what it takes
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.length)
-		defer cancel()
-	}
+	ctx, cancel := endAfter(ctx, o.length) // of messages: getting ready takes what it takes
+	defer cancel()
 	if err := d.publish(ctx, backend, o.every); err != nil {
 		return err
 	}
