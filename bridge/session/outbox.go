@@ -209,7 +209,7 @@ func (o *outbox) acknowledge(answers []pubAck, reasons map[uint16]string, releas
 	o.mu.Lock()
 	var told toTell
 	for _, a := range answers {
-		if !o.enter(a, reasons[a.id], release, &told) {
+		if !o.enter(a, reasons, release, &told) {
 			stray++
 		}
 	}
@@ -236,7 +236,7 @@ type toTell struct {
 }
 
 // enter enters an answer. It is false if that fits nothing. Callers hold notifyMu and mu.
-func (o *outbox) enter(a pubAck, reason string, release func(id uint16) error, told *toTell) bool {
+func (o *outbox) enter(a pubAck, reasons map[uint16]string, release func(id uint16) error, told *toTell) bool {
 	f := o.flow(a.id)
 	n, ok := f.find(a.id)
 	topic := ""
@@ -248,7 +248,7 @@ func (o *outbox) enter(a pubAck, reason string, release func(id uint16) error, t
 			return false
 		}
 		o.qos0.tookOther = true
-		told.refused = append(told.refused, notAccepted{f.at(n).topic(), a.code, reason, f.at(n).state == deferred})
+		told.refused = append(told.refused, notAccepted{f.at(n).topic(), a.code, reasons[a.id], f.at(n).state == deferred})
 		return true
 	}
 	if a.kind == typePubrec && told.err == nil && (!ok || n < f.next) {
