@@ -103,13 +103,7 @@ func bridgeSpooling(t *testing.T, dir string, size int64, o Options, send []mapp
 	}
 	o.Spool.On = fake.OpenSpool(t, dir, size)
 	b := newTestBridgeOf(t, n, o, send, receive)
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		b.receive.Pump(ctx)
-	}()
-	t.Cleanup(func() { stop(); <-ended })
+	fake.Run(t, b.receive.Pump)
 	return b, n, publisherOf(b)
 }
 

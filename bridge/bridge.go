@@ -108,18 +108,7 @@ func New(o Options) (*Bridge, error) {
 	if o.Table == nil {
 		return nil, errors.New("bridge: no table")
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.network.interfaces == nil {
-		o.network = host()
-	}
-	if o.end == (endTimes{}) {
-		o.end = theEnd
-	}
-	if o.LastSent == nil {
-		o.LastSent = lastsent.Open(lastsent.Options{})
-	}
+	o.setDefaults()
 	b := &Bridge{
 		options: o, log: o.Logger, started: time.Now(),
 		budget: account.NewMemBudget(o.QueueSize), lookRequested: make(chan struct{}, 1),
@@ -165,6 +154,21 @@ func New(o Options) (*Bridge, error) {
 	b.receive.PublishTo(b.session)
 	b.send.PublishTo(b.session)
 	return b, nil
+}
+
+func (o *Options) setDefaults() {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.network.interfaces == nil {
+		o.network = host()
+	}
+	if o.end == (endTimes{}) {
+		o.end = theEnd
+	}
+	if o.LastSent == nil {
+		o.LastSent = lastsent.Open(lastsent.Options{})
+	}
 }
 
 // sessionChanged is called by the session with its state.

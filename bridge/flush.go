@@ -35,7 +35,17 @@ func (b *Bridge) Flush(name string, all bool, by string) (flushed []account.Flus
 	ctx, cancel := context.WithTimeout(context.Background(), flushPatience)
 	defer cancel()
 	wanted := func(rule, common string) bool { return all || rule == name || common == name }
-	flushed = append(b.send.Flush(ctx, wanted), b.receive.Flush(ctx, wanted)...)
+	g, began := b.current(), time.Now()
+	for _, r := range g.send.Rules {
+		if wanted(r.Name, r.Common) {
+			flushed = append(flushed, b.send.Flush(ctx, r, began))
+		}
+	}
+	for _, r := range g.receive.Rules {
+		if wanted(r.Name, r.Common) {
+			flushed = append(flushed, b.receive.Flush(ctx, r, began))
+		}
+	}
 	slices.Sort(unused)
 	for _, rule := range slices.Compact(unused) {
 		if wanted(rule, rule) {

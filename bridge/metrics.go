@@ -113,12 +113,24 @@ func (b *Bridge) Collect(ch chan<- prometheus.Metric) {
 func (b *Bridge) WriteRules(w io.Writer) error {
 	g := b.current()
 	e := &exposition{w: w, buf: make([]byte, 0, pageful+1<<10)}
-	count(e, metricReceived, g.send.Rules, func(r *send.Rule) (string, string, uint64) { n, _, _ := r.Totals(); return r.Common, r.Instance(), n })
-	count(e, metricSent, g.send.Rules, func(r *send.Rule) (string, string, uint64) { _, n, _ := r.Totals(); return r.Common, r.Instance(), n })
-	count(e, metricSentBytes, g.send.Rules, func(r *send.Rule) (string, string, uint64) { _, _, n := r.Totals(); return r.Common, r.Instance(), n })
-	count(e, metricLeft, g.send.Rules, func(r *send.Rule) (string, string, uint64) { return r.Common, r.Instance(), r.Left() })
-	count(e, metricHeard, g.receive.Rules, func(r *receive.Rule) (string, string, uint64) { n, _ := r.Totals(); return r.Common, r.Instance(), n })
-	count(e, metricPublished, g.receive.Rules, func(r *receive.Rule) (string, string, uint64) { _, n := r.Totals(); return r.Common, r.Instance(), n })
+	sends := func(m ruleMetric, of func(r *send.Rule) uint64) {
+		e.begin(m)
+		for _, r := range g.send.Rules {
+			e.sample(of(r), "rule", r.Common, labelInterface, r.Instance())
+		}
+	}
+	receives := func(m ruleMetric, of func(r *receive.Rule) uint64) {
+		e.begin(m)
+		for _, r := range g.receive.Rules {
+			e.sample(of(r), "rule", r.Common, labelInterface, r.Instance())
+		}
+	}
+	sends(metricReceived, func(r *send.Rule) uint64 { n, _, _ := r.Totals(); return n })
+	sends(metricSent, func(r *send.Rule) uint64 { _, n, _ := r.Totals(); return n })
+	sends(metricSentBytes, func(r *send.Rule) uint64 { _, _, n := r.Totals(); return n })
+	sends(metricLeft, (*send.Rule).Left)
+	receives(metricHeard, func(r *receive.Rule) uint64 { n, _ := r.Totals(); return n })
+	receives(metricPublished, func(r *receive.Rule) uint64 { _, n := r.Totals(); return n })
 	e.begin(metricDrops)
 	e.sample(b.send.Unmatched(), "direction", directionSend, "rule", "", "reason", account.ReasonNoRule.String())
 	e.gone(directionSend, b.send.Removed(), &send.RemovedReasons)
@@ -126,19 +138,7 @@ func (b *Bridge) WriteRules(w io.Writer) error {
 	e.counts(g, false)
 	e.begin(metricFiltered)
 	e.counts(g, true)
-	e.begin(metricAnswers)
-	for _, r := range g.send.Rules {
-		if came, _, _ := r.Answers(); r.ExpectsAnswers() {
-			e.sample(came, "rule", r.Name)
-		}
-	}
-	e.begin(metricRequests)
-	for _, r := range g.send.Rules {
-		if _, answered, unanswered := r.Answers(); r.ExpectsAnswers() {
-			e.sample(answered, "rule", r.Name, "outcome", "answered")
-			e.sample(unanswered, "rule", r.Name, "outcome", "unanswered")
-		}
-	}
+	e.answers(g.send.Rules)
 	e.begin(metricLast)
 	now := time.Now()
 	for _, r := range g.send.Rules {
@@ -152,39 +152,44 @@ func (b *Bridge) WriteRules(w io.Writer) error {
 	for _, r := range g.send.Rules {
 		e.sample(o.sends.Unclaimed(r), "direction", directionSend, "rule", r.Common, labelInterface, r.Instance())
 	}
-	e.begin(metricHostsDown)
-	for _, r := range g.send.Rules {
-		if !r.Host.IsZero() {
-			e.sample(uint64(r.HostsDown()), "rule", r.Common, labelInterface, r.Instance())
-		}
-	}
-	e.begin(metricICMP)
-	for _, r := range g.send.Rules {
-		if !r.Host.IsZero() {
-			e.sample(r.HostErrors(), "rule", r.Common, labelInterface, r.Instance())
-		}
-	}
+	e.hosts(metricHostsDown, g.send.Rules, func(r *send.Rule) uint64 { return uint64(r.HostsDown()) })
+	e.hosts(metricICMP, g.send.Rules, (*send.Rule).HostErrors)
 	e.begin(metricState)
 	o.judge(func(r judged) {
 		for _, state := range []account.State{account.StatePending, account.StateUp, account.StateDegraded, account.StateDisabled} {
 			e.sample(yes(r.state == state), "rule", r.common, "state", string(state), labelInterface, r.on)
 		}
 	})
-	e.begin(metricVerified)
-	for _, r := range g.send.Rules {
-		e.sample(yes(o.sends.Verified(r)), "rule", r.Common, labelInterface, r.Instance())
-	}
+	sends(metricVerified, func(r *send.Rule) uint64 { return yes(o.sends.Verified(r)) })
 	e.legs(g.receive.Rules, now)
 	e.flush()
 	return e.err
 }
 
-// count writes one of the counters that rules of a kind have.
-func count[R any](e *exposition, m ruleMetric, rules []R, of func(R) (name, on string, n uint64)) {
+// answers writes what was answered, of rules that expect that.
+func (e *exposition) answers(rules []*send.Rule) {
+	e.begin(metricAnswers)
+	for _, r := range rules {
+		if came, _, _ := r.Answers(); r.ExpectsAnswers() {
+			e.sample(came, "rule", r.Name)
+		}
+	}
+	e.begin(metricRequests)
+	for _, r := range rules {
+		if _, answered, unanswered := r.Answers(); r.ExpectsAnswers() {
+			e.sample(answered, "rule", r.Name, "outcome", "answered")
+			e.sample(unanswered, "rule", r.Name, "outcome", "unanswered")
+		}
+	}
+}
+
+// hosts writes a metric of rules that send to hosts.
+func (e *exposition) hosts(m ruleMetric, rules []*send.Rule, of func(r *send.Rule) uint64) {
 	e.begin(m)
 	for _, r := range rules {
-		name, on, n := of(r)
-		e.sample(n, "rule", name, labelInterface, on)
+		if !r.Host.IsZero() {
+			e.sample(of(r), "rule", r.Common, labelInterface, r.Instance())
+		}
 	}
 }
 

@@ -30,7 +30,7 @@ func host() network {
 		watch:      multicast.Watch,
 		open:       func(src multicast.Source) (send.Sender, error) { return multicast.Open(src) },
 		listen: func(o multicast.ReceiverOptions, on multicast.Interface) (receive.Receiver, error) {
-			return multicast.ListenOn(o, on)
+			return multicast.Listen(o, on)
 		},
 		joins:         multicast.ReadJoins,
 		hostUnclaimed: multicast.CountHostUnclaimed,

@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -13,7 +12,6 @@ import (
 
 	"topicast/bridge/account"
 	"topicast/bridge/multicast"
-	"topicast/bridge/spool"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
 )
@@ -59,34 +57,16 @@ func TestTheWatchHasTheDiskTriedAgainForWhatWasReceived(t *testing.T) {
 		const size = 64 << 10
 		b, n, _ := bridgeSpooling(t, t.TempDir(), 1<<30, Options{QueueSize: 1 << 28}, nil, fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t"))
 		s := b.options.Spool.On
-		goOn, written := make(chan struct{}), make(chan struct{})
-		other := s.Queue("of another direction")
-		other.Append(spool.Record{Topic: []byte("t")}, func(error) {
-			close(written)
-			<-goOn // the goroutine that writes
-		})
-		<-written
-		others, room := 1, true
-		for room {
-			if _, room = other.Append(spool.Record{Topic: []byte("t"), Payload: make([]byte, size)}, func(error) {}); room {
-				others++
-			}
-		}
+		others, goOn := fake.CrowdSpool(s, size)
 		n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, strings.Repeat("x", size))
 		fake.WaitFor(t, "a message in memory", func() bool { return b.budget.Count() == 1 })
-		close(goOn)
+		goOn()
 		fake.WaitFor(t, "the others on disk", func() bool { return s.Len() == others && s.Undecided() == 0 })
 		if got := b.budget.Count(); got != 1 {
 			t.Fatalf("%d messages in memory, though nothing has told of the room", got)
 		}
 		began := time.Now()
-		ctx, stop := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			b.watch(ctx)
-		}()
-		defer func() { stop(); <-ended }()
+		fake.Run(t, b.watch)
 		fake.WaitFor(t, "the message on disk", func() bool { return s.Len() == others+1 })
 		if took := time.Since(began); took > 2*countEvery { // expireEvery would do it too
 			t.Errorf("it took %v", took)

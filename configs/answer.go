@@ -4,13 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 
 	"topicast/configs/syntax"
 	"topicast/mapping"
 )
 
-// answerKeys are the keys of a rule's answer, in the order of their variables in setAnswer.
+// answerKeys are the keys of a rule's answer, each with the place of its variable in setAnswer.
 var answerKeys = section{fields: []field{
 	{key: "topic"},
 	{key: "within", place: 1, limits: &limits{int64(mapping.MinWithin), int64(mapping.MaxWithin), "10ms to 1m"}},
@@ -31,49 +30,28 @@ func (f *field) setAnswer(to **mapping.Answer, n *syntax.Node) error {
 	if n.Kind != syntax.Table {
 		return withHint(answerExample, f.wrongKind(n, "what is asked of answers"))
 	}
-	var topic, match, none string
-	var encoding mapping.Encoding
-	within, tries := mapping.DefaultWithin, 1
-	values := []reflect.Value{reflect.ValueOf(&topic).Elem(), reflect.ValueOf(&within).Elem(), reflect.ValueOf(&tries).Elem(),
-		reflect.ValueOf(&match).Elem(), reflect.ValueOf(&encoding).Elem(), reflect.ValueOf(&none).Elem()}
-	a := new(mapping.Answer)
-	given := make(map[string]bool)
-	for i := range n.Entries {
-		e := &n.Entries[i]
-		key := answerKeys.field(e.Key)
-		switch {
-		case key == nil:
-			const all = "topic, within, tries, match, payload, none"
-			hint := "the keys here are " + all
-			if meant := nearest(e.Key, strings.Split(all, ", ")); meant != "" {
-				hint = "did you mean " + meant + "?"
-			}
-			return withPlace(e.At, withHint(hint, fmt.Errorf("%s: unknown key", e.Key)))
-		case given[e.Key]:
-			return withPlace(e.At, withHint("keep one of the two", fmt.Errorf("%s: given twice", e.Key)))
-		}
-		given[e.Key] = true
-		err := key.set(values[key.place], &e.Value)
-		if err == nil {
-			switch e.Key {
-			case "topic":
-				a.Topic, err = mapping.ParseAnswerTopic(topic)
-			case "match":
-				a.Match, err = mapping.ParseMatch(match)
-			case "none":
-				if none != "" {
-					a.None, err = mapping.ParseAnswerTopic(none)
-				}
-			}
-		}
-		if err != nil {
-			return withPlace(e.Value.At, fmt.Errorf("%s: %w", e.Key, err))
-		}
+	a := &mapping.Answer{Within: mapping.DefaultWithin}
+	tries := 1
+	d := decodeTable(n, &answerKeys, &a.Topic, &a.Within, &tries, &a.Match, &a.Encoding, &a.None)
+	if a.Topic.IsZero() && !d.reported["topic"] {
+		d.fault(n.At, "topic", withHint(answerExample, errors.New("missing")))
 	}
-	if topic == "" {
-		return withHint(answerExample, errors.New("topic is missing"))
+	if d.errs != nil {
+		return d.errs
 	}
-	a.Within, a.Tries, a.Encoding = within, uint8(tries), encoding
+	a.Tries = uint8(tries)
 	*to = a
 	return nil
+}
+
+// decodeTable decodes a table that is a value: each key into the variable of its place. The faults are of paths
+// within it.
+func decodeTable(n *syntax.Node, s *section, variables ...any) *decoder {
+	d := &decoder{reported: make(map[string]bool)}
+	d.table(n, s, "", func(f *field, e *syntax.Entry) {
+		if err := f.set(reflect.ValueOf(variables[f.place]).Elem(), &e.Value); err != nil {
+			d.fault(e.Value.At, f.key, err)
+		}
+	})
+	return d
 }

@@ -23,8 +23,16 @@ type decoder struct {
 	reported map[string]bool // paths with a fault, so that what follows from it is not reported too
 }
 
-// fault reports what is wrong with the value of path.
+// fault reports what is wrong with the value of path; of a table within it that may be several.
 func (d *decoder) fault(at syntax.Place, path string, err error) {
+	if within, several := err.(Errors); several {
+		for _, e := range within {
+			e.Origin, e.Path = d.file, join(path, e.Path)
+			d.errs = append(d.errs, e)
+		}
+		d.reported[path] = true
+		return
+	}
 	details := detailsOf(err)
 	if details.at.Line > 0 {
 		at = details.at

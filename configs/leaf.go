@@ -125,36 +125,32 @@ const (
 	trueOrFalse = "true or false"
 )
 
+// repeatKeys are those of repeat, each with the place of its variable in setRepeat.
+var repeatKeys = section{fields: []field{
+	{key: "times", limits: &limits{1, mapping.MaxTimes, fmt.Sprint("1 to ", mapping.MaxTimes)}},
+	{key: "every", place: 1, limits: &limits{int64(mapping.MinRepeatEvery), int64(mapping.MaxRepeatEvery), "1ms to 10s"}},
+}}
+
 // setRepeat takes a number of times, or a table of times and every.
 func (f *field) setRepeat(to *mapping.Repeat, n *syntax.Node) error {
 	var times int
 	every := mapping.DefaultRepeatEvery
-	of := section{fields: []field{
-		{key: "times", limits: &limits{1, mapping.MaxTimes, fmt.Sprint("1 to ", mapping.MaxTimes)}},
-		{key: "every", place: 1, limits: &limits{int64(mapping.MinRepeatEvery), int64(mapping.MaxRepeatEvery), "1ms to 10s"}},
-	}}
+	const example = "write { times: 3, every: 20ms }"
 	switch n.Kind {
 	case syntax.Integer, syntax.Untyped:
-		if err := of.fields[0].set(reflect.ValueOf(&times).Elem(), n); err != nil {
+		if err := repeatKeys.fields[0].set(reflect.ValueOf(&times).Elem(), n); err != nil {
 			return err
 		}
 	case syntax.Table:
-		values := []reflect.Value{reflect.ValueOf(&times).Elem(), reflect.ValueOf(&every).Elem()}
-		for i := range n.Entries {
-			e := &n.Entries[i]
-			key := of.field(e.Key)
-			if key == nil {
-				return withPlace(e.At, withHint("the keys here are times, every", fmt.Errorf("%s: unknown key", e.Key)))
-			}
-			if err := key.set(values[key.place], &e.Value); err != nil {
-				return withPlace(e.Value.At, fmt.Errorf("%s: %w", e.Key, err))
-			}
+		d := decodeTable(n, &repeatKeys, &times, &every)
+		if times == 0 && !d.reported["times"] {
+			d.fault(n.At, "times", withHint(example, errors.New("missing")))
 		}
-		if times == 0 {
-			return withHint("write { times: 3, every: 20ms }", errors.New("times is missing"))
+		if d.errs != nil {
+			return d.errs
 		}
 	default:
-		return withHint("write { times: 3, every: 20ms }", f.wrongKind(n, "a number of times, or times and every"))
+		return withHint(example, f.wrongKind(n, "a number of times, or times and every"))
 	}
 	r, err := mapping.NewRepeat(times, every)
 	*to = r

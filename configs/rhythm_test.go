@@ -19,7 +19,7 @@ func TestRepeatIsANumberOrATable(t *testing.T) {
 		}
 	}
 	for text, says := range map[string]string{
-		"repeat: 0": "1 to 10", "repeat: 11": "1 to 10", "repeat: {times: 2, every: 1m}": "1ms to 10s", "repeat: {every: 1s}": "times is missing",
+		"repeat: 0": "1 to 10", "repeat: 11": "1 to 10", "repeat: {times: 2, every: 1m}": "1ms to 10s", "repeat: {every: 1s}": "repeat.times: missing",
 		"repeat: {times: 2, often: 1}": "unknown key", "repeat: [1]": "must be", "repeat: {times: 2, every: 20}": "every", "refresh: 5ms": "less than 20ms",
 		"counter: u8": "u8@111", "rate: 50": "must be a text",
 	} {

@@ -84,6 +84,12 @@ func ParseMatch(s string) (Match, error) {
 	return Match{kind: matchBytes, text: strings.Clone(e.text), offset: uint16(e.offset), length: uint16(e.length)}, nil
 }
 
+// UnmarshalText is ParseMatch.
+func (m *Match) UnmarshalText(text []byte) (err error) {
+	*m, err = ParseMatch(string(text))
+	return err
+}
+
 // String is the match as written.
 func (m Match) String() string {
 	if m.kind == matchBytes {
@@ -157,6 +163,15 @@ func ParseAnswerTopic(s string) (AnswerTopic, error) {
 		return AnswerTopic{}, fmt.Errorf("topic %s: %w", quote(s), err)
 	}
 	return AnswerTopic{Topic: t}, nil
+}
+
+// UnmarshalText is ParseAnswerTopic; "" is none.
+func (t *AnswerTopic) UnmarshalText(text []byte) (err error) {
+	*t = AnswerTopic{}
+	if len(text) > 0 {
+		*t, err = ParseAnswerTopic(string(text))
+	}
+	return err
 }
 
 // AppendFor appends to dst the topic for what a message on topic has asked. payload is that of

@@ -13,7 +13,27 @@ func (t *Table) NoLocal(own ...string) []bool {
 	if len(t.receive) == 0 || len(t.send) == 0 {
 		return all
 	}
-	wants, needs := make([]bool, len(t.send)), make([]bool, len(t.send)) // what comes back only, and what is to come
+	back, on, known := t.backAndOn(own)
+	if !known {
+		return all
+	}
+	// A subscription brings what all rules need that it covers.
+	need := make([]bool, len(t.send))
+	for i := range t.send {
+		t.trie.match(t.send[i].Filter.mqtt, func(first int32) { need[first] = need[first] || on[i] || t.send[i].Share != "" })
+	}
+	for i := range t.send {
+		may := back[i]
+		t.trie.match(t.send[i].Filter.mqtt, func(first int32) { may = may && !need[first] })
+		all[i] = may
+	}
+	return all
+}
+
+// backAndOn are the send rules that something of ours would come back by only to where it came from, and those that it
+// goes on by, unless that takes too long to find out.
+func (t *Table) backAndOn(own []string) (back, on []bool, known bool) {
+	back, on = make([]bool, len(t.send)), make([]bool, len(t.send))
 	steps := maxSteps
 	seen := make(map[string][]int32) // filters by pattern
 	matched := func(topics string) []int32 {
@@ -33,9 +53,9 @@ func (t *Table) NoLocal(own ...string) []bool {
 		r := &t.receive[i]
 		for _, s := range matched(pattern(r.Topic.fill(r.interfaceName()))) {
 			if t.returnsTo(int(s), r) {
-				wants[s] = true
+				back[s] = true
 			} else {
-				needs[s] = true
+				on[s] = true
 			}
 		}
 	}
@@ -47,30 +67,17 @@ func (t *Table) NoLocal(own ...string) []bool {
 		for _, topic := range []*AnswerTopic{&r.Answer.Topic, &r.Answer.None} {
 			if !topic.IsZero() {
 				for _, s := range matched(topic.pattern(r.Binding.Interface)) {
-					needs[s] = true
+					on[s] = true
 				}
 			}
 		}
 	}
 	for _, filter := range own {
 		for _, s := range matched(filter) {
-			needs[s] = true
+			on[s] = true
 		}
 	}
-	if steps <= 0 {
-		return all // not all is known
-	}
-	// A subscription brings what all rules need that it covers.
-	need := make([]bool, len(t.send))
-	for i := range t.send {
-		t.trie.match(t.send[i].Filter.mqtt, func(first int32) { need[first] = need[first] || needs[i] || t.send[i].Share != "" })
-	}
-	for i := range t.send {
-		may := wants[i]
-		t.trie.match(t.send[i].Filter.mqtt, func(first int32) { may = may && !need[first] })
-		all[i] = may
-	}
-	return all
+	return back, on, steps > 0
 }
 
 // noLocalOf is the same by subscription: of those that no other covers, by their first rule.

@@ -16,6 +16,16 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
+// ShellWord is a text as a shell takes it for one word.
+func ShellWord(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !strings.ContainsRune("@%+=:,./_-", r) && (r < '0' || r > '9') && (r|0x20 < 'a' || r|0x20 > 'z')
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 // Listed is the first of a list that may have thousands, and how many more there are.
 func Listed[T any](list []T, text func(T) string) string {
 	const most = 3

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"topicast/bridge/account"
+	"topicast/mapping"
 )
 
 // The checks of what the running bridge says of itself.
@@ -224,7 +225,7 @@ func (s *Subject) state(h *Snapshot, state account.State, reason string, since t
 	}
 	switch {
 	case state == account.StateDisabled:
-		fix = "topicast enable " + s.Name
+		fix = "topicast enable " + mapping.ShellWord(s.Name)
 	case strings.Contains(reason, "(expect)"):
 		fix = s.listening() + " shows what comes here, and at the sender's port of the switch what it sends; where such a silence is as it is to be, a longer expect in the rule"
 	case strings.Contains(reason, "comes back through other programs"):

@@ -232,17 +232,20 @@ func TestEachCheckNamesItsCauseAndNoOther(t *testing.T) {
 	}
 }
 
-// What somebody has switched off is switched on by a command.
+// What somebody has switched off is switched on by a command, which can be pasted: a name may have spaces, and
+// a rule without one is called by its filter.
 func TestADisabledRuleIsNamedWithTheCommandThatEnablesIt(t *testing.T) {
+	const name, word = "joe's lamps/#", `'joe'\''s lamps/#'`
 	for _, send := range []bool{true, false} {
 		p := newPatient(send)
+		p.Name = name
 		if send {
-			p.sent[1].State, p.sent[1].Reason = account.StateDisabled, "disabled by root"
+			p.sent[1].Name, p.sent[1].State, p.sent[1].Reason = name, account.StateDisabled, "disabled by root"
 		} else {
-			p.published[1].State, p.published[1].Reason = account.StateDisabled, "disabled by root"
+			p.published[1].Name, p.published[1].State, p.published[1].Reason = name, account.StateDisabled, "disabled by root"
 		}
 		found := Examine(p.h, []*Subject{p.Subject}).Findings
-		if len(found) != 1 || found[0].Cause != Pending || !strings.HasPrefix(found[0].Fix, "topicast enable ") || !strings.Contains(found[0].Text, "disabled by root") {
+		if len(found) != 1 || found[0].Cause != Pending || found[0].Fix != "topicast enable "+word || !strings.Contains(found[0].Text, "disabled by root") {
 			t.Errorf("send %t: %+v", send, found)
 		}
 	}

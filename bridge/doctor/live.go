@@ -202,7 +202,7 @@ type joined struct {
 // join asks for what anybody sends to the group, so that senders that the rule does not take are
 // seen too.
 func join(s *Subject) (*joined, error) {
-	r, err := multicast.ListenOn(multicast.ReceiverOptions{Group: s.To, Buffer: 1 << 20}, s.On)
+	r, err := multicast.Listen(multicast.ReceiverOptions{Group: s.To, Buffer: 1 << 20}, s.On)
 	if err != nil {
 		return nil, err
 	}

@@ -42,32 +42,12 @@ func (w *walk) satisfies(c *chain, e map[string]any) (is, sure bool) {
 
 // value is what a packet has for the left side of a match.
 func (w *walk) value(left map[string]any) (value any, known, present bool) {
-	p := w.p
 	if m, ok := left["meta"].(map[string]any); ok {
-		switch m["key"] {
-		case "iifname", "iif":
-			return p.In, true, true
-		case "oifname", "oif":
-			return p.Out, true, true
-		case "l4proto":
-			return p.Protocol, true, true
-		case "nfproto":
-			if p.IPv6 {
-				return "ipv6", true, true
-			}
-			return "ipv4", true, true
-		case "protocol":
-			return p.network(), true, true
-		case "pkttype":
-			if p.To.IsMulticast() {
-				return "multicast", true, true
-			}
-			return "host", true, true
-		}
-		return nil, false, true
+		value = w.p.meta(m["key"])
+		return value, value != nil, true
 	}
 	if m, ok := left["ct"].(map[string]any); ok {
-		if p.Answer {
+		if w.p.Answer {
 			return "established", m["key"] == "state", true
 		}
 		return "new", m["key"] == "state", true
@@ -78,6 +58,36 @@ func (w *walk) value(left map[string]any) (value any, known, present bool) {
 	}
 	protocol, _ := m["protocol"].(string)
 	field, _ := m["field"].(string)
+	return w.p.header(protocol, field)
+}
+
+// meta is what a packet has beside its bytes, or nil where that is not known.
+func (p Packet) meta(key any) (value any) {
+	switch key {
+	case "iifname", "iif":
+		return p.In
+	case "oifname", "oif":
+		return p.Out
+	case "l4proto":
+		return p.Protocol
+	case "nfproto":
+		if p.IPv6 {
+			return "ipv6"
+		}
+		return "ipv4"
+	case "protocol":
+		return p.network()
+	case "pkttype":
+		if p.To.IsMulticast() {
+			return "multicast"
+		}
+		return "host"
+	}
+	return nil
+}
+
+// header is a field of the header of a protocol.
+func (p Packet) header(protocol, field string) (value any, known, present bool) {
 	switch {
 	case protocol == "ether" && field == "type":
 		return p.network(), true, true

@@ -123,7 +123,7 @@ func BenchmarkManyGroups(b *testing.B) {
 			before, start := resident(b), time.Now()
 			err = rig.GW.Do(func() (err error) {
 				for i := range rs {
-					if rs[i], err = ListenOn(ReceiverOptions{Group: batch[i].To}, on); err != nil {
+					if rs[i], err = Listen(ReceiverOptions{Group: batch[i].To}, on); err != nil {
 						return err
 					}
 				}

@@ -41,11 +41,7 @@ func (portMessage) Serialize() []byte { return []byte{unix.AF_BRIDGE, 0, 0, 0, 0
 
 // readBridgeLinks finds the settings of a bridge, and the names of its ports by index.
 func readBridgeLinks(index int) (b *Bridge, ports map[int]string, err error) {
-	messages, err := dump(func() ([][]byte, error) {
-		request := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
-		request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-		return request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
-	})
+	messages, err := dumpLinks()
 	if err != nil {
 		return nil, nil, fmt.Errorf("list the ports of a bridge: %w", err)
 	}

@@ -34,7 +34,7 @@ func TestSocketsLeaveDescriptorsForTheRest(t *testing.T) {
 	const limit = 2 * keptDescriptors
 	limitDescriptors(t, limit)
 	open := func() (*Receiver, error) {
-		return Listen(ReceiverOptions{Group: netip.MustParseAddrPort("239.1.1.1:30000"), Interface: "lo"})
+		return Listen(ReceiverOptions{Group: netip.MustParseAddrPort("239.1.1.1:30000")}, lo)
 	}
 	var last *Receiver
 	for {

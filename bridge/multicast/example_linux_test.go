@@ -11,7 +11,17 @@ import (
 // has joined its group there.
 func Example() {
 	group := netip.MustParseAddrPort("239.255.77.1:30077")
-	r, err := multicast.Listen(multicast.ReceiverOptions{Group: group, Interface: "127.0.0.1"})
+	interfaces, err := multicast.Interfaces()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	lo, err := multicast.ResolveInterface("127.0.0.1", interfaces)
+	if err != nil { // wraps ErrPending: it may come by itself
+		fmt.Println(err)
+		return
+	}
+	r, err := multicast.Listen(multicast.ReceiverOptions{Group: group}, lo)
 	if err != nil {
 		fmt.Println(err)
 		return

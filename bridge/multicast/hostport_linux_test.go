@@ -240,7 +240,7 @@ func TestAHostPortThatIsNotSharedIsNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = rig.GW.Do(func() error {
-			r, err := Listen(ReceiverOptions{Group: hostPort4, Interface: "iso0"})
+			r, err := listenAt("iso0", ReceiverOptions{Group: hostPort4})
 			if err == nil {
 				r.Close()
 			}
@@ -269,11 +269,11 @@ func TestAHostPortInAVRF(t *testing.T) {
 }
 
 func TestAHostPortIsRefusedWhatItCannotDo(t *testing.T) {
-	_, err := Listen(ReceiverOptions{Group: hostPort4, Interface: "lo", Sources: []netip.Addr{netip.MustParseAddr("192.0.2.1")}})
+	_, err := Listen(ReceiverOptions{Group: hostPort4, Sources: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, lo)
 	if err == nil || !strings.Contains(err.Error(), "of some senders only") {
 		t.Errorf("with sources: %v", err)
 	}
-	r, err := Listen(ReceiverOptions{Group: hostPort4, Interface: "lo"})
+	r, err := Listen(ReceiverOptions{Group: hostPort4}, lo)
 	if err != nil {
 		t.Fatal(err)
 	}

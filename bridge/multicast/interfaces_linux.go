@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -115,6 +116,15 @@ func dump[T any](list func() ([]T, error)) (all []T, err error) {
 		}
 	}
 	return all, err
+}
+
+// dumpLinks lists the interfaces, as RTM_NEWLINK has each.
+func dumpLinks() ([][]byte, error) {
+	return dump(func() ([][]byte, error) {
+		request := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+		request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+		return request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	})
 }
 
 func addressOf(a netlink.Addr) (Address, bool) {

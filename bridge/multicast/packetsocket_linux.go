@@ -8,7 +8,6 @@ import (
 	"os"
 	"syscall"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -68,109 +67,6 @@ func seeAllGroups(fd, index int) error {
 	return option("PACKET_MR_ALLMULTI", unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP,
 		&unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_ALLMULTI}))
 }
-
-// attach has a socket hear no more than what a program lets pass.
-func attach(fd int, program []bpf.Instruction) error {
-	code, err := bpf.Assemble(program)
-	if err != nil {
-		return err
-	}
-	filter := make([]unix.SockFilter, len(code))
-	for i, c := range code {
-		filter[i] = unix.SockFilter{Code: c.Op, Jt: c.Jt, Jf: c.Jf, K: c.K}
-	}
-	return option("SO_ATTACH_FILTER", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}))
-}
-
-// The ends of packetFilter, which jumps lead to.
-const (
-	dropPacket = iota
-	takePacket
-	groups6
-	ip6
-)
-
-// packetFilter lets the packets of a sight pass; leaving: those that leave too, which on the
-// loopback interface come in again. Positions count from the IP header.
-func packetFilter(what Sight, leaving bool) []bpf.Instruction {
-	var p []bpf.Instruction
-	jumps, ends := make(map[int]int), make(map[int]int) // from an instruction to an end; an end's place
-	add := func(i ...bpf.Instruction) { p = append(p, i...) }
-	jump := func(c bpf.JumpTest, value uint32, to int) {
-		jumps[len(p)] = to
-		add(bpf.JumpIf{Cond: c, Val: value})
-	}
-	end := func(is int) { ends[is] = len(p) }
-
-	add(bpf.LoadExtension{Num: bpf.ExtType})
-	if what == SightArriving || !leaving {
-		jump(bpf.JumpGreaterThan, unix.PACKET_MULTICAST, dropPacket)
-	} else {
-		jump(bpf.JumpEqual, unix.PACKET_OTHERHOST, dropPacket)
-	}
-	// What is of a VLAN belongs to the VLAN's own interface.
-	add(bpf.LoadExtension{Num: bpf.ExtVLANTagPresent})
-	jump(bpf.JumpNotEqual, 0, dropPacket)
-	add(bpf.LoadExtension{Num: bpf.ExtProto})
-	jump(bpf.JumpEqual, unix.ETH_P_IPV6, ip6)
-	jump(bpf.JumpNotEqual, unix.ETH_P_IP, dropPacket)
-
-	add(bpf.LoadAbsolute{Off: 9, Size: 1})
-	jump(bpf.JumpEqual, unix.IPPROTO_IGMP, takePacket)
-	if what == SightReports {
-		add(bpf.RetConstant{Val: 0})
-	} else {
-		jump(bpf.JumpNotEqual, unix.IPPROTO_UDP, dropPacket)
-		if what == SightArriving {
-			add(bpf.LoadExtension{Num: bpf.ExtType})
-			jump(bpf.JumpEqual, unix.PACKET_BROADCAST, takePacket)
-			add(bpf.LoadAbsolute{Off: 16, Size: 1})
-			jump(bpf.JumpGreaterOrEqual, 224, takePacket)
-			add(bpf.LoadMemShift{Off: 0}, bpf.LoadIndirect{Off: 2, Size: 2})
-			jump(bpf.JumpGreaterOrEqual, ephemeral, dropPacket)
-		}
-		add(bpf.RetConstant{Val: wholePacket})
-	}
-
-	end(ip6)
-	add(bpf.LoadAbsolute{Off: 24, Size: 1})
-	jump(bpf.JumpEqual, 0xff, groups6)
-	if what != SightReports {
-		add(bpf.LoadAbsolute{Off: 6, Size: 1})
-		if what == SightPassing {
-			jump(bpf.JumpEqual, unix.IPPROTO_FRAGMENT, takePacket)
-		}
-		jump(bpf.JumpNotEqual, unix.IPPROTO_UDP, dropPacket)
-		if what == SightPassing {
-			add(bpf.RetConstant{Val: wholePacket})
-		}
-		add(bpf.LoadAbsolute{Off: 42, Size: 2})
-		jump(bpf.JumpLessThan, ephemeral, takePacket)
-	}
-	add(bpf.RetConstant{Val: 0})
-
-	end(groups6) // datagrams, parts of them, and reports of MLD, which have options before them
-	add(bpf.LoadAbsolute{Off: 6, Size: 1})
-	jump(bpf.JumpEqual, unix.IPPROTO_HOPOPTS, takePacket)
-	if what != SightReports {
-		jump(bpf.JumpEqual, unix.IPPROTO_UDP, takePacket)
-		jump(bpf.JumpEqual, unix.IPPROTO_FRAGMENT, takePacket)
-	}
-	end(dropPacket)
-	add(bpf.RetConstant{Val: 0})
-	end(takePacket)
-	add(bpf.RetConstant{Val: wholePacket})
-	for from, to := range jumps {
-		j := p[from].(bpf.JumpIf)
-		j.SkipTrue = uint8(ends[to] - from - 1)
-		p[from] = j
-	}
-	return p
-}
-
-// wholePacket is how many bytes a filter lets through: all of any packet.
-const wholePacket = 1 << 18
 
 // Read waits for a packet and puts it into b, from its IP header on, and reports whether it
 // leaves. It returns net.ErrClosed after Close.

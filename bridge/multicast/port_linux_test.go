@@ -225,7 +225,7 @@ func TestListenSaysWhoHasThePort(t *testing.T) {
 			t.Fatalf("%s: %v", tt.name, err)
 		}
 		err = rig.GW.Do(func() error {
-			r, err := Listen(ReceiverOptions{Group: netip.MustParseAddrPort(tt.group), Interface: "iso0"})
+			r, err := listenAt("iso0", ReceiverOptions{Group: netip.MustParseAddrPort(tt.group)})
 			if err == nil {
 				r.Close()
 			}

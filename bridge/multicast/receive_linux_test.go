@@ -265,32 +265,13 @@ func TestRejoinKeepsWhatHasArrived(t *testing.T) {
 	}
 }
 
-// An interface may be named by an address of it, and one that is known already is
-// not looked for again.
-func TestListenFindsTheInterfaceByAddress(t *testing.T) {
+func TestListenSaysThatTheInterfaceIsGone(t *testing.T) {
 	group := netip.MustParseAddrPort("239.1.1.7:45999")
-	s := openAt(t, at127(2))
-	for name, listen := range map[string]func() (*Receiver, error){
-		"an address": func() (*Receiver, error) { return Listen(ReceiverOptions{Group: group, Interface: "127.0.0.1"}) },
-		"known": func() (*Receiver, error) {
-			return ListenOn(ReceiverOptions{Group: group, Interface: "no such"}, Interface{Name: "lo", Index: 1})
-		},
-	} {
-		r, err := listen()
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		send(t, s, group, name)
-		if got := next(t, r, 1)[0]; string(got.Payload) != name || got.Interface != 1 {
-			t.Errorf("%s: %+v", name, got)
-		}
-		r.Close()
-	}
-	_, err := ListenOn(ReceiverOptions{Group: group}, Interface{Name: "iso0", Index: 1 << 30})
+	_, err := Listen(ReceiverOptions{Group: group}, Interface{Name: "iso0", Index: 1 << 30})
 	if want := "listen to 239.1.1.7:45999 on iso0: interface iso0 is gone: "; !errors.Is(err, ErrPending) || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("an interface that is gone: %v", err)
 	}
-	if _, err := ListenOn(ReceiverOptions{Group: netip.MustParseAddrPort("239.1.1.7:0")}, Interface{Name: "lo", Index: 1}); !errors.Is(err, ErrBadGroup) {
+	if _, err := Listen(ReceiverOptions{Group: netip.MustParseAddrPort("239.1.1.7:0")}, lo); !errors.Is(err, ErrBadGroup) {
 		t.Errorf("no port: %v", err)
 	}
 }

@@ -27,10 +27,9 @@ const (
 
 // ReceiverOptions says which datagrams to receive.
 type ReceiverOptions struct {
-	Group     netip.AddrPort // the group, with its port; with an unspecified address, what comes to the host itself at that port (Linux)
-	Interface string         // the interface to join on: its name, or one of its addresses (see ResolveInterface)
-	Sources   []netip.Addr   // only from these (RFC 4607), of any number; none: from anybody
-	Buffer    int            // receive buffer in bytes; 0: 8 MiB
+	Group   netip.AddrPort // the group, with its port; with an unspecified address, what comes to the host itself at that port (Linux)
+	Sources []netip.Addr   // only from these (RFC 4607), of any number; none: from anybody
+	Buffer  int            // receive buffer in bytes; 0: 8 MiB
 }
 
 // Receiver receives the datagrams of one group that arrive on one interface,
@@ -58,30 +57,9 @@ type Receiver struct {
 	sockets []memberSocket // what holds the memberships
 }
 
-// Listen joins a group. The error wraps ErrPending if the interface is absent.
-// Joining works on an interface that is down or has no address. See ListenOn for
-// many groups.
-func Listen(o ReceiverOptions) (*Receiver, error) {
-	if o.Interface == "" {
-		return nil, fmt.Errorf("listen to %s: no interface: name the one to join on, it is never guessed", o.Group)
-	}
-	if err := o.check(); err != nil {
-		return nil, err
-	}
-	ifs, err := Interfaces()
-	if err != nil {
-		return nil, err
-	}
-	on, err := ResolveInterface(o.Interface, ifs)
-	if err != nil {
-		return nil, fmt.Errorf("listen to %s: %w", o.Group, err)
-	}
-	return ListenOn(o, on)
-}
-
-// ListenOn is Listen on an interface that is known already, whatever o says of
-// it. The error wraps ErrPending if no interface has its index any more.
-func ListenOn(o ReceiverOptions, on Interface) (*Receiver, error) {
+// Listen joins a group on an interface. The error wraps ErrPending if no interface has its index any more.
+// Joining works on an interface that is down or has no address.
+func Listen(o ReceiverOptions, on Interface) (*Receiver, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}

@@ -43,12 +43,27 @@ func openOn(t *testing.T, h *netlab.Host, b Binding) *Sender {
 	return s
 }
 
+var lo = Interface{Name: "lo", Index: 1}
+
+// listenAt is Listen on the interface of a name.
+func listenAt(on string, o ReceiverOptions) (*Receiver, error) {
+	ifs, err := Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	i, err := ResolveInterface(on, ifs)
+	if err != nil {
+		return nil, err
+	}
+	return Listen(o, i)
+}
+
 // listenOn opens a receiver on a host.
 func listenOn(t testing.TB, h *netlab.Host, group netip.AddrPort, on string, sources ...netip.Addr) *Receiver {
 	t.Helper()
 	var r *Receiver
 	err := h.Do(func() (err error) {
-		r, err = Listen(ReceiverOptions{Group: group, Interface: on, Sources: sources})
+		r, err = listenAt(on, ReceiverOptions{Group: group, Sources: sources})
 		return err
 	})
 	if err != nil {

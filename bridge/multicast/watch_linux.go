@@ -104,11 +104,7 @@ func (ls links) readQueued(s *nl.NetlinkSocket, c *Change) error {
 // look notes all interfaces as they are now, and in c what became of them since they were
 // seen last.
 func (ls links) look(c *Change) error {
-	messages, err := dump(func() ([][]byte, error) {
-		request := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
-		request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-		return request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
-	})
+	messages, err := dumpLinks()
 	if err != nil {
 		return err
 	}

@@ -8,24 +8,11 @@ import (
 	"topicast/bridge/account"
 )
 
-// Flush discards what waits for the broker of some rules, in memory and on disk, and counts it; wanted
-// says of which, by their names and those that they have in the configuration. What the session has
-// is on its way, and stays; what is on disk behind that is discarded as soon as it is settled,
-// though that be after ctx has ended. No reload may be under way.
-func (p *Path) Flush(ctx context.Context, wanted func(name, common string) bool) (all []account.Flushed) {
-	began := time.Now()
-	for _, r := range p.working.Load().Rules {
-		if wanted(r.Name, r.Common) {
-			all = append(all, p.flushRule(ctx, r, began))
-		}
-	}
-	p.settled.Notify()
-	return all
-}
-
-// flushRule discards what came before a moment for one rule: in memory itself, on disk by the pump,
-// which alone knows what the session has of it.
-func (p *Path) flushRule(ctx context.Context, r *Rule, before time.Time) account.Flushed {
+// Flush discards what came before a moment and waits for the broker, of a rule, in memory itself, on disk
+// by the pump, which alone knows what the session has of it; and counts it. What the session has is on its
+// way, and stays; what is on disk behind that is discarded as soon as it is settled, though that be
+// after ctx has ended. No reload may be under way.
+func (p *Path) Flush(ctx context.Context, r *Rule, before time.Time) account.Flushed {
 	f := account.Flushed{Rule: r.Name}
 	if r.spool == nil {
 		return f
@@ -38,6 +25,7 @@ func (p *Path) flushRule(ctx context.Context, r *Rule, before time.Time) account
 	done := p.settled.Wait(ctx, func() bool { return r.spool.discarding.Load() == nil })
 	f.Left = !done || r.spool.waiting.Load() > 0
 	f.Disk = int(r.Of(account.ReasonFlushed) - counted)
+	p.settled.Notify()
 	return f
 }
 
@@ -97,9 +85,4 @@ func (p *Path) discard(inflight []*inflightBatch) {
 }
 
 // FlushUnused discards what is on disk of a rule that is gone, or does not use the spool now.
-func (p *Path) FlushUnused(rule string) int {
-	if p.spill == nil {
-		return 0
-	}
-	return p.spill.DiscardUnused(rule)
-}
+func (p *Path) FlushUnused(rule string) int { return p.spill.DiscardUnused(rule) }

@@ -1,7 +1,6 @@
 package receive_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,7 +11,6 @@ import (
 
 	"topicast/bridge/receive"
 	"topicast/bridge/session"
-	"topicast/bridge/spool"
 	"topicast/internal/lab/fake"
 	"topicast/mapping"
 )
@@ -28,13 +26,7 @@ func spooling(t *testing.T, dir string, size int64, o rigOptions, send []mapping
 	}
 	o.Spool.On = fake.OpenSpool(t, dir, size)
 	b := newRig(t, n, o, send, receive)
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		b.receive.Pump(ctx)
-	}()
-	t.Cleanup(func() { stop(); <-ended })
+	fake.Run(t, b.receive.Pump)
 	return b, n, b.publisher()
 }
 
@@ -327,23 +319,11 @@ func TestARuleOnDiskWaitsForNoOther(t *testing.T) {
 func TestWhatTheDiskTurnedAwayIsTriedAgain(t *testing.T) {
 	b, n, _ := spooling(t, t.TempDir(), 1<<30, rigOptions{QueueSize: 1 << 28}, nil, fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t"))
 	s := b.options.Spool.On
-	goOn, written := make(chan struct{}), make(chan struct{})
-	other := s.Queue("of another direction")
-	other.Append(spool.Record{Topic: []byte("t")}, func(error) {
-		close(written)
-		<-goOn // the goroutine that writes
-	})
-	<-written
 	const size = 64 << 10
-	others, room := 1, true
-	for room {
-		if _, room = other.Append(spool.Record{Topic: []byte("t"), Payload: make([]byte, size)}, func(error) {}); room {
-			others++
-		}
-	}
+	others, goOn := fake.CrowdSpool(s, size)
 	n.At("239.1.1.1:5000", "iso0").Hear(fake.Device, strings.Repeat("x", size))
 	fake.WaitFor(t, "a message in memory", func() bool { return b.budget.Count() == 1 })
-	close(goOn)
+	goOn()
 	fake.WaitFor(t, "the others on disk", func() bool { return s.Len() == others && s.Undecided() == 0 })
 	b.receive.SpillAgain()
 	b.spooled(t, others+1)

@@ -131,7 +131,7 @@ func (c *chaos) event() {
 		b.send.ExpireOld()
 	case 10:
 		if c.IntN(4) == 0 {
-			b.flush(c.t, c.rules[c.IntN(3)].Name)
+			b.flush(c.t, c.IntN(3))
 		}
 	case 11:
 		synctest.Wait()

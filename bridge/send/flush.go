@@ -7,23 +7,10 @@ import (
 	"topicast/bridge/account"
 )
 
-// Flush discards what waits for some rules, in memory and on disk, and counts it; wanted says of which,
-// by their names and those that they have in the configuration. What was not acknowledged to the
-// broker yet is acknowledged. What comes meanwhile stays, and so does what is still being sent or written when
-// ctx ends. No reload may be under way.
-func (p *Path) Flush(ctx context.Context, wanted func(name, common string) bool) (all []account.Flushed) {
-	began := time.Now()
-	for _, r := range p.working.Load().Rules {
-		if wanted(r.Name, r.Common) {
-			all = append(all, p.flushRule(ctx, r, began))
-		}
-	}
-	p.settled.Notify()
-	return all
-}
-
-// flushRule discards what came before a moment for one rule.
-func (p *Path) flushRule(ctx context.Context, r *Rule, before time.Time) account.Flushed {
+// Flush discards what came before a moment and waits for a rule, in memory and on disk, and counts it.
+// What was not acknowledged to the broker yet is acknowledged. What comes meanwhile stays, and so does
+// what is still being sent or written when ctx ends. No reload may be under way.
+func (p *Path) Flush(ctx context.Context, r *Rule, before time.Time) account.Flushed {
 	f := account.Flushed{Rule: r.Name}
 	bindings := []*binding{r.binding}
 	if r.diverted != nil {
@@ -39,6 +26,7 @@ func (p *Path) flushRule(ctx context.Context, r *Rule, before time.Time) account
 		f.Disk = n
 		f.Left = f.Left || left
 	}
+	p.settled.Notify()
 	return f
 }
 
@@ -77,9 +65,4 @@ func (p *Path) flushSpooled(ctx context.Context, r *Rule, before time.Time) (n i
 }
 
 // FlushUnused discards what is on disk of a rule that is gone, or does not use the spool now.
-func (p *Path) FlushUnused(rule string) int {
-	if p.spill == nil {
-		return 0
-	}
-	return p.spill.DiscardUnused(rule)
-}
+func (p *Path) FlushUnused(rule string) int { return p.spill.DiscardUnused(rule) }

@@ -13,16 +13,11 @@ import (
 	"topicast/mapping"
 )
 
-// flush discards what waits for a rule.
-func (b *rig) flush(t testing.TB, rule string) account.Flushed {
-	t.Helper()
+// flush discards what waits for a rule, by its place.
+func (b *rig) flush(t testing.TB, rule int) account.Flushed {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	all := b.send.Flush(ctx, func(name, _ string) bool { return name == rule })
-	if len(all) != 1 || all[0].Rule != rule {
-		t.Fatalf("%+v", all)
-	}
-	return all[0]
+	return b.send.Flush(ctx, b.working.Rules[rule], time.Now())
 }
 
 // What is flushed does not leave, is acknowledged and counted as lost; what waits for other rules stays,
@@ -47,7 +42,7 @@ func TestWhatIsFlushedIsDiscardedAndCounted(t *testing.T) {
 				want.Memory, want.Disk = 0, 700
 				fake.WaitFor(t, "all of it to be on disk", func() bool { return o.Spool.On.Len() == 701 && o.Spool.On.Undecided() == 0 })
 			}
-			if got := b.flush(t, "one"); got != want {
+			if got := b.flush(t, 0); got != want {
 				t.Errorf("%+v, want %+v", got, want)
 			}
 			if s := b.Status().Rules; s[0].Drops["flushed"] != 700 || s[0].WaitingMemory+s[0].WaitingDisk != 0 || s[1].WaitingMemory+s[1].WaitingDisk != 1 || len(s[1].Drops) > 0 {
@@ -56,7 +51,7 @@ func TestWhatIsFlushedIsDiscardedAndCounted(t *testing.T) {
 			if n := len(acks.list()); !disk && n != 700 { // those of the disk were before
 				t.Errorf("%d are acknowledged", n)
 			}
-			if got := b.flush(t, "one"); got != (account.Flushed{Rule: "one"}) {
+			if got := b.flush(t, 0); got != (account.Flushed{Rule: "one"}) {
 				t.Errorf("of nothing: %+v", got)
 			}
 			b.send.Handle([]session.Message{fake.Message("a/7", "after", 1)})
@@ -93,14 +88,14 @@ func TestAFlushWaitsForASendThatIsUnderWay(t *testing.T) {
 	<-sending
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if got := b.send.Flush(ctx, func(string, string) bool { return true }); len(got) != 1 || got[0] != (account.Flushed{Rule: "one", Left: true}) {
+	if got := b.send.Flush(ctx, b.working.Rules[0], time.Now()); got != (account.Flushed{Rule: "one", Left: true}) {
 		t.Errorf("while the kernel has it: %+v", got)
 	}
-	flushed := make(chan []account.Flushed)
-	go func() { flushed <- b.send.Flush(t.Context(), func(string, string) bool { return true }) }()
+	flushed := make(chan account.Flushed)
+	go func() { flushed <- b.send.Flush(t.Context(), b.working.Rules[0], time.Now()) }()
 	close(returns)
 	<-handled
-	if got := <-flushed; len(got) != 1 || got[0] != (account.Flushed{Rule: "one", Memory: 1}) {
+	if got := <-flushed; got != (account.Flushed{Rule: "one", Memory: 1}) {
 		t.Errorf("when the kernel has returned: %+v", got)
 	}
 }

@@ -247,39 +247,8 @@ func (b *binding) drainSpooledRule(r *Rule, work *drainWork) (s Sender, progress
 // sendRestored sends what is not gone, and says how many from the front are done
 // with. Callers hold mu.
 func (b *binding) sendRestored(r *Rule, all []restored, records []spool.Record, work *drainWork) (done int, err error) {
-	out, upTo, now := work.out[:0], len(all), time.Now()
 	var place [drainBatch]int // of each datagram in all
-	for i := range all {
-		w := &all[i]
-		if !w.gone && r.KeepsLatest() && r.spool.Superseded(&records[i]) {
-			w.giveUp(account.ReasonSuperseded, nil)
-		}
-		if w.gone {
-			continue
-		}
-		d := multicast.Datagram{To: w.to, Payload: w.payload, Broadcast: w.rule.broadcasts}
-		if r.paced() && b.yields(r, w.to, now) {
-			r.spooling.notBefore, upTo = now.Add(time.Millisecond), i
-			break
-		}
-		h := b.hostOf(r, w.to.Addr())
-		o, at := b.ready(&leaving{r, h, w.topic, w.to, w.payload, r.waitsForHost(true), w.reply}, now)
-		if o == hostObstacle && h.unreachable() {
-			if r.makesTargets {
-				w.giveUp(account.ReasonUnreachable, h.errUnreachable())
-				continue
-			}
-			if len(out) == 0 {
-				b.probeHost(h, d, now)
-			}
-		}
-		if r.spooling.notBefore = at; o != noObstacle {
-			upTo = i
-			break
-		}
-		place[len(out)] = i
-		out = append(out, d)
-	}
+	out, upTo := b.readyRestored(r, all, records, work.out[:0], &place)
 	defer clear(out)
 	if len(out) == 0 {
 		return upTo, nil
@@ -311,6 +280,43 @@ func (b *binding) sendRestored(r *Rule, all []restored, records []spool.Record, 
 		return place[n], err
 	}
 	return upTo, err
+}
+
+// readyRestored adds to out what may leave now, up to the first that has to wait, notes the place of each, and
+// says how many from the front that were, with those that are gone. Callers hold mu.
+func (b *binding) readyRestored(r *Rule, all []restored, records []spool.Record, out []multicast.Datagram, place *[drainBatch]int) (_ []multicast.Datagram, upTo int) {
+	now := time.Now()
+	for i := range all {
+		w := &all[i]
+		if !w.gone && r.KeepsLatest() && r.spool.Superseded(&records[i]) {
+			w.giveUp(account.ReasonSuperseded, nil)
+		}
+		if w.gone {
+			continue
+		}
+		d := multicast.Datagram{To: w.to, Payload: w.payload, Broadcast: w.rule.broadcasts}
+		if r.paced() && b.yields(r, w.to, now) {
+			r.spooling.notBefore = now.Add(time.Millisecond)
+			return out, i
+		}
+		h := b.hostOf(r, w.to.Addr())
+		o, at := b.ready(&leaving{r, h, w.topic, w.to, w.payload, r.waitsForHost(true), w.reply}, now)
+		if o == hostObstacle && h.unreachable() {
+			if r.makesTargets {
+				w.giveUp(account.ReasonUnreachable, h.errUnreachable())
+				continue
+			}
+			if len(out) == 0 {
+				b.probeHost(h, d, now)
+			}
+		}
+		if r.spooling.notBefore = at; o != noObstacle {
+			return out, i
+		}
+		place[len(out)] = i
+		out = append(out, d)
+	}
+	return out, len(all)
 }
 
 var errNotTaken = errors.New("the rule does not take this topic any more")

@@ -58,23 +58,11 @@ func (b *binding) enqueue(to netip.AddrPort, d *datagram, m *session.Message, si
 	if b.kept.used {
 		b.endCopies(d.target.keptKey())
 	}
-	if b.socket == nil {
-		if !rule.waitsWhileDown(a != nil) {
-			d.target.drop(account.ReasonPending, d.payload, since, errors.New(b.reason))
-			return
-		}
-		b.supersede(rule, d.target.route.topic, h)
-	} else if b.stuck != "" {
-		if a == nil && b.tooLate(rule) && !b.queueOf(rule, h).untried(nil) {
-			d.target.drop(account.ReasonNoBuffer, d.payload, since, errors.New(b.stuck))
-			return
-		}
-		b.supersede(rule, d.target.route.topic, h)
-	} else if h.unreachable() {
-		if h.unlisted || !rule.waitsForHost(a != nil) && (h.waitingIn != nil || !b.mayProbe(h, since)) {
-			d.target.drop(account.ReasonUnreachable, d.payload, since, h.errUnreachable())
-			return
-		}
+	if why, err := b.mayNotWait(rule, h, a != nil, since); err != nil {
+		d.target.drop(why, d.payload, since, err)
+		return
+	}
+	if b.socket == nil || b.stuck != "" || h.unreachable() {
 		b.supersede(rule, d.target.route.topic, h)
 	}
 	if rule.paced() {
@@ -93,6 +81,40 @@ func (b *binding) enqueue(to netip.AddrPort, d *datagram, m *session.Message, si
 		rule.countLeft(since)
 		return
 	}
+	w := b.queued(d, m, since, a)
+	for !b.keep(&w) {
+		if !b.waitForDisk(&w) {
+			b.leaveWithBroker(&w)
+			return
+		}
+	}
+}
+
+// mayNotWait says why a datagram does not wait for its source, its interface or its host, or nil.
+// Callers hold mu.
+func (b *binding) mayNotWait(rule *Rule, h *host, acknowledged bool, now time.Time) (why account.Reason, err error) {
+	switch {
+	case h != nil && h.unlisted:
+		return account.ReasonUnreachable, h.errUnreachable()
+	case b.socket == nil:
+		if !rule.waitsWhileDown(acknowledged) {
+			return account.ReasonPending, errors.New(b.reason)
+		}
+	case b.stuck != "":
+		if !acknowledged && b.tooLate(rule) && !b.queueOf(rule, h).untried(nil) {
+			return account.ReasonNoBuffer, errors.New(b.stuck)
+		}
+	case h.unreachable():
+		if !rule.waitsForHost(acknowledged) && (h.waitingIn != nil || !b.mayProbe(h, now)) {
+			return account.ReasonUnreachable, h.errUnreachable()
+		}
+	}
+	return 0, nil
+}
+
+// queued is a datagram as it waits, with what is asked of its message later.
+func (b *binding) queued(d *datagram, m *session.Message, since time.Time, a *pendingAck) queuedDatagram {
+	rule := d.target.rule
 	w := queuedDatagram{payload: d.payload, fingerprint: d.fingerprint, ack: a, since: since, goodFor: expiryOf(m), reply: b.path.replyTo(rule, m)}
 	w.leavesBy(d.target)
 	if rule.byProperty != nil {
@@ -103,12 +125,7 @@ func (b *binding) enqueue(to netip.AddrPort, d *datagram, m *session.Message, si
 			w.message = []byte{} // as it came, not with prefix and suffix
 		}
 	}
-	for !b.keep(&w) {
-		if !b.waitForDisk(&w) {
-			b.leaveWithBroker(&w)
-			return
-		}
-	}
+	return w
 }
 
 // keep puts a datagram where it waits. It is false if there is no room now. Callers hold mu.

@@ -114,6 +114,16 @@ func (b *broker) acceptSilent() *peer {
 	}
 }
 
+// acceptConnect accepts a connection and reads its CONNECT, and nothing more.
+func (b *broker) acceptConnect() *peer {
+	b.t.Helper()
+	p := b.acceptSilent()
+	if _, err := packets.ReadPacket(p); err != nil {
+		b.t.Fatal(err)
+	}
+	return p
+}
+
 // greet accepts a connection, its CONNECT and its SUBSCRIBEs.
 func (b *broker) greet(present bool, subscribes int) *peer {
 	b.t.Helper()

@@ -207,45 +207,74 @@ func (o *outbox) acknowledge(answers []pubAck, reasons map[uint16]string, releas
 	o.notifyMu.Lock()
 	defer o.notifyMu.Unlock()
 	o.mu.Lock()
-	var again []string
-	var refused []notAccepted
+	var told toTell
 	for _, a := range answers {
-		f := o.flow(a.id)
-		n, ok := f.find(a.id)
-		topic := ""
-		if ok && len(o.refused.topics) > 0 {
-			topic = f.at(n).topic()
-		}
-		if a.code.refuses() && a.kind != typePubcomp {
-			if !ok || !o.refusedBy(f, n, a.kind, a.code) {
-				stray++
-				continue
-			}
-			o.qos0.tookOther = true
-			refused = append(refused, notAccepted{f.at(n).topic(), a.code, reasons[a.id], f.at(n).state == deferred})
-			continue
-		}
-		if a.kind == typePubrec && err == nil && (!ok || n < f.next) {
-			err = release(a.id) // one that is to be written again gets it in its turn
-		}
-		if !ok && a.kind == typePubcomp {
-			f.leftover.released(a.id)
-		}
-		if !ok || !f.answered(n, a.kind) {
+		if !o.enter(a, reasons, release, &told) {
 			stray++
-			continue
-		}
-		if a.code == reasonNoSubscribers {
-			o.unmatched.Add(1)
-		}
-		o.qos0.tookOther = true
-		if o.refused.taken(topic) {
-			again = append(again, topic)
-		}
-		if other := o.beside(f); other.poison.suspect {
-			other.poison.took++
 		}
 	}
+	o.settleAnswered()
+	for i := range o.flows { // each leaves the other room
+		opened = opened || o.flows[i].next < o.writableEnd(i)
+	}
+	o.mu.Unlock()
+	o.notify()
+	for _, topic := range told.again {
+		o.takenAgain(topic)
+	}
+	for _, r := range told.refused {
+		o.notAccepted(r)
+	}
+	return opened, stray, told.err
+}
+
+// toTell is what has become of a batch of answers, to be told when mu is not held any more.
+type toTell struct {
+	again   []string // topics on which the broker takes messages again
+	refused []notAccepted
+	err     error // of release
+}
+
+// enter enters an answer. It is false if that fits nothing. Callers hold notifyMu and mu.
+func (o *outbox) enter(a pubAck, reasons map[uint16]string, release func(id uint16) error, told *toTell) bool {
+	f := o.flow(a.id)
+	n, ok := f.find(a.id)
+	topic := ""
+	if ok && len(o.refused.topics) > 0 {
+		topic = f.at(n).topic()
+	}
+	if a.code.refuses() && a.kind != typePubcomp {
+		if !ok || !o.refusedBy(f, n, a.kind, a.code) {
+			return false
+		}
+		o.qos0.tookOther = true
+		told.refused = append(told.refused, notAccepted{f.at(n).topic(), a.code, reasons[a.id], f.at(n).state == deferred})
+		return true
+	}
+	if a.kind == typePubrec && told.err == nil && (!ok || n < f.next) {
+		told.err = release(a.id) // one that is to be written again gets it in its turn
+	}
+	if !ok && a.kind == typePubcomp {
+		f.leftover.released(a.id)
+	}
+	if !ok || !f.answered(n, a.kind) {
+		return false
+	}
+	if a.code == reasonNoSubscribers {
+		o.unmatched.Add(1)
+	}
+	o.qos0.tookOther = true
+	if o.refused.taken(topic) {
+		told.again = append(told.again, topic)
+	}
+	if other := o.beside(f); other.poison.suspect {
+		other.poison.took++
+	}
+	return true
+}
+
+// settleAnswered takes out what has been answered, and lets in what has room now. Callers hold notifyMu and mu.
+func (o *outbox) settleAnswered() {
 	for i := range o.flows {
 		f := &o.flows[i]
 		if f.quota.inTrouble() {
@@ -255,22 +284,10 @@ func (o *outbox) acknowledge(answers []pubAck, reasons map[uint16]string, releas
 		if f.head == f.tail {
 			f.quota = quota{}
 		}
-		o.tellBeside(&o.flows[i])
+		o.tellBeside(f)
 	}
 	o.flows[1].grow()
 	o.tellReserved()
-	for i := range o.flows { // each leaves the other room
-		opened = opened || o.flows[i].next < o.writableEnd(i)
-	}
-	o.mu.Unlock()
-	o.notify()
-	for _, topic := range again {
-		o.takenAgain(topic)
-	}
-	for _, r := range refused {
-		o.notAccepted(r)
-	}
-	return opened, stray, err
 }
 
 // notAccepted is a message that the broker refuses, and what it says.

@@ -58,7 +58,8 @@ func (c *mqttConn) notePause(n int) {
 
 // abandoned reports whether nobody is there any more to read what we write: the kernel
 // of a broker that has closed the connection answers with a reset. Whoever of us writes
-// finds out as well, and closes our end.
+// finds out as well, and closes our end. It looks again and again: that the peer's kernel has taken what
+// was written is an event to nobody (SIOCOUTQ, tcp(7)).
 func (c *mqttConn) abandoned() bool {
 	if c.isClosed() {
 		return true

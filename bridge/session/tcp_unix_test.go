@@ -16,10 +16,7 @@ func TestNeitherPublisherNorReaderWaitsForABrokerThatDoesNotRead(t *testing.T) {
 	for _, reads := range []bool{true, false} {
 		b := newBroker(t)
 		c := start(t, Options{URLs: []string{b.url()}})
-		p := b.acceptSilent()
-		if _, err := packets.ReadPacket(p); err != nil {
-			t.Fatal(err)
-		}
+		p := b.acceptConnect()
 		p.send(connack(false, 0))
 		c.reached("connected", connected)
 		const n, size = 200, 100_000 // more than the kernel takes

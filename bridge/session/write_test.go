@@ -69,10 +69,7 @@ func TestABrokerThatDoesNotReadIsStillReadFrom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
 		c := start(t, Options{URLs: []string{b.url()}}, b.use)
-		p := b.acceptSilent()
-		if _, err := packets.ReadPacket(p); err != nil {
-			t.Fatal(err)
-		}
+		p := b.acceptConnect()
 		p.send(connack(false, 0))
 		c.reached("connected", connected)
 		synctest.Wait()
@@ -98,10 +95,7 @@ func TestQoS0ThatFindsNoRoomWaitsAndIsLostWithTheConnection(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newPipeBroker(t)
 			c := start(t, Options{URLs: []string{b.url()}}, b.use)
-			p := b.acceptSilent()
-			if _, err := packets.ReadPacket(p); err != nil {
-				t.Fatal(err)
-			}
+			p := b.acceptConnect()
 			p.send(connack(false, 0))
 			c.reached("connected", connected)
 			synctest.Wait()
@@ -170,10 +164,7 @@ func TestWhatIsLeftToTheReaderIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
 		c := start(t, Options{URLs: []string{b.url()}}, b.use)
-		p := b.acceptSilent()
-		if _, err := packets.ReadPacket(p); err != nil {
-			t.Fatal(err)
-		}
+		p := b.acceptConnect()
 		p.send(connack(false, 0))
 		c.reached("connected", connected)
 		synctest.Wait()
@@ -283,10 +274,7 @@ func TestNoFrameIsSplitBetweenConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t)
 		c := start(t, Options{URLs: []string{b.url()}}, b.use)
-		p := b.acceptSilent()
-		if _, err := packets.ReadPacket(p); err != nil {
-			t.Fatal(err)
-		}
+		p := b.acceptConnect()
 		p.send(connack(false, 0))
 		c.reached("connected", connected)
 		synctest.Wait()

@@ -61,20 +61,7 @@ func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue, 
 		return nil, err
 	}
 	if s.same = before != nil && s.sharesWith(before); s.same {
-		s.before = before.queues
-		s.states.first = max(s.states.first, before.first)
-		for name, k := range s.states.known {
-			if d := before.queues[queue(name)]; d == nil {
-				delete(s.states.known, name) // the first of it were not wholly written: see enter
-			} else if k.next > d.next {
-				s.states.known[name] = span{k.head, d.next} // nor the last of it
-			}
-		}
-		for q, d := range before.queues {
-			k := s.states.known[q.name]
-			k.head = max(k.head, d.head)
-			s.states.known[q.name] = k
-		}
+		s.correctStates(before, queue)
 	}
 	for name, k := range s.states.known {
 		if k.head < k.next {
@@ -87,6 +74,35 @@ func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue, 
 		}
 		s.closeOld()
 	}
+	s.numberOnwards()
+	if err := s.importOlds(queue, time, taking); err != nil {
+		return nil, fmt.Errorf("take over the file of an earlier version, %s: %w", oldName, err)
+	}
+	return s, nil
+}
+
+// correctStates enters what is known of the same store as it was open before: what has been removed since its
+// states were written, and what was not wholly written.
+func (s *store) correctStates(before *store, queue func(string) *Queue) {
+	s.before = before.queues
+	s.states.first = max(s.states.first, before.first)
+	for name, k := range s.states.known {
+		if d := before.queues[queue(name)]; d == nil {
+			delete(s.states.known, name) // the first of it were not wholly written: see enter
+		} else if k.next > d.next {
+			s.states.known[name] = span{k.head, d.next} // nor the last of it
+		}
+	}
+	for q, d := range before.queues {
+		k := s.states.known[q.name]
+		k.head = max(k.head, d.head)
+		s.states.known[q.name] = k
+	}
+}
+
+// numberOnwards has all that comes numbered behind all that there ever was. What the states know of and no segment
+// has is lost.
+func (s *store) numberOnwards() {
 	s.first, s.found.mark = s.states.first, s.states.mark
 	for _, k := range s.states.known {
 		s.first = max(s.first, k.head, k.next)
@@ -98,10 +114,6 @@ func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue, 
 		}
 		s.first = max(s.first, d.next)
 	}
-	if err := s.importOlds(queue, time, taking); err != nil {
-		return nil, fmt.Errorf("take over the file of an earlier version, %s: %w", oldName, err)
-	}
-	return s, nil
 }
 
 func lockPath(dir string) string { return filepath.Join(dir, segmentPrefix+"lock") }

@@ -3,10 +3,13 @@ package web
 import (
 	"bytes"
 	"encoding/json"
+	"iter"
 	"slices"
 	"time"
 
 	"topicast/bridge"
+	"topicast/bridge/receive"
+	"topicast/bridge/send"
 )
 
 // A view is what all pages show that ask for the same rules, in the same order. It is looked at
@@ -50,16 +53,9 @@ func (v *view) look(b Bridge, p *past, sampled bool) []byte {
 	delete(head, "rules")
 	m.Head, v.head = changed(v.head, head), head
 
-	type placed struct {
-		name  string
-		place int
-	}
-	var list []placed
 	was := v.rules
-	v.rules = make(map[string]json.RawMessage, len(was))
-	add := func(name string, place int, is json.RawMessage) {
-		list = append(list, placed{name, place})
-		v.rules[name] = is
+	rules, order := textsOf(sends, receives)
+	for name, is := range rules {
 		if before, known := was[name]; !known {
 			m.Rules[name] = is
 			if g := p.graph(name); g.In != nil || g.Lost != nil {
@@ -69,26 +65,10 @@ func (v *view) look(b Bridge, p *past, sampled bool) []byte {
 			m.Rules[name] = textOf(changed(membersOf(before), membersOf(is)))
 		}
 	}
-	// Nobody looks at the place, nor at the bytes, and they change all the time.
-	for r := range sends {
-		place := r.Place
-		r.Place, r.SentBytes = 0, 0
-		add(r.Name, place, textOf(&r))
-	}
-	for r := range receives {
-		place := r.Place
-		r.Place = 0
-		add(r.Name, place, append([]byte(`{"direction":"receive",`), textOf(&r)[1:]...))
-	}
-	slices.SortFunc(list, func(a, b placed) int { return a.place - b.place })
-	order := make([]string, len(list))
-	for i, r := range list {
-		order[i] = r.name
-	}
 	if !slices.Equal(v.order, order) || was == nil {
 		m.Order = &order
 	}
-	v.order = order
+	v.rules, v.order = rules, order
 	if sampled {
 		for _, name := range order {
 			in, lost := p.last(name)
@@ -99,6 +79,33 @@ func (v *view) look(b Bridge, p *past, sampled bool) []byte {
 		}
 	}
 	return textOf(m)
+}
+
+// textsOf are rules as JSON, and their names in the order of their places.
+func textsOf(sends iter.Seq[send.Status], receives iter.Seq[receive.Status]) (rules map[string]json.RawMessage, order []string) {
+	type placed struct {
+		name  string
+		place int
+	}
+	var list []placed
+	rules = make(map[string]json.RawMessage)
+	// Nobody looks at the place, nor at the bytes, and they change all the time.
+	for r := range sends {
+		list = append(list, placed{r.Name, r.Place})
+		r.Place, r.SentBytes = 0, 0
+		rules[r.Name] = textOf(&r)
+	}
+	for r := range receives {
+		list = append(list, placed{r.Name, r.Place})
+		r.Place = 0
+		rules[r.Name] = append([]byte(`{"direction":"receive",`), textOf(&r)[1:]...)
+	}
+	slices.SortFunc(list, func(a, b placed) int { return a.place - b.place })
+	order = make([]string, len(list))
+	for i, r := range list {
+		order[i] = r.name
+	}
+	return rules, order
 }
 
 // all is all that was seen at the last look, with the graphs, as JSON.

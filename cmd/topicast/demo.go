@@ -103,7 +103,7 @@ func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
 	defer parts.Wait()
 	defer stop()
 	log := slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelError}))
-	bridged, err := newBridge(cfg, bridge.Spool{}, nil, nil, nil, log)
+	bridged, err := newBridge(cfg, stores{}, nil, log)
 	if err != nil {
 		return err
 	}
@@ -118,11 +118,8 @@ func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
 	if err := d.ready(ctx, bridged, backend); err != nil {
 		return err
 	}
-	if o.length > 0 { // of messages: getting ready takes what it takes
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.length)
-		defer cancel()
-	}
+	ctx, cancel := endAfter(ctx, o.length) // of messages: getting ready takes what it takes
+	defer cancel()
 	if err := d.publish(ctx, backend, o.every); err != nil {
 		return err
 	}
@@ -270,7 +267,7 @@ func publishInTime(ctx context.Context, backend *session.Session, topic, payload
 }
 
 // settle waits for what is on its way, as long as something of it arrives, and
-// returns how the bridge stands then.
+// returns how the bridge stands then. It looks again and again: a loss is counted, and nobody is told of it.
 func (d *demo) settle(b *bridge.Bridge) bridge.Status {
 	const patience = 2 * time.Second
 	last := -1

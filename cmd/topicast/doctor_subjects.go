@@ -82,18 +82,23 @@ func (h *host) all(t *mapping.Table, name string) (subjects []*doctor.Subject) {
 		}
 	}
 	for i, r := range t.Receive() {
-		if name != "" && name != r.Name && name != r.Common {
-			continue
+		if name == "" || name == r.Name || name == r.Common {
+			subjects = append(subjects, h.hearingAll(t, i)...)
 		}
-		n := 0
-		for j := range r.Joins() {
-			if n++; n > mostGroups {
-				break
-			}
-			s := h.hearing(t, i, j.Group)
-			s.All = groupSets(r.Groups)
-			subjects = append(subjects, s)
+	}
+	return subjects
+}
+
+// hearingAll is a receive rule with each of its first groups.
+func (h *host) hearingAll(t *mapping.Table, rule int) (subjects []*doctor.Subject) {
+	r := &t.Receive()[rule]
+	for j := range r.Joins() {
+		if len(subjects) == mostGroups {
+			break
 		}
+		s := h.hearing(t, rule, j.Group)
+		s.All = groupSets(r.Groups)
+		subjects = append(subjects, s)
 	}
 	return subjects
 }
@@ -112,17 +117,8 @@ func (h *host) withTopic(t *mapping.Table, topic string) (subjects []*doctor.Sub
 		}
 	}
 	for i, r := range t.Receive() {
-		if !r.Topic.Matches(topic) {
-			continue
-		}
-		n := 0
-		for j := range r.Joins() {
-			if n++; n > mostGroups {
-				break
-			}
-			s := h.hearing(t, i, j.Group)
-			s.All = groupSets(r.Groups)
-			subjects = append(subjects, s)
+		if r.Topic.Matches(topic) {
+			subjects = append(subjects, h.hearingAll(t, i)...)
 		}
 	}
 	return subjects

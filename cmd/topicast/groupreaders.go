@@ -32,7 +32,7 @@ func openGroupReaders(groups []netip.AddrPort, on multicast.Interface, sources [
 		if g.Addr().IsUnspecified() { // the network cannot be asked
 			o.Sources = nil
 		}
-		r, err := multicast.ListenOn(o, on)
+		r, err := multicast.Listen(o, on)
 		if g.Addr().IsUnspecified() && errors.Is(err, multicast.ErrNoFamily) {
 			continue
 		}

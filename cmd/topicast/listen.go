@@ -83,17 +83,20 @@ func (o *listenOptions) addFlags(c *cobra.Command) {
 	f.StringVar(&o.format, "format", o.format, "how to print payloads: `text|hex|json`")
 }
 
+// endAfter is ctx that ends after a time; 0: not by itself.
+func endAfter(ctx context.Context, length time.Duration) (context.Context, context.CancelFunc) {
+	if length == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, length)
+}
+
 func runListen(ctx context.Context, o listenOptions, texts []string, out, errOut io.Writer) error {
 	j, err := o.prepare(texts)
 	if err != nil {
 		return err
 	}
-	if o.length > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.length)
-		defer cancel()
-	}
-	ctx, enough := context.WithCancel(ctx)
+	ctx, enough := endAfter(ctx, o.length)
 	defer enough()
 	p := &printer{out: out, format: o.format, on: j.on.Name, several: len(j.groups) > 1 || o.port != 0}
 	t := &tally{printer: p, count: o.count, enough: enough}

@@ -54,7 +54,7 @@ func captured(to, payload string) capture.Datagram {
 // hearing collects what comes to a group, or to a port of this host, by lo.
 func hearing(t *testing.T, group string) (next func() string) {
 	t.Helper()
-	r, err := multicast.Listen(multicast.ReceiverOptions{Group: netip.MustParseAddrPort(group), Interface: "lo"})
+	r, err := multicast.Listen(multicast.ReceiverOptions{Group: netip.MustParseAddrPort(group)}, multicast.Interface{Name: "lo", Index: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

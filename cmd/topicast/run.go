@@ -20,8 +20,6 @@ import (
 
 	"topicast/bridge"
 	"topicast/bridge/control"
-	"topicast/bridge/deadletter"
-	"topicast/bridge/lastsent"
 	"topicast/bridge/loopguard"
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
@@ -150,46 +148,66 @@ func runBridge(ctx context.Context, r *reloading, refused *refusedAtStart) error
 		"send_rules", len(cfg.Table.Configured().Send()), "receive_rules", len(cfg.Table.Configured().Receive()))
 	sayFiles(cfg, log) // before the folder of the spool is made
 	late := make(chan struct{})
-	kept := openSpool(ctx, cfg.Spool, log)
-	closeSpool := sync.OnceFunc(func() { closeSpool(kept, late, log) })
-	known := lastsent.Open(lastsent.Options{Dir: cfg.StateDir(), Logger: log})
-	closeLastSent := sync.OnceFunc(func() { closeLastSent(known, late, log) })
-	letters, closeLetters := openDeadLetters(cfg, log)
-	defer closeLetters()
-	defer closeLastSent()
-	defer closeSpool()
+	disk := openStores(ctx, cfg, log)
+	closeStores := sync.OnceFunc(func() { disk.close(late, log) })
+	defer closeStores()
 	watched := new(tap.Tap)
-	b, err := newBridge(cfg, kept, known, letters, watched, log)
+	b, err := newBridge(cfg, disk, watched, log)
 	if err != nil {
 		return err
 	}
 	sayWarnings(cfg.Warnings, log)
 	g, ctx := errgroup.WithContext(ctx)
 	context.AfterFunc(ctx, func() { time.AfterFunc(endLimit, func() { close(late) }) })
-	if cfg.Web.Listen != "" {
-		server, err := web.Listen(web.Options{Address: cfg.Web.Listen, Hosts: cfg.Web.Hosts, Logger: log, Tap: watched, Descriptors: multicast.KeptDescriptors()}, b)
-		if err != nil {
-			return err
-		}
-		log.Info("status page", "url", fmt.Sprintf("http://%s/", server.Addr()))
-		g.Go(func() error { return server.Serve(ctx) })
-	}
-	socket := &controlSocket{options: control.Options{Status: web.Handler(b), Bridge: b, Tap: watched, Logger: log}}
-	if err := socket.open(cfg.Control); err != nil {
+	if err := servePage(ctx, g, cfg.Web, b, watched, log); err != nil {
 		return err
 	}
-	context.AfterFunc(ctx, socket.close)
-	defer socket.close()
-	r.control = socket
+	r.control = &controlSocket{options: control.Options{Status: web.Handler(b), Bridge: b, Tap: watched, Logger: log}}
+	if err := r.control.open(cfg.Control); err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, r.control.close)
+	defer r.control.close()
 	g.Go(func() error {
-		defer closeLetters()
-		defer closeLastSent()
-		defer closeSpool() // whatever else takes its time
+		defer closeStores() // whatever else takes its time
 		return b.Run(ctx)
 	})
 	r.bridge = b
+	r.begin(ctx, g, refused)
+	// It is alive until it has stopped, which takes some time.
+	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go r.manager.heartbeat(beating, b.Alive)
+	cfg.Release() // the bridge has its own
+	ended := make(chan error, 1)
+	go func() { ended <- g.Wait() }()
+	select {
+	case err = <-ended:
+	case <-late:
+		log.Error("not all of it has ended in time; the process ends all the same")
+	}
+	log.Info("topicast stopped")
+	return err
+}
+
+// servePage has g serve the status page, if there is to be one, until ctx ends.
+func servePage(ctx context.Context, g *errgroup.Group, c configs.Web, b *bridge.Bridge, watched *tap.Tap, log *slog.Logger) error {
+	if c.Listen == "" {
+		return nil
+	}
+	server, err := web.Listen(web.Options{Address: c.Listen, Hosts: c.Hosts, Logger: log, Tap: watched, Descriptors: multicast.KeptDescriptors()}, b)
+	if err != nil {
+		return err
+	}
+	log.Info("status page", "url", fmt.Sprintf("http://%s/", server.Addr()))
+	g.Go(func() error { return server.Serve(ctx) })
+	return nil
+}
+
+// begin tells the service manager that the bridge is at work, and when ctx has ended, and has g reload until then.
+func (r *reloading) begin(ctx context.Context, g *errgroup.Group, refused *refusedAtStart) {
 	if refused == nil {
-		r.keep(cfg)
+		r.keep(r.started)
 	} else {
 		r.refusedAtStart(refused)
 	}
@@ -202,25 +220,11 @@ func runBridge(ctx context.Context, r *reloading, refused *refusedAtStart) error
 		r.manager.stopping()
 		return nil
 	})
-	// It is alive until it has stopped, which takes some time.
-	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	go r.manager.heartbeat(beating, b.Alive)
 	// A broker that is away is no reason for systemd to wait, or to start us anew.
 	if refused == nil {
-		r.manager.ready(func() string { return sum(cfg.Table) })
+		r.manager.ready(func() string { return sum(r.started.Table) })
 	}
-	r.sayNetwork(cfg)
-	cfg.Release() // the bridge has its own
-	ended := make(chan error, 1)
-	go func() { ended <- g.Wait() }()
-	select {
-	case err = <-ended:
-	case <-late:
-		log.Error("not all of it has ended in time; the process ends all the same")
-	}
-	log.Info("topicast stopped")
-	return err
+	r.sayNetwork(r.started)
 }
 
 // endLimit is when the process ends, after it is told to, whatever hangs. The rest of what
@@ -273,27 +277,15 @@ func nameInterfaces(cfg *configs.Config) {
 	}
 }
 
-// openDeadLetters takes the file for messages that were given up into use, if there is to be
-// one.
-func openDeadLetters(cfg *configs.Config, log *slog.Logger) (f *deadletter.File, closeIt func()) {
-	path := cfg.DeadLetters()
-	if path == "" {
-		return nil, func() {}
-	}
-	f = deadletter.Open(path, log)
-	return f, f.Close
-}
-
-// newBridge makes the bridge that cfg asks for: with its spool, the store of what was last sent, the file
-// of messages that are given up, and the tap.
-func newBridge(cfg *configs.Config, kept bridge.Spool, known *lastsent.Store, letters *deadletter.File, watched *tap.Tap, log *slog.Logger) (*bridge.Bridge, error) {
+// newBridge makes the bridge that cfg asks for.
+func newBridge(cfg *configs.Config, disk stores, watched *tap.Tap, log *slog.Logger) (*bridge.Bridge, error) {
 	return bridge.New(bridge.Options{
 		Version:     buildVersion(),
 		Table:       cfg.Table,
 		QueueSize:   int64(cfg.Queue.Size),
-		Spool:       kept,
-		LastSent:    known,
-		DeadLetters: letters,
+		Spool:       disk.spool,
+		LastSent:    disk.lastSent,
+		DeadLetters: disk.deadLetters,
 		Tap:         watched,
 		Loops:       loopguard.Options(cfg.Loops),
 		Session:     sessionOptions(cfg.Broker, log),

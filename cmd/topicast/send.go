@@ -340,7 +340,8 @@ func awaitNeighbour(ctx context.Context, s *multicast.Sender, host netip.Addr) e
 const icmpPatience = 200 * time.Millisecond
 
 // warnOfHostError waits a moment for an ICMP error by which a host, or a router on the way, refuses what was
-// sent. That is a warning and no failure: the datagram has left, and anybody can forge such an error.
+// sent. That is a warning and no failure: the datagram has left, and anybody can forge such an error. The
+// sender is asked again and again: nobody reads from its socket, whom the error would wake (POLLERR).
 func warnOfHostError(ctx context.Context, s *multicast.Sender, errOut io.Writer) {
 	if !s.Source().Binding.Host {
 		return

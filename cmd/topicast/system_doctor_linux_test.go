@@ -78,10 +78,13 @@ func (a *ailing) run(h *netlab.Host, line string) {
 	}
 }
 
-// nft adds a rule to a chain of a hook, on a host.
-func (a *ailing) nft(h *netlab.Host, family, kind, hook, more, rule string) {
+// nft makes a chain of a hook on a host, with some rules.
+func (a *ailing) nft(h *netlab.Host, family, kind, hook, more string, rules ...string) {
 	a.t.Helper()
-	a.run(h, fmt.Sprintf("nft add table %[1]s t && nft 'add chain %[1]s t c { type %[2]s hook %[3]s priority 0; %[4]s }' && nft 'add rule %[1]s t c %[5]s'", family, kind, hook, more, rule))
+	a.run(h, fmt.Sprintf("nft add table %[1]s t && nft 'add chain %[1]s t c { type %[2]s hook %[3]s priority 0; %[4]s }'", family, kind, hook, more))
+	for _, r := range rules {
+		a.run(h, fmt.Sprintf("nft 'add rule %s t c %s'", family, r))
+	}
 }
 
 // devSays has the device say something again and again.
@@ -99,6 +102,13 @@ func (a *ailing) starts() {
 		a.bridge = a.startBridge()
 		a.connected()
 	}
+}
+
+// startsFor is starts, where doctor is asked about one rule.
+func (a *ailing) startsFor(rule string) {
+	a.t.Helper()
+	a.starts()
+	a.args = []string{"--rule", rule}
 }
 
 func (a *ailing) connected() {

@@ -35,15 +35,11 @@ func metersWith(keys string) string {
 // metersBehind is the rule meters behind a firewall with some rules at a hook; said: the device sends.
 func metersBehind(said bool, hook string, rules ...string) func(a *ailing) {
 	return func(a *ailing) {
-		a.nft(a.GW, "inet", "filter", hook, "", rules[0])
-		for _, r := range rules[1:] {
-			a.run(a.GW, "nft add rule inet t c "+r)
-		}
+		a.nft(a.GW, "inet", "filter", hook, "", rules...)
 		if said {
 			a.devSays("239.11.3.7:30001")
 		}
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}
 }
 
@@ -85,15 +81,13 @@ var ailments = []ailment{
 	}},
 	{"an interface without the flag MULTICAST", causes(doctor.NoMulticastFlag), func(a *ailing) {
 		a.run(a.GW, "ip link set iso0 multicast off")
-		a.starts()
-		a.args = []string{"--rule", "lamps"}
+		a.startsFor("lamps")
 	}},
 	{"an interface that is a port of a bridge", causes(doctor.BridgePort), func(a *ailing) {
 		a.GW.Add("bridge", "br0")
 		a.GW.Enslave("iso0", "br0")
 		a.devSays("239.11.3.7:30001")
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"a VRF that the program is not bound to", causes(doctor.VRF), func(a *ailing) {
 		a.GW.VRF("blue", 9, "iso0")
@@ -131,8 +125,7 @@ var ailments = []ailment{
 	}},
 	{"a route that keeps the group on this host", causes(doctor.GatewayRoute), func(a *ailing) {
 		a.run(a.GW, "ip route add local 239.10.3.7 dev iso0")
-		a.starts()
-		a.args = []string{"--rule", "lamps"}
+		a.startsFor("lamps")
 	}},
 	{"a ttl that ends at the gateway", causes(doctor.TTL), func(a *ailing) {
 		a.GW.Route("192.0.2.0/24", "172.17.0.50")
@@ -154,13 +147,11 @@ var ailments = []ailment{
 	}},
 	{"a masquerade rule", causes(doctor.NAT), func(a *ailing) {
 		a.masquerades("iso0")
-		a.starts()
-		a.args = []string{"--rule", "lamps"}
+		a.startsFor("lamps")
 	}},
 	{"a firewall on the way out", causes(doctor.EgressFirewall), func(a *ailing) {
 		a.nft(a.GW, "inet", "filter", "output", "", "ip daddr 239.0.0.0/8 udp dport { 30000, 30002 } drop")
-		a.starts()
-		a.args = []string{"--rule", "lamps"}
+		a.startsFor("lamps")
 	}},
 	{"a firewall on the way out, and a group of captures", causes(doctor.EgressFirewall), func(a *ailing) {
 		a.nft(a.GW, "inet", "filter", "output", "", "udp dport 30000 drop")
@@ -183,28 +174,19 @@ var ailments = []ailment{
 	{"a firewall on the way in", causes(doctor.IngressFirewall), metersBehind(true, "input", "udp dport 30001 drop")},
 	{"a firewall that lets nothing in", causes(doctor.IngressFirewall), metersBehind(false, "input", "iifname lo accept", "ct state established,related accept", "drop")},
 	{"a firewall that lets nothing in of many groups", causes(doctor.IngressFirewall), func(a *ailing) {
-		a.nft(a.GW, "inet", "filter", "input", "", "iifname lo accept")
-		a.run(a.GW, "nft add rule inet t c ct state established accept")
-		a.run(a.GW, "nft add rule inet t c drop")
+		a.nft(a.GW, "inet", "filter", "input", "", "iifname lo accept", "ct state established accept", "drop")
 		a.rules("", "  - { name: meters, topic: meters, interface: iso0, group: ['239.11.3.7:30001', '239.11.3.9-239.11.3.63:30001', '239.11.4.1:30002'] }\n")
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"a firewall that lets nothing in to a port of this host", causes(doctor.IngressFirewall), func(a *ailing) {
-		a.nft(a.GW, "inet", "filter", "input", "", "iifname lo accept")
-		a.run(a.GW, "nft add rule inet t c ct state established accept")
-		a.run(a.GW, "nft add rule inet t c drop")
+		a.nft(a.GW, "inet", "filter", "input", "", "iifname lo accept", "ct state established accept", "drop")
 		a.rules("", "  - { name: meters, topic: meters, port: 30001, interface: iso0 }\n")
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"a firewall that lets no answers in", causes(doctor.IngressFirewall), func(a *ailing) {
-		a.nft(a.GW, "inet", "filter", "input", "", "iifname lo accept")
-		a.run(a.GW, "nft add rule inet t c ct state established,related accept")
-		a.run(a.GW, "nft add rule inet t c drop")
+		a.nft(a.GW, "inet", "filter", "input", "", "iifname lo accept", "ct state established,related accept", "drop")
 		a.rules(lampsWith("group: '239.255.255.250:1900', interface: iso0, answer: { topic: found }"), "")
-		a.starts()
-		a.args = []string{"--rule", "lamps"}
+		a.startsFor("lamps")
 	}},
 	{"a firewall for a group far in a range", causes(doctor.IngressFirewall), func(a *ailing) {
 		a.nft(a.GW, "inet", "filter", "input", "", "ip daddr 239.11.3.40 udp length 13 drop")
@@ -220,48 +202,41 @@ var ailments = []ailment{
 		a.bridged("")
 		a.run(a.GW, "nft add table bridge filter && nft 'add chain bridge filter OUTPUT { type filter hook output priority 0; }' && nft add rule bridge filter OUTPUT ether type ip ip protocol igmp drop")
 		a.edit("iso0", "br0")
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"a NAT rule that sends it to another port", causes(doctor.IngressFirewall), func(a *ailing) {
 		a.nft(a.GW, "ip", "nat", "prerouting", "", "udp dport 30001 redirect to :40000")
 		a.devSays("239.11.3.7:30001")
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"a device with an address of this host", causes(doctor.OwnAddress), func(a *ailing) {
 		a.Dev.Addr("eth0", "10.0.0.2/32")
 		a.devSays("239.11.3.7:30001", netip.MustParseAddr("10.0.0.2"))
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"strict reverse path filtering", causes(doctor.RPFilter), func(a *ailing) {
 		a.GW.Sysctl("net.ipv4.conf.iso0.rp_filter", "1")
 		a.Dev.Addr("eth0", "10.9.9.9/32")
 		a.devSays("239.11.3.7:30001", netip.MustParseAddr("10.9.9.9"))
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"loose reverse path filtering", causes(doctor.RPFilter), func(a *ailing) {
 		a.GW.Sysctl("net.ipv4.conf.iso0.rp_filter", "2")
 		a.GW.DelRoute("default", "10.0.0.1")
 		a.Dev.Addr("eth0", "10.9.9.9/32")
 		a.devSays("239.11.3.7:30001", netip.MustParseAddr("10.9.9.9"))
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"snooping without a querier", causes(doctor.Snooping), func(a *ailing) {
 		a.bridged("mcast_querier 0")
 		a.run(a.GW, "bridge link set dev iso0 mcast_flood off")
 		a.edit("iso0", "br0")
-		a.starts()
-		a.args = []string{"--rule", "lamps"}
+		a.startsFor("lamps")
 	}},
 	{"a querier and nobody that joined", causes(doctor.NobodyJoined), func(a *ailing) {
 		a.bridged("mcast_querier 1")
 		a.edit("iso0", "br0")
-		a.starts()
-		a.args = []string{"--rule", "lamps"}
+		a.startsFor("lamps")
 	}},
 	{"IGMPv2 by force", causes(doctor.IGMPVersion), func(a *ailing) {
 		a.GW.Sysctl("net.ipv4.conf.iso0.force_igmp_version", "2")
@@ -270,13 +245,11 @@ var ailments = []ailment{
 	}},
 	{"no memberships", causes(doctor.Memberships), func(a *ailing) {
 		a.GW.Sysctl("net.ipv4.igmp_max_memberships", "0")
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"another port", causes(doctor.WrongTarget), func(a *ailing) {
 		a.devSays("239.11.3.7:30099")
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"another group", causes(doctor.WrongTarget), func(a *ailing) {
 		a.devSays("239.11.3.8:30001")
@@ -285,13 +258,11 @@ var ailments = []ailment{
 	}},
 	{"unicast in place of multicast", causes(doctor.Unicast), func(a *ailing) {
 		a.devSays("172.17.0.1:30001")
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"a second program that does not share the port", causes(doctor.PortTaken), func(a *ailing) {
 		a.hold("0.0.0.0:30001")
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"a second program that takes unicast", causes(doctor.PortTaken), func(a *ailing) {
 		a.hold("172.17.0.1:6454")

@@ -61,8 +61,7 @@ var several = []ailment{
 	{"no reports and another port", causes(doctor.IGMPFiltered, doctor.WrongTarget), func(a *ailing) {
 		a.nft(a.GW, "inet", "filter", "output", "", "ip protocol igmp drop")
 		a.devSays("239.11.3.7:30099")
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"an interface that is down and no broker", causes(doctor.BrokerAway, doctor.InterfaceDown), func(a *ailing) {
 		a.bridge = a.startBridge()
@@ -83,14 +82,12 @@ var several = []ailment{
 	{"reverse path filtering and a firewall", causes(doctor.RPFilter, doctor.IngressFirewall), func(a *ailing) {
 		a.strangerSays("239.11.3.7:30001")
 		a.dropsIn("udp dport 30001")
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"reverse path filtering and a firewall that is not understood", causes(doctor.RPFilter), func(a *ailing) {
 		a.strangerSays("239.11.3.7:30001")
 		a.dropsIn("udp length 13")
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"reverse path filtering and senders that the rule does not take", causes(doctor.RPFilter, doctor.SourceFiltered), func(a *ailing) {
 		a.strangerSays("239.11.3.7:30001")
@@ -100,14 +97,12 @@ var several = []ailment{
 	{"reverse path filtering and a port that is taken", causes(doctor.RPFilter, doctor.PortTaken), func(a *ailing) {
 		a.strangerSays("239.11.3.7:30001")
 		a.hold("0.0.0.0:30001")
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"a port that is taken and a firewall", causes(doctor.IngressFirewall, doctor.PortTaken), func(a *ailing) {
 		a.dropsIn("udp dport 30001")
 		a.hold("0.0.0.0:30001")
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"no carrier hides a firewall", causes(doctor.NoCarrier), func(a *ailing) {
 		a.dropsOut("udp dport 30000")
@@ -136,8 +131,7 @@ var several = []ailment{
 	{"a firewall and a masquerade rule", causes(doctor.NAT, doctor.EgressFirewall), func(a *ailing) {
 		a.masquerades("iso0")
 		a.dropsOut("udp dport 30000")
-		a.starts()
-		a.args = []string{"--rule", "lamps"}
+		a.startsFor("lamps")
 	}},
 	{"a clock that is behind and a firewall", causes(doctor.Clock, doctor.EgressFirewall), func(a *ailing) {
 		a.dropsOut("udp dport 30000")
@@ -157,8 +151,7 @@ var several = []ailment{
 	{"no flag MULTICAST and another port", causes(doctor.NoMulticastFlag, doctor.WrongTarget), func(a *ailing) {
 		a.run(a.GW, "ip link set iso0 multicast off")
 		a.devSays("239.11.3.7:30099")
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"messages above the mtu and a masquerade rule", causes(doctor.MTU, doctor.NAT), func(a *ailing) {
 		a.oversized()
@@ -167,27 +160,23 @@ var several = []ailment{
 	{"a route that keeps the group on this host and a firewall", causes(doctor.GatewayRoute, doctor.EgressFirewall), func(a *ailing) {
 		a.run(a.GW, "ip route add local 239.10.3.7 dev iso0")
 		a.dropsOut("udp dport 30000")
-		a.starts()
-		a.args = []string{"--rule", "lamps"}
+		a.startsFor("lamps")
 	}},
 	{"no reports and unicast", causes(doctor.IGMPFiltered, doctor.Unicast), func(a *ailing) {
 		a.dropsOut("ip protocol igmp")
 		a.devSays("172.17.0.1:30001")
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"a firewall and no topicast that runs", causes(doctor.IngressFirewall, doctor.NotRunning), func(a *ailing) {
 		a.dropsIn("udp dport 30001")
 		a.noStart = true
-		a.starts()
-		a.args = []string{"--rule", "meters"}
+		a.startsFor("meters")
 	}},
 	{"a masquerade rule and nobody that joined", causes(doctor.NAT, doctor.NobodyJoined), func(a *ailing) {
 		a.bridged("mcast_querier 1")
 		a.masquerades("br0")
 		a.edit("iso0", "br0")
-		a.starts()
-		a.args = []string{"--rule", "lamps"}
+		a.startsFor("lamps")
 	}},
 	{"an interface that is down hides whom nobody routes to", causes(doctor.InterfaceDown), func(a *ailing) {
 		a.rules(lampsWith("host: '192.0.2.77:5683', interface: iso0"), "")

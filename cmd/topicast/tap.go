@@ -121,11 +121,8 @@ func runTap(ctx context.Context, o tapOptions, args []string, out, errOut io.Wri
 	if err != nil {
 		return err
 	}
-	if o.length > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.length)
-		defer cancel()
-	}
+	ctx, cancel := endAfter(ctx, o.length)
+	defer cancel()
 	w.Began = func() { fmt.Fprintf(errOut, "watching the topicast at %s\n", c.Path) }
 	seen, print := 0, o.printer(out)
 	var failed error

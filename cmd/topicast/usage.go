@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"topicast/configs"
+	"topicast/mapping"
 )
 
 // checkArguments holds the number of arguments to the usage line, so that help
@@ -94,14 +95,7 @@ func shellWords(args []string) []string {
 }
 
 // shellWord is an argument as a shell takes it.
-func shellWord(arg string) string {
-	if arg != "" && !strings.ContainsFunc(arg, func(r rune) bool {
-		return !strings.ContainsRune("@%+=:,./_-", r) && (r < '0' || r > '9') && (r|0x20 < 'a' || r|0x20 > 'z')
-	}) {
-		return arg
-	}
-	return "'" + strings.ReplaceAll(printable(arg), "'", `'\''`) + "'"
-}
+func shellWord(arg string) string { return mapping.ShellWord(printable(arg)) }
 
 // checkCommand explains a first word that is no command.
 func checkCommand(root *cobra.Command, args []string) error {

@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -26,6 +27,17 @@ func WaitFor(t *testing.T, what string, reached func() bool) {
 			t.Fatalf("waited in vain for %s", what)
 		}
 	}
+}
+
+// Run runs something beside the test, until that ends.
+func Run(t testing.TB, run func(ctx context.Context)) {
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		run(ctx)
+	}()
+	t.Cleanup(func() { stop(); <-ended })
 }
 
 const Device = "172.17.0.9:4000"

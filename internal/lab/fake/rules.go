@@ -117,6 +117,23 @@ func OpenSpool(t testing.TB, dir string, size int64) *spool.Spool {
 	return s
 }
 
+// CrowdSpool has the writer of a spool stand still, and fills the room with messages of size that another
+// direction has for it. goOn has it go on.
+func CrowdSpool(s *spool.Spool, size int) (others int, goOn func()) {
+	hold, written := make(chan struct{}), make(chan struct{})
+	other := s.Queue("of another direction")
+	other.Append(spool.Record{Topic: []byte("t")}, func(error) {
+		close(written)
+		<-hold // the goroutine that writes
+	})
+	<-written
+	for others = 1; ; others++ {
+		if _, room := other.Append(spool.Record{Topic: []byte("t"), Payload: make([]byte, size)}, func(error) {}); !room {
+			return others, func() { close(hold) }
+		}
+	}
+}
+
 func MustPayload(t testing.TB, text string) mapping.Payload {
 	t.Helper()
 	p, err := mapping.ParsePayload(text)
