@@ -130,6 +130,7 @@ func Open(options Options) (*Spool, error) {
 		wake:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),
 	}
+	s.files.log = s.log
 	s.trouble.Store(&errSilent)
 	s.opening.Store(true)
 	opened := make(chan struct{})
