@@ -17,6 +17,8 @@ import (
 type files struct {
 	fault func(op, path string) error // asked before each; nil: there is none
 	log   *slog.Logger
+
+	unread map[string]time.Time // files of which the disk says that they cannot be opened, and since when
 }
 
 // A file is one that is open.

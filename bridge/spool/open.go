@@ -91,7 +91,7 @@ func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue, 
 		switch {
 		case err == nil:
 			i++
-		case s.leaves(err):
+		case s.leaves(err) || s.outOfPatience(s.segments[i].path, err):
 			s.leaveOut(s.segments[i].path, err)
 			s.segments = slices.Delete(s.segments, i, i+1)
 		default:
@@ -230,6 +230,23 @@ func (s *store) leaves(err error) bool {
 		return true
 	}
 	return !s.same && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP))
+}
+
+// outOfPatience reports whether the disk has said for long enough that one file of a spool that
+// is not in use yet cannot be opened: of one that is there, for the rest could be.
+func (s *store) outOfPatience(path string, err error) bool {
+	if s.same || !errors.Is(err, syscall.EIO) {
+		return false
+	}
+	since, known := s.files.unread[path]
+	if !known {
+		if s.files.unread == nil {
+			s.files.unread = map[string]time.Time{}
+		}
+		since = time.Now()
+		s.files.unread[path] = since
+	}
+	return time.Since(since) >= patience
 }
 
 // leaveOut notes that a file is left out.

@@ -74,6 +74,7 @@ type Spool struct {
 	slabs    slabs    // that no batch has
 	removing []*Queue // those with records to remove from disk
 	ask      bool     // something could not be read: is the disk there?
+	again    bool     // and is there when that is looked for again
 	doubt    doubt
 	copying  int      // records that were there before and are appended again, not on disk yet
 	held     []*Queue // those with records removed of which these are copies
