@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"topicast/internal/plainfile"
 )
 
 // maxPassword is what fits behind the 16-bit length of the CONNECT packet (MQTT
@@ -187,11 +189,10 @@ func readFile(path, file string, most int64) ([]byte, error) {
 // hintOfFile returns what to do about a file that cannot be read.
 func hintOfFile(err error) string {
 	var long errTooLong
-	var kind notRegular
 	switch {
 	case errors.As(err, &long):
 		return "is it the right file?"
-	case errors.As(err, &kind):
+	case plainfile.Is(err):
 		return "it is read at each connect, so it must be a regular file"
 	case errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENOTDIR):
 		return hintOfPath(err)

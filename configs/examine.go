@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"topicast/internal/plainfile"
 	"topicast/mapping"
 )
 
@@ -118,7 +119,7 @@ func hintOfPath(err error) string {
 }
 
 func (x *examination) readable(path, file string) bool {
-	f, err := os.Open(file)
+	f, err := plainfile.Open(file, os.O_RDONLY, 0)
 	if err != nil {
 		x.warn(path, file, hintOfPath(err), reason(err))
 		return false

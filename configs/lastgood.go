@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"topicast/configs/syntax"
+	"topicast/internal/plainfile"
 )
 
 // The last good configuration is a copy of the file as it last was when it could
@@ -67,7 +68,7 @@ func writeWhole(path string, data []byte) (err error) {
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) { // with its mode
 		return err
 	}
-	f, err := os.OpenFile(fresh, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := plainfile.OpenOwn(fresh, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ func writeWhole(path string, data []byte) (err error) {
 	if err = os.Rename(fresh, path); err != nil {
 		return err
 	}
-	if d, err := os.Open(filepath.Dir(path)); err == nil {
+	if d, err := plainfile.OpenFolder(filepath.Dir(path)); err == nil {
 		_ = d.Sync() // not every system can; then the old copy may come back, which is a good one too
 		_ = d.Close()
 	}

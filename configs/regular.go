@@ -6,20 +6,15 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"topicast/internal/plainfile"
 )
 
 // readRegular reads a regular file that is not longer than most. Anything else is
 // refused without a try: to open a named pipe waits until somebody writes to it, which
 // may be never, and a device need not have an end.
 func readRegular(file string, most int64) ([]byte, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "read", Path: file, Err: notRegular{info.Mode()}}
-	}
-	f, err := os.Open(file)
+	f, err := plainfile.Open(file, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -55,10 +50,6 @@ type errTooLong int64
 
 func (most errTooLong) Error() string { return fmt.Sprintf("longer than %d bytes", int64(most)) }
 
-type notRegular struct{ mode fs.FileMode }
-
-func (is notRegular) Error() string { return "no regular file, but " + kindOfFile(is.mode) }
-
 // Regular returns an error where the file is there and is no regular one, so that to
 // read it again may wait for ever, or give something else.
 func Regular(file string) error {
@@ -66,18 +57,5 @@ func Regular(file string) error {
 	if err != nil || info.Mode().IsRegular() {
 		return nil
 	}
-	return Errors{{Origin: file, Err: notRegular{info.Mode()}, Hint: "a configuration that is to be read again while topicast runs must be a regular file"}}
-}
-
-// kindOfFile names what a file is that is not a regular one.
-func kindOfFile(m fs.FileMode) string {
-	switch {
-	case m.IsDir():
-		return "a folder"
-	case m&fs.ModeNamedPipe != 0:
-		return "a pipe"
-	case m&fs.ModeSocket != 0:
-		return "a socket"
-	}
-	return "a device"
+	return Errors{{Origin: file, Err: plainfile.NotRegular{Mode: info.Mode()}, Hint: "a configuration that is to be read again while topicast runs must be a regular file"}}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"runtime"
@@ -249,6 +250,17 @@ func TestASocketThatAProgramHasLeftIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Close()
+}
+
+// To open a pipe would wait for who writes to it, and with it the start.
+func TestAPipeInPlaceOfTheFolderIsNotWaitedFor(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "pipe")
+	if out, err := exec.Command("mkfifo", dir).CombinedOutput(); err != nil {
+		t.Skip(err, string(out))
+	}
+	if _, err := listen(filepath.Join(dir, "c")); !errors.Is(err, syscall.ENOTDIR) {
+		t.Error(err)
+	}
 }
 
 // Each looks whether somebody is there, and removes what nobody listens at.

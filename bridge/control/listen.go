@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"topicast/bridge/filelock"
+	"topicast/internal/plainfile"
 )
 
 // ErrInUse is that another program listens at the socket.
@@ -42,7 +43,7 @@ func listen(path string) (*socket, error) {
 		return nil, fmt.Errorf("make the folder of the control socket: %w", err)
 	}
 	// Of two that start at a time one would else remove the socket of the other as one that was left.
-	folder, err := os.Open(dir)
+	folder, err := plainfile.OpenFolder(dir)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}

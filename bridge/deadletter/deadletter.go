@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"topicast/internal/plainfile"
 )
 
 const (
@@ -171,7 +173,7 @@ func (f *File) write(letters []waitingLetter) error {
 	for len(letters) > 0 {
 		_, err := os.Lstat(f.path)
 		begun := errors.Is(err, fs.ErrNotExist)
-		file, err := os.OpenFile(f.path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+		file, err := plainfile.Open(f.path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 		if err != nil {
 			return err
 		}
@@ -199,7 +201,7 @@ func (f *File) syncFolder(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil // which knows no such thing
 	}
-	d, err := os.Open(dir)
+	d, err := plainfile.OpenFolder(dir)
 	if err != nil {
 		return err
 	}
@@ -215,9 +217,6 @@ func appendTo(file *os.File, letters []waitingLetter) (n int, full bool, err err
 	info, err := file.Stat()
 	if err != nil {
 		return 0, false, err
-	}
-	if !info.Mode().IsRegular() {
-		return 0, false, errors.New("is not a file")
 	}
 	size := info.Size()
 	var last [1]byte

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
+	"io"
 	"os"
 
 	"github.com/cespare/xxhash/v2"
+
+	"topicast/internal/plainfile"
 )
 
 // The file: a head, then records, of which the last one for a key counts. A fingerprint of
@@ -59,18 +61,20 @@ func (r record) append(to []byte) []byte {
 
 // read reads a file. clean: it was written to its end.
 func read(path, boot string) (known []record, clean bool, err error) {
-	info, err := os.Stat(path)
+	f, err := plainfile.OpenOwn(path, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, false, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, false, fmt.Errorf("it is no file, but %v", info.Mode().Type())
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, false, err
 	}
 	if info.Size() > maxFile {
 		return nil, false, errDamaged
 	}
-	data, err := os.ReadFile(path)
-	if err != nil {
+	data := make([]byte, info.Size())
+	if _, err := io.ReadFull(f, data); err != nil {
 		return nil, false, err
 	}
 	return parse(data, boot)

@@ -423,6 +423,12 @@ func (l *logged) says(what string) bool {
 	return strings.Contains(l.buf.String(), what)
 }
 
+func (l *logged) count(what string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.buf.String(), what)
+}
+
 func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 func TestManyTopicsCostLittle(t *testing.T) {

@@ -167,6 +167,11 @@ func TestAFileThatIsInTheWayIsNamed(t *testing.T) {
 	if !e.Was(on) {
 		t.Error("not known in memory")
 	}
+	again := s.now.Load() + 20
+	waitFor(t, "more tries", func() bool { return s.now.Load() >= again })
+	if n := l.count("cannot be removed; remove it"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
 	if err := os.Remove(filepath.Join(s.path, "more")); err != nil { // and what can be removed then is
 		t.Fatal(err)
 	}

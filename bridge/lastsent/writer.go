@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"topicast/bridge/filelock"
+	"topicast/internal/plainfile"
 )
 
 // lockWait is how long to wait for a process that is just ending.
@@ -20,6 +21,7 @@ type writer struct {
 	live   int // how many records of it count
 	buf    []byte
 	told   bool      // that it cannot be used
+	stale  bool      // told that it cannot be removed either
 	again  time.Time // when to try the next time
 	credit int64     // bytes that may be written
 	filled time.Time // when credit was last added to
@@ -76,7 +78,7 @@ func (s *Store) own() (err error) {
 	if err := s.mkdir(); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(s.path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := plainfile.OpenOwn(s.path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
@@ -278,7 +280,7 @@ func (s *Store) usable() bool {
 		s.fail(err)
 		return false
 	}
-	w.told = false
+	w.told, w.stale = false, false
 	s.log.Info("what was last sent is kept on disk again", "file", s.path)
 	return true
 }
@@ -298,7 +300,8 @@ func (s *Store) fail(err error) {
 	if w.lock == nil {
 		return // it is another's
 	}
-	if err := s.remove(); err != nil {
+	if err := s.remove(); err != nil && !w.stale {
+		w.stale = true
 		s.log.Error("this file says what is no longer so, and cannot be removed; remove it before topicast is started again, or retained messages may be held back wrongly", "file", s.path, "err", err)
 	}
 	s.mu.Lock()
@@ -357,7 +360,7 @@ func (s *Store) rewriteAs(all, sync, clean bool) error {
 	h.append(w.buf[:0])
 	fresh := s.path + ".new"
 	_ = os.Remove(fresh) // whatever it is: to open a pipe would wait for a reader
-	f, err := os.OpenFile(fresh, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := plainfile.OpenOwn(fresh, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -385,13 +388,13 @@ func (s *Store) rewriteAs(all, sync, clean bool) error {
 	if cap(w.buf) > 64<<10 {
 		w.buf = nil
 	}
-	w.file, err = os.OpenFile(s.path, os.O_WRONLY|os.O_APPEND, 0)
+	w.file, err = plainfile.OpenOwn(s.path, os.O_WRONLY|os.O_APPEND, 0)
 	return err
 }
 
 // syncFolder has the folder say on disk which file is there. Not every system can.
 func (s *Store) syncFolder() {
-	if d, err := os.Open(filepath.Dir(s.path)); err == nil {
+	if d, err := plainfile.OpenFolder(filepath.Dir(s.path)); err == nil {
 		_ = d.Sync()
 		_ = d.Close()
 	}

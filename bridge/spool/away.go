@@ -35,6 +35,20 @@ func deviceFails(err error) bool {
 	return false
 }
 
+// noMoreFiles reports whether an error says of this process or host that it has too many files
+// open, and nothing of the file that was to be opened.
+func noMoreFiles(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
+
+// lookAgain has who reads look again soon.
+func (s *Spool) lookAgain() {
+	s.mu.Lock()
+	s.ask, s.again = true, true
+	s.mu.Unlock()
+	s.signal()
+}
+
 // A doubt is whether a disk is there of which something could not be read.
 type doubt struct {
 	began time.Time
@@ -89,7 +103,8 @@ func (s *Spool) spared() bool {
 // assured notes that the disk is there. Who could not read something looks again.
 func (s *Spool) assured() {
 	s.mu.Lock()
-	was := s.doubt.end(s.began)
+	was := s.doubt.end(s.began) || s.again
+	s.again = false
 	s.mu.Unlock()
 	if was {
 		s.uses.Add(1)

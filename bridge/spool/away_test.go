@@ -166,3 +166,89 @@ func TestWhatCannotBeReadOfADiskThatIsThereIsCountedAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// inSegments appends records of which each fills a segment.
+func inSegments(t *testing.T, q *Queue, n int) {
+	t.Helper()
+	for range n {
+		appendNow(t, q, record(strings.Repeat("x", 600_000)))
+	}
+}
+
+// One file that the disk cannot open, of a disk that is there, is waited for as a disk is; then
+// what is in it counts as lost.
+func TestASegmentThatTheDiskCannotOpenIsWaitedForAndThenLost(t *testing.T) {
+	for name, c := range map[string]struct {
+		after      time.Duration
+		left, lost int
+	}{
+		"in time":  {patience - 5*time.Second, 4, 0},
+		"too late": {patience + 5*time.Second, 3, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				options := Options{Dir: t.TempDir(), MaxSize: 16 << 20}
+				s := open(t, options)
+				inSegments(t, s.Queue("rule"), 4)
+				path := s.store.segments[1].path
+				closeNow(t, s)
+				disk := new(faults)
+				disk.are(func(op, on string) error {
+					if op == "open" && on == path {
+						return syscall.EIO
+					}
+					return nil
+				})
+				options.files = disk.files()
+				s = open(t, options)
+				defer s.Close()
+				if s.Err() == nil {
+					t.Fatal("it is used at once")
+				}
+				time.Sleep(c.after)
+				disk.are(nil)
+				time.Sleep(5 * time.Second)
+				synctest.Wait()
+				if s.Err() != nil {
+					t.Fatal(s.Err())
+				}
+				if got, lost := takeDamaged(t, name, s.Queue("rule")); len(got) != c.left || lost != c.lost {
+					t.Errorf("%d there, %d lost", len(got), lost)
+				}
+			})
+		})
+	}
+}
+
+// That there may be no more open files says nothing of what is in one that is to be opened to
+// read it.
+func TestWithoutAFreeDescriptorNothingCountsAsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := new(faults)
+		s := open(t, Options{Dir: t.TempDir(), MaxSize: 16 << 20, files: disk.files()})
+		defer s.Close()
+		q := s.Queue("rule")
+		inSegments(t, q, 3)
+		s.swap.Lock()
+		s.store.segments[0].close() // as where there are very many
+		s.swap.Unlock()
+		disk.are(func(op, path string) error {
+			if op == "open" && strings.Contains(path, segmentPrefix+"0") {
+				return syscall.EMFILE
+			}
+			return nil
+		})
+		uses := s.Uses()
+		if got, lost := fronts(q, time.Minute); len(got) > 0 || lost != (Lost{}) {
+			t.Errorf("%d read, lost %+v", len(got), lost)
+		}
+		synctest.Wait()
+		if s.Uses() == uses {
+			t.Error("nobody is told to look again")
+		}
+		disk.are(nil)
+		if got, lost := fronts(q, time.Second); len(got) != 3 || lost != (Lost{}) {
+			t.Errorf("%d read, lost %+v", len(got), lost)
+		}
+	})
+}

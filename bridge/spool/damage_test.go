@@ -2,8 +2,10 @@ package spool
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -17,6 +19,7 @@ import (
 // kill leaves it.
 type sample struct {
 	files map[string][]byte
+	older map[string][]byte            // before anything was removed
 	left  map[string][]string          // the payloads of each queue that are not removed
 	where map[string]map[string][2]int // of each: from where to where in which file
 }
@@ -26,7 +29,7 @@ func newSample(t *testing.T) *sample {
 	random := rand.New(rand.NewPCG(1, 2))
 	dir := t.TempDir()
 	s := open(t, Options{Dir: dir, MaxSize: 8 << 20})
-	p := &sample{files: map[string][]byte{}, left: map[string][]string{}, where: map[string]map[string][2]int{}}
+	p := &sample{left: map[string][]string{}, where: map[string]map[string][2]int{}}
 	for i := range 1200 {
 		name := fmt.Sprint("rule ", random.IntN(5))
 		size := random.IntN(2000)
@@ -37,6 +40,7 @@ func newSample(t *testing.T) *sample {
 		appendNow(t, s.Queue(name), record(payload))
 		p.left[name] = append(p.left[name], payload)
 	}
+	p.older = contents(t, dir)
 	for i, name := range s.Names() {
 		n := len(oldest(t, s.Queue(name), 20*i))
 		s.Queue(name).Remove(n)
@@ -52,25 +56,33 @@ func newSample(t *testing.T) *sample {
 		}
 		return len(s.removing) == 0
 	})
+	p.files = contents(t, dir)
+	for file, content := range p.files {
+		_, salt, _, ok := parseSegment(file)
+		if !ok {
+			continue
+		}
+		p.where[file] = map[string][2]int{}
+		r := &reader{size: int64(len(content)), salt: salt, buffer: content}
+		r.each(func(at int64, f *frame) { p.where[file][string(f.payload)] = [2]int{int(at), int(at) + f.length} })
+	}
+	return p
+}
+
+// contents are those of the files in a folder.
+func contents(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	of := map[string][]byte{}
 	for _, e := range entries {
-		content, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err != nil {
+		if of[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
 			t.Fatal(err)
 		}
-		p.files[e.Name()] = content
-		_, salt, _, ok := parseSegment(e.Name())
-		if !ok {
-			continue
-		}
-		p.where[e.Name()] = map[string][2]int{}
-		r := &reader{size: int64(len(content)), salt: salt, buffer: content}
-		r.each(func(at int64, f *frame) { p.where[e.Name()][string(f.payload)] = [2]int{int(at), int(at) + f.length} })
 	}
-	return p
+	return of
 }
 
 // with is the folder with one file that has other content.
@@ -232,5 +244,186 @@ func TestWhatIsGoneIsToldOfThoughTheStateIsWrittenAnew(t *testing.T) {
 				t.Errorf("%q", got)
 			}
 		})
+	}
+}
+
+// A mishap is what befalls a whole folder: by a backup that is put back in part, a copy, somebody
+// who tidies up.
+var mishaps = map[string]struct {
+	do func(p *sample, dir string) error
+	// what follows from it, where that is more than that what is lost is counted
+	none  bool // nothing is lost
+	twice bool // what was removed comes again: nothing says that it was
+}{
+	"two segments swapped": {do: func(p *sample, dir string) error {
+		a, b := p.segment(dir, 0), p.segment(dir, 1)
+		return errors.Join(os.Rename(a, a+"x"), os.Rename(b, a), os.Rename(a+"x", b))
+	}},
+	"a segment copied under a later number": {none: true, do: func(p *sample, dir string) error {
+		_, salt, _, _ := parseSegment(filepath.Base(p.segment(dir, 0)))
+		return duplicate(filepath.Join(dir, segmentName(1000, salt)), p.segment(dir, 0))
+	}},
+	"a segment copied under an earlier number": {do: func(p *sample, dir string) error {
+		_, salt, _, _ := parseSegment(filepath.Base(p.segment(dir, 2)))
+		return duplicate(filepath.Join(dir, segmentName(0, salt)), p.segment(dir, 2))
+	}},
+	"a segment copied under another name": {none: true, do: func(p *sample, dir string) error {
+		return duplicate(filepath.Join(dir, segmentName(1000, 1)), p.segment(dir, 0))
+	}},
+	"a segment copied under a name that only reads the same": {none: true, do: func(p *sample, dir string) error {
+		g := p.segment(dir, 0)
+		return errors.Join(duplicate(strings.TrimSuffix(g, "3")+"03", g), duplicate(filepath.Join(dir, strings.ToUpper(filepath.Base(g))), g))
+	}},
+	"the last number that there is": {none: true, do: func(p *sample, dir string) error {
+		return os.WriteFile(filepath.Join(dir, segmentName(math.MaxUint64, 1)), []byte("x"), 0o600)
+	}},
+	"files of other versions": {none: true, do: func(p *sample, dir string) error {
+		g := strings.TrimSuffix(p.segment(dir, 0), "3")
+		return errors.Join(duplicate(g+"2", g+"3"), duplicate(g+"4", g+"3"))
+	}},
+	"a segment is empty": {do: func(p *sample, dir string) error { return os.Truncate(p.segment(dir, 1), 0) }},
+	"all files are empty": {do: func(p *sample, dir string) error {
+		var err error
+		for _, path := range all(dir, "spool-*") {
+			if path != statePath(dir, 1) {
+				err = errors.Join(err, os.Truncate(path, 0))
+			}
+		}
+		return err
+	}},
+	"all files are cut in half": {do: func(p *sample, dir string) error {
+		var err error
+		for _, path := range all(dir, "spool-*") {
+			if path != statePath(dir, 1) {
+				err = errors.Join(err, os.Truncate(path, int64(len(p.files[filepath.Base(path)])/2)))
+			}
+		}
+		return err
+	}},
+	"a sparse end of 1 TB at each segment": {none: true, do: func(p *sample, dir string) error {
+		err := errors.Join(os.Truncate(statePath(dir, 0), 64<<20), os.Truncate(statePath(dir, 1), 64<<20))
+		for _, path := range all(dir, "spool-0*") {
+			err = errors.Join(err, os.Truncate(path, 1<<40))
+		}
+		return err
+	}},
+	"a file with nearly the name of an old one that is being taken over": {none: true, do: func(p *sample, dir string) error {
+		return errors.Join(os.WriteFile(filepath.Join(dir, takingPrefix+"0.bak"), nil, 0o600), os.WriteFile(filepath.Join(dir, takingPrefix), nil, 0o600))
+	}},
+	"a state of an older backup": {none: true, do: func(p *sample, dir string) error {
+		return os.WriteFile(statePath(dir, 0), p.older[filepath.Base(statePath(dir, 0))], 0o600)
+	}},
+	"both states of an older backup": {twice: true, none: true, do: func(p *sample, dir string) error {
+		return errors.Join(os.WriteFile(statePath(dir, 0), p.older[filepath.Base(statePath(dir, 0))], 0o600),
+			os.WriteFile(statePath(dir, 1), p.older[filepath.Base(statePath(dir, 1))], 0o600))
+	}},
+	"a segment in place of a state, and a state in place of a segment": {do: func(p *sample, dir string) error {
+		return errors.Join(duplicate(statePath(dir, 1), p.segment(dir, 0)), duplicate(p.segment(dir, 1), statePath(dir, 0)))
+	}},
+	"a state that was not written by us": {none: true, do: func(p *sample, dir string) error {
+		random := rand.New(rand.NewPCG(5, 6))
+		content := p.files[filepath.Base(statePath(dir, 0))]
+		for range 1000 {
+			body := make([]byte, random.IntN(30))
+			for i := range body {
+				body[i] = byte(random.IntN(256) * random.IntN(2)) // many lengths that may be ones
+			}
+			frame := appendState(nil, uint64(random.IntN(5)), 0, body)
+			seal(frame, stateSalt, int64(len(content)))
+			content = append(content[:len(content):len(content)], frame...)
+		}
+		return os.WriteFile(statePath(dir, 0), content, 0o600)
+	}},
+}
+
+// segment is the path of one.
+func (p *sample) segment(dir string, i int) string {
+	return filepath.Join(dir, slices.Sorted(maps.Keys(p.where))[i])
+}
+
+func duplicate(to, from string) error {
+	content, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, content, 0o600)
+	}
+	return err
+}
+
+// Whatever befalls the files as a whole: nothing comes that was not written, nothing out of
+// order, and what is lost is counted.
+func TestWhatAMishapLosesIsCounted(t *testing.T) {
+	p := newSample(t)
+	for what, m := range mishaps {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			dir := p.with(t, "", nil)
+			if err := m.do(p, dir); err != nil {
+				t.Fatal(err)
+			}
+			s := open(t, Options{Dir: dir, MaxSize: 8 << 20})
+			for name := range p.left {
+				appendNow(t, s.Queue(name), record("newer"))
+			}
+			closeNow(t, s)
+			log := &logs{}
+			s = open(t, Options{Dir: dir, MaxSize: 8 << 20, Logger: log.logger()})
+			any := 0
+			for name, left := range p.left {
+				q := s.Queue(name)
+				appendNow(t, q, record("new"))
+				got, lost := takeDamaged(t, what, q)
+				if m.twice { // what was removed before the rest
+					got = got[max(0, len(got)-len(left)-2):]
+				}
+				missing := 0
+				for _, payload := range append(slices.Clone(left), "newer", "new") {
+					if len(got) > 0 && got[0] == payload {
+						got = got[1:]
+					} else {
+						missing++
+					}
+				}
+				if missing != lost || len(got) > 0 {
+					t.Errorf("%s: %d missing, %d counted, %d that were not to come\n%s", name, missing, lost, len(got), log)
+				}
+				any += missing
+			}
+			if m.none != (any == 0) {
+				t.Errorf("%d are lost\n%s", any, log)
+			}
+			if s.Len() != 0 || s.Bytes() != 0 {
+				t.Errorf("%d records of %d bytes left", s.Len(), s.Bytes())
+			}
+			closeNow(t, s)
+			if s = open(t, Options{Dir: dir, MaxSize: 8 << 20}); s.Len() != 0 {
+				t.Errorf("%d come once more", s.Len())
+			}
+		})
+	}
+}
+
+// A file may grow while it is read, by whoever writes to it: what is behind its end by then does
+// not count.
+func TestAFileThatGrowsWhileItIsRead(t *testing.T) {
+	p := newSample(t)
+	dir, disk := p.with(t, "", nil), new(faults)
+	disk.are(func(op, path string) error {
+		if op != "read" {
+			return nil
+		}
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+		if err == nil {
+			_, err = f.WriteString(strings.Repeat("\x01", 10_000))
+			err = errors.Join(err, f.Close())
+		}
+		return err
+	})
+	s := open(t, Options{Dir: dir, MaxSize: 8 << 20, files: disk.files()})
+	disk.are(nil)
+	for name, left := range p.left {
+		got, lost := takeDamaged(t, "grown", s.Queue(name))
+		if !slices.Equal(got, left) || lost > 0 {
+			t.Errorf("%s: %d of %d, %d lost", name, len(got), len(left), lost)
+		}
 	}
 }

@@ -2,17 +2,23 @@ package spool
 
 import (
 	"errors"
-	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
+
+	"topicast/internal/plainfile"
 )
 
 // files are those of the system. All that the package does to them goes through here, so
 // that a test can have any of it fail, or hang, or be the last that a program does.
 type files struct {
 	fault func(op, path string) error // asked before each; nil: there is none
+	log   *slog.Logger
+
+	unread map[string]time.Time // files of which the disk says that they cannot be opened, and since when
 }
 
 // A file is one that is open.
@@ -20,9 +26,6 @@ type file struct {
 	*os.File
 	files *files
 }
-
-// errNoFile says that there is something else in place of a file: a pipe, a device.
-var errNoFile = errors.New("not a regular file")
 
 func (s *files) try(op, path string) error {
 	if s.fault == nil {
@@ -34,48 +37,60 @@ func (s *files) try(op, path string) error {
 	return nil
 }
 
-// open opens a file. It does not wait for the other end of a pipe.
+// open opens a file, and nothing else that may be in its place.
 func (s *files) open(path string, flag int) (*file, error) {
-	f, err := s.openAny(path, flag|syscall.O_NONBLOCK)
-	if err != nil {
-		return nil, err
-	}
-	if info, err := f.File.Stat(); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
-		f.Close()
-		return nil, &fs.PathError{Op: "open", Path: path, Err: errNoFile}
-	}
-	return f, nil
-}
-
-func (s *files) openAny(path string, flag int) (*file, error) {
 	if err := s.try("open", path); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, flag, 0o600)
+	return s.opened(plainfile.OpenOwn(path, flag, 0o600))
+}
+
+func (s *files) openFolder(path string) (*file, error) {
+	if err := s.try("open", path); err != nil {
+		return nil, err
+	}
+	return s.opened(plainfile.OpenFolder(path))
+}
+
+func (s *files) opened(f *os.File, err error) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
 	return &file{f, s}, nil
 }
 
-// read reads a whole file.
-func (s *files) read(path string) (content []byte, err error) {
-	f, err := s.open(path, os.O_RDONLY)
-	if err != nil {
-		return nil, err
+// clear sees to it that a file can be made or replaced at a path: what is no regular one is
+// moved aside, whatever it is, and told of.
+func (s *files) clear(path string) error {
+	info, err := s.lstat(path)
+	if err != nil || info.Mode().IsRegular() {
+		return nil // what is wrong shows when it is opened
 	}
-	defer f.Close()
-	if err := s.try("read", path); err != nil {
-		return nil, err
+	aside := path + ".aside-" + time.Now().UTC().Format(asideTime)
+	if err := s.rename(path, aside); err != nil {
+		return err
 	}
-	return io.ReadAll(f.File)
+	s.log.Error("something was in the place of a file of the spool: it was moved aside, and the spool goes on; see who put it there, and remove it",
+		"file", path, "aside", aside, "err", plainfile.NotRegular{Mode: info.Mode()})
+	return nil
 }
+
+// asideTime is how the name of what was moved aside says when that was.
+const asideTime = "20060102T150405.000Z"
 
 func (s *files) stat(path string) (fs.FileInfo, error) {
 	if err := s.try("stat", path); err != nil {
 		return nil, err
 	}
 	return os.Stat(path)
+}
+
+// lstat is stat of a symbolic link itself.
+func (s *files) lstat(path string) (fs.FileInfo, error) {
+	if err := s.try("stat", path); err != nil {
+		return nil, err
+	}
+	return os.Lstat(path)
 }
 
 func (s *files) list(dir string) ([]fs.DirEntry, error) {
@@ -115,7 +130,7 @@ func (s *files) makeDir(dir string) error {
 
 // syncDir has the names in a folder be safe.
 func (s *files) syncDir(dir string) error {
-	d, err := s.openAny(dir, os.O_RDONLY)
+	d, err := s.openFolder(dir)
 	if err != nil {
 		return err
 	}
@@ -129,9 +144,14 @@ func (s *files) syncDir(dir string) error {
 	return err
 }
 
-// samePath reports whether an open file is the one at a path; true, too, if nobody can tell.
-func (s *files) samePath(f *file, path string) bool {
-	there, err := s.stat(path)
+// samePath reports whether an open folder is the one at a path; true, too, if nobody can tell.
+func (s *files) samePath(f *file, path string) bool { return s.same(f, path, s.stat) }
+
+// sameFile is samePath for a file, to which no symbolic link leads.
+func (s *files) sameFile(f *file, path string) bool { return s.same(f, path, s.lstat) }
+
+func (s *files) same(f *file, path string, look func(string) (fs.FileInfo, error)) bool {
+	there, err := look(path)
 	if err != nil {
 		return !gone(err)
 	}
@@ -145,7 +165,13 @@ const partSuffix = ".part"
 // replace makes a file, has fill write it, and puts it at a path when it is safe.
 func (s *files) replace(path string, fill func(*file) error) (*file, error) {
 	part := path + partSuffix
+	if err := errors.Join(s.clear(part), s.clear(path)); err != nil {
+		return nil, err
+	}
 	f, err := s.open(part, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+	if errors.Is(err, fs.ErrPermission) && s.remove(part) == nil { // another user's
+		f, err = s.open(part, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+	}
 	if err != nil {
 		return nil, err
 	}

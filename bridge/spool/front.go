@@ -96,6 +96,9 @@ func (f *front) readDisk() {
 			switch {
 			case ok:
 				f.take(&frame)
+			case noMoreFiles(r.failed):
+				f.full = true
+				s.lookAgain()
 			case r.failed != nil && r.failed != io.EOF && f.first() && s.spared(): // EOF: it was cut
 				f.full = true
 			default:

@@ -54,10 +54,6 @@ func TestASpoolThatCannotBeUsedAtItsStartIsUsedAsSoonAsItCan(t *testing.T) {
 			func(dir string) error { return os.WriteFile(dir, nil, 0o600) },
 			os.Remove,
 		},
-		"a folder in place of a file": {
-			func(dir string) error { return os.MkdirAll(filepath.Join(dir, "spool-lock", "x"), 0o700) },
-			func(dir string) error { return os.RemoveAll(filepath.Join(dir, "spool-lock")) },
-		},
 		"a link to nowhere": {
 			func(dir string) error { return os.Symlink("nowhere/nothing", dir) },
 			os.Remove,
@@ -102,27 +98,18 @@ func TestEachCauseIsToldOnce(t *testing.T) {
 	log := &logs{}
 	s := open(t, Options{Dir: dir, MaxSize: 1 << 20, Logger: log.logger(), retry: time.Millisecond})
 	folder := filepath.Join(base, "folder")
-	if err := errors.Join(os.MkdirAll(filepath.Join(folder, "spool-lock"), 0o700), os.Symlink(folder, next), os.Rename(next, dir)); err != nil {
+	if err := errors.Join(os.Symlink(folder, next), os.Rename(next, dir)); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the other cause", func() bool { return errors.Is(s.Err(), syscall.EISDIR) })
-	if err := os.Remove(filepath.Join(dir, "spool-lock")); err != nil {
+	waitFor(t, "the other cause", func() bool { return errors.Is(s.Err(), syscall.EEXIST) })
+	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, "the end of it", func() bool { return s.Err() == nil && strings.Contains(log.String(), "can be used again") })
 	if got := log.String(); strings.Count(got, "level=ERROR") != 2 || strings.Count(got, "not a directory") != 1 ||
-		strings.Count(got, "is a directory") != 1 || strings.Count(got, "can be used again") != 1 {
+		strings.Count(got, "file exists") != 1 || strings.Count(got, "can be used again") != 1 {
 		t.Errorf("log: %s", got)
 	}
-}
-
-// all is the names of files of a spool that match.
-func all(dir, pattern string) []string {
-	files, err := filepath.Glob(filepath.Join(dir, pattern))
-	if err != nil || len(files) == 0 {
-		panic(fmt.Sprint("no ", pattern))
-	}
-	return files
 }
 
 // The folder or a file goes while it is open: what it held is there again, at the

@@ -3,6 +3,7 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +115,15 @@ func takeAll(q *Queue, n int) (all []Record) {
 		q.Remove(taken)
 	}
 	return all
+}
+
+// all is the names of files of a spool that match.
+func all(dir, pattern string) []string {
+	files, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil || len(files) == 0 {
+		panic(fmt.Sprint("no ", pattern))
+	}
+	return files
 }
 
 // check compares payloads.

@@ -40,13 +40,13 @@ func (s *store) importOlds(queue func(string) *Queue, time *timeline, taking str
 	switch newer, err := s.newerOld(path); {
 	case errors.Is(err, fs.ErrNotExist) || newer:
 		return nil
+	case s.leaves(err):
+		s.leaveOut(path, err)
+		return nil
 	case err != nil:
 		return err
 	}
-	last := uint64(0)
-	if n := len(s.segments); n > 0 {
-		last = s.segments[n-1].id
-	}
+	last := s.after // no other one, also of those that cannot be opened now, is of the import
 	taken := filepath.Join(s.dir, fmt.Sprintf("%s%016x", takingPrefix, last))
 	err := s.files.rename(path, taken)
 	if err == nil {
@@ -65,18 +65,29 @@ func (s *store) undoImport() (taking string, err error) {
 	if err != nil {
 		return "", err
 	}
+	last := uint64(0)
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), takingPrefix) {
-			taking = e.Name()
+		number, is := strings.CutPrefix(e.Name(), takingPrefix)
+		if id, err := strconv.ParseUint(number, 16, 64); is && err == nil && len(number) == 16 {
+			taking, last = e.Name(), id
 		}
 	}
 	if taking == "" {
 		return "", nil
 	}
-	last, err := strconv.ParseUint(taking[len(takingPrefix):], 16, 64)
+	// Nothing is removed for what is no such file.
+	path := filepath.Join(s.dir, taking)
+	if err := s.files.clear(path); err != nil {
+		return "", err
+	}
+	f, err := s.files.open(path, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil // it was moved aside
+	}
 	if err != nil {
 		return "", err
 	}
+	f.Close()
 	return taking, s.removeAfter(last)
 }
 
@@ -96,10 +107,6 @@ func (s *store) lockOld(path string) (*file, error) {
 	f, err := s.files.open(path, os.O_RDONLY)
 	if err != nil {
 		return nil, err
-	}
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		f.Close()
-		return nil, errors.Join(err, errNoFile)
 	}
 	if err := filelock.Lock(f.File, lockWait); err != nil {
 		f.Close()

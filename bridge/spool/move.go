@@ -47,10 +47,17 @@ func (s *Spool) openStore(b *batch) error {
 	return s.commit(new(batch), nil)
 }
 
+// maxNamed is how many files one line of the log names.
+const maxNamed = 20
+
 // found logs what is not as it should be.
 func (s *Spool) found(st *store) {
 	f := &st.found
-	if f.lost > 0 || f.bad > 0 || f.failed != nil {
+	if len(f.left) > 0 {
+		s.log.Error("files of the spool cannot be opened: what is in them counts as lost, and the rest goes on; remove what is no file, and let this user read the others before the next start",
+			"dir", s.dir, "lost", f.lost, "files", f.left[:min(len(f.left), maxNamed)], "err", f.why)
+	}
+	if f.bad > 0 || f.failed != nil || f.lost > 0 && len(f.left) == 0 {
 		s.log.Error("the spool is damaged: what is damaged of it is lost, and the rest is there; look at the disk's health",
 			"dir", s.dir, "lost", f.lost, "bytes", f.bad, "files", f.files, "err", f.failed)
 	}

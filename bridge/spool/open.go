@@ -4,13 +4,16 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"topicast/bridge/filelock"
+	"topicast/internal/plainfile"
 )
 
 // lockWait is how long Open waits for a process that is just ending.
@@ -25,6 +28,8 @@ type findings struct {
 	files  []string      // where
 	failed error         // what the disk said when these were read
 	newer  []string      // files of newer versions
+	left   []string      // files that are left out, for they cannot be opened
+	why    error         // why the first of these cannot
 
 	imported bool   // there was a file of an earlier version
 	taken    int    // records of it
@@ -32,8 +37,8 @@ type findings struct {
 }
 
 // openStore opens the store in a folder, or makes one; all in it is read once. queue finds
-// the queue of a name; what is taken over from a file of before has its ages by time. Should it be one that was open before, what has been removed from that
-// is removed.
+// the queue of a name; what is taken over from a file of before has its ages by time. Should
+// it be one that was open before, what has been removed from that is removed.
 func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue, time *timeline, before *store) (_ *store, err error) {
 	if err := on.makeDir(dir); err != nil {
 		return nil, fmt.Errorf("make its folder: %w", err)
@@ -44,7 +49,7 @@ func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue, 
 			s.close()
 		}
 	}()
-	if s.folder, err = on.openAny(dir, os.O_RDONLY); err != nil {
+	if s.folder, err = on.openFolder(dir); err != nil {
 		return nil, err
 	}
 	if s.lock, err = on.openLocked(lockPath(dir)); err != nil {
@@ -68,11 +73,25 @@ func openStore(on *files, dir string, maxSize int64, queue func(string) *Queue, 
 			s.queues[queue(name)] = newDiskQueue(k.head)
 		}
 	}
-	for i, g := range s.segments {
-		if err := s.scan(g, i == len(s.segments)-1, queue); err != nil {
+	for i := 0; i < len(s.segments); {
+		err := s.scan(s.segments[i], i == len(s.segments)-1, queue)
+		switch {
+		case err == nil:
+			i++
+		case s.leaves(err) || s.outOfPatience(s.segments[i].path, err):
+			s.leaveOut(s.segments[i].path, err)
+			s.segments = slices.Delete(s.segments, i, i+1)
+		default:
 			return nil, err
 		}
 		s.closeOld()
+	}
+	if s.stray {
+		for name, k := range s.states.known { // what a file holds that is left out is not to come twice some day
+			if q := queue(name); s.queues[q] == nil {
+				s.queues[q] = newDiskQueue(k.head)
+			}
+		}
 	}
 	s.numberOnwards()
 	if err := s.importOlds(queue, time, taking); err != nil {
@@ -122,6 +141,9 @@ func lockPath(dir string) string { return filepath.Join(dir, segmentPrefix+"lock
 // it may have lost its folder.
 func (s *files) openLocked(path string) (*file, error) {
 	for {
+		if err := s.clear(path); err != nil {
+			return nil, err
+		}
 		f, err := s.open(path, os.O_RDWR|os.O_CREATE)
 		if err != nil {
 			return nil, err
@@ -133,7 +155,7 @@ func (s *files) openLocked(path string) (*file, error) {
 			}
 			return nil, err
 		}
-		if s.samePath(f, path) {
+		if s.sameFile(f, path) {
 			return f, nil
 		}
 		f.Close()
@@ -156,7 +178,8 @@ func (s *store) list() error {
 		switch {
 		case ok && version > fileVersion:
 			s.found.newer = append(s.found.newer, name)
-		case ok && version == fileVersion:
+		case ok && version == fileVersion && name == segmentName(id, salt):
+			s.after = max(s.after, id)
 			s.segments = append(s.segments, newSegment(s.files, s.dir, id, salt))
 		}
 	}
@@ -170,6 +193,10 @@ func (s *store) list() error {
 // being written when the power went.
 func (s *store) scan(g *segment, last bool, queue func(string) *Queue) error {
 	f, err := s.files.open(g.path, os.O_RDWR)
+	writable := err == nil
+	if errors.Is(err, fs.ErrPermission) {
+		f, err = s.files.open(g.path, os.O_RDONLY)
+	}
 	if err != nil {
 		return err
 	}
@@ -178,7 +205,7 @@ func (s *store) scan(g *segment, last bool, queue func(string) *Queue) error {
 	if err != nil {
 		return err
 	}
-	g.size = info.Size()
+	g.size = min(info.Size(), maxSegment+maxFrame) // what is behind that, nobody has written
 	r := &reader{file: g, size: g.size, salt: g.salt, ahead: window}
 	var q *Queue
 	end, bad := r.each(func(at int64, f *frame) {
@@ -191,10 +218,11 @@ func (s *store) scan(g *segment, last bool, queue func(string) *Queue) error {
 		s.enter(q, g, at, f)
 	})
 	if !last {
-		bad += g.size - end
+		bad += info.Size() - end
 	}
-	if s.active = last && end < s.most; s.active && end < g.size {
-		s.active = f.Truncate(end) == nil // else what comes next goes elsewhere
+	s.active = last && writable && end < s.most
+	if s.active && end < info.Size() { // else what comes next goes elsewhere, as where nothing says that the file is ours
+		s.active = end > 0 && f.Truncate(end) == nil
 	}
 	g.size = end
 	if s.found.bad += bad; bad > 0 || r.failed != nil {
@@ -204,6 +232,42 @@ func (s *store) scan(g *segment, last bool, queue func(string) *Queue) error {
 		}
 	}
 	return nil
+}
+
+// leaves reports whether a file that cannot be opened for that reason is left out, so that it
+// does not hold up the others. A spool that is already in use is not opened without any of its
+// files unless that is gone for good: they may be there the next time.
+func (s *store) leaves(err error) bool {
+	if plainfile.Is(err) {
+		return true
+	}
+	return !s.same && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP))
+}
+
+// outOfPatience reports whether the disk has said for long enough that one file of a spool that
+// is not in use yet cannot be opened: of one that is there, for the rest could be.
+func (s *store) outOfPatience(path string, err error) bool {
+	if s.same || !errors.Is(err, syscall.EIO) {
+		return false
+	}
+	since, known := s.files.unread[path]
+	if !known {
+		if s.files.unread == nil {
+			s.files.unread = map[string]time.Time{}
+		}
+		since = time.Now()
+		s.files.unread[path] = since
+	}
+	return time.Since(since) >= patience
+}
+
+// leaveOut notes that a file is left out.
+func (s *store) leaveOut(path string, why error) {
+	s.stray = true
+	s.found.left = append(s.found.left, filepath.Base(path))
+	if s.found.why == nil {
+		s.found.why = why
+	}
 }
 
 // enter enters a record that was found. What is missing between two numbers is lost.

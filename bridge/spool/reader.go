@@ -1,6 +1,9 @@
 package spool
 
-import "io"
+import (
+	"bytes"
+	"io"
+)
 
 // window is how much of a file is read at once,
 // and sparse where little of it is wanted.
@@ -74,10 +77,25 @@ func (r *reader) frame(at int64) (f frame, skip int, ok bool) {
 	}
 	length, ok := frameLength(header, r.salt, at)
 	if !ok || int64(length) > r.size-at {
-		return frame{}, 1, false
+		return frame{}, r.apart(at), false
 	}
 	f, ok = decodeFrame(r.bytes(at, length))
 	return f, length, ok
+}
+
+// apart is how far it is from a place to the next where a frame may begin, for one of its
+// kinds is where it has to be. Else the zeros behind the end of a file would take minutes.
+func (r *reader) apart(at int64) int {
+	const most = 4096
+	rest := r.buffer[min(at-r.start+kindAt+1, int64(len(r.buffer))):]
+	rest = rest[:min(len(rest), most)]
+	n := len(rest)
+	for _, kind := range [...]byte{recordKind, stateKind} {
+		if i := bytes.IndexByte(rest[:n], kind); i >= 0 {
+			n = i
+		}
+	}
+	return n + 1
 }
 
 // each calls do for each frame from a place on, and returns where the last one ends; and

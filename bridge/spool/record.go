@@ -43,7 +43,10 @@ type frame struct {
 	length                    int // of all of it
 }
 
-const frameHeader = 36
+const (
+	frameHeader = 36
+	kindAt      = 12
+)
 
 const (
 	recordKind byte = 1 + iota
@@ -140,7 +143,7 @@ func headerSum(header []byte, salt uint64, at int64) uint32 {
 // frameLength reads a header: how long its frame is. It is not ok if that is no header.
 func frameLength(header []byte, salt uint64, at int64) (length int, ok bool) {
 	most := maxFrame
-	switch header[12] {
+	switch header[kindAt] {
 	case recordKind:
 	case stateKind:
 		most = maxState

@@ -35,6 +35,9 @@ const (
 	fileVersion   = 3
 )
 
+// maxSegmentID is more than the id of any segment becomes: there is room for more behind it.
+const maxSegmentID = 1 << 62
+
 // maxOpen is how many segments are open at a time. Those can be read even when their
 // folder is gone.
 const maxOpen = 128
@@ -52,7 +55,7 @@ func parseSegment(name string) (id, salt uint64, version int, ok bool) {
 	id, err1 := strconv.ParseUint(rest[:16], 16, 64)
 	salt, err2 := strconv.ParseUint(rest[17:33], 16, 64)
 	version, err3 := strconv.Atoi(rest[35:])
-	return id, salt, version, err1 == nil && err2 == nil && err3 == nil
+	return id, salt, version, err1 == nil && err2 == nil && err3 == nil && id < maxSegmentID
 }
 
 // newSegment describes the one of that name in a folder.
@@ -102,10 +105,10 @@ func (g *segment) add(q *Queue, at uint32, length int) {
 // inPlace reports whether the file is the one at its path.
 func (g *segment) inPlace() bool {
 	if g.file != nil {
-		return g.on.samePath(g.file, g.path)
+		return g.on.sameFile(g.file, g.path)
 	}
-	_, err := g.on.stat(g.path)
-	return err == nil || !gone(err)
+	info, err := g.on.lstat(g.path)
+	return err == nil && info.Mode().IsRegular() || err != nil && !gone(err)
 }
 
 func (g *segment) close() {

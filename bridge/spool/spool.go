@@ -74,6 +74,7 @@ type Spool struct {
 	slabs    slabs    // that no batch has
 	removing []*Queue // those with records to remove from disk
 	ask      bool     // something could not be read: is the disk there?
+	again    bool     // and is there when that is looked for again
 	doubt    doubt
 	copying  int      // records that were there before and are appended again, not on disk yet
 	held     []*Queue // those with records removed of which these are copies
@@ -130,6 +131,7 @@ func Open(options Options) (*Spool, error) {
 		wake:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),
 	}
+	s.files.log = s.log
 	s.trouble.Store(&errSilent)
 	s.opening.Store(true)
 	opened := make(chan struct{})

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"topicast/internal/plainfile"
 )
 
 // What is done with the records, how many there have been, and the time are in two files
@@ -45,6 +48,9 @@ const stateSalt = 0x73706f6f6c
 // rewriteFrom is how much a file of states may grow before it is begun anew.
 const rewriteFrom = 1 << 20
 
+// maxStates is more than a file of states becomes.
+const maxStates = 5*maxState + rewriteFrom
+
 // fullState flags a state that says all.
 const fullState = 1
 
@@ -57,29 +63,37 @@ func statePath(dir string, i int) string {
 func readStates(on *files, dir string) (*states, error) {
 	s := &states{on: on, dir: dir, known: map[string]span{}}
 	var all []frame
-	full := uint64(0)
+	full, unread := uint64(0), error(nil)
 	for i := range s.files {
-		content, err := on.read(statePath(dir, i))
-		if errors.Is(err, fs.ErrNotExist) {
+		r, err := openStates(on, statePath(dir, i))
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || plainfile.Is(err):
+			continue // it is made anew, and what is in its place moved aside
+		case errors.Is(err, fs.ErrPermission):
+			unread = err
 			continue
-		}
-		if pe := (*fs.PathError)(nil); errors.As(err, &pe) && pe.Op == "open" {
+		case err != nil:
 			return nil, err
-		} // else a part that cannot be read is damage
+		}
+		defer r.close()
 		s.found = true
-		r := &reader{size: int64(len(content)), salt: stateSalt, buffer: content}
 		r.each(func(at int64, f *frame) {
 			if f.kind == stateKind {
 				if at == 0 {
 					s.heads = append(s.heads, headOf(f.number, f.payload))
 				}
-				all = append(all, *f)
+				f := *f
+				f.payload = bytes.Clone(f.payload)
+				all = append(all, f)
 				s.last = max(s.last, f.number)
 				if f.flags == fullState {
 					full = max(full, f.number)
 				}
 			}
 		})
+	}
+	if !s.found && unread != nil {
+		return nil, unread // without either, all would come again
 	}
 	marked := uint64(0)
 	for _, f := range all {
@@ -93,28 +107,66 @@ func readStates(on *files, dir string) (*states, error) {
 	return s, nil
 }
 
+// A stateReader reads a file of states. A part that cannot be read is damage.
+type stateReader struct {
+	reader
+	close func() error
+}
+
+func openStates(on *files, path string) (*stateReader, error) {
+	f, err := on.open(path, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	size := min(info.Size(), maxStates)
+	return &stateReader{reader{file: f, size: size, salt: stateSalt, ahead: window}, f.Close}, nil
+}
+
 // A state is:
 //
 //	0   length of the mark of the time (2), and the mark
 //	    the least number for a record of a new queue (8)
 //	    of each queue: the length of its name (2), the name, its head (8) and next (8)
+//
+// Whatever it is, reading it ends: who may write to the folder can make checksums, too.
 func (s *states) merge(b []byte) *mark {
-	n := int(binary.BigEndian.Uint16(b))
-	m, err := decodeMark(b[2 : 2+n])
-	b = b[2+n:]
+	encoded, b, ok := cutField(b, 8)
+	if !ok {
+		return nil
+	}
+	m, err := decodeMark(encoded)
 	s.first, b = max(s.first, binary.BigEndian.Uint64(b)), b[8:]
-	for len(b) > 0 {
-		n := int(binary.BigEndian.Uint16(b))
-		name := b[2 : 2+n]
+	for {
+		name, rest, ok := cutField(b, 16)
+		if !ok {
+			break
+		}
 		k := s.known[string(name)]
-		b = b[2+n:]
-		s.known[string(name)] = span{max(k.head, binary.BigEndian.Uint64(b)), max(k.next, binary.BigEndian.Uint64(b[8:]))}
-		b = b[16:]
+		head, next := binary.BigEndian.Uint64(rest), binary.BigEndian.Uint64(rest[8:])
+		s.known[string(name)] = span{max(k.head, head), max(k.next, next)}
+		b = rest[16:]
 	}
 	if err != nil {
 		return nil
 	}
 	return &m
+}
+
+// cutField cuts off a field with its length (2) in front, if so many bytes come behind it.
+func cutField(b []byte, behind int) (field, rest []byte, ok bool) {
+	if len(b) < 2 {
+		return nil, nil, false
+	}
+	n := 2 + int(binary.BigEndian.Uint16(b))
+	if len(b) < n+behind {
+		return nil, nil, false
+	}
+	return b[2:n], b[n:], true
 }
 
 // stateOf begins a state.
@@ -199,7 +251,7 @@ func (s *states) sharesWith(other *states) bool {
 // inPlace reports whether both files are those at their paths.
 func (s *states) inPlace() bool {
 	for i, f := range s.files {
-		if f != nil && !s.on.samePath(f, statePath(s.dir, i)) {
+		if f != nil && !s.on.sameFile(f, statePath(s.dir, i)) {
 			return false
 		}
 	}

@@ -29,6 +29,8 @@ type store struct {
 
 	segments []*segment // by age; the spool's mutex is held to change it
 	active   bool       // the last one can be appended to
+	after    uint64     // the id of a new one is larger
+	stray    bool       // there are files of records that count as removed, and no segments
 	queues   map[*Queue]*diskQueue
 	first    uint64                // the least number for a record of a queue that is new
 	away     error                 // the disk is gone for this reason, and all is closed
@@ -115,7 +117,7 @@ func (s *store) remove(q *Queue, p place) {
 func (s *store) allQueues(m mark) []byte {
 	b := stateOf(m, s.first)
 	for q, d := range s.queues {
-		if len(d.segments) == 0 && d.safeHead() >= d.next && (len(s.segments) == 0 || d.last < s.segments[0].id) {
+		if !s.stray && len(d.segments) == 0 && d.safeHead() >= d.next && (len(s.segments) == 0 || d.last < s.segments[0].id) {
 			delete(s.queues, q)
 			continue
 		}
@@ -156,7 +158,7 @@ func (s *store) complete() error {
 			return errMoved
 		}
 	}
-	if !s.states.inPlace() || !s.files.samePath(s.lock, s.lock.Name()) {
+	if !s.states.inPlace() || !s.files.sameFile(s.lock, s.lock.Name()) {
 		return errMoved
 	}
 	return nil

@@ -2,8 +2,11 @@ package spool
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
+	"io/fs"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 )
 
@@ -64,11 +67,26 @@ func (s *Spool) drop(old []*segment) error {
 	}
 	s.takeOut(old)
 	for _, g := range old {
-		if err := g.remove(); err != nil {
-			return err
+		if e := g.remove(); errors.Is(e, fs.ErrPermission) {
+			s.keepUnremoved(g, e)
+		} else {
+			err = cmp.Or(err, e)
 		}
 	}
-	return s.store.files.syncDir(s.store.dir)
+	return cmp.Or(err, s.store.files.syncDir(s.store.dir))
+}
+
+// keepUnremoved takes note that a segment of which nothing is left cannot be deleted. It is
+// tried again at the next start, and what is in it is known to be removed by then.
+func (s *Spool) keepUnremoved(g *segment, why error) {
+	s.mu.Lock()
+	told := s.store.stray
+	s.store.stray = true
+	s.mu.Unlock()
+	if !told {
+		s.log.Error("files of the spool that are done with cannot be removed, and take room on the disk; let this user remove them, before the next start",
+			"dir", s.dir, "file", filepath.Base(g.path), "err", why)
+	}
 }
 
 // takeOut takes segments out of the store.
@@ -222,7 +240,7 @@ func (d *diskQueue) replace(run []*segment, by *segment, any bool) {
 // which is written to.
 func (s *Spool) heal(all bool) error {
 	st := s.store
-	if !st.files.samePath(st.lock, st.lock.Name()) {
+	if !st.files.sameFile(st.lock, st.lock.Name()) {
 		lock, err := st.files.openLocked(lockPath(s.dir))
 		if err != nil {
 			return err

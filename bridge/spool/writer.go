@@ -70,9 +70,9 @@ func (w *writer) next() error {
 		w.touched, w.at = append(w.touched, touched{g, g.size, false}), g.size
 		return nil
 	}
-	id := uint64(1)
+	id := s.after + 1
 	if n := len(s.segments); n > 0 {
-		id = s.segments[n-1].id + 1
+		id = max(id, s.segments[n-1].id+1)
 	}
 	if n := len(w.touched); n > 0 {
 		id = max(id, w.touched[n-1].segment.id+1)
@@ -100,9 +100,13 @@ func (s *store) create(id uint64) (*segment, error) {
 	return g, nil
 }
 
-// remove closes and deletes a segment.
+// remove closes and deletes a segment. What else is in its place now is left to who put it
+// there.
 func (g *segment) remove() error {
 	g.close()
+	if info, err := g.on.lstat(g.path); err == nil && !info.Mode().IsRegular() {
+		return nil
+	}
 	if err := g.on.remove(g.path); err != nil && !gone(err) {
 		return err
 	}
