@@ -16,6 +16,7 @@ import (
 
 const (
 	InflightSize    = inflightSize
+	InflightMost    = inflightBytes / inflightCost
 	MaxSenderBytes  = maxSenderBytes
 	MaxPublications = maxPublications
 	MaxEncoded      = maxEncoded

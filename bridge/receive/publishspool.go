@@ -34,6 +34,7 @@ type publishSpool struct {
 	budget     *account.RuleBudget  // that of its rules
 	queue      *spill.Queue
 	copies     atomic.Pointer[copies]    // of what this process has handed to the session; see copies.go
+	busy       bool                      // of the pump: a batch is on its way
 	discarding atomic.Pointer[time.Time] // what came before is to be discarded by the pump; nil: nothing is
 	full       atomic.Bool               // there was no room for the copy that was asked for last
 

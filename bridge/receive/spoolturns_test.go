@@ -8,8 +8,10 @@ import (
 	"testing"
 
 	"topicast/bridge/multicast"
+	"topicast/bridge/receive"
 	"topicast/bridge/spool"
 	"topicast/internal/lab/fake"
+	"topicast/mapping"
 )
 
 // handle has a reader handle a datagram.
@@ -39,6 +41,42 @@ func TestWhatTheDiskTurnsAwayGoesThereWhenOthersHave(t *testing.T) {
 	}
 	close(goOn)
 	b.spooled(t, 1+much+1)
+}
+
+// Short messages take more memory than their payloads, on their way from the disk too. Where many
+// rules have some there, each publishes a few of them.
+func TestWhatIsOnItsWayFromTheDiskTakesBoundedMemory(t *testing.T) {
+	const rules, each = 200, 100
+	var table []mapping.ReceiveRule
+	for i := range rules {
+		r := fake.ReceiveRule(t, fmt.Sprint("r", i), fmt.Sprintf("239.1.1.%d:5000", i), fmt.Sprint("t/", i))
+		r.Split = mapping.SplitLine
+		table = append(table, r)
+	}
+	b, _, p := spooling(t, t.TempDir(), 1<<30, rigOptions{QueueSize: 1 << 28}, nil, table...)
+	for i := range rules {
+		b.handle(i, strings.Repeat("x\n", each))
+	}
+	b.spooled(t, rules*each)
+	b.connect(true)
+	of := map[string]int{}
+	fake.WaitFor(t, "a message of each rule", func() bool {
+		clear(of)
+		for _, m := range p.Published() {
+			of[m]++
+		}
+		return len(of) == rules
+	})
+	if all := len(p.Published()); all > receive.InflightMost+receive.InflightSize {
+		t.Errorf("%d messages are on their way, want %d at most, and one rule's more", all, receive.InflightMost)
+	}
+	told := 0
+	fake.WaitFor(t, "all of them", func() bool {
+		for n := len(p.Published()); told < n; told++ {
+			p.Batch(told).Origin.Published(1, 1)
+		}
+		return told == rules*each
+	})
 }
 
 // A rule of which little waits goes on by the session, which has rules take turns, while another
