@@ -220,7 +220,7 @@ func (s *Spool) hold(q *Queue, places []place) {
 			break
 		}
 		g.held = true
-		left -= len(g.index[q])
+		left -= int(g.index[q].n)
 	}
 }
 
