@@ -16,6 +16,7 @@ import (
 
 const (
 	InflightSize    = inflightSize
+	PendingCost     = pendingCost
 	InflightMost    = inflightBytes / inflightCost
 	MaxSenderBytes  = maxSenderBytes
 	MaxPublications = maxPublications

@@ -375,7 +375,7 @@ func (t *ruleTopic) encode(payload []byte, a *arrival, b *batch) {
 		b.encoded = b.encoded[:from] // likewise the spool
 		return
 	}
-	if r.QoS > 0 && !r.acquire(len(payload)+len(properties), a) {
+	if r.QoS > 0 && !r.acquire(len(t.name)+len(payload)+len(properties), a) {
 		b.encoded = b.encoded[:from]
 		r.failures.Add(1)
 		r.dropFull(t.name, a, payload)

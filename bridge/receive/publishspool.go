@@ -191,7 +191,13 @@ func (s *publishSpool) spill() {
 }
 
 // size is how many bytes of the budget it takes.
-func (p *pendingMessage) size() int { return len(p.payload) + len(p.properties) }
+func (p *pendingMessage) size() int {
+	return len(p.topic) + len(p.payload) + len(p.properties) + pendingCost
+}
+
+// pendingCost is what it takes more than one that the session has: it lies in a slice that grows,
+// with room for more.
+const pendingCost = 72
 
 // key is what the record says beside the message: where it comes back, and its properties.
 func (p *pendingMessage) key() string {

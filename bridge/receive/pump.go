@@ -254,8 +254,12 @@ func (s *publishSpool) finish() bool {
 	batch := make([]session.Publication, len(s.pending))
 	for i, p := range s.pending {
 		s.rule.Load().reportSpooled(p.topic, p.payload, time.Since(p.at))
-		batch[i] = session.Publication{Topic: p.topic, Payload: p.payload, QoS: p.flags & flagsQoS, Retain: p.flags&flagsRetain != 0, Origin: s.rule.Load(), Queue: s.budget}
+		batch[i] = session.Publication{Topic: p.topic, Payload: p.payload, QoS: p.flags & flagsQoS, Retain: p.flags&flagsRetain != 0, Properties: p.properties, Origin: s.rule.Load(), Queue: s.budget}
+		if p.loopKey != "" {
+			s.expectBack(&batch[i], p.loopKey, time.Now())
+		}
 	}
+	s.budget.Release(0, len(batch)*pendingCost)
 	s.path.publisher.PublishBatch(batch)
 	s.pending = nil
 	s.waiting.Store(0)

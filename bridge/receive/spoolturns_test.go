@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"topicast/bridge/account"
 	"topicast/bridge/multicast"
 	"topicast/bridge/receive"
 	"topicast/bridge/spool"
@@ -17,6 +18,50 @@ import (
 // handle has a reader handle a datagram.
 func (b *rig) handle(reader int, payload string) {
 	b.working.Reader(reader).Handle([]multicast.Datagram{{Source: netip.MustParseAddrPort(fake.Device), Payload: []byte(payload)}})
+}
+
+// What waits in memory, as the disk does not answer, is published as it came when the broker is back,
+// with its properties, is known to the loop guard, and gives all the room back that it took.
+func TestWhatWaitsInMemoryIsPublishedAsItCame(t *testing.T) {
+	const size = 60_000
+	b, _, p := spooling(t, t.TempDir(), 1<<30, rigOptions{QueueSize: 1 << 28, Loops: guarded},
+		[]mapping.SendRule{fake.SendRule(t, "out", "topic", "239.1.1.1:5000")},
+		fake.ReceiveRule(t, "r", "239.1.1.1:5000", "topic", metadata, contentType))
+	written, goOn := make(chan struct{}), make(chan struct{})
+	other := b.options.Spool.On.Queue("hangs")
+	other.Append(spool.Record{Topic: []byte("t")}, func(error) {
+		close(written)
+		<-goOn // the goroutine that writes
+	})
+	<-written
+	defer close(goOn)
+	for room := true; room; { // until the disk takes no more, however short it is
+		_, room = other.Append(spool.Record{Topic: []byte("t"), Payload: make([]byte, size)}, nil)
+	}
+	for room := true; room; {
+		_, room = other.Append(spool.Record{Topic: []byte("t")}, nil)
+	}
+	b.handle(0, "x")
+	if waits, least := b.budget.Bytes(), int64(account.Overhead+receive.PendingCost+len("topic")+1); b.working.Rules[0].Waiting() != 1 || waits < least {
+		t.Errorf("%d bytes wait, want %d at least", waits, least)
+	}
+	known := b.receive.GuardUsage().Remembered
+	b.connect(true)
+	p.Await(t, 1)
+	if got := b.receive.GuardUsage().Remembered; got != known+1 {
+		t.Errorf("the loop guard remembers %d, want one more than %d", got, known)
+	}
+	if got := bearing(t, p, 0); got != "type=application/json source=172.17.0.9:4000 group=239.1.1.1:5000 interface=iso0 at" {
+		t.Errorf("it bears %q", got)
+	}
+	m := p.Batch(0)
+	if got, want := b.budget.Bytes(), int64(account.Overhead+m.Size()); got != want {
+		t.Errorf("it takes %d bytes when the session has it, want %d", got, want)
+	}
+	p.Acknowledge()
+	if got := b.budget.Bytes(); got != 0 {
+		t.Errorf("%d bytes are in use when the broker has it", got)
+	}
 }
 
 // What finds no room among what others have for the disk goes there as soon as it has taken
