@@ -33,6 +33,7 @@ type publishSpool struct {
 	rule       atomic.Pointer[Rule] // that takes it now
 	budget     *account.RuleBudget  // that of its rules
 	queue      *spill.Queue
+	tell       func(error)               // stored, made once
 	copies     atomic.Pointer[copies]    // of what this process has handed to the session; see copies.go
 	busy       bool                      // of the pump: a batch is on its way
 	discarding atomic.Pointer[time.Time] // what came before is to be discarded by the pump; nil: nothing is
@@ -77,7 +78,9 @@ func flagsOf(qos byte, retain bool) byte {
 }
 
 func newPublishSpool(p *Path) *publishSpool {
-	return &publishSpool{path: p, budget: p.budget.ForRule(), queue: p.spill.New(p.WakePump)}
+	s := &publishSpool{path: p, budget: p.budget.ForRule(), queue: p.spill.New(p.WakePump)}
+	s.tell = s.stored
+	return s
 }
 
 // kept describes the rule for package spill. Only building a generation calls it.
@@ -153,13 +156,13 @@ func (s *publishSpool) add(t *ruleTopic, payload, properties []byte, a *arrival)
 	if t.returns.Load() {
 		p.loopKey = loopKey{a.on, a.To}.String()
 	}
-	if s.state.Load() == spilling && len(s.pending) == 0 && s.queue.Append(p.record(), s.stored) {
+	if s.state.Load() == spilling && len(s.pending) == 0 && s.queue.Append(p.record(), s.tell) {
 		return true // without a copy that is garbage at once
 	}
 	if !s.budget.Acquire(p.size()) {
 		s.state.Store(spilling)
 		s.spill()
-		if len(s.pending) > 0 || !s.queue.Append(p.record(), s.stored) {
+		if len(s.pending) > 0 || !s.queue.Append(p.record(), s.tell) {
 			r.failures.Add(1)
 			r.dropFull(t.name, a, payload)
 			return false
@@ -177,7 +180,7 @@ func (s *publishSpool) spill() {
 	n := 0
 	for ; n < len(s.pending) && s.state.Load() == spilling; n++ {
 		p := &s.pending[n]
-		if !s.queue.Append(p.record(), s.stored) {
+		if !s.queue.Append(p.record(), s.tell) {
 			s.path.unspilled.Store(true)
 			break
 		}

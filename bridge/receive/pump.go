@@ -92,17 +92,29 @@ const (
 const inflightSize = 256
 
 // inflightShare is how many messages each of so many rules publishes at a time: all of them have
-// some on their way, so that none waits for what the broker does not take of another.
+// some on their way, so that none waits for what the broker does not take of another. It is of
+// one half of the room. The other is for those that have little left, which so do not wait until
+// the others have as little.
 func inflightShare(rules int) int {
-	return min(max(inflightBytes/inflightCost/max(rules, 1), 1), inflightSize)
+	return min(max(inflightBytes/2/inflightCost/max(rules, 1), 1), inflightSize)
+}
+
+// inflightMore is how many messages more a rule publishes that has so many on disk, where others
+// have so many more on their way already.
+func inflightMore(left, others int) int {
+	if left > spill.LowWater {
+		return 0
+	}
+	return max(inflightBytes/2/inflightCost-others, 0) / 4
 }
 
 // launch publishes from the front of what each rule has on disk that has no batch on its
 // way. It reports whether to look again at once.
 func (p *Path) launch(inflight []*inflightBatch, spools []*publishSpool) (now []*inflightBatch, more bool) {
-	bytes, rules := 0, 0
+	bytes, rules, beyond := 0, 0, 0
 	for _, f := range inflight {
 		bytes += f.bytes
+		beyond += f.beyond
 	}
 	for _, s := range spools {
 		if s.state.Load() != direct {
@@ -120,13 +132,14 @@ func (p *Path) launch(inflight []*inflightBatch, spools []*publishSpool) (now []
 			p.pumpFirst = at
 			break
 		}
-		f := s.readBatch(share)
+		f := s.readBatch(min(share+inflightMore(s.queue.Len(), beyond), inflightSize))
 		more = more || f.front.Lost > 0
 		if len(f.publications) == 0 {
 			more = s.finish() || more
 			continue
 		}
-		bytes += f.bytes
+		f.beyond = max(len(f.publications)-share, 0)
+		bytes, beyond = bytes+f.bytes, beyond+f.beyond
 		s.busy = true
 		inflight = append(inflight, f)
 		p.publisher.PublishBatch(f.publications)
@@ -140,6 +153,7 @@ type inflightBatch struct {
 	front        spill.Batch
 	publications []session.Publication
 	bytes        int
+	beyond       int  // messages beyond the share of the rule
 	stopped      bool // the session has ended; valid when none is left
 
 	left atomic.Int64 // that the session has told nothing of

@@ -124,6 +124,42 @@ func TestWhatIsOnItsWayFromTheDiskTakesBoundedMemory(t *testing.T) {
 	})
 }
 
+// A rule that has little on disk is soon done with it, however many others have much.
+func TestARuleThatHasLittleOnDiskDoesNotWaitForThoseThatHaveMuch(t *testing.T) {
+	const others, each, few = 100, 1100, 200
+	table := []mapping.ReceiveRule{fake.ReceiveRule(t, "little", "239.1.2.1:5000", "little")}
+	for i := range others {
+		r := fake.ReceiveRule(t, fmt.Sprint("r", i), fmt.Sprintf("239.1.1.%d:5000", i), fmt.Sprint("t/", i))
+		r.Split = mapping.SplitLine
+		table = append(table, r)
+	}
+	b, _, p := spooling(t, t.TempDir(), 1<<30, rigOptions{QueueSize: 1 << 28}, nil, table...)
+	for range 2 {
+		for i := range others {
+			b.handle(1+i, strings.Repeat("x\n", each/2))
+		}
+	}
+	for range few {
+		b.handle(0, "x")
+	}
+	b.spooled(t, others*each+few)
+	b.connect(true)
+	told, little := 0, 0
+	fake.WaitFor(t, "what the rule has", func() bool {
+		for n := min(len(p.Published()), told+1000); told < n; told++ {
+			m := p.Batch(told)
+			if string(m.Topic) == "little" {
+				little++
+			}
+			m.Origin.Published(1, 1)
+		}
+		return little == few
+	})
+	if told > 2*receive.InflightMost {
+		t.Errorf("%d messages went before, of the %d that others have", told, others*each)
+	}
+}
+
 // A rule of which little waits goes on by the session, which has rules take turns, while another
 // one has so much waiting that it goes by the disk.
 func TestARuleThatHasLittleWaitingGoesByNoDisk(t *testing.T) {
