@@ -21,6 +21,8 @@ const (
 	MaxSenderBytes  = maxSenderBytes
 	MaxPublications = maxPublications
 	MaxEncoded      = maxEncoded
+	MayBlock        = mayBlock
+	MayBlockEncoded = mayBlockEncoded
 )
 
 // Driven reports whether a reason can happen to a receive rule at all.
