@@ -15,7 +15,8 @@ import (
 // What rules with split make many messages of.
 var splitAttacks = []attack{
 	{name: "split", about: "datagrams of 700 lines to a rule that splits them, 2,000 a second", prepare: oneSplits, run: splitToOne},
-	{name: "split-silent", about: "datagrams of 700 lines to a thousand rules that split them, 200 a second in all, while the broker acknowledges nothing", victims: []string{victimReceive, neighbourReceive}, prepare: thousandSplit, run: splitUnacknowledged},
+	{name: "split-silent", about: "datagrams of 700 lines to a thousand rules that split them, 200 a second in all, while the broker acknowledges nothing", victims: []string{victimReceive, neighbourReceive}, prepare: func(r *rig) { thousandSplit(r, "") }, run: splitUnacknowledged},
+	{name: "split-stuck", about: "the same with QoS 0, while the broker reads nothing", victims: allStreams, prepare: func(r *rig) { thousandSplit(r, ", qos: 0") }, run: splitToStuck},
 }
 
 // splitLines is how many messages are in each datagram.
@@ -28,18 +29,18 @@ func splitGroup(i int) netip.AddrPort {
 
 // splitRules are so many. What is lost of their datagrams in the kernel counts once, and not for
 // each line, so that they are not watched.
-func splitRules(r *rig, n int) {
+func splitRules(r *rig, n int, more string) {
 	for i := range n {
-		r.setup.receive = append(r.setup.receive, fmt.Sprintf("name: p%d, group: '%s', interface: iso0, topic: 'p/%d/x', split: line", i, splitGroup(i), i))
+		r.setup.receive = append(r.setup.receive, fmt.Sprintf("name: p%d, group: '%s', interface: iso0, topic: 'p/%d/x', split: line%s", i, splitGroup(i), i, more))
 	}
 	r.GW.ManyMemberships()
 }
 
-func oneSplits(r *rig) { splitRules(r, 1) }
+func oneSplits(r *rig) { splitRules(r, 1, "") }
 
-func thousandSplit(r *rig) {
+func thousandSplit(r *rig, more string) {
 	meddled(r)
-	splitRules(r, 1000)
+	splitRules(r, 1000, more)
 }
 
 func splitToOne(r *rig) { r.sendLines(2000, 1) }
@@ -54,6 +55,12 @@ func splitUnacknowledged(r *rig) {
 	r.sendLines(200, 1000)
 	r.meddler.judgeBy(nil)
 	r.meddler.cutAll() // what it has acknowledged in vain is published again
+}
+
+func splitToStuck(r *rig) {
+	goOn := r.stopReading()
+	r.sendLines(200, 1000)
+	goOn()
 }
 
 // sendLines sends datagrams of many lines to so many of the rules in turn.
