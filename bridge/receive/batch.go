@@ -27,6 +27,21 @@ const (
 	maxPublications = 1024
 )
 
+// mayBlock and mayBlockEncoded are the same where messages of QoS 0 are among them: whoever hands
+// them over may have to wait for the broker, and thousands of readers with all that they have.
+const (
+	mayBlock        = 64
+	mayBlockEncoded = 8 << 10
+)
+
+// mostEncoded is how many bytes a batch has at most that a message of the rule comes to.
+func (r *Rule) mostEncoded() int {
+	if r.QoS == 0 {
+		return mayBlockEncoded
+	}
+	return maxEncoded
+}
+
 func (p *Path) newBatch() *batch {
 	var b *batch
 	select {
@@ -41,7 +56,7 @@ func (p *Path) newBatch() *batch {
 // add takes a message in.
 func (b *batch) add(p *Path, m session.Publication) {
 	b.publications = append(b.publications, m)
-	if len(b.publications) == maxPublications {
+	if n := len(b.publications); n == maxPublications || m.QoS == 0 && n >= mayBlock {
 		p.flush(b)
 		b.encoded = b.encoded[:0] // the session has copied what it keeps
 	}

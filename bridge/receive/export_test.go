@@ -16,9 +16,13 @@ import (
 
 const (
 	InflightSize    = inflightSize
+	PendingCost     = pendingCost
+	InflightMost    = inflightBytes / inflightCost
 	MaxSenderBytes  = maxSenderBytes
 	MaxPublications = maxPublications
 	MaxEncoded      = maxEncoded
+	MayBlock        = mayBlock
+	MayBlockEncoded = mayBlockEncoded
 )
 
 // Driven reports whether a reason can happen to a receive rule at all.

@@ -106,8 +106,9 @@ func (t *loopTest) offer(payload []byte, fingerprint, content uint64, a *arrival
 // keep copies a message. A test may take a quarter of the queue.
 func (t *loopTest) keep(payload []byte, fingerprint, content uint64, a *arrival) bool {
 	r := t.topic.rule
-	cost := len(payload) + account.Overhead
-	if int64(t.size+cost) > r.path.budget.Size()/4 || !r.budget.Acquire(len(payload)) {
+	size := len(t.topic.name) + len(payload)
+	cost := size + account.Overhead
+	if int64(t.size+cost) > r.path.budget.Size()/4 || !r.budget.Acquire(size) {
 		return false
 	}
 	t.size += cost
@@ -261,7 +262,7 @@ func (t *loopTest) publish(waiting []undecided, except []uint64) {
 		for i := range chunk {
 			w := &chunk[i]
 			w.release()
-			t.size -= len(w.payload) + account.Overhead
+			t.size -= len(w.topic.name) + len(w.payload) + account.Overhead
 			if slices.Contains(except, w.fingerprint) {
 				t.topic.rule.lose(account.ReasonBreaker, t.topic.name, &w.arrival, w.payload, nil)
 			} else {

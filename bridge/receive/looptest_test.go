@@ -386,7 +386,7 @@ func TestALoopOfTwoBridgesEnds(t *testing.T) {
 			}
 			var publish publisherFunc = func(batch []session.Publication) {
 				for _, p := range batch {
-					p.Origin.Published(1, len(p.Payload))
+					p.Origin.Published(1, p.Size())
 					messages.Add(1)
 					for _, q := range queues {
 						select {

@@ -37,7 +37,7 @@ func (w *world) PublishBatch(batch []session.Publication) {
 		w.published[text]++
 		w.order = append(w.order, text)
 		p.Payload = bytes.Clone(p.Payload)
-		p.Origin.Published(1, len(p.Payload))
+		p.Origin.Published(1, p.Size())
 		for _, loop := range w.loops {
 			loop(p)
 		}

@@ -355,7 +355,7 @@ func (t *ruleTopic) admitted(payload []byte, content uint64, a *arrival, b *batc
 func (t *ruleTopic) encode(payload []byte, a *arrival, b *batch) {
 	r := t.rule
 	from := len(b.encoded)
-	if from > 0 && from+r.roomFor(payload) > maxEncoded {
+	if from > 0 && from+r.roomFor(payload) > r.mostEncoded() {
 		r.path.flush(b)
 		from, b.encoded = 0, b.encoded[:0] // the session has copied what it keeps
 	}
@@ -375,7 +375,7 @@ func (t *ruleTopic) encode(payload []byte, a *arrival, b *batch) {
 		b.encoded = b.encoded[:from] // likewise the spool
 		return
 	}
-	if r.QoS > 0 && !r.acquire(len(payload)+len(properties), a) {
+	if r.QoS > 0 && !r.acquire(len(t.name)+len(payload)+len(properties), a) {
 		b.encoded = b.encoded[:from]
 		r.failures.Add(1)
 		r.dropFull(t.name, a, payload)

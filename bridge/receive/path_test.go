@@ -108,13 +108,13 @@ func TestWhatIsReceivedAndLostIsCounted(t *testing.T) {
 	}
 	var status []receive.Status
 	var room int64
-	receiving(t, rigOptions{QueueSize: 2 * (4 + account.Overhead)}, nil, rules, func(b *rig, n *fake.Network) {
+	receiving(t, rigOptions{QueueSize: 2 * (5 + 4 + account.Overhead)}, nil, rules, func(b *rig, n *fake.Network) {
 		r := n.At("239.1.1.1:5000", "iso0")
-		r.Hear(fake.Device, "ab") // fills the room: 4 digits, and 2 bytes
+		r.Hear(fake.Device, "ab") // fills the room: 4 digits, and 2 bytes, each with its topic
 		r.Hear(fake.Device, "cd") // finds none left
 		synctest.Wait()
-		b.working.Rules[0].Published(1, 4)
-		b.working.Rules[1].Lost(1, 2, session.ErrNotConnected)
+		b.working.Rules[0].Published(1, 4+4)
+		b.working.Rules[1].Lost(1, 5+2, session.ErrNotConnected)
 		r.Drops = 7
 		b.receive.CountDrops()
 		b.receive.CountDrops()
@@ -254,7 +254,7 @@ func TestWhatWaitsForItsTimeIsBounded(t *testing.T) {
 	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "a", "239.1.1.1:5000", "{source_port}", func(r *mapping.ReceiveRule) {
 		r.Every, r.QoS = time.Second, 0
 	})}
-	receiving(t, rigOptions{QueueSize: 2 * (1 + account.Overhead)}, nil, rules, func(b *rig, n *fake.Network) {
+	receiving(t, rigOptions{QueueSize: 2 * (1 + 1 + account.Overhead)}, nil, rules, func(b *rig, n *fake.Network) {
 		for _, payload := range []string{"w", "x", "y"} { // once they are known
 			for port := 1; port <= 3; port++ {
 				n.LastReceiver().Hear(fmt.Sprintf("172.17.0.9:%d", port), payload)
@@ -296,7 +296,7 @@ type discard struct{}
 
 func (discard) PublishBatch(batch []session.Publication) {
 	for _, p := range batch {
-		p.Origin.Published(1, len(p.Payload))
+		p.Origin.Published(1, p.Size())
 	}
 }
 

@@ -33,7 +33,9 @@ type publishSpool struct {
 	rule       atomic.Pointer[Rule] // that takes it now
 	budget     *account.RuleBudget  // that of its rules
 	queue      *spill.Queue
+	tell       func(error)               // stored, made once
 	copies     atomic.Pointer[copies]    // of what this process has handed to the session; see copies.go
+	busy       bool                      // of the pump: a batch is on its way
 	discarding atomic.Pointer[time.Time] // what came before is to be discarded by the pump; nil: nothing is
 	full       atomic.Bool               // there was no room for the copy that was asked for last
 
@@ -76,7 +78,9 @@ func flagsOf(qos byte, retain bool) byte {
 }
 
 func newPublishSpool(p *Path) *publishSpool {
-	return &publishSpool{path: p, budget: p.budget.ForRule(), queue: p.spill.New(p.WakePump)}
+	s := &publishSpool{path: p, budget: p.budget.ForRule(), queue: p.spill.New(p.WakePump)}
+	s.tell = s.stored
+	return s
 }
 
 // kept describes the rule for package spill. Only building a generation calls it.
@@ -152,13 +156,13 @@ func (s *publishSpool) add(t *ruleTopic, payload, properties []byte, a *arrival)
 	if t.returns.Load() {
 		p.loopKey = loopKey{a.on, a.To}.String()
 	}
-	if s.state.Load() == spilling && len(s.pending) == 0 && s.queue.Append(p.record(), s.stored) {
+	if s.state.Load() == spilling && len(s.pending) == 0 && s.queue.Append(p.record(), s.tell) {
 		return true // without a copy that is garbage at once
 	}
 	if !s.budget.Acquire(p.size()) {
 		s.state.Store(spilling)
 		s.spill()
-		if len(s.pending) > 0 || !s.queue.Append(p.record(), s.stored) {
+		if len(s.pending) > 0 || !s.queue.Append(p.record(), s.tell) {
 			r.failures.Add(1)
 			r.dropFull(t.name, a, payload)
 			return false
@@ -176,7 +180,7 @@ func (s *publishSpool) spill() {
 	n := 0
 	for ; n < len(s.pending) && s.state.Load() == spilling; n++ {
 		p := &s.pending[n]
-		if !s.queue.Append(p.record(), s.stored) {
+		if !s.queue.Append(p.record(), s.tell) {
 			s.path.unspilled.Store(true)
 			break
 		}
@@ -190,7 +194,13 @@ func (s *publishSpool) spill() {
 }
 
 // size is how many bytes of the budget it takes.
-func (p *pendingMessage) size() int { return len(p.payload) + len(p.properties) }
+func (p *pendingMessage) size() int {
+	return len(p.topic) + len(p.payload) + len(p.properties) + pendingCost
+}
+
+// pendingCost is what it takes more than one that the session has: it lies in a slice that grows,
+// with room for more.
+const pendingCost = 72
 
 // key is what the record says beside the message: where it comes back, and its properties.
 func (p *pendingMessage) key() string {

@@ -33,6 +33,7 @@ func (p *Path) Pump(ctx context.Context) {
 	var inflight []*inflightBatch
 	defer func() {
 		for _, f := range inflight {
+			f.spool.busy = false
 			f.front.Remove(0) // it stays on disk, and is published again another time
 		}
 	}()
@@ -81,36 +82,65 @@ func (p *Path) spillAgain() {
 
 // inflightBytes bounds what the batches on their way hold in memory, as far as it can be
 // known before: it is looked at between two rules. Those that are left out are the first the
-// next time.
-const inflightBytes = 2 << 20
+// next time. inflightCost is what a message takes there, and in the session, beside its payload.
+const (
+	inflightBytes = 2 << 20
+	inflightCost  = 384
+)
+
+// inflightSize is how many messages a rule publishes at a time, at most.
+const inflightSize = 256
+
+// inflightShare is how many messages each of so many rules publishes at a time: all of them have
+// some on their way, so that none waits for what the broker does not take of another. It is of
+// one half of the room. The other is for those that have little left, which so do not wait until
+// the others have as little.
+func inflightShare(rules int) int {
+	return min(max(inflightBytes/2/inflightCost/max(rules, 1), 1), inflightSize)
+}
+
+// inflightMore is how many messages more a rule publishes that has so many on disk, where others
+// have so many more on their way already.
+func inflightMore(left, others int) int {
+	if left > spill.LowWater {
+		return 0
+	}
+	return max(inflightBytes/2/inflightCost-others, 0) / 4
+}
 
 // launch publishes from the front of what each rule has on disk that has no batch on its
 // way. It reports whether to look again at once.
 func (p *Path) launch(inflight []*inflightBatch, spools []*publishSpool) (now []*inflightBatch, more bool) {
-	bytes := 0
-	busy := make(map[*publishSpool]bool, len(inflight))
+	bytes, rules, beyond := 0, 0, 0
 	for _, f := range inflight {
 		bytes += f.bytes
-		busy[f.spool] = true
+		beyond += f.beyond
 	}
-	first := p.pumpFirst
+	for _, s := range spools {
+		if s.state.Load() != direct {
+			rules++
+		}
+	}
+	first, share := p.pumpFirst, inflightShare(rules)
 	for i := range spools {
 		at := (first + i) % len(spools)
 		s := spools[at]
-		if s.state.Load() == direct || busy[s] {
+		if s.state.Load() == direct || s.busy {
 			continue
 		}
 		if bytes > inflightBytes {
 			p.pumpFirst = at
 			break
 		}
-		f := s.readBatch()
+		f := s.readBatch(min(share+inflightMore(s.queue.Len(), beyond), inflightSize))
 		more = more || f.front.Lost > 0
 		if len(f.publications) == 0 {
 			more = s.finish() || more
 			continue
 		}
-		bytes += f.bytes
+		f.beyond = max(len(f.publications)-share, 0)
+		bytes, beyond = bytes+f.bytes, beyond+f.beyond
+		s.busy = true
 		inflight = append(inflight, f)
 		p.publisher.PublishBatch(f.publications)
 	}
@@ -123,20 +153,18 @@ type inflightBatch struct {
 	front        spill.Batch
 	publications []session.Publication
 	bytes        int
+	beyond       int  // messages beyond the share of the rule
 	stopped      bool // the session has ended; valid when none is left
 
 	left atomic.Int64 // that the session has told nothing of
 }
 
-// inflightSize is how many messages a rule publishes at a time, at most.
-const inflightSize = 256
-
-// readBatch reads from the front of what is on disk.
-func (s *publishSpool) readBatch() *inflightBatch {
+// readBatch reads from the front of what is on disk, so many messages at most.
+func (s *publishSpool) readBatch(most int) *inflightBatch {
 	f := &inflightBatch{spool: s}
-	var records [inflightSize]spool.Record
 	// What another rule had when the round began may just be on its way for that.
-	f.front, _ = s.queue.TryFront(records[:])
+	f.front, _ = s.queue.TryFront(make([]spool.Record, max(min(most, s.queue.Len()), 1)))
+	f.publications = make([]session.Publication, 0, len(f.front.Records))
 	for _, record := range f.front.Records {
 		m := session.Publication{Topic: record.Topic, Payload: record.Payload,
 			QoS: record.Flags & flagsQoS, Retain: record.Flags&flagsRetain != 0, Origin: f, Queue: s.budget}
@@ -148,7 +176,7 @@ func (s *publishSpool) readBatch() *inflightBatch {
 			s.expectBack(&m, key, time.Now())
 		}
 		f.publications = append(f.publications, m)
-		f.bytes += len(record.Payload) + len(m.Properties)
+		f.bytes += len(record.Topic) + len(record.Payload) + len(m.Properties) + inflightCost
 		s.rule.Load().reportSpooled(m.Topic, m.Payload, record.Age)
 	}
 	f.left.Store(int64(len(f.publications)))
@@ -203,9 +231,11 @@ func (f *inflightBatch) finish(n int) {
 // settled reports whether the session has told of all of a batch; then the disk forgets it,
 // unless the session has ended.
 func (f *inflightBatch) settled() bool {
-	switch {
-	case f.left.Load() > 0:
+	if f.left.Load() > 0 {
 		return false
+	}
+	f.spool.busy = false
+	switch {
 	case f.stopped:
 		f.front.Remove(0)
 	default:
@@ -238,8 +268,12 @@ func (s *publishSpool) finish() bool {
 	batch := make([]session.Publication, len(s.pending))
 	for i, p := range s.pending {
 		s.rule.Load().reportSpooled(p.topic, p.payload, time.Since(p.at))
-		batch[i] = session.Publication{Topic: p.topic, Payload: p.payload, QoS: p.flags & flagsQoS, Retain: p.flags&flagsRetain != 0, Origin: s.rule.Load(), Queue: s.budget}
+		batch[i] = session.Publication{Topic: p.topic, Payload: p.payload, QoS: p.flags & flagsQoS, Retain: p.flags&flagsRetain != 0, Properties: p.properties, Origin: s.rule.Load(), Queue: s.budget}
+		if p.loopKey != "" {
+			s.expectBack(&batch[i], p.loopKey, time.Now())
+		}
 	}
+	s.budget.Release(0, len(batch)*pendingCost)
 	s.path.publisher.PublishBatch(batch)
 	s.pending = nil
 	s.waiting.Store(0)

@@ -57,7 +57,7 @@ func (p *published) PublishBatch(batch []session.Publication) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, m := range batch {
-		m.Origin.Published(1, len(m.Payload))
+		m.Origin.Published(1, m.Size())
 		if topic := string(m.Topic); !strings.Contains(topic, "/10.") {
 			p.lines = append(p.lines, topic+" "+string(m.Payload))
 		}

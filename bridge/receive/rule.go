@@ -111,7 +111,14 @@ func (r *Rule) drop(why account.Reason, topic []byte, a *arrival, payload []byte
 
 // dropFull counts a datagram for which there is no room in memory.
 func (r *Rule) dropFull(topic []byte, a *arrival, payload []byte) {
-	r.drop(account.ReasonQueueFull, topic, a, payload, fmt.Errorf("queue.size: %d bytes of the rule are waiting, %d in all", r.budget.Used(), r.path.budget.Bytes()))
+	r.drop(account.ReasonQueueFull, topic, a, payload, &queueFull{r.budget.Used(), r.path.budget.Bytes()})
+}
+
+// queueFull is why there is no room. It is worded for who reads it: of a flood that is hardly any.
+type queueFull struct{ rule, all int64 }
+
+func (e *queueFull) Error() string {
+	return fmt.Sprintf("queue.size: %d bytes of the rule are waiting, %d in all", e.rule, e.all)
 }
 
 // logLoop logs that a loop was found, and that what goes round is dropped.

@@ -78,7 +78,7 @@ func TestANoisySenderLeavesRoomForTheOthersOfARule(t *testing.T) {
 func TestASenderThatIsAloneHasAllTheRoom(t *testing.T) {
 	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t")}
 	receiving(t, rigOptions{QueueSize: 1 << 20}, nil, rules, func(b *rig, n *fake.Network) {
-		const room = (1 << 20) / (1 + account.Overhead)
+		const room = (1 << 20) / (1 + 1 + account.Overhead) // the topic, too
 		for range room + 100 {
 			n.LastReceiver().Hear(fake.Device, "x")
 		}
@@ -116,6 +116,31 @@ func TestAGroupOfManyRulesIsHandedOverInPieces(t *testing.T) {
 			t.Errorf("%d messages at once, %d topics, of the last one %d messages", most, len(next), next["t/299"])
 		}
 	})
+}
+
+// A reader that waits for the broker with messages of QoS 0 holds few of them, however many there are
+// in a datagram: thousands of readers may wait.
+func TestAReaderThatMayHaveToWaitHoldsLittle(t *testing.T) {
+	const parts = 1000
+	rules := []mapping.ReceiveRule{fake.ReceiveRule(t, "r", "239.1.1.1:5000", "t", func(r *mapping.ReceiveRule) {
+		r.QoS, r.Split, r.Encoding = 0, mapping.SplitLine, fake.Encoding(t, "hex")
+	})}
+	for _, size := range []int{1, 60} {
+		receiving(t, rigOptions{QueueSize: 64 << 20}, nil, rules, func(b *rig, n *fake.Network) {
+			most, mostBytes, all := 0, 0, 0
+			b.receive.PublishTo(publisherFunc(func(batch []session.Publication) {
+				bytes := 0
+				for i := range batch {
+					bytes += len(batch[i].Payload)
+				}
+				most, mostBytes, all = max(most, len(batch)), max(mostBytes, bytes), all+len(batch)
+			}))
+			b.handle(0, strings.Repeat(strings.Repeat("x", size)+"\n", parts))
+			if most > receive.MayBlock || mostBytes > receive.MayBlockEncoded || all != parts {
+				t.Errorf("%d of %d messages at once, %d bytes", most, all, mostBytes)
+			}
+		})
+	}
 }
 
 // What is made of long datagrams does not gather until all of a batch is made.

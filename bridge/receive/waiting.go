@@ -10,7 +10,7 @@ type waitingDatagram struct {
 
 // keep copies a datagram that has to wait. nil: there is no room, and it is counted.
 func (t *ruleTopic) keep(payload []byte, a *arrival) *waitingDatagram {
-	if !t.rule.acquire(len(payload), a) {
+	if !t.rule.acquire(len(t.name)+len(payload), a) {
 		t.rule.dropFull(t.name, a, payload)
 		return nil
 	}
@@ -20,4 +20,6 @@ func (t *ruleTopic) keep(payload []byte, a *arrival) *waitingDatagram {
 }
 
 // release is the end of the waiting.
-func (h *waitingDatagram) release() { h.topic.rule.budget.Release(1, len(h.payload)) }
+func (h *waitingDatagram) release() {
+	h.topic.rule.budget.Release(1, len(h.topic.name)+len(h.payload))
+}

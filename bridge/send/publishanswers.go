@@ -153,8 +153,8 @@ func (r *Rule) tellNone(reason, topic string, to netip.AddrPort, tries int, on s
 func (r *Rule) tell(topic, payload, data []byte) *answerLoss {
 	t, b := r.answerPublisher, r.binding
 	say := &t.path.answerOutbox
-	properties := session.ReplyProperties(data)
-	size := len(payload) + len(properties)
+	p := session.Publication{Topic: topic, Payload: payload, QoS: 1, Properties: session.ReplyProperties(data), Origin: t, Queue: t.budget}
+	size := p.Size()
 	if !t.budget.Acquire(size) {
 		return &answerLoss{account.ReasonQueueFull, string(topic), errors.New("queue.size: no room for answers")}
 	}
@@ -164,7 +164,7 @@ func (r *Rule) tell(topic, payload, data []byte) *answerLoss {
 		t.budget.Release(1, size)
 		return &answerLoss{account.ReasonStopped, string(topic), nil}
 	}
-	say.waiting = append(say.waiting, session.Publication{Topic: topic, Payload: payload, QoS: 1, Properties: properties, Origin: t, Queue: t.budget})
+	say.waiting = append(say.waiting, p)
 	if !say.running {
 		say.running = true
 		b.drains.Go(t.path.publishWaiting)

@@ -24,7 +24,7 @@ func TestTheEndTellsOfAllThatIsKept(t *testing.T) {
 		p.reply(typePuback, ids["b"]) // the broker has it, though not its turn
 		synctest.Wait()
 		c.stop()
-		equal(t, "at the end", o.told, "lost 1, 1 bytes: "+ErrStopped.Error(), "published 1, 1 bytes", "lost 2, 2 bytes: "+ErrStopped.Error())
+		equal(t, "at the end", o.told, "lost 1, 2 bytes: "+ErrStopped.Error(), "published 1, 2 bytes", "lost 2, 4 bytes: "+ErrStopped.Error())
 		c.PublishBatch(append(batchOf(0, o, "x"), batchOf(1, o, "y", "z")...))
 		if got := o.told(); len(got) != 3 || c.Outstanding() != 0 {
 			t.Errorf("after the end %v, %d outstanding", got, c.Outstanding())

@@ -118,6 +118,6 @@ func TestABrokerThatWillNotReleaseGetsTheMessages(t *testing.T) {
 		_ = p.Close()
 		p = b.greet(true, 0)
 		p.takeAll(func([]string) bool { synctest.Wait(); return o.count() == 2 })
-		equal(t, "told", o.told, "published 1, 1 bytes", "published 1, 1 bytes")
+		equal(t, "told", o.told, "published 1, 2 bytes", "published 1, 2 bytes")
 	})
 }

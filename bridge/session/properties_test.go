@@ -313,7 +313,7 @@ func TestPropertiesCountInWhatOriginsAreTold(t *testing.T) {
 				}
 			}
 			synctest.Wait()
-			if told.n != 2 || told.bytes != 2*(4+7) {
+			if told.n != 2 || told.bytes != 2*(1+4+7) {
 				t.Errorf("%s: told of %d with %d bytes", protocol, told.n, told.bytes)
 			}
 		})

@@ -27,7 +27,7 @@ type Publication struct {
 // a pointer is.
 type Origin interface {
 	// Published says that the broker has the next n publications, which have so many
-	// bytes in all (of QoS 0 their payloads, else with their Properties): QoS 0, they are written to the connection; QoS 1
+	// bytes in all (of QoS 0 their payloads, else with their topics and Properties): QoS 0, they are written to the connection; QoS 1
 	// and 2, they are acknowledged.
 	Published(n, bytes int)
 
@@ -96,7 +96,7 @@ func (p *Publication) Size() int {
 	if p.QoS == 0 {
 		return len(p.Payload)
 	}
-	return len(p.Payload) + len(p.Properties)
+	return len(p.Topic) + len(p.Payload) + len(p.Properties)
 }
 
 // valid reports whether a frame can be made of p that the broker will not close the

@@ -203,8 +203,8 @@ func TestAcknowledgementsInAnyOrderAreToldInOrder(t *testing.T) {
 		equal(t, "the first is missing", one.told)
 		equal(t, "the first is missing", two.told)
 		p.reply(typePuback, ids["a"])
-		equal(t, "all are here", one.told, "published 2, 3 bytes")
-		equal(t, "all are here", two.told, "published 1, 3 bytes")
+		equal(t, "all are here", one.told, "published 2, 5 bytes")
+		equal(t, "all are here", two.told, "published 1, 4 bytes")
 		if s := c.State(); s.Outstanding != 0 || s.Published != 3 {
 			t.Errorf("state %+v", s)
 		}
@@ -234,7 +234,7 @@ func TestAnswersThatFitNothingDoNoHarm(t *testing.T) {
 		equal(t, "none fits", o.told)
 		p.reply(typePuback, one)
 		p.reply(typePuback, one) // again
-		equal(t, "the first", o.told, "published 1, 3 bytes")
+		equal(t, "the first", o.told, "published 1, 4 bytes")
 		equal(t, "so far", p.seen)
 		// Each PUBREC wants its PUBREL [MQTT-4.3.3-1].
 		for _, id := range []uint16{two, two, one - 5, 9} {
@@ -247,7 +247,7 @@ func TestAnswersThatFitNothingDoNoHarm(t *testing.T) {
 		equal(t, "not complete", o.told)
 		p.reply(typePubcomp, two)
 		p.reply(typePubcomp, two)
-		equal(t, "complete", o.told, "published 1, 3 bytes")
+		equal(t, "complete", o.told, "published 1, 4 bytes")
 		if !c.State().Connected {
 			t.Error("the connection is lost")
 		}

@@ -81,7 +81,7 @@ func TestAfterAReconnectEachPublicationGoesOnWhereItWas(t *testing.T) {
 					expect[*packets.PubrelPacket](p)
 					p.reply(typePubcomp, id)
 				}
-				equal(t, "in the end", o.told, "published 1, 1 bytes")
+				equal(t, "in the end", o.told, "published 1, 2 bytes")
 			})
 		})
 	}
@@ -118,7 +118,7 @@ func TestWhatIsWrittenAgainKeepsItsOrderAndOnlyThatIsMarked(t *testing.T) {
 		equal(t, "when QoS 2 is done", p.seen, "t=a 1 dup", "t=e 1")
 		p.reply(typePuback, ids["a"])
 		equal(t, "when there is room", p.seen, "t=f 1", "t=g 1")
-		equal(t, "told", o.told, "published 1, 1 bytes", "published 3, 3 bytes")
+		equal(t, "told", o.told, "published 1, 2 bytes", "published 3, 6 bytes")
 	})
 }
 
@@ -221,8 +221,8 @@ func TestAMessageThatTheBrokerHangsUpOnIsFoundAndGivenUp(t *testing.T) {
 		if diff := cmp.Diff([]string{"1", "2", "4", "5"}, got); diff != "" {
 			t.Error(diff)
 		}
-		want := []string{"published 2, 2 bytes", "lost 1, 3 bytes: " + ErrRefused.Error(), "published 2, 2 bytes"}
-		lines := slices.DeleteFunc(o.told(), func(s string) bool { return s == "published 1, 1 bytes" })
+		want := []string{"published 2, 4 bytes", "lost 1, 4 bytes: " + ErrRefused.Error(), "published 2, 4 bytes"}
+		lines := slices.DeleteFunc(o.told(), func(s string) bool { return s == "published 1, 2 bytes" })
 		if !slices.Contains(lines, want[1]) || o.n != 5 {
 			t.Errorf("told %v", lines)
 		}

@@ -7,7 +7,7 @@ type queuedMessage struct {
 	frame    []byte // as it is written; nil once the broker has acknowledged it for good
 	slab     *slab  // that the frame lies in
 	origin   Origin
-	payload  int      // bytes, with the properties that were asked for
+	payload  int      // bytes, with the topic and the properties that were asked for
 	qos      byte     // as asked for
 	retain   bool     // likewise
 	protocol Protocol // of the frame

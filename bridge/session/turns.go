@@ -32,10 +32,10 @@ type turns struct {
 // A queuePiece holds messages that follow each other in a queue. Thousands of queues have some at
 // a time, and each longer one than before, now and then. In arrays that double, and stay until
 // the queue is empty, they would take up to four times what waits.
-type queuePiece [64]queuedMessage
+type queuePiece [16]queuedMessage
 
 // maxSpare is how many empty pieces are kept for the next message that waits.
-const maxSpare = 32
+const maxSpare = 128
 
 // turnQueue is what waits of one Publication.Queue.
 type turnQueue struct {

@@ -39,8 +39,7 @@ func (q *Queue) Append(r spool.Record, stored func(error)) bool {
 	}
 	own := q.own
 	if !q.hasRoom(&r) {
-		own.Refuse(spool.ErrFull, stored)
-		return true
+		return own.Refuse(spool.ErrFull, stored)
 	}
 	came, ok := own.Append(r, func(err error) {
 		stored(err)

@@ -11,6 +11,7 @@ type batch struct {
 	entries []entry
 	slabs   [][]byte // in which the encoded records lie
 	bytes   int64    // what the records count
+	memory  int64    // and what the entries take
 }
 
 type entry struct {
@@ -18,11 +19,14 @@ type entry struct {
 	number uint64
 	frame  []byte // encoded, but for what only its place in a file tells
 	bytes  int64  // what it counts
-	copied bool   // it is one of a record that was there before
 	err    error  // refused, or not written
-	gone   bool   // removed before it was written
 	done   func(error)
+	copied bool // it is one of a record that was there before
+	gone   bool // removed before it was written
 }
+
+// memory is about what it takes.
+func (e *entry) memory() int64 { return e.bytes + entryCost }
 
 func (b *batch) add(q *Queue, number uint64, r *Record, at time.Duration, bytes int64, done func(error)) {
 	copied := r.Came != 0
@@ -31,11 +35,16 @@ func (b *batch) add(q *Queue, number uint64, r *Record, at time.Duration, bytes 
 	}
 	frame := appendFrame(b.room(r.frameLength(q.name), &q.spool.slabs), q.name, r, at)
 	b.bytes += bytes
-	b.entries = append(b.entries, entry{queue: q, number: number, frame: frame, bytes: bytes, copied: copied, done: done})
+	b.enter(entry{queue: q, number: number, frame: frame, bytes: bytes, copied: copied, done: done})
+}
+
+func (b *batch) enter(e entry) {
+	b.memory += e.memory()
+	b.entries = append(b.entries, e)
 }
 
 func (b *batch) refuse(q *Queue, err error, done func(error)) {
-	b.entries = append(b.entries, entry{queue: q, err: err, done: done})
+	b.enter(entry{queue: q, err: err, done: done})
 }
 
 // emptied is the batch without its entries, and with what they lay in if that is not
@@ -83,6 +92,7 @@ func (b *batch) before(others *batch) {
 	b.slabs = append(b.slabs, others.slabs...)
 	b.entries = append(b.entries, others.entries...)
 	b.bytes += others.bytes
+	b.memory += others.memory
 }
 
 // waits reports whether a record is to be written: it is neither refused nor gone.
@@ -126,6 +136,7 @@ func (b *batch) split() (decided batch) {
 	left := b.entries[:0]
 	for _, e := range b.entries {
 		if !e.waits() {
+			b.memory -= e.memory()
 			decided.entries = append(decided.entries, e)
 		} else {
 			left = append(left, e)

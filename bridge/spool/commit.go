@@ -58,7 +58,7 @@ func (s *Spool) take() (b batch, removing []*Queue, more bool) {
 		ended := s.ended
 		if work {
 			b, s.pending, s.spare, s.gone = s.pending, s.spare, batch{}, false
-			s.writing = b.bytes
+			s.writing = b.memory
 			removing, s.removing = append(s.removing, s.later...), nil
 			s.later = nil
 			for _, q := range removing {

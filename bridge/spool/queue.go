@@ -40,7 +40,7 @@ const maxName = math.MaxInt16
 // [ErrClosed]. Calls of done are in the order of the Appends to a queue. done
 // must not block, for nothing is written meanwhile; it may be nil.
 //
-// It is not ok, and nothing has happened, while more than 8 MiB wait for a disk that
+// It is not ok, and nothing has happened, while 8 MiB wait for a disk that
 // is too slow, and while the spool cannot be used ([Spool.Err]). A record may count 1 MiB, and no more than the spool may hold.
 //
 // came is when the record came, as it will say; 0: it is refused, as done is told.
@@ -61,7 +61,7 @@ func (q *Queue) Append(r Record, done func(error)) (came time.Duration, ok bool)
 		err = ErrClosed
 	case !r.fits() || size > maxRecord || size > s.maxSize || len(q.name) > maxName:
 		err = fmt.Errorf("%w: %d bytes", ErrTooLong, size)
-	case s.Err() != nil || s.pending.bytes+s.writing+size > pendingMax:
+	case s.Err() != nil || !s.takes(size):
 		return 0, false
 	case s.bytes.Load()-s.copies.Load()+size > s.maxSize:
 		err = ErrFull
@@ -86,25 +86,35 @@ func (q *Queue) Append(r Record, done func(error)) (came time.Duration, ok bool)
 func (s *Spool) Takes(bytes int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.Err() != nil || s.pending.bytes+s.writing+bytes <= pendingMax
+	return s.Err() != nil || s.takes(bytes)
+}
+
+// takes reports whether what waits leaves room for a record that counts so many bytes. Callers
+// hold mu.
+func (s *Spool) takes(bytes int64) bool {
+	return s.pending.memory+s.writing+bytes+entryCost <= pendingMax
 }
 
 // Refuse has done told err, in its turn after what was appended before, of a record that the
-// caller does not append. It is what Append does with one that it cannot take.
-func (q *Queue) Refuse(err error, done func(error)) {
+// caller does not append. It is what Append does with one that it cannot take. It is not ok, and
+// nothing has happened, while as much waits as may.
+func (q *Queue) Refuse(err error, done func(error)) (ok bool) {
 	s := q.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.ended:
 		go done(ErrClosed)
-		return
+		return true
 	case s.closing:
 		err = ErrClosed
+	case !s.takes(0):
+		return false
 	}
 	s.undecided.Add(1)
 	s.pending.refuse(q, err, done)
 	s.signal()
+	return true
 }
 
 // number has the next record of a queue of which nothing is known have a number that none
@@ -210,7 +220,7 @@ func (s *Spool) hold(q *Queue, places []place) {
 			break
 		}
 		g.held = true
-		left -= len(g.index[q])
+		left -= int(g.index[q].n)
 	}
 }
 

@@ -21,9 +21,9 @@ type segment struct {
 	size int64 // bytes that are safe
 
 	// Under the spool's mutex.
-	index map[*Queue][]uint32 // where the records of each queue are that are not removed, in order
-	live  int                 // how many that are
-	used  int64               // bytes that they take
+	index map[*Queue]places // where the records of each queue are that are not removed
+	live  int               // how many that are
+	used  int64             // bytes that they take
 
 	held bool // records of it are removed of which copies are not on disk yet
 	keep bool // it cannot be read wholly: what is left is not written anew
@@ -60,7 +60,7 @@ func parseSegment(name string) (id, salt uint64, version int, ok bool) {
 
 // newSegment describes the one of that name in a folder.
 func newSegment(on *files, dir string, id, salt uint64) *segment {
-	return &segment{on: on, id: id, salt: salt, path: filepath.Join(dir, segmentName(id, salt)), index: map[*Queue][]uint32{}}
+	return &segment{on: on, id: id, salt: salt, path: filepath.Join(dir, segmentName(id, salt)), index: map[*Queue]places{}}
 }
 
 // ReadAt reads from the file.
@@ -81,7 +81,7 @@ func (g *segment) ReadAt(b []byte, at int64) (int, error) {
 func (g *segment) left() []spot {
 	all := make([]spot, 0, g.live)
 	for q, index := range g.index {
-		for _, at := range index {
+		for at := range index.from(new(position)) {
 			all = append(all, spot{q, at})
 		}
 	}
@@ -97,7 +97,9 @@ type spot struct {
 
 // add enters a record of q. Callers hold the spool's mutex.
 func (g *segment) add(q *Queue, at uint32, length int) {
-	g.index[q] = append(g.index[q], at)
+	index := g.index[q]
+	index.add(at)
+	g.index[q] = index
 	g.live++
 	g.used += int64(length)
 }

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // What waits for the disk, and what is on its way there, is as much in all as is said, lies in
@@ -32,7 +33,7 @@ func TestWhatWaitsForTheDiskTakesAsMuchMemoryAsItCounts(t *testing.T) {
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if got, size := s.pending.bytes+s.writing, r.size(); got > most || got <= most-size {
+		if got, size := s.pending.memory+s.writing, r.size()+entryCost; got > most || got <= most-size {
 			t.Errorf("round %d: %d bytes wait, want %d, less at most one record", round, got, most)
 		}
 		for _, slab := range s.pending.slabs {
@@ -89,5 +90,50 @@ func TestLongRecordsLeaveSlabsFull(t *testing.T) {
 	}
 	if len(b.slabs) != 2 || len(b.slabs[0]) != 100+3*slabSize/4 {
 		t.Errorf("%d slabs, %d bytes of the first are in use", len(b.slabs), len(b.slabs[0]))
+	}
+}
+
+// What waits for a disk that hangs takes as much memory as it may however short the records are,
+// and where they are refused, too.
+func TestShortRecordsThatWaitForTheDiskTakeBoundedMemory(t *testing.T) {
+	short := Record{Topic: []byte("a/b"), Payload: []byte("1")}
+	for _, c := range []struct {
+		name   string
+		size   int64 // of the spool
+		append func(*Queue) bool
+	}{
+		{"taken", 64 << 20, func(q *Queue) bool { _, ok := q.Append(short, nil); return ok }},
+		{"the spool is full", short.size(), func(q *Queue) bool { _, ok := q.Append(short, func(error) {}); return ok }},
+		{"refused by the caller", 64 << 20, func(q *Queue) bool { return q.Refuse(ErrFull, func(error) {}) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var hangs atomic.Bool
+			reached, goOn := make(chan struct{}), make(chan struct{})
+			s := open(t, Options{Dir: t.TempDir(), MaxSize: c.size, files: files{fault: func(op, _ string) error {
+				if op == "sync" && hangs.CompareAndSwap(true, false) {
+					close(reached)
+					<-goOn
+				}
+				return nil
+			}}})
+			defer close(goOn)
+			q := s.Queue("rule")
+			hangs.Store(true)
+			q.Append(short, nil)
+			<-reached
+			n := 0
+			for n < pendingMax/8 && c.append(q) {
+				n++
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			took := cap(s.pending.entries)*int(unsafe.Sizeof(entry{})) + len(s.pending.slabs)*slabSize
+			if took > pendingMax {
+				t.Errorf("%d entries wait in %d bytes, want %d at most", n, took, pendingMax)
+			}
+			if n < pendingMax/1000 {
+				t.Errorf("%d wait, and there is room for more", n)
+			}
+		})
 	}
 }

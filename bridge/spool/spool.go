@@ -15,9 +15,13 @@ import (
 // about what the disk needs to keep it.
 const Overhead = 64
 
-// pendingMax bounds the bytes, [Overhead] included, that were appended and are
-// not on disk yet.
-const pendingMax = 8 << 20
+// pendingMax bounds the memory of what was appended and is not on disk yet. entryCost is what
+// each takes beside what its record counts, also where it is refused: its entry, in a slice that
+// has room for more, where it is on disk, and the function that tells of it.
+const (
+	pendingMax = 8 << 20
+	entryCost  = 192
+)
 
 // maxRecord bounds one record. It leaves room for others in what is pending.
 const maxRecord = 1 << 20
@@ -69,7 +73,7 @@ type Spool struct {
 	mu       sync.Mutex
 	queues   map[string]*Queue
 	pending  batch
-	writing  int64    // what the batch counts that is being written
+	writing  int64    // what the batch takes that is being written
 	spare    batch    // empty, its memory used again
 	slabs    slabs    // that no batch has
 	removing []*Queue // those with records to remove from disk

@@ -3,7 +3,6 @@ package spool
 import (
 	"errors"
 	"io/fs"
-	"slices"
 	"syscall"
 )
 
@@ -71,7 +70,10 @@ func (d *diskQueue) in(g *segment) {
 func newDiskQueue(head uint64) *diskQueue { return &diskQueue{head: head, next: head, noted: head} }
 
 // A cursor is a place in the index of a queue.
-type cursor struct{ segment, at int }
+type cursor struct {
+	segment int
+	at      position
+}
 
 // some are places in one segment of the next records of a queue, at most so many, and goes
 // on to the next ones. At the end there is no segment, but the number that comes next.
@@ -81,13 +83,19 @@ func (s *store) some(q *Queue, c *cursor, most int) (g *segment, places []uint32
 	if d == nil {
 		return nil, nil, 0
 	}
-	for ; c.segment < len(d.segments); c.segment, c.at = c.segment+1, 0 {
+	for ; c.segment < len(d.segments); c.segment, c.at = c.segment+1, (position{}) {
 		g := d.segments[c.segment]
-		if left := g.index[q][c.at:]; len(left) > 0 {
-			places = slices.Clone(left[:min(len(left), most)])
-			c.at += len(places)
-			return g, places, 0
+		index := g.index[q]
+		if c.at.n == index.n {
+			continue
 		}
+		places = make([]uint32, 0, min(int(index.n-c.at.n), most))
+		for at := range index.from(&c.at) {
+			if places = append(places, at); len(places) == most {
+				break
+			}
+		}
+		return g, places, 0
 	}
 	return nil, nil, d.next
 }
@@ -100,15 +108,18 @@ func (s *store) remove(q *Queue, p place) {
 		return
 	}
 	g := d.segments[0]
-	g.index[q] = g.index[q][1:]
+	index := g.index[q]
+	index.removeFirst()
 	g.used -= int64(p.length)
 	if g.live--; g.live == 0 {
 		g.used = 0 // nobody knows how long those were that cannot be read
 	}
-	if len(g.index[q]) == 0 {
-		delete(g.index, q)
-		d.segments = d.segments[1:]
+	if index.n > 0 {
+		g.index[q] = index
+		return
 	}
+	delete(g.index, q)
+	d.segments = d.segments[1:]
 }
 
 // allQueues is a state that says all. Queues of which nothing is there any more, not even

@@ -216,7 +216,7 @@ func (s *Spool) takePlace(run []*segment, to *segment, all []placed) {
 		}
 	}
 	for q := range concerned {
-		st.queues[q].replace(run, to, len(to.index[q]) > 0)
+		st.queues[q].replace(run, to, to.index[q].n > 0)
 		st.queues[q].last = max(st.queues[q].last, to.id)
 	}
 	st.segments = slices.Insert(st.segments, slices.Index(st.segments, run[0]), to)

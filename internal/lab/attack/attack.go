@@ -37,4 +37,4 @@ type attack struct {
 }
 
 // attacks are all of them, in the order of the table.
-var attacks = slices.Concat(datagramAttacks, icmpAttacks, publisherAttacks, brokerAttacks, lineAttacks, webAttacks, hostAttacks, spoolAttacks, largeAttacks)
+var attacks = slices.Concat(datagramAttacks, icmpAttacks, publisherAttacks, brokerAttacks, lineAttacks, webAttacks, hostAttacks, spoolAttacks, largeAttacks, splitAttacks)

@@ -79,6 +79,18 @@ func largeToStuck(r *rig) {
 		return
 	}
 	defer c.Close()
+	goOn := r.stopReading()
+	payload := anew(longest)
+	r.pace(2000, 0, func(i int) error {
+		b, g := payload(i), i%1000
+		r.spend(cost{Datagrams: 1, Bytes: len(b)})
+		return say(c, netip.AddrPortFrom(netip.AddrFrom4([4]byte{239, 42, byte(g / 256), byte(g)}), 6000), b)
+	})
+	goOn()
+}
+
+// stopReading has the broker read nothing until goOn is called.
+func (r *rig) stopReading() (goOn func()) {
 	reads := make(chan struct{})
 	r.meddler.judgeBy(func(fromBridge bool, _ harness.Frame) verdict {
 		if fromBridge {
@@ -89,12 +101,8 @@ func largeToStuck(r *rig) {
 		}
 		return pass
 	})
-	payload := anew(longest)
-	r.pace(2000, 0, func(i int) error {
-		b, g := payload(i), i%1000
-		r.spend(cost{Datagrams: 1, Bytes: len(b)})
-		return say(c, netip.AddrPortFrom(netip.AddrFrom4([4]byte{239, 42, byte(g / 256), byte(g)}), 6000), b)
-	})
-	r.meddler.judgeBy(nil)
-	close(reads)
+	return func() {
+		r.meddler.judgeBy(nil)
+		close(reads)
+	}
 }
