@@ -269,7 +269,7 @@ func publishInTime(ctx context.Context, backend *session.Session, topic, payload
 // settle waits for what is on its way, as long as something of it arrives, and
 // returns how the bridge stands then. It looks again and again: a loss is counted, and nobody is told of it.
 func (d *demo) settle(b *bridge.Bridge) bridge.Status {
-	const patience = 2 * time.Second
+	const patience = 5 * time.Second
 	last := -1
 	for end := time.Now(); ; time.Sleep(time.Millisecond) {
 		s := b.Status()
