@@ -46,11 +46,15 @@ func appendNow(t testing.TB, q *Queue, records ...Record) {
 	}
 }
 
-// appendAll appends records and returns the last error.
+// appendAll appends records, each as soon as it is taken, and returns the last error.
 func appendAll(q *Queue, records ...Record) (last error) {
 	results := make(chan error, len(records))
 	for _, r := range records {
-		q.Append(r, func(err error) { results <- err })
+		for ok := false; !ok; {
+			if _, ok = q.Append(r, func(err error) { results <- err }); !ok {
+				time.Sleep(time.Millisecond) // the spool cannot be used just now
+			}
+		}
 	}
 	for range records {
 		if err := <-results; err != nil {
