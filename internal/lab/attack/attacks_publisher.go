@@ -22,6 +22,7 @@ var publisherAttacks = []attack{
 	{name: "topics-no-rule", about: "topics that lead to no group, 5,000 a second", prepare: badGroups, run: noGroups},
 	{name: "hosts-dead", about: "2,000 hosts on another interface that are not there, each sent to once a second", prepare: sendsToHosts, run: deadHosts},
 	{name: "hosts-new", about: "ever other hosts on another interface that are not there, 1,000 a second", prepare: sendsToHosts, run: newDeadHosts},
+	{name: "refresh-topics", about: "100,000 topics of a rule with refresh: 1s", prepare: refreshes, run: manyRefreshed},
 	{name: "payload-huge", about: "20 messages of 60 MB", victims: allStreams, run: hugePayloads},
 	{name: "payload-bad", about: "payloads that are not what the rule decodes, 5,000 a second", prepare: decodes, run: badPayloads},
 	{name: "payload-json", about: "JSON that is nested, escaped, wide, or long, 200 a second, to a rule that takes a field of it", prepare: takesField, run: hostileJSON},
@@ -110,6 +111,15 @@ func deadHosts(r *rig) {
 
 func newDeadHosts(r *rig) {
 	r.publishMany(1000, 0, "", deadHost, []byte("x"))
+}
+
+func refreshes(r *rig) {
+	r.setup.send = append(r.setup.send, "name: kept, filter: 'kept/#', group: '239.51.1.3:5000', interface: iso0, refresh: 1s")
+}
+
+func manyRefreshed(r *rig) {
+	r.publishMany(10000, r.many(100000), "", func(i int) string { return fmt.Sprintf("kept/%d", i) }, make([]byte, 16))
+	r.last()
 }
 
 // hugePayloads keep the line to the broker, which is everybody's, until the last byte of
