@@ -388,7 +388,10 @@ func (b *binding) probeHost(h *host, d multicast.Datagram, now time.Time) {
 
 // errUnreachable is why a datagram is dropped as unreachable.
 func (h *host) errUnreachable() error {
-	if h.skipped {
+	switch {
+	case h.unlisted:
+		return fmt.Errorf("host %s is not asked for on its link: it is known of %d hosts already whether they answer, which is all there is room for", h.addr, maxHosts)
+	case h.skipped:
 		return fmt.Errorf("host %s is not asked for on its link yet: %d other hosts of the rule are, and do not answer", h.addr, h.rule.asking.n)
 	}
 	return fmt.Errorf("host %s does not answer on its link; it has not since %s", h.addr, h.since.Format(time.RFC3339))
