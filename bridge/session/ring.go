@@ -1,6 +1,9 @@
 package session
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"slices"
+)
 
 // A queuedMessage is a publication of QoS 1 or 2 that is kept until it is acknowledged.
 type queuedMessage struct {
@@ -47,8 +50,12 @@ func (s state) settled() bool { return s >= delivered }
 // garbage.
 type slab struct {
 	b     []byte
-	inUse int // messages whose frames lie in it
+	inUse int  // messages whose frames lie in it
+	open  bool // more are to follow
 }
+
+// room is how many bytes it has left.
+func (s *slab) room() int { return cap(s.b) - len(s.b) }
 
 const (
 	slabSize = 64 << 10
@@ -95,13 +102,7 @@ func (r *ring) at(n uint64) *queuedMessage { return &r.messages[n&uint64(len(r.m
 
 // message makes one of a publication. It has no packet identifier yet.
 func (r *ring) message(p *Publication, f *form) queuedMessage {
-	return r.messageIn(r.slabFor(publishSize(p, f)), p, f)
-}
-
-// messageOfItsOwn is message with a frame that lies in no slab with others: of one that waits for
-// its turn, since it would keep a whole slab of others that have gone long before it.
-func (r *ring) messageOfItsOwn(p *Publication, f *form) queuedMessage {
-	return r.messageIn(&slab{b: make([]byte, 0, publishSize(p, f))}, p, f)
+	return r.messageIn(r.slabFor(&r.slab, publishSize(p, f), slabSize), p, f)
 }
 
 func (r *ring) messageIn(s *slab, p *Publication, f *form) queuedMessage {
@@ -113,13 +114,11 @@ func (r *ring) messageIn(s *slab, p *Publication, f *form) queuedMessage {
 	}
 }
 
-// reform writes the frame of a message, which it releases, anew in another form. DUP is set by rewind.
-func (r *ring) reform(m *queuedMessage, f *form) {
-	anew := r.message
-	if cap(m.slab.b) != slabSize {
-		anew = r.messageOfItsOwn
-	}
-	next := anew(m.publication(), f)
+// reform writes the frame of a message, which it releases, anew in another form, into a slab that
+// is being filled. DUP is set by rewind.
+func (r *ring) reform(m *queuedMessage, f *form, filling **slab, of int) {
+	p := m.publication()
+	next := r.messageIn(r.slabFor(filling, publishSize(p, f), of), p, f)
 	if m.qos > 0 {
 		identify(next.frame, frameID(m.frame))
 	}
@@ -138,29 +137,56 @@ func (r *ring) push(m *queuedMessage) {
 	r.tail++
 }
 
-// slabFor gives a slab that has room for a frame.
-func (r *ring) slabFor(size int) *slab {
+// slabFor gives a slab that has room for a frame: the one that is being filled, or another one in
+// its place, of so many bytes.
+func (r *ring) slabFor(filling **slab, size, of int) *slab {
 	if size > maxFrame {
-		return &slab{b: make([]byte, 0, size)}
+		return newSlab(size)
 	}
-	if r.slab != nil && cap(r.slab.b)-len(r.slab.b) >= size {
-		return r.slab
+	if *filling != nil && (*filling).room() >= size {
+		return *filling
 	}
-	if n := len(r.free); n > 0 {
-		r.slab, r.free = r.free[n-1], r.free[:n-1]
+	r.close(filling)
+	*filling = r.open(max(size, of))
+	return *filling
+}
+
+func newSlab(size int) *slab { return &slab{b: slices.Grow([]byte(nil), size)} }
+
+// open begins to fill a slab of so many bytes, an empty one if that is what there is.
+func (r *ring) open(size int) (s *slab) {
+	if n := len(r.free); size >= slabSize && n > 0 {
+		s, r.free = r.free[n-1], r.free[:n-1]
 	} else {
-		r.slab = &slab{b: make([]byte, 0, slabSize)}
+		s = newSlab(size)
 	}
-	return r.slab
+	s.open = true
+	return s
+}
+
+// close ends the filling of a slab, if there is one.
+func (r *ring) close(filling **slab) {
+	s := *filling
+	if s == nil {
+		return
+	}
+	*filling, s.open = nil, false
+	r.reuse(s)
 }
 
 // release takes a message out of its slab.
 func (r *ring) release(s *slab) {
-	if s.inUse--; s.inUse > 0 || cap(s.b) != slabSize {
+	s.inUse--
+	r.reuse(s)
+}
+
+// reuse has a slab in which nothing is left be filled anew.
+func (r *ring) reuse(s *slab) {
+	if s.inUse > 0 || cap(s.b) != slabSize {
 		return
 	}
 	s.b = s.b[:0]
-	if s != r.slab && len(r.free) < maxFree {
+	if !s.open && len(r.free) < maxFree {
 		r.free = append(r.free, s)
 	}
 }

@@ -43,6 +43,8 @@ type turnQueue struct {
 	pieces  []*queuePiece // in order; the one in front lies in the first
 	first   uint64        // number of the one in front
 	end     uint64        // and of the next one to come
+	bytes   int           // of their frames
+	slab    *slab         // that the next frame goes to; nil at first
 	deficit int           // bytes that it may have in the ring before the turn is over
 
 	// See rescue.go.
@@ -63,10 +65,16 @@ func (f *flow) enter(p *Publication, as *form) (m *queuedMessage, n uint64) {
 		f.push(&message)
 		return f.at(f.tail - 1), f.tail - 1
 	}
-	message := f.messageOfItsOwn(p, as)
-	q := f.turns.push(p.Queue, &message)
+	q := f.turns.of(p.Queue)
+	message := f.messageIn(f.slabFor(&q.slab, publishSize(p, as), q.slabSize()), p, as)
+	f.turns.push(q, &message)
 	return q.at(q.end - 1), notYet
 }
+
+// slabSize is how large the next slab of a queue is. What waits shares none with other queues, since it
+// would keep it from them long after their messages have gone; and there is at most one that
+// is not full, and one that is mostly read, so that they cost little beside what waits in the others.
+func (q *turnQueue) slabSize() int { return min(q.bytes/4, slabSize) }
 
 // notYet is a number that no message has.
 const notYet = math.MaxUint64
@@ -76,8 +84,8 @@ func (f *flow) ahead() bool {
 	return f.tail-f.written >= ringAhead || f.unwritten >= bytesAhead
 }
 
-// push appends a message, which it copies, to a queue.
-func (t *turns) push(key any, m *queuedMessage) *turnQueue {
+// of gives the queue with a key.
+func (t *turns) of(key any) *turnQueue {
 	q := t.last
 	if q == nil || q.key != key {
 		if q = t.queues[key]; q == nil {
@@ -85,14 +93,19 @@ func (t *turns) push(key any, m *queuedMessage) *turnQueue {
 		}
 		t.last = q
 	}
+	return q
+}
+
+// push appends a message, which it copies, to a queue.
+func (t *turns) push(q *turnQueue, m *queuedMessage) {
 	const length = uint64(len(queuePiece{}))
 	if q.end/length-q.first/length == uint64(len(q.pieces)) {
 		q.pieces = append(q.pieces, t.newPiece())
 	}
 	*q.at(q.end) = *m
 	q.end++
+	q.bytes += len(m.frame)
 	t.len++
-	return q
 }
 
 // add begins a queue. Its turn is after those of all others.
@@ -130,7 +143,9 @@ func (t *turns) freeFirst(q *turnQueue) {
 
 // popped forgets the message in front of a queue, which ends with its last one.
 func (t *turns) popped(q *turnQueue) {
-	*q.at(q.first) = queuedMessage{} // it is to keep nothing alive
+	m := q.at(q.first)
+	q.bytes -= len(m.frame)
+	*m = queuedMessage{} // it is to keep nothing alive
 	if q.first++; q.first%uint64(len(queuePiece{})) == 0 {
 		t.freeFirst(q)
 	}
@@ -138,9 +153,11 @@ func (t *turns) popped(q *turnQueue) {
 	t.len--
 }
 
-// end ends the queue whose turn it is, which is empty.
-func (t *turns) end() {
+// endQueue ends the queue whose turn it is, which is empty.
+func (f *flow) endQueue() {
+	t := &f.turns
 	q := t.order[t.next]
+	f.close(&q.slab)
 	if len(q.pieces) > 0 {
 		t.freeFirst(q)
 	}
@@ -175,7 +192,7 @@ func (f *flow) admit() {
 			t.popped(q)
 		}
 		if q.first == q.end {
-			t.end()
+			f.endQueue()
 		} else {
 			t.next++
 		}
@@ -187,23 +204,26 @@ func (f *flow) reform(to *form) {
 	f.unwritten = 0
 	for n := f.head; n < f.tail; n++ {
 		m := f.at(n)
-		f.reformOne(m, to)
+		f.reformOne(m, to, &f.slab, slabSize)
 		if n >= f.written {
 			f.unwritten += len(m.frame)
 		}
 	}
 	for _, q := range f.turns.order {
+		of := q.slabSize()
+		q.bytes = 0
 		for n := q.first; n < q.end; n++ {
-			f.reformOne(q.at(n), to)
+			f.reformOne(q.at(n), to, &q.slab, of)
+			q.bytes += len(q.at(n).frame)
 		}
 	}
 }
 
-func (f *flow) reformOne(m *queuedMessage, to *form) {
+func (f *flow) reformOne(m *queuedMessage, to *form, filling **slab, of int) {
 	if m.frame == nil {
 		return // it is acknowledged
 	}
-	f.ring.reform(m, to)
+	f.ring.reform(m, to, filling, of)
 	if to.maxPacket > 0 && len(m.frame) > to.maxPacket && m.state == unanswered {
 		m.state, m.code = notTaken, reasonTooLarge
 	}

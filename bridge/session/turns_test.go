@@ -1,6 +1,8 @@
 package session
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -303,7 +305,7 @@ func TestWhatWaitsForItsTurnTakesTheMemoryThatItNeeds(t *testing.T) {
 	}
 	for range most {
 		for key := range queues {
-			all.push(key, &queuedMessage{frame: []byte{}})
+			all.push(all.of(key), &queuedMessage{frame: []byte{}})
 		}
 	}
 	check(most)
@@ -347,4 +349,190 @@ func TestWhatWaitsOfOneQueueKeepsNoMemoryOfOthers(t *testing.T) {
 		t.Errorf("%d messages of %d bytes wait, in %d bytes of memory, want %d at most", f.turns.len, size, took, want)
 	}
 	runtime.KeepAlive(&f)
+}
+
+// flowBehind is a flow with as much ahead of the broker as there may be: what is entered waits.
+func flowBehind() (*flow, *form) {
+	f, as := newFlow(qos1IDs, 1000), &form{}
+	for !f.ahead() {
+		f.enter(&Publication{Topic: []byte("t"), Payload: make([]byte, 1000), QoS: 1, Queue: "ahead"}, as)
+	}
+	return &f, as
+}
+
+// A message that waits for its turn keeps its frame, in whatever form, while others of its queue and of
+// others come and go around it, whose memory is used again.
+func TestWhatWaitsForItsTurnKeepsItsFrame(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	sizes := []int{8, 10, 200, 5000, maxFrame, slabSize - 20, slabSize}
+	// payload begins with whose it is and which one of those, and continues with a byte of its own.
+	payload := func(queue, number int) []byte {
+		of := rand.New(rand.NewPCG(uint64(queue), uint64(number)))
+		b := bytes.Repeat([]byte{byte(number)}, sizes[min(of.IntN(len(sizes)), of.IntN(len(sizes)))])
+		binary.BigEndian.PutUint32(b, uint32(queue))
+		binary.BigEndian.PutUint32(b[4:], uint32(number))
+		return b
+	}
+	const queues = 4
+	f, as := newFlow(qos1IDs, 1000), &form{}
+	var entered, gone [queues]int
+	check := func(m *queuedMessage) {
+		t.Helper()
+		got := m.publication().Payload
+		queue, number := int(binary.BigEndian.Uint32(got)), int(binary.BigEndian.Uint32(got[4:]))
+		if queue >= queues || number != gone[queue] || !bytes.Equal(got, payload(queue, number)) {
+			t.Fatalf("a payload of %d bytes is there, %x of queue %d, want number %d whole", len(got), got[:min(16, len(got))], queue, gone[min(queue, queues-1)])
+		}
+		gone[queue]++
+	}
+	for step := range 20_000 {
+		switch {
+		case random.IntN(1000) == 0:
+			as = &form{protocol: []Protocol{Protocol311, Protocol5}[random.IntN(2)]}
+			f.reform(as)
+		case f.turns.len < 10 || f.turns.len < 100+500*(step/5000%2) && random.IntN(3) > 0:
+			queue := min(random.IntN(queues), random.IntN(queues))
+			f.enter(&Publication{Topic: []byte("t"), Payload: payload(queue, entered[queue]), QoS: 1, Queue: queue}, as)
+			entered[queue]++
+		default:
+			for range min(1+random.IntN(10), int(f.tail-f.head)) {
+				check(f.at(f.head))
+				f.pop()
+				f.admit()
+			}
+		}
+		if step%100 > 0 {
+			continue
+		}
+		was := gone
+		for n := f.head; n < f.tail; n++ {
+			check(f.at(n))
+		}
+		for _, q := range f.turns.order {
+			bytes := 0
+			for n := q.first; n < q.end; n++ {
+				check(q.at(n))
+				bytes += len(q.at(n).frame)
+			}
+			if q.bytes != bytes {
+				t.Errorf("%d bytes of queue %v are counted, want %d", q.bytes, q.key, bytes)
+			}
+		}
+		if gone != entered {
+			t.Fatalf("%v are there or gone, of %v", gone, entered)
+		}
+		gone = was
+	}
+}
+
+// The memory that a queue is filling is given to no other one, also while nothing is left in it; and is
+// given back when the queue ends.
+func TestAQueueKeepsTheMemoryThatItFills(t *testing.T) {
+	f, as := flowBehind()
+	enter := func(size int) {
+		f.enter(&Publication{Topic: []byte("t"), Payload: make([]byte, size), QoS: 1, Queue: "q"}, as)
+	}
+	for range slabSize / 100 * 5 {
+		enter(100)
+	}
+	for range 2 * bytesAhead / maxFrame {
+		enter(2 * maxFrame) // each in memory of its own
+	}
+	s := f.turns.queues["q"].slab
+	for s.inUse > 0 {
+		f.pop()
+		f.admit()
+	}
+	if q := f.turns.queues["q"]; q == nil || q.slab != s || cap(s.b) != slabSize {
+		t.Fatal("the queue has ended, or fills another slab")
+	}
+	if slices.Contains(f.free, s) {
+		t.Error("what the queue fills is free")
+	}
+	for f.turns.len > 0 {
+		f.pop()
+		f.admit()
+	}
+	if !slices.Contains(f.free, s) {
+		t.Error("what the queue has filled is not free, though the queue has ended")
+	}
+}
+
+// A broker that is a little behind costs no memory for each message, as one that keeps up: neither while
+// some wait all the time, nor while they come in bursts.
+func TestWhatWaitsForItsTurnMakesNoGarbage(t *testing.T) {
+	f, as := flowBehind()
+	p := &Publication{Topic: []byte("t"), Payload: make([]byte, 128), QoS: 1, Queue: "q"}
+	for what, tt := range map[string]struct {
+		most  uint64 // bytes
+		round func()
+	}{
+		"some wait": {1 << 20, func() { // 20,000
+			for range 2000 {
+				f.enter(p, as)
+			}
+			for range 20_000 {
+				f.enter(p, as)
+				f.pop()
+				f.admit()
+			}
+		}},
+		"bursts": {8 << 20, func() { // 50,000
+			for range 10 {
+				for range 5000 {
+					f.enter(p, as)
+				}
+				for f.turns.len > 0 {
+					f.pop()
+					f.admit()
+				}
+			}
+		}},
+	} {
+		for !f.ahead() {
+			f.enter(p, as)
+		}
+		tt.round()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		tt.round()
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > tt.most {
+			t.Errorf("%s: a round takes %d bytes, want %d at most", what, n, tt.most)
+		}
+	}
+}
+
+// Queues that were long keep little of that for the few that are left of them.
+func TestWhatIsLeftOfALongQueueKeepsLittleMemory(t *testing.T) {
+	const queues, most, left, size = 200, 1000, 5, 100
+	f, as := flowBehind()
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for range most {
+		for queue := range queues {
+			f.enter(&Publication{Topic: []byte("t"), Payload: make([]byte, size), QoS: 1, Queue: queue}, as)
+		}
+	}
+	if took, want := heap()-before, uint64(queues*most*(size+int(unsafe.Sizeof(queuedMessage{})))*5/4); took > want {
+		t.Errorf("%d messages take %d bytes, want %d at most", f.turns.len, took, want)
+	}
+	for f.turns.len > queues*left {
+		f.pop()
+		f.admit()
+	}
+	for round := range 2 * most * queues { // as many more come and go
+		f.enter(&Publication{Topic: []byte("t"), Payload: make([]byte, size), QoS: 1, Queue: round % queues}, as)
+		f.pop()
+		f.admit()
+	}
+	if took, want := heap()-before, uint64(queues*most*size/2); took > want {
+		t.Errorf("of %d messages %d are left, which take %d bytes, want %d at most", queues*most, f.turns.len, took, want)
+	}
+	runtime.KeepAlive(f)
 }
