@@ -36,6 +36,11 @@ func (r *SendRule) Datagram(scratch, message []byte) (datagram, grown []byte, em
 	return datagram, grown, empty, nil
 }
 
+// MakesPayloads reports whether Datagram returns anything else than the message itself.
+func (r *SendRule) MakesPayloads() bool {
+	return r.Transforms() || r.Counter.End() > 0 || r.Answer != nil
+}
+
 // CheckLength returns why a datagram is too short for what the rule puts into it, or reads from it.
 func (r *SendRule) CheckLength(datagram []byte) error {
 	if len(datagram) < r.Counter.End() {

@@ -1,6 +1,7 @@
 package lastsent
 
 import (
+	"hash/maphash"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -141,16 +142,22 @@ func (s *Store) Close() {
 }
 
 // Fingerprint tells payloads apart. An empty one has none: a topic that is cleared is
-// forgotten.
+// forgotten. Without a file it is of this process alone: the runtime's hash takes half the time,
+// and differs with each start.
 //
 // Whoever may publish on a topic could make two payloads of one fingerprint; but who may do
 // that can as well say to the devices what he likes.
-func Fingerprint(payload []byte) uint64 {
-	if len(payload) == 0 {
+func (s *Store) Fingerprint(payload []byte) uint64 {
+	switch {
+	case len(payload) == 0:
 		return 0
+	case s.path == "":
+		return max(maphash.Bytes(seed, payload), 1)
 	}
 	return max(xxhash.Sum64(payload), 1)
 }
+
+var seed = maphash.MakeSeed()
 
 // Key names an entry by all that a message of its topic is sent by: should any of
 // that become another, the devices do not have the message yet.

@@ -188,10 +188,24 @@ func TestAKillWhileARecordIsWrittenLosesThatAlone(t *testing.T) {
 	}
 }
 
-func TestAClearedTopicIsForgotten(t *testing.T) {
-	if Fingerprint(nil) != 0 || Fingerprint([]byte{}) != 0 || Fingerprint([]byte{0}) == 0 {
-		t.Error("an empty payload has no fingerprint, and others have")
+// A file outlives the process, and the hash that it is written with must do so too.
+func TestFingerprintsTellPayloadsApart(t *testing.T) {
+	for dir, lasting := range map[string]bool{"": false, t.TempDir(): true} {
+		s := open(Options{Dir: dir})
+		if s.Fingerprint(nil) != 0 || s.Fingerprint([]byte{}) != 0 || s.Fingerprint([]byte{0}) == 0 {
+			t.Error("an empty payload has no fingerprint, and others have")
+		}
+		if s.Fingerprint([]byte("on")) != s.Fingerprint([]byte("on")) || s.Fingerprint([]byte("on")) == s.Fingerprint([]byte("off")) {
+			t.Error("equal payloads have equal fingerprints, and others have not")
+		}
+		const xxh64 = 0x72f9388fece07329 // of "on", by xxhsum
+		if got := s.Fingerprint([]byte("on")); lasting && got != xxh64 {
+			t.Errorf("the fingerprint in a file is %#x, want %#x", got, uint64(xxh64))
+		}
 	}
+}
+
+func TestAClearedTopicIsForgotten(t *testing.T) {
 	dir := t.TempDir()
 	s := opened(t, Options{Dir: dir})
 	e := s.of(1)

@@ -78,9 +78,9 @@ func (t *keptTopic) before(o *keptTopic) bool { return t.due.Before(o.due) }
 func (t *keptTopic) size() int { return keptBytes + len(t.topic) + cap(t.payload) }
 
 // keepFresh keeps the datagrams of a batch that have just left. Callers hold mu.
-func (b *binding) keepFresh(ds []datagram, batch []session.Message, came time.Time) {
-	for i := range ds {
-		if d := &ds[i]; !d.dropped && d.target.rule.SendsAgain() {
+func (b *binding) keepFresh(ds []*datagram, batch []session.Message, came time.Time) {
+	for _, d := range ds {
+		if !d.dropped && d.target.rule.SendsAgain() {
 			b.keepAgain(d.target.keptKey(), d.payload, came, expiryOf(&batch[d.message]), 0)
 		}
 	}

@@ -87,15 +87,16 @@ type Path struct {
 	topics       topics
 	targets      []mapping.Target      // scratch of route
 	pendingAcks  map[int32]*pendingAck // messages of the current batch with a datagram in a queue
+	came         []*Rule               // rules to which messages have come since the last flush
 	gathered     []datagram            // not flushed yet
 	dirty        []*binding            // bindings that these leave through
 	paced        []datagram            // of rules with a rate, to be queued by flush
 	decoded      []byte                // decoded payloads of these
 	staleEntries []*lastsent.Entry     // entries of lastSent's file that are wrong once these leave
 	out          []multicast.Datagram  // scratch of flush: what leaves through one binding,
-	meta         []datagram            // and what is known of each
+	meta         []*datagram           // and what is known of each, in gathered
 	asideOut     []multicast.Datagram  // those of them for hosts that do not answer
-	asideMeta    []datagram
+	asideMeta    []*datagram
 }
 
 // datagram is one that a message of the current batch asks for.
@@ -105,6 +106,7 @@ type datagram struct {
 	fingerprint uint64 // its fingerprint, where the rule asks for it
 	message     int32  // index in the batch
 	next        int32  // number, from 1, in gathered of the next one of its flow; 0: there is none
+	broadcasts  bool   // it may go to a broadcast address
 	dropped     bool
 }
 
@@ -240,11 +242,12 @@ func (p *Path) route(m *session.Message) *route {
 // gather decides whether a message goes to a target, and prepares its datagram.
 func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 	rule := t.rule
-	rule.received.Add(1)
-	rule.LastReceived.Put(p.at)
+	if rule.came++; rule.came == 1 {
+		p.came = append(p.came, rule)
+	}
 	fingerprint := uint64(0)
 	if rule.Retained == mapping.RetainedOnce {
-		fingerprint = lastsent.Fingerprint(m.Payload)
+		fingerprint = p.lastSent.Fingerprint(m.Payload)
 	}
 	switch {
 	case t.when != nil && !m.Oversize && !t.when.takes(rule, m):
@@ -269,8 +272,10 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 		t.drop(account.ReasonLoop, m.Payload, p.began, nil)
 		return
 	}
-	payload, decoded, empty, err := rule.Datagram(p.decoded, m.Payload)
-	p.decoded = decoded
+	payload, empty, err := m.Payload, len(m.Payload) == 0, error(nil)
+	if rule.makesPayloads {
+		payload, p.decoded, empty, err = rule.Datagram(p.decoded, m.Payload)
+	}
 	switch {
 	case empty && rule.DropEmpty:
 		p.leaveOut(t, m.Payload, fingerprint)
@@ -291,7 +296,7 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 		p.paced = append(p.paced, datagram{payload: payload, target: t, fingerprint: fingerprint, message: i})
 		return
 	}
-	p.gathered = append(p.gathered, datagram{payload: payload, target: t, fingerprint: fingerprint, message: i})
+	p.gathered = append(p.gathered, datagram{payload: payload, target: t, fingerprint: fingerprint, message: i, broadcasts: rule.broadcasts})
 	p.join(t.flow, int32(len(p.gathered)))
 }
 
@@ -343,6 +348,7 @@ func (p *Path) leaveOut(t *routeTarget, payload []byte, fingerprint uint64) {
 
 // flush sends what was gathered, one binding after the other.
 func (p *Path) flush(batch []session.Message) {
+	p.countReceived()
 	p.forgetStale()
 	for _, b := range p.dirty {
 		p.arrange(b)
@@ -359,14 +365,25 @@ func (p *Path) flush(batch []session.Message) {
 	p.flushes++
 }
 
+// countReceived counts what has come to each rule.
+func (p *Path) countReceived() {
+	for _, r := range p.came {
+		r.received.Add(uint64(r.came))
+		r.LastReceived.Put(p.at)
+		r.came = 0
+	}
+	clear(p.came)
+	p.came = p.came[:0]
+}
+
 // arrange puts what was gathered for a binding into out and meta, flow after flow, so that
 // equal datagrams to one target follow each other.
 func (p *Path) arrange(b *binding) {
 	for f := b.firstFlow; f != nil; f = f.next {
 		for n := f.first; n != 0; {
 			d := &p.gathered[n-1]
-			p.out = append(p.out, multicast.Datagram{To: f.to, Payload: d.payload, Broadcast: d.target.rule.broadcasts})
-			p.meta = append(p.meta, *d)
+			p.out = append(p.out, multicast.Datagram{To: f.to, Payload: d.payload, Broadcast: d.broadcasts})
+			p.meta = append(p.meta, d)
 			n = d.next
 		}
 		f.first, f.last = 0, 0
@@ -406,7 +423,7 @@ func (p *Path) send(b *binding, batch []session.Message) {
 		}
 	}
 	for i := range p.meta[n:] {
-		d := &p.meta[n+i]
+		d := p.meta[n+i]
 		if d.dropped {
 			continue // counted, though what was beside it is to be sent again
 		}
@@ -421,20 +438,20 @@ func (p *Path) send(b *binding, batch []session.Message) {
 func (p *Path) setAside(b *binding, batch []session.Message) (ready int) {
 	now := p.began
 	for i := range p.out {
-		d := &p.meta[i]
+		d := p.meta[i]
 		r := d.target.rule
 		h := b.hostOf(r, p.out[i].To.Addr())
 		behind := h != nil && h.aside == p.flushes // what comes after one that is set aside waits behind it
 		if !behind && !h.hasWaiting() {
 			fresh := leaving{r, h, d.target.route.topic, p.out[i].To, d.payload, r.waitsForHost(batch[d.message].QoS > 0), nil}
 			if o, _ := b.ready(&fresh, now); o == noObstacle {
-				p.out[ready], p.meta[ready] = p.out[i], *d
+				p.out[ready], p.meta[ready] = p.out[i], d
 				ready++
 				continue
 			}
 		}
 		h.aside = p.flushes
-		p.asideOut, p.asideMeta = append(p.asideOut, p.out[i]), append(p.asideMeta, *d)
+		p.asideOut, p.asideMeta = append(p.asideOut, p.out[i]), append(p.asideMeta, d)
 	}
 	if len(p.asideOut) > 0 {
 		copy(p.out[ready:], p.asideOut)
@@ -453,7 +470,7 @@ func (p *Path) refuse(i int, err error) {
 }
 
 // acknowledged reports whether any of the datagrams is of a message that is.
-func acknowledged(ds []datagram, batch []session.Message) bool {
+func acknowledged(ds []*datagram, batch []session.Message) bool {
 	for i := range ds {
 		if batch[ds[i].message].QoS > 0 {
 			return true

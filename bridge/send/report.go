@@ -89,8 +89,8 @@ func (p *Path) reportNoRule(m *session.Message) {
 // reportSent tells of those of the first n datagrams of a binding that have left. Callers hold its mu.
 func (p *Path) reportSent(b *binding, n int) {
 	now := time.Now()
-	for i := range p.meta[:n] {
-		if d := &p.meta[i]; !d.dropped {
+	for i, d := range p.meta[:n] {
+		if !d.dropped {
 			b.reportSent(d.target.rule, d.target.route.topic, p.out[i].To, p.out[i].Payload, p.began, now, "")
 		}
 	}

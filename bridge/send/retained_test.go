@@ -300,8 +300,8 @@ func TestTheKeyOfARuleStaysWhatItIs(t *testing.T) {
 	dir := t.TempDir()
 	before := lastsent.Open(lastsent.Options{Dir: dir})
 	is := before.Entry(0x3f5f8a37e5f70bd2, "r")
-	before.Lay(is, lastsent.Fingerprint([]byte("on")))
-	before.Sent(is, lastsent.Fingerprint([]byte("on")))
+	before.Lay(is, before.Fingerprint([]byte("on")))
+	before.Sent(is, before.Fingerprint([]byte("on")))
 	before.Close()
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
 	b, _ := restarted(t, n, rigOptions{}, dir, fake.SendRule(t, "r", "t/{id}", "239.1.1.{id}:5000"))

@@ -30,6 +30,7 @@ type Rule struct {
 	successor     *Rule                 // the rule of that table which takes over; nil: none; likewise
 	waitsFunc     func() bool           // the method value waits, made once; under the path's mu
 	topics        topicShare            // what is remembered of its topics; under the path's mu
+	came          int                   // messages that are not counted as received yet; likewise
 	waitingIn     *ruleQueue            // what waits in the binding's memory; nil: nothing does; under that binding's mu
 	room          account.Share         // what waits there for hosts takes; likewise
 	hosts         map[netip.Addr]*host  // what is known of its hosts; likewise
@@ -41,6 +42,7 @@ type Rule struct {
 	makesTargets    bool             // the target varies: with the topic,
 	byPayload       bool             // with the payload or user properties too,
 	byProperty      []string         // which are these
+	makesPayloads   bool             // what it sends may be another payload than that of the message, or none
 	broadcasts      bool             // what it sends may go to a broadcast address
 }
 

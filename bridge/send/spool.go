@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"topicast/bridge/account"
-	"topicast/bridge/lastsent"
 	"topicast/bridge/multicast"
 	"topicast/bridge/session"
 	"topicast/bridge/spill"
@@ -357,7 +356,7 @@ func (p *Path) restoreOne(r *Rule, record *spool.Record, w *restored) {
 		return
 	}
 	if r.Retained == mapping.RetainedOnce {
-		w.fingerprint = lastsent.Fingerprint(record.Payload)
+		w.fingerprint = p.lastSent.Fingerprint(record.Payload)
 	}
 	w.leavesBy(t)
 	if w.payload, _, _, err = r.Datagram(nil, record.Payload); err != nil {

@@ -61,6 +61,7 @@ func (p *Path) Build(table *mapping.Table, before *Generation, diversions []Dive
 		_, fixed := spec.To().Fixed()
 		r.byProperty = spec.To().PropertyNames()
 		r.makesTargets, r.byPayload, r.broadcasts = !fixed, spec.To().VariesByPayload(), spec.Broadcasts()
+		r.makesPayloads = spec.MakesPayloads()
 		if p.guard != nil && table.SendLoops(i) {
 			r.guard = p.guard
 		}

@@ -53,8 +53,8 @@ func (b *binding) countFailure(i int, err error) {
 
 // logSent logs each of the first n datagrams of a binding, for log.level debug.
 func (p *Path) logSent(b *binding, n int) {
-	for i := range p.meta[:n] {
-		if d := &p.meta[i]; !d.dropped {
+	for i, d := range p.meta[:n] {
+		if !d.dropped {
 			p.log.Debug("sent", "rule", d.target.rule.Name, "topic", d.target.route.topic, d.target.rule.To().Kind(), p.out[i].To,
 				"source", b.socket.LocalAddr(), "interface", b.source.Interface, "bytes", len(d.payload))
 		}
@@ -62,7 +62,7 @@ func (p *Path) logSent(b *binding, n int) {
 }
 
 // countTaken counts datagrams the kernel took, a run of one rule at a time.
-func countTaken(ds []datagram, at int64) (taken int) {
+func countTaken(ds []*datagram, at int64) (taken int) {
 	for i := 0; i < len(ds); {
 		rule, n, bytes := ds[i].target.rule, 0, 0
 		for ; i < len(ds) && ds[i].target.rule == rule; i++ {
