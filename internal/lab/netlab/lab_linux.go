@@ -1,7 +1,9 @@
 package netlab
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -104,7 +106,21 @@ func (l *Lab) Switch(name string) *Host {
 	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}}
 	l.must(h.rt.LinkAdd(br), "add switch "+name)
 	h.Up(name)
+	h.unfilteredBridges()
 	return h
+}
+
+// unfilteredBridges has frames pass the bridges of a host as they pass a switch. Where br_netfilter is
+// loaded, as Docker does, each frame goes through netfilter's hooks at each port, in every network
+// namespace, at a cost that the sender is charged with.
+func (h *Host) unfilteredBridges() {
+	h.t.Helper()
+	for _, of := range []string{"iptables", "ip6tables", "arptables"} {
+		err := h.Do(func() error { return os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-"+of, []byte("0"), 0) })
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // the module is not loaded
+			h.must(err, "unfilter bridges")
+		}
+	}
 }
 
 // Plug joins a new interface of a host to a switch.
