@@ -11,9 +11,13 @@ import (
 // interface is left out, but for lo, by which programs of this host answer.
 
 // enableReceive prepares the socket for Receive.
-func (s *Sender) enableReceive() (err error) {
-	r := &Receiver{group: s.local, on: net.Interface{Index: s.source.Index, Name: s.source.Interface}, conn: s.conn, answers: true}
-	if r.raw, err = s.conn.SyscallConn(); err != nil {
+func (s *Sender) enableReceive() error {
+	conn, _, err := s.pollable()
+	if err != nil {
+		return err
+	}
+	r := &Receiver{group: s.local, on: net.Interface{Index: s.source.Index, Name: s.source.Interface}, conn: conn, answers: true}
+	if r.raw, err = conn.SyscallConn(); err != nil {
 		return err
 	}
 	if err := s.ip.markArrivals(); err != nil && canMark {

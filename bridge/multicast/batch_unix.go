@@ -2,11 +2,15 @@
 
 package multicast
 
-import "golang.org/x/sys/unix"
+import (
+	"net"
+
+	"golang.org/x/sys/unix"
+)
 
 // writable waits until the send buffer has room.
-func (s *Sender) writable() error {
-	raw, err := s.conn.SyscallConn()
+func writable(conn *net.UDPConn) error {
+	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
 	}

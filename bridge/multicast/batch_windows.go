@@ -1,6 +1,7 @@
 package multicast
 
 import (
+	"net"
 	"syscall"
 
 	"golang.org/x/net/ipv4"
@@ -29,7 +30,7 @@ func (r *Receiver) reader(packetConn) func([]ipv4.Message) (int, error) {
 	}
 }
 
-func (s *Sender) writable() error    { return nil }
+func writable(*net.UDPConn) error    { return nil }
 func readable(syscall.RawConn) error { return nil }
 
 // canMark: nor has x/net control messages for Windows.

@@ -256,8 +256,13 @@ func TestAnImportedErrorCostsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed.Close()
+	conn, release, err := s.pollable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
 	for _, tt := range [][]string{{"one"}, {"a run", "of two"}, {"a run ", "of two", "and ", "more"}} {
-		if _, err := s.conn.WriteTo([]byte("x"), closed.LocalAddr()); err != nil { // provokes port unreachable
+		if _, err := conn.WriteTo([]byte("x"), closed.LocalAddr()); err != nil { // provokes port unreachable
 			t.Fatal(err)
 		}
 		send(t, s, r.Group(), tt...)

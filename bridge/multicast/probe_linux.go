@@ -57,14 +57,20 @@ func (s *Sender) probe(ctx context.Context) (netip.AddrPort, error) {
 func (s *Sender) sendProbe(d Datagram) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	conn, release, err := s.pollable()
+	if err != nil {
+		return err
+	}
+	defer release()
+	ip := newPacketConn(conn, s.source.Binding.IPv6)
 	defer func() {
 		b := s.source.Binding
-		if again := errors.Join(s.ip.setTTL(int(b.TTL)), s.ip.SetMulticastLoopback(b.Loopback)); again != nil {
+		if again := errors.Join(ip.setTTL(int(b.TTL)), ip.SetMulticastLoopback(b.Loopback)); again != nil {
 			s.conn.Close() // better no datagrams than wrong ones
 			err = errors.Join(err, again)
 		}
 	}()
-	if err := errors.Join(s.ip.setTTL(0), s.ip.SetMulticastLoopback(true)); err != nil {
+	if err := errors.Join(ip.setTTL(0), ip.SetMulticastLoopback(true)); err != nil {
 		return err
 	}
 	e := entry{}

@@ -45,10 +45,12 @@ type Sender struct {
 	source  Source
 	local   netip.AddrPort
 	buffer  int
-	conn    *net.UDPConn
-	ip      packetConn
+	conn    senderConn
+	ip      packetConn // of the socket while it is set up
 	carrier carrierState
-	closed  sync.Once // guards the name of port
+	closed  sync.Once       // guards the name of port
+	life    context.Context // ends with Close, by end
+	end     context.CancelFunc
 
 	answers     *Receiver   // reads what comes back; nil: nothing does
 	straysTaken atomic.Bool // Receive or HostErrors has taken ICMP errors out of the socket
@@ -95,6 +97,7 @@ func open(src Source) (*Sender, error) {
 		return nil, err
 	}
 	s := &Sender{source: src, port: port, local: addrPort(conn.LocalAddr()), buffer: buffer, conn: conn, ip: newPacketConn(conn, src.Binding.IPv6)}
+	s.life, s.end = context.WithCancel(context.Background())
 	err = s.configure()
 	if err == nil && port.shared {
 		err = s.leavePort()
@@ -108,6 +111,11 @@ func open(src Source) (*Sender, error) {
 		s.Close()
 		return nil, pending(fmt.Sprintf("%s is no longer there", src))
 	}
+	s.queue, s.unsegmented = src.Queue, canSegment(conn)
+	if err := s.leavePoller(); err != nil {
+		s.Close()
+		return nil, err
+	}
 	s.write, s.takeErrors = s.writer(), s.errorTaker()
 	s.icmpErrorOf = s.icmpErrors()
 	s.neighbours = neighbours{ipv6: src.Binding.IPv6, overflows: neighbourOverflows}
@@ -115,7 +123,6 @@ func open(src Source) (*Sender, error) {
 	if src.Binding.Fragment {
 		s.whole = src.MTU - headers(src.Binding.IPv6)
 	}
-	s.queue, s.unsegmented = src.Queue, canSegment(conn)
 	s.setSegment()
 	return s, nil
 }
@@ -244,32 +251,56 @@ func (s *Sender) Wait(ctx context.Context) error {
 	pause := s.pause
 	s.mu.Unlock()
 	if pause {
-		t := time.NewTimer(queuePause)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := s.waitFor(ctx, queuePause); err != nil {
+			return err
 		}
 	}
+	conn, release, err := s.pollable()
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		return net.ErrClosed
+	case err != nil: // there is no descriptor for it
+		return s.waitFor(ctx, queuePause)
+	}
+	defer release()
+	closed := context.AfterFunc(s.life, func() { conn.SetWriteDeadline(time.Unix(1, 0)) }) // ends writable
+	defer closed()
 	over := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		s.conn.SetWriteDeadline(time.Unix(1, 0)) // ends writable
+		conn.SetWriteDeadline(time.Unix(1, 0))
 		close(over)
 	})
-	err := s.writable()
+	err = writable(conn)
 	if !stop() {
 		<-over
-		s.conn.SetWriteDeadline(time.Time{})
+		conn.SetWriteDeadline(time.Time{})
 		return ctx.Err()
 	}
+	if s.life.Err() != nil {
+		return net.ErrClosed
+	}
 	return err
+}
+
+// waitFor waits for a while. It returns what Wait does.
+func (s *Sender) waitFor(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.life.Done():
+		return net.ErrClosed
+	}
 }
 
 // Close closes the socket and ends Wait. Closing again does nothing.
 func (s *Sender) Close() error {
 	s.carrier.close()
 	s.closed.Do(s.port.release)
+	s.end()
 	if err := s.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
 	}

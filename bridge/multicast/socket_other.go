@@ -74,6 +74,16 @@ func (fixedPort) release() {}
 
 func (s *Sender) connect() error { return nil }
 
+// senderConn is the socket of a sender.
+type senderConn = *net.UDPConn
+
+func (s *Sender) leavePoller() error { return nil }
+
+// pollable gives the socket as a connection that can be waited for, until release is called.
+func (s *Sender) pollable() (conn *net.UDPConn, release func(), err error) {
+	return s.conn, func() {}, nil
+}
+
 // SharePort does nothing here: a fixed source port is the sender's alone.
 func (s *Sender) SharePort() error { return nil }
 
