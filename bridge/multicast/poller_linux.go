@@ -68,16 +68,22 @@ func (s *Sender) pollable() (conn *net.UDPConn, release func(), err error) {
 	if conn, ok := s.conn.(*net.UDPConn); ok {
 		return conn, func() {}, nil
 	}
+	s.lent.RLock()
 	f, err := duplicate(s.conn)
 	if err != nil {
+		s.lent.RUnlock()
 		return nil, nil, err
 	}
 	defer f.Close()
 	c, err := net.FilePacketConn(f) // a duplicate of its own, known to the poller
 	if err != nil {
+		s.lent.RUnlock()
 		return nil, nil, err
 	}
-	return c.(*net.UDPConn), func() { c.Close() }, nil
+	return c.(*net.UDPConn), func() {
+		c.Close()
+		s.lent.RUnlock()
+	}, nil
 }
 
 // duplicate gives another descriptor of a socket, of which the poller knows nothing: such is a file that

@@ -122,3 +122,28 @@ func TestWaitForRoomWithoutDescriptors(t *testing.T) {
 		t.Errorf("it waited for %v, want %v at least", waited, queuePause)
 	}
 }
+
+// When Close returns the port is free, as another sender may need it.
+func TestCloseWaitsForDuplicates(t *testing.T) {
+	b := at127(2)
+	b.SourcePort = 40124
+	s := openAt(t, b)
+	_, release, err := s.pollable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error)
+	go func() { closed <- s.Close() }()
+	select {
+	case <-closed:
+		t.Error("Close has returned while there is a duplicate")
+		release()
+		return
+	case <-time.After(20 * time.Millisecond):
+	}
+	release()
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	openAt(t, b)
+}

@@ -49,6 +49,7 @@ type Sender struct {
 	ip      packetConn // of the socket while it is set up
 	carrier carrierState
 	closed  sync.Once       // guards the name of port
+	lent    sync.RWMutex    // held for reading while there is a duplicate of the socket
 	life    context.Context // ends with Close, by end
 	end     context.CancelFunc
 
@@ -301,7 +302,10 @@ func (s *Sender) Close() error {
 	s.carrier.close()
 	s.closed.Do(s.port.release)
 	s.end()
-	if err := s.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+	err := s.conn.Close()
+	s.lent.Lock() // a duplicate would keep the port
+	defer s.lent.Unlock()
+	if err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return nil
