@@ -1,7 +1,6 @@
 package send
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -135,7 +134,7 @@ func (b *binding) keep(w *queuedDatagram) bool {
 	case b.supersedes(l, w):
 	case b.bypasses(l, w):
 	case b.makeRoom(l, w.size(), w.ack != nil):
-		w.payload, w.message = bytes.Clone(w.payload), bytes.Clone(w.message)
+		w.payload, w.message = b.path.copyOf(w.payload), b.path.copyOf(w.message)
 		b.queue.push(l, *w)
 		b.spillQueue(l)
 	case w.ack != nil && l.empty() && b.appendToSpool(w):
