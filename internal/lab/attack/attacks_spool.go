@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // What one rule does to what all share, and what a disk does.
@@ -112,7 +114,17 @@ func damage(dir string) error {
 }
 
 func removeSpool(r *rig) {
-	r.awayFor(func() { r.must(os.RemoveAll(r.spoolDir())) })
+	r.awayFor(func() { r.must(removeInUse(r.spoolDir())) })
+}
+
+// removeInUse removes a folder in which somebody makes files meanwhile.
+func removeInUse(dir string) (err error) {
+	for range 100 {
+		if err = os.RemoveAll(dir); !errors.Is(err, unix.ENOTEMPTY) {
+			break
+		}
+	}
+	return err
 }
 
 // mountOverSpool mounts where the bridge sees it: it has a namespace of mounts for itself.
