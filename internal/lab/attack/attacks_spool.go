@@ -11,9 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // What one rule does to what all share, and what a disk does.
@@ -120,7 +119,7 @@ func removeSpool(r *rig) {
 // removeInUse removes a folder in which somebody makes files meanwhile.
 func removeInUse(dir string) (err error) {
 	for range 100 {
-		if err = os.RemoveAll(dir); !errors.Is(err, unix.ENOTEMPTY) {
+		if err = os.RemoveAll(dir); !errors.Is(err, syscall.ENOTEMPTY) {
 			break
 		}
 	}
