@@ -467,7 +467,7 @@ func TestWhatWaitsForItsTurnMakesNoGarbage(t *testing.T) {
 		most  uint64 // bytes
 		round func()
 	}{
-		"some wait": {1 << 20, func() { // 20,000
+		"some wait": {2 << 20, func() { // 20,000
 			for range 2000 {
 				f.enter(p, as)
 			}
@@ -477,7 +477,7 @@ func TestWhatWaitsForItsTurnMakesNoGarbage(t *testing.T) {
 				f.admit()
 			}
 		}},
-		"bursts": {8 << 20, func() { // 50,000
+		"bursts": {12 << 20, func() { // 50,000
 			for range 10 {
 				for range 5000 {
 					f.enter(p, as)
