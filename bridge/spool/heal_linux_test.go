@@ -337,7 +337,7 @@ func mountedOverReadOnly(dir string) error {
 		return err
 	}
 	safe := make(chan error, 1)
-	q.Append(record("10"), func(err error) { safe <- err })
+	appendSoon(q, record("10"), func(err error) { safe <- err })
 	if err := await("trouble", func() bool { return s.Err() != nil }); err != nil {
 		return err
 	}

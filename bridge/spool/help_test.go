@@ -46,15 +46,22 @@ func appendNow(t testing.TB, q *Queue, records ...Record) {
 	}
 }
 
+// appendSoon appends a record as soon as it is taken: the spool may be unusable just now, or too much
+// may wait for its disk.
+func appendSoon(q *Queue, r Record, done func(error)) {
+	for {
+		if _, ok := q.Append(r, done); ok {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // appendAll appends records, each as soon as it is taken, and returns the last error.
 func appendAll(q *Queue, records ...Record) (last error) {
 	results := make(chan error, len(records))
 	for _, r := range records {
-		for ok := false; !ok; {
-			if _, ok = q.Append(r, func(err error) { results <- err }); !ok {
-				time.Sleep(time.Millisecond) // the spool cannot be used just now
-			}
-		}
+		appendSoon(q, r, func(err error) { results <- err })
 	}
 	for range records {
 		if err := <-results; err != nil {

@@ -88,7 +88,7 @@ func shutDown(dir string) error {
 		return fmt.Errorf("shut the file system down: %w", errno)
 	}
 	safe := make(chan error, 1)
-	q.Append(record("100 "), func(err error) { safe <- err })
+	appendSoon(q, record("100 "), func(err error) { safe <- err })
 	if err := await("trouble", func() bool { return s.Err() != nil }); err != nil {
 		return err
 	}

@@ -147,7 +147,7 @@ func TestCloseWritesWhatWasAppended(t *testing.T) {
 	s := open(t, Options{Dir: dir, MaxSize: 1 << 24})
 	results := make(chan error, 1001)
 	for i := range 1000 {
-		s.Queue("rule").Append(record(fmt.Sprint(i)), func(err error) { results <- err })
+		appendSoon(s.Queue("rule"), record(fmt.Sprint(i)), func(err error) { results <- err })
 	}
 	closeNow(t, s)
 	for range 1000 {
@@ -181,8 +181,8 @@ func TestManyAtOnce(t *testing.T) {
 		own := s.Queue(fmt.Sprint(w))
 		all.Go(func() {
 			for i := range each {
-				own.Append(record(fmt.Sprint(i)), nil)
-				s.Queue("all").Append(record(fmt.Sprint(w, " ", i)), nil)
+				appendSoon(own, record(fmt.Sprint(i)), nil)
+				appendSoon(s.Queue("all"), record(fmt.Sprint(w, " ", i)), nil)
 			}
 		})
 		all.Go(func() {
