@@ -1,14 +1,12 @@
 package send
 
 import (
-	"bytes"
 	"context"
 	"iter"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"topicast/bridge/account"
 	"topicast/bridge/lastsent"
@@ -367,30 +365,6 @@ func (p *Path) flush(batch []session.Message) {
 	p.gathered, p.dirty, p.decoded = p.gathered[:0], p.dirty[:0], p.decoded[:0]
 	clear(p.copies)
 	p.flushes++
-}
-
-// copyKey is where a payload lies, in the memory of a batch or in decoded.
-type copyKey struct {
-	at   *byte
-	size int
-}
-
-// copyOf gives a copy of a payload that outlives the batch, the same to all who ask for it in a flush: what
-// a thousand rules make wait of one message is in memory once. Nobody writes to it.
-func (p *Path) copyOf(payload []byte) []byte {
-	if len(payload) == 0 {
-		return bytes.Clone(payload) // nil and empty are two
-	}
-	key := copyKey{unsafe.SliceData(payload), len(payload)}
-	c := p.copies[key]
-	if c == nil {
-		c = bytes.Clone(payload)
-		if p.copies == nil {
-			p.copies = make(map[copyKey][]byte)
-		}
-		p.copies[key] = c
-	}
-	return c
 }
 
 // countReceived counts what has come to each rule.

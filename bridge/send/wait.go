@@ -1,11 +1,13 @@
 package send
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"time"
+	"unsafe"
 
 	"topicast/bridge/account"
 	"topicast/bridge/session"
@@ -143,6 +145,30 @@ func (b *binding) keep(w *queuedDatagram) bool {
 		return false
 	}
 	return true
+}
+
+// copyKey is where a payload lies, in the memory of a batch or in decoded.
+type copyKey struct {
+	at   *byte
+	size int
+}
+
+// copyOf gives a copy of a payload that outlives the batch, the same to all who ask for it in a flush: what
+// a thousand rules make wait of one message is in memory once. Nobody writes to it.
+func (p *Path) copyOf(payload []byte) []byte {
+	if len(payload) == 0 {
+		return bytes.Clone(payload) // nil and empty are two
+	}
+	key := copyKey{unsafe.SliceData(payload), len(payload)}
+	c := p.copies[key]
+	if c == nil {
+		c = bytes.Clone(payload)
+		if p.copies == nil {
+			p.copies = make(map[copyKey][]byte)
+		}
+		p.copies[key] = c
+	}
+	return c
 }
 
 // diskPatience is how long a batch waits for the disk in all, where there is room neither in
