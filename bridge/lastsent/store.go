@@ -152,10 +152,13 @@ func (s *Store) Fingerprint(payload []byte) uint64 {
 	case len(payload) == 0:
 		return 0
 	case s.path == "":
-		return max(maphash.Bytes(seed, payload), 1)
+		return max(maphash.Bytes(seed, payload), untold+1)
 	}
-	return max(xxhash.Sum64(payload), 1)
+	return max(xxhash.Sum64(payload), untold+1)
 }
+
+// untold is the fingerprint of none: of what Begin tells.
+const untold = 1
 
 var seed = maphash.MakeSeed()
 
@@ -222,6 +225,14 @@ func (e *Entry) waits() bool {
 	e.backlog.CompareAndSwap(waits, nil)
 	return false
 }
+
+// OnDisk reports whether there is a file. Then Lay is to be told of each payload before it is sent;
+// else Begin before the first of several, and Lay when the last of them was sent.
+func (s *Store) OnDisk() bool { return s.path != "" }
+
+// Begin notes, where there is no file, that payloads are about to be sent of which Lay will be told
+// later: until then none is the last one sent.
+func (s *Store) Begin(e *Entry) { e.newest.Store(untold) }
 
 // Lay notes that a payload is about to be sent. If it reports true, the entry must
 // be given to Forget first.

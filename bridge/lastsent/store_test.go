@@ -470,3 +470,29 @@ func TestManyTopicsCostLittle(t *testing.T) {
 
 // of is an entry of a rule.
 func (s *Store) of(key uint64) *Entry { return s.Entry(key, "rule") }
+
+// Where there is no file, what Begin says is on its way makes nothing known, until Lay and Sent have told
+// what it was.
+func TestWhatHasBegunIsNotKnown(t *testing.T) {
+	s := Open(Options{})
+	e := s.Entry(Key("t"), "r")
+	s.send(e, on)
+	if !e.Was(on) || s.OnDisk() {
+		t.Fatal("not known")
+	}
+	s.Begin(e)
+	if e.Was(on) || e.Was(untold) {
+		t.Error("known while another is on its way")
+	}
+	s.Lay(e, off)
+	if e.Was(on) || e.Was(off) {
+		t.Error("known before it was sent")
+	}
+	s.Sent(e, off)
+	if e.Was(on) || !e.Was(off) {
+		t.Error("not known once it was sent")
+	}
+	if with := opened(t, Options{Dir: t.TempDir()}); !with.OnDisk() {
+		t.Error("a store with a folder has no file")
+	}
+}

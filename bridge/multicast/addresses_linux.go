@@ -21,6 +21,7 @@ type addresses struct {
 	mu      sync.Mutex
 	fd      int // -1: closed
 	present map[addressKey]broadcasts
+	changes uint64              // counts what was told, so that whoever knows present need not look it up again
 	known   map[netip.Addr]bool // all of present's; nil: something has changed since
 	buffer  [32 << 10]byte      // what is read; the kernel fills no more in a dump
 }
@@ -30,10 +31,31 @@ type addressKey struct {
 	addr  netip.Addr
 }
 
+// address is one that is asked for again and again, with what was found last. The mu of the
+// addresses that are asked guards that.
+type address struct {
+	key     addressKey
+	changes uint64 // as it was then
+	present bool
+}
+
 // broadcasts are the addresses that stand for all of an address's network: the one that was
 // given with it (ip-address(8), brd), and the highest, which the kernel takes for one whatever
 // was given. Not valid where there is none.
 type broadcasts struct{ given, highest netip.Addr }
+
+// An AddressCheck is shared by senders that send one right after the other what is ready at the
+// same time. It remembers that the kernel was asked for the addresses: the answer holds for
+// the next maxDatagrams datagrams, as it does for those of one call, instead of being asked for
+// again before each sender's call. With few datagrams for each of many senders that
+// is a system call saved for each of them.
+//
+// The zero value has not asked. Whoever waits for something before he sends on takes a
+// new one. It is for one goroutine.
+type AddressCheck struct {
+	of   *addresses // that were looked at
+	left int        // datagrams for which that holds
+}
 
 // watchAddresses looks at the addresses in the network namespace of the calling
 // thread. It returns nil where the kernel does not tell.
@@ -61,26 +83,42 @@ func (a *addresses) close() {
 	a.fd = -1
 }
 
-// has reports whether an interface has an address now. It costs a system call that
-// finds nothing as a rule, and no memory.
-func (a *addresses) has(k addressKey) bool {
+// has reports whether an interface has an address now, as n datagrams are to be sent from it. It
+// costs a system call that finds nothing as a rule, unless check has it made already, and
+// no memory.
+func (a *addresses) has(of *address, check *AddressCheck, n int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if check != nil && check.of == a && check.left >= n {
+		check.left -= n
+		return a.hasNow(of)
+	}
 	for {
-		n, errno := a.read()
+		told, errno := a.read()
 		switch {
 		case errno == unix.EAGAIN:
-			_, present := a.present[k]
-			return present
+			if check != nil {
+				*check = AddressCheck{of: a, left: maxDatagrams - n}
+			}
+			return a.hasNow(of)
 		case errno == unix.EINTR:
 		case errno != 0: // ENOBUFS: there was more than the socket could hold
 			if !a.look() {
 				return false // right source or nothing
 			}
 		default:
-			a.apply(a.buffer[:n], nil)
+			a.apply(a.buffer[:told], nil)
 		}
 	}
+}
+
+// hasNow reports whether an interface has an address, as of the last look. Callers hold mu.
+func (a *addresses) hasNow(of *address) bool {
+	if of.changes != a.changes {
+		_, of.present = a.present[of.key]
+		of.changes = a.changes
+	}
+	return of.present
 }
 
 // isBroadcast reports whether an address stands for all of a network that any interface is on,
@@ -135,6 +173,7 @@ func (a *addresses) dump() bool {
 		return false
 	}
 	a.present, a.known = make(map[addressKey]broadcasts), nil
+	a.changes++
 	removed := make(map[addressKey]bool) // while the dump was made
 	whole := true
 	for {
@@ -159,6 +198,7 @@ func (a *addresses) dump() bool {
 // whose part may be older than the notices queued before it. end reports whether a dump
 // ends here.
 func (a *addresses) apply(messages []byte, removed map[addressKey]bool) (end, interrupted bool) {
+	a.changes++
 	order := binary.NativeEndian
 	for len(messages) >= unix.SizeofNlMsghdr {
 		size := int(order.Uint32(messages))

@@ -36,7 +36,7 @@ func (s *Sender) Carrier() error {
 // carrierState is what a sender knows of its interface's carrier and address.
 type carrierState struct {
 	querier  *rtnlQuerier  // nil: nobody can be asked
-	address  addressKey    // of the source
+	address  address       // the source's
 	fixed    bool          // the address is not one that can be told of: it stands for a network of the loopback interface
 	changes  atomic.Uint32 // how often the carrier had come or gone, when last asked
 	released sync.Once
@@ -45,7 +45,7 @@ type carrierState struct {
 // open finds whom to ask in the network namespace of the calling thread.
 func (w *carrierState) open(src Source) {
 	w.querier = findQuerier()
-	w.address = addressKey{src.Index, src.Addr}
+	w.address = address{key: addressKey{src.Index, src.Addr}}
 	now, known := w.querier.query(src.Index)
 	w.changes.Store(now.changes)
 	if !w.hasAddress() {
@@ -56,8 +56,14 @@ func (w *carrierState) open(src Source) {
 
 // hasAddress reports whether the source is on the interface, as far as the kernel
 // tells.
-func (w *carrierState) hasAddress() bool {
-	return w.fixed || w.querier == nil || w.querier.addresses == nil || w.querier.addresses.has(w.address)
+func (w *carrierState) hasAddress() bool { return w.stillHasAddress(nil, 0) }
+
+// stillHasAddress is hasAddress before n datagrams are sent, without asking the kernel where check has.
+func (w *carrierState) stillHasAddress(check *AddressCheck, n int) bool {
+	if w.fixed || w.querier == nil || w.querier.addresses == nil {
+		return true
+	}
+	return w.querier.addresses.has(&w.address, check, n)
 }
 
 // isBroadcast reports whether an address stands for all of a network of this host, as far as the

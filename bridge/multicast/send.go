@@ -38,9 +38,20 @@ import (
 // source or the interface is gone, or net.ErrClosed. A datagram that met
 // ErrNoBuffer was not taken, though programs on this host may have heard it.
 func (s *Sender) Send(batch []Datagram, failed func(i int, err error)) (n int, err error) {
-	s.mu.Lock()
+	return s.SendChecked(nil, batch, failed)
+}
+
+// SendChecked is Send for one of several senders that send one right after the other, with
+// the same check, what is ready at the same time; nil: it sends alone.
+func (s *Sender) SendChecked(check *AddressCheck, batch []Datagram, failed func(i int, err error)) (n int, err error) {
+	if !s.mu.TryLock() {
+		s.mu.Lock()
+		check = nil // that took a while
+	}
 	defer s.mu.Unlock()
+	s.check = check
 	n, err = s.send(batch, 0, true, failed)
+	s.check = nil
 	s.pause = errors.Is(err, ErrNoBuffer)
 	return n, err
 }
@@ -69,7 +80,7 @@ func (s *Sender) send(batch []Datagram, at int, runs bool, failed func(int, erro
 		if runs {
 			segment = s.segment
 		}
-		if !s.carrier.hasAddress() {
+		if !s.carrier.stillHasAddress(s.check, min(len(batch)-at, maxDatagrams)) {
 			return at, pending(fmt.Sprintf("send from %s: the address is no longer on the interface", s.source))
 		}
 		if err := s.allowFragments(s.fill(c, batch[at:], segment)); err != nil {

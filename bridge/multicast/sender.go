@@ -35,6 +35,7 @@ const (
 // IPv6 from one that was removed or has become tentative. So Send looks first, before
 // each call to the kernel, at what that has told of the addresses: what can still
 // leave wrongly is one call's datagrams, if the address moves while it is under way.
+// Of senders that share an AddressCheck it is as many, though in several calls.
 //
 // Outside Linux datagrams go one a system call and never in runs, replies of
 // strangers are not filtered out, and a full interface queue or a carrier just lost
@@ -68,7 +69,8 @@ type Sender struct {
 	unsegmented error                      // why the kernel takes no runs
 	queue       string                     // that cuts runs up; "" is none
 	port        fixedPort
-	pause       bool // the last Send met a full queue
+	pause       bool          // the last Send met a full queue
+	check       *AddressCheck // of the Send under way
 	neighbours  neighbours
 }
 

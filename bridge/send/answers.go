@@ -303,7 +303,7 @@ func (b *binding) retrySomeRequests(out []multicast.Datagram, of []*request) (mo
 	}
 	if len(out) > 0 && b.socket != nil { // what cannot leave now counts as lost on the way
 		var failed [drainBatch]bool
-		n, err := b.transmit(out, false, nil, func(i int, _ error) { failed[i] = true })
+		n, err := b.transmit(nil, out, false, nil, func(i int, _ error) { failed[i] = true })
 		for i, q := range of[:n] {
 			if failed[i] {
 				continue

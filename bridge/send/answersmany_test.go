@@ -53,8 +53,8 @@ type lossy struct {
 	random *rand.Rand
 }
 
-func (l lossy) Send(batch []multicast.Datagram, failed func(int, error)) (int, error) {
-	n, err := l.Socket.Send(batch, failed)
+func (l lossy) SendChecked(check *multicast.AddressCheck, batch []multicast.Datagram, failed func(int, error)) (int, error) {
+	n, err := l.Socket.SendChecked(check, batch, failed)
 	for _, d := range batch[:n] {
 		if l.random.IntN(100) < 19 { // a tenth each way
 			continue

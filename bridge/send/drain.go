@@ -158,7 +158,7 @@ func (b *binding) drain(work *drainWork) (s Sender, progress bool, err error) {
 		acknowledged = acknowledged || w.ack != nil
 	}
 	var failed [drainBatch]error
-	n, err := b.transmit(out, acknowledged, nil, func(i int, err error) { failed[i] = err })
+	n, err := b.transmit(nil, out, acknowledged, nil, func(i int, err error) { failed[i] = err })
 	for i, w := range from {
 		if w.entry != nil {
 			b.noteAttempt(w, i < n, time.Now())

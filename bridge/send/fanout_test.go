@@ -26,7 +26,7 @@ type ordered struct {
 	bad  int
 }
 
-func (s *ordered) Send(batch []multicast.Datagram, _ func(int, error)) (int, error) {
+func (s *ordered) SendChecked(check *multicast.AddressCheck, batch []multicast.Datagram, _ func(int, error)) (int, error) {
 	s.most = max(s.most, len(batch))
 	for _, d := range batch {
 		if binary.BigEndian.Uint32(d.Payload) != s.next[d.To] {

@@ -382,7 +382,7 @@ func (b *binding) checkHosts(now time.Time) {
 func (b *binding) probeHost(h *host, d multicast.Datagram, now time.Time) {
 	if h.reach != multicast.ReachIncomplete && b.mayProbeWith(h, len(d.Payload), now) {
 		b.counters.number(0, h.rule)
-		_, _ = b.transmit([]multicast.Datagram{d}, false, nil, func(int, error) {})
+		_, _ = b.transmit(nil, []multicast.Datagram{d}, false, nil, func(int, error) {})
 	}
 }
 

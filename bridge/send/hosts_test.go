@@ -66,7 +66,7 @@ type onLink struct {
 	*link
 }
 
-func (s onLink) Send(batch []multicast.Datagram, failed func(int, error)) (int, error) {
+func (s onLink) SendChecked(_ *multicast.AddressCheck, batch []multicast.Datagram, failed func(int, error)) (int, error) {
 	return s.link.Send(batch, failed)
 }
 func (s onLink) NextHop(host netip.Addr) netip.Addr   { return host }

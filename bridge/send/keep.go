@@ -249,7 +249,7 @@ func (b *binding) sendSomeKept(out []multicast.Datagram, of []*keptTopic) (more 
 		return false
 	}
 	var failed [drainBatch]error
-	n, err := b.transmit(out, false, nil, func(i int, err error) { failed[i] = err })
+	n, err := b.transmit(nil, out, false, nil, func(i int, err error) { failed[i] = err })
 	at := account.MomentOf(now)
 	for i, t := range of[:n] {
 		if failed[i] != nil {

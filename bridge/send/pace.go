@@ -81,6 +81,7 @@ func (p *Path) queuePaced(batch []session.Message) {
 	for i := range p.paced {
 		d := &p.paced[i]
 		m, b := &batch[d.message], d.target.flow.binding
+		p.layLate(d)
 		b.mu.Lock()
 		b.enqueue(d.target.flow.to, d, m, p.began, p.ackOf(d.message, m))
 		if i+1 == len(p.paced) || p.paced[i+1].target.flow.binding != b {

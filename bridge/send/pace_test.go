@@ -37,9 +37,9 @@ type timedSocket struct {
 	*timed
 }
 
-func (s timedSocket) Send(batch []multicast.Datagram, failed func(int, error)) (int, error) {
+func (s timedSocket) SendChecked(check *multicast.AddressCheck, batch []multicast.Datagram, failed func(int, error)) (int, error) {
 	before := len(s.Took())
-	n, err := s.Socket.Send(batch, failed)
+	n, err := s.Socket.SendChecked(check, batch, failed)
 	s.timed.mu.Lock()
 	defer s.timed.mu.Unlock()
 	for _, what := range s.Took()[before:] {

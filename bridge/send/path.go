@@ -85,18 +85,19 @@ type Path struct {
 	patience     time.Duration     // how long this batch may still wait for the disk; once used up, 0 until the disk has answered
 	batch        []session.Message // the batch itself
 	topics       topics
-	targets      []mapping.Target      // scratch of route
-	pendingAcks  map[int32]*pendingAck // messages of the current batch with a datagram in a queue
-	came         []*Rule               // rules to which messages have come since the last flush
-	gathered     []datagram            // not flushed yet
-	dirty        []*binding            // bindings that these leave through
-	paced        []datagram            // of rules with a rate, to be queued by flush
-	decoded      []byte                // decoded payloads of these
-	copies       map[copyKey][]byte    // of what has to wait of these
-	staleEntries []*lastsent.Entry     // entries of lastSent's file that are wrong once these leave
-	out          []multicast.Datagram  // scratch of flush: what leaves through one binding,
-	meta         []*datagram           // and what is known of each, in gathered
-	asideOut     []multicast.Datagram  // those of them for hosts that do not answer
+	targets      []mapping.Target       // scratch of route
+	pendingAcks  map[int32]*pendingAck  // messages of the current batch with a datagram in a queue
+	came         []*Rule                // rules to which messages have come since the last flush
+	gathered     []datagram             // not flushed yet
+	dirty        []*binding             // bindings that these leave through
+	check        multicast.AddressCheck // of what they have sent in this flush
+	paced        []datagram             // of rules with a rate, to be queued by flush
+	decoded      []byte                 // decoded payloads of these
+	copies       map[copyKey][]byte     // of what has to wait of these
+	staleEntries []*lastsent.Entry      // entries of lastSent's file that are wrong once these leave
+	out          []multicast.Datagram   // scratch of flush: what leaves through one binding,
+	meta         []*datagram            // and what is known of each, in gathered
+	asideOut     []multicast.Datagram   // those of them for hosts that do not answer
 	asideMeta    []*datagram
 }
 
@@ -104,7 +105,7 @@ type Path struct {
 type datagram struct {
 	payload     []byte
 	target      *routeTarget
-	fingerprint uint64 // its fingerprint, where the rule asks for it
+	fingerprint uint64 // of its message's payload, where it was asked for; 0: it was not, or that is empty
 	message     int32  // index in the batch
 	next        int32  // number, from 1, in gathered of the next one of its flow; 0: there is none
 	broadcasts  bool   // it may go to a broadcast address
@@ -247,7 +248,7 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 		p.came = append(p.came, rule)
 	}
 	fingerprint := uint64(0)
-	if rule.Retained == mapping.RetainedOnce {
+	if rule.Retained == mapping.RetainedOnce && (m.Retain || p.lastSent.OnDisk()) { // else only the last one's is needed: see layLate
 		fingerprint = p.lastSent.Fingerprint(m.Payload)
 	}
 	switch {
@@ -260,7 +261,7 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 		}
 	}
 	switch {
-	case m.Retain && (rule.Retained == mapping.RetainedNever || t.knows(fingerprint, p.flushes)):
+	case m.Retain && (rule.Retained == mapping.RetainedNever || p.knows(t, fingerprint)):
 		t.drop(account.ReasonRetained, m.Payload, p.began, nil)
 		return
 	case t.flow == nil && t.each == nil:
@@ -279,7 +280,7 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 	}
 	switch {
 	case empty && rule.DropEmpty:
-		p.leaveOut(t, m.Payload, fingerprint)
+		p.leaveOut(t, m, i)
 		return
 	case err != nil:
 		if empty && rule.SendsAgain() {
@@ -289,7 +290,7 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 		t.drop(account.ReasonBadPayload, m.Payload, p.began, err)
 		return
 	}
-	p.prepare(t, fingerprint)
+	p.prepare(t, i, fingerprint)
 	if rule.guard != nil {
 		t.flow.remember(rule.guard, payload, p.began)
 	}
@@ -318,32 +319,20 @@ func (p *Path) join(f *flow, number int32) {
 	b.lastFlow = f
 }
 
-// prepare notes that a payload goes to a target.
-func (p *Path) prepare(t *routeTarget, fingerprint uint64) {
-	t.prepared, t.flush = fingerprint, p.flushes
-	if t.sent != nil && p.lastSent.Lay(t.sent, fingerprint) {
-		p.staleEntries = append(p.staleEntries, t.sent)
-	}
-}
-
-// forgetStale has what is prepared noted on disk before it leaves.
-func (p *Path) forgetStale() {
-	if len(p.staleEntries) > 0 {
-		p.lastSent.Forget(p.staleEntries)
-		clear(p.staleEntries)
-		p.staleEntries = p.staleEntries[:0]
-	}
-}
-
 // leaveOut filters a message whose datagram would be empty. It counts as the last one
 // sent all the same, so that after a clear the value that came before it is new.
-func (p *Path) leaveOut(t *routeTarget, payload []byte, fingerprint uint64) {
-	t.filter(account.ReasonEmpty, payload, p.began)
+func (p *Path) leaveOut(t *routeTarget, m *session.Message, i int32) {
+	t.filter(account.ReasonEmpty, m.Payload, p.began)
 	if t.rule.SendsAgain() {
 		p.flush(p.batch) // what came before
 		p.clearKept(t)
 	}
-	p.prepare(t, fingerprint)
+	if t.sent == nil {
+		return
+	}
+	fingerprint := p.lastSent.Fingerprint(m.Payload)
+	p.prepare(t, i, fingerprint)
+	p.lay(t, fingerprint)
 	t.took(fingerprint)
 }
 
@@ -351,6 +340,7 @@ func (p *Path) leaveOut(t *routeTarget, payload []byte, fingerprint uint64) {
 func (p *Path) flush(batch []session.Message) {
 	p.countReceived()
 	p.forgetStale()
+	p.check = multicast.AddressCheck{}
 	for _, b := range p.dirty {
 		p.arrange(b)
 		p.send(b, batch)
@@ -395,7 +385,10 @@ func (p *Path) arrange(b *binding) {
 
 // send sends what leaves through a binding, and queues what cannot leave now.
 func (p *Path) send(b *binding, batch []session.Message) {
-	b.mu.Lock()
+	if !b.mu.TryLock() {
+		b.mu.Lock()
+		p.check = multicast.AddressCheck{} // that took a while
+	}
 	defer b.mu.Unlock()
 	n := 0
 	if b.socket != nil && b.allPaced() && !b.needsRedelivery.Load() {
@@ -409,8 +402,8 @@ func (p *Path) send(b *binding, batch []session.Message) {
 				b.counters.number(i, p.meta[i].target.rule)
 			}
 		}
-		n, err = b.transmit(p.out[:ready], acknowledged(p.meta[:ready], batch), nil, p.refused)
-		p.latency.Observe(time.Since(p.began), uint64(countTaken(p.meta[:n], p.at)))
+		n, err = b.transmit(&p.check, p.out[:ready], acknowledged(p.meta[:ready], batch), nil, p.refused)
+		p.latency.Observe(time.Since(p.began), uint64(p.countTaken(p.meta[:n])))
 		if p.logsEach {
 			p.logSent(b, n)
 		}
@@ -424,11 +417,15 @@ func (p *Path) send(b *binding, batch []session.Message) {
 			b.stalled(err)
 		}
 	}
+	if n < len(p.meta) {
+		p.check = multicast.AddressCheck{} // the disk may take a while
+	}
 	for i := range p.meta[n:] {
 		d := p.meta[n+i]
 		if d.dropped {
 			continue // counted, though what was beside it is to be sent again
 		}
+		p.layLate(d)
 		m := &batch[d.message]
 		b.enqueue(p.out[n+i].To, d, m, p.began, p.ackOf(d.message, m))
 	}

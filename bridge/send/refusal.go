@@ -185,7 +185,7 @@ func (b *binding) crowded(now time.Time) bool { return now.Sub(b.refused.crowded
 func (b *binding) leaves(one []multicast.Datagram, at int) bool {
 	ok := true
 	b.counters.again(at)
-	n, _ := b.transmit(one, true, nil, func(int, error) { ok = false })
+	n, _ := b.transmit(nil, one, true, nil, func(int, error) { ok = false })
 	return ok && n == 1
 }
 

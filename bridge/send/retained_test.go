@@ -2,6 +2,7 @@ package send_test
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"topicast/bridge/lastsent"
@@ -392,7 +394,85 @@ type watched struct {
 	before func()
 }
 
-func (w *watched) Send(batch []multicast.Datagram, failed func(int, error)) (int, error) {
+func (w *watched) SendChecked(check *multicast.AddressCheck, batch []multicast.Datagram, failed func(int, error)) (int, error) {
 	w.before()
-	return w.Socket.Send(batch, failed)
+	return w.Socket.SendChecked(check, batch, failed)
+}
+
+// Of what waits for its turn all is known that has left.
+func TestWhatHasWaitedForItsTurnIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		r := fake.SendRule(t, "r", "t/+", "239.1.1.1:5000")
+		r.Rate, _ = mapping.ParseRate("10/s")
+		b, _ := restarted(t, n, rigOptions{}, "", r)
+		b.live("t/1", "on")
+		fake.WaitFor(t, "it to be sent", b.nothingWaits)
+		b.kept("t/1", "on")
+		fake.WaitFor(t, "it to be filtered", b.nothingWaits)
+		if got := n.Payloads(); got != "on" {
+			t.Errorf("sent %q", got)
+		}
+	})
+}
+
+// Where the last of a batch is refused, the devices have the one before it.
+func TestBeforeOneThatIsRefusedTheLastIsKnown(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	n.LastSocket().Reject = map[string]error{"refused": syscall.EPERM}
+	b.send.Handle([]session.Message{fake.Message("t", "on", 0), fake.Message("t", "refused", 0)})
+	b.kept("t", "on")
+	if got := n.Payloads(); got != "on" {
+		t.Errorf("sent %q", got)
+	}
+}
+
+// What a batch has sent last is what is known of a topic, with a file and without: not what came before it,
+// nor what the kernel refused; and of a topic that is too long to be remembered as well.
+func TestTheLastOfABatchIsKnown(t *testing.T) {
+	for _, dir := range []string{"", t.TempDir()} {
+		t.Run(fmt.Sprintf("file=%t", dir != ""), func(t *testing.T) {
+			n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+			b, _ := restarted(t, n, rigOptions{}, dir, fake.SendRule(t, "r", "t/#", "239.1.1.1:5000"))
+			n.LastSocket().Reject = map[string]error{"refused": syscall.EPERM}
+			for _, topic := range []string{"t/short", "t/" + strings.Repeat("long", 300)} {
+				batch := func(payloads ...string) (sent string) {
+					t.Helper()
+					var all []session.Message
+					for _, p := range payloads {
+						m := fake.Message(topic, strings.TrimPrefix(p, "kept "), 1)
+						m.Retain = strings.HasPrefix(p, "kept ")
+						all = append(all, m)
+					}
+					before := n.Payloads()
+					b.send.Handle(all)
+					return strings.TrimPrefix(strings.TrimPrefix(n.Payloads(), before), ",")
+				}
+				for _, step := range []struct {
+					batch      []string
+					sent, long string // of what is not remembered only what has left is known
+				}{
+					{[]string{"a", "b", "c"}, "a,b,c", "a,b,c"},
+					{[]string{"kept b"}, "b", "b"},
+					{[]string{"kept b"}, "", ""},
+					{[]string{"x", "kept b"}, "x,b", "x,b"},
+					{[]string{"kept x", "kept b"}, "x,b", "x,b"},
+					{[]string{"y", "kept y", "kept y"}, "y", "y,y,y"},
+					{[]string{"y", "refused"}, "y", "y"},
+					{[]string{"kept refused"}, "", ""}, // in vain again
+					{[]string{"z", "kept y"}, "z,y", "z,y"},
+					{[]string{"", "kept y"}, ",y", ",y"},
+				} {
+					want := step.sent
+					if len(topic) > 1024 {
+						want = step.long
+					}
+					if sent := batch(step.batch...); sent != want {
+						t.Errorf("%.10s, %q: sent %q, want %q", topic, step.batch, sent, want)
+					}
+				}
+			}
+		})
+	}
 }

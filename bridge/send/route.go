@@ -36,8 +36,8 @@ type routeTarget struct {
 	// may yet be lost with this process, and then its repetition must not have
 	// been acknowledged.
 	sent     *lastsent.Entry // nil: the rule does not ask, or there is no target
-	prepared uint64          // fingerprint of the last payload prepared, for
-	flush    uint64          // this flush
+	flush    uint64          // when one was prepared last
+	prepared int32           // the index in the batch of that message
 }
 
 // drop counts what was to be sent as lost: a message with this payload, which came then.
@@ -61,18 +61,6 @@ func (t *routeTarget) delayed() {
 		t.rule.waitsFunc = t.rule.waits
 	}
 	t.sent.Delay(&t.rule.waitsFunc)
-}
-
-// knows reports whether a payload is that which was sent last, or lies ready for this
-// flush.
-func (t *routeTarget) knows(fingerprint, flush uint64) bool {
-	switch {
-	case t.sent == nil || fingerprint == 0:
-		return false
-	case t.flush == flush:
-		return t.prepared == fingerprint
-	}
-	return t.sent.Was(fingerprint)
 }
 
 // flow is what goes to one target through one binding: its datagrams keep their order.

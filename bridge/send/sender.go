@@ -9,7 +9,7 @@ import (
 
 // Sender is what a binding needs of a multicast.Sender.
 type Sender interface {
-	Send(batch []multicast.Datagram, failed func(i int, err error)) (int, error)
+	SendChecked(check *multicast.AddressCheck, batch []multicast.Datagram, failed func(i int, err error)) (int, error)
 	Receive(batch []multicast.Datagram) (int, error) // of a binding with Answers
 	Wait(ctx context.Context) error
 	Idle() bool

@@ -264,7 +264,7 @@ func (b *binding) sendRestored(r *Rule, all []restored, records []spool.Record, 
 			b.counters.number(i, r)
 		}
 	}
-	n, err := b.transmit(out, true, &r.spooling.refusal, func(i int, err error) {
+	n, err := b.transmit(nil, out, true, &r.spooling.refusal, func(i int, err error) {
 		all[place[i]].giveUp(reasonOf(err), err)
 	})
 	work.sent(n)
@@ -363,7 +363,7 @@ func (p *Path) restoreOne(r *Rule, record *spool.Record, w *restored) {
 		w.giveUp(account.ReasonBadPayload, err)
 		return
 	}
-	p.prepare(t, w.fingerprint)
+	p.prepareQueued(t, w.fingerprint)
 	t.delayed()
 }
 

@@ -338,7 +338,7 @@ func (p *Path) noteDelayed(w *queuedDatagram, r *Rule) {
 		return
 	}
 	if to, err := p.targetOf(r, []byte(w.topic), w.original(), &w.properties); to != nil && err == nil {
-		p.prepare(to, w.fingerprint)
+		p.prepareQueued(to, w.fingerprint)
 		to.delayed()
 	}
 }

@@ -3,7 +3,7 @@ package send
 import "topicast/bridge/multicast"
 
 // transmit is the one way out: every datagram, whether it is fresh, queued or spooled,
-// leaves by it. It sends as Sender.Send does: the first n are disposed of, and failed is
+// leaves by it. It sends as Sender.SendChecked does: the first n are disposed of, and failed is
 // called for those of them that can never leave. r is what is known of the datagram in
 // front of the queue that these are of; nil: they wait in none. Callers hold mu, and there
 // is a socket.
@@ -12,14 +12,14 @@ import "topicast/bridge/multicast"
 // its carrier: without, the kernel takes datagrams and loses them, and reports it only
 // later. If it has not, nothing counts as sent, though some may have left: those leave
 // twice, which at least once allows. What failed was called with then does not hold.
-func (b *binding) transmit(out []multicast.Datagram, acknowledged bool, r *refusal, failed func(i int, err error)) (n int, err error) {
+func (b *binding) transmit(check *multicast.AddressCheck, out []multicast.Datagram, acknowledged bool, r *refusal, failed func(i int, err error)) (n int, err error) {
 	b.failures, b.onFailure = 0, failed
 	if len(b.counters.toSend) > 0 {
 		b.counters.put(out)
 	} else if len(b.counters.sent) > 0 {
 		b.counters.sent = b.counters.sent[:0]
 	}
-	n, err = b.socket.Send(out, b.failed)
+	n, err = b.socket.SendChecked(check, out, b.failed)
 	b.onFailure = nil
 	if len(b.counters.toSend) > 0 {
 		b.counters.takeBack(out, n)
@@ -62,18 +62,23 @@ func (p *Path) logSent(b *binding, n int) {
 }
 
 // countTaken counts datagrams the kernel took, a run of one rule at a time.
-func countTaken(ds []*datagram, at int64) (taken int) {
+func (p *Path) countTaken(ds []*datagram) (taken int) {
 	for i := 0; i < len(ds); {
 		rule, n, bytes := ds[i].target.rule, 0, 0
 		for ; i < len(ds) && ds[i].target.rule == rule; i++ {
-			if !ds[i].dropped {
-				n++
-				bytes += len(ds[i].payload)
-				ds[i].target.took(ds[i].fingerprint)
+			d := ds[i]
+			if d.dropped {
+				continue
+			}
+			n++
+			bytes += len(d.payload)
+			if i+1 == len(ds) || ds[i+1].target != d.target || ds[i+1].dropped {
+				p.layLate(d)
+				d.target.took(d.fingerprint) // of several, the last is the one that the devices have
 			}
 		}
 		if n > 0 {
-			rule.took(n, bytes, at)
+			rule.took(n, bytes, p.at)
 		}
 		taken += n
 	}

@@ -224,9 +224,8 @@ func (c *mqttConn) parse() (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		m := message(b[0], topic, b[payload:end:end], id)
-		m.Properties = props
-		c.batch = append(c.batch, m)
+		c.batch = append(c.batch, message(b[0], topic, b[payload:end:end], id))
+		c.batch[len(c.batch)-1].Properties = props
 		c.r += end
 	}
 	return false, nil

@@ -55,7 +55,7 @@ func Allocations(f func()) float64 {
 
 const Plenty = 1 << 20
 
-func (BlackHole) Send(batch []multicast.Datagram, _ func(int, error)) (int, error) {
+func (BlackHole) SendChecked(check *multicast.AddressCheck, batch []multicast.Datagram, _ func(int, error)) (int, error) {
 	return len(batch), nil
 }
 

@@ -55,7 +55,7 @@ func (s *Socket) Cut(err error) {
 	s.lost = err
 }
 
-func (s *Socket) Send(batch []multicast.Datagram, failed func(int, error)) (int, error) {
+func (s *Socket) SendChecked(check *multicast.AddressCheck, batch []multicast.Datagram, failed func(int, error)) (int, error) {
 	if s.OnSend != nil {
 		s.OnSend()
 	}
