@@ -323,17 +323,18 @@ func (p *Path) join(f *flow, number int32) {
 // sent all the same, so that after a clear the value that came before it is new.
 func (p *Path) leaveOut(t *routeTarget, m *session.Message, i int32) {
 	t.filter(account.ReasonEmpty, m.Payload, p.began)
-	if t.rule.SendsAgain() {
+	if t.sent != nil && t.flush == p.flushes || t.rule.SendsAgain() {
 		p.flush(p.batch) // what came before
-		p.clearKept(t)
 	}
-	if t.sent == nil {
-		return
+	if t.rule.SendsAgain() {
+		p.clearKept(t)
 	}
 	fingerprint := p.lastSent.Fingerprint(m.Payload)
 	p.prepare(t, i, fingerprint)
-	p.lay(t, fingerprint)
-	t.took(fingerprint)
+	if t.sent != nil {
+		p.lay(t, fingerprint)
+		t.took(fingerprint)
+	}
 }
 
 // flush sends what was gathered, one binding after the other.

@@ -416,6 +416,22 @@ func TestWhatHasWaitedForItsTurnIsKnown(t *testing.T) {
 	})
 }
 
+// After a clear that is left out the value before it is new, also if both came at once.
+func TestAfterAClearInTheSameBatchAValueIsNew(t *testing.T) {
+	for _, dir := range []string{"", t.TempDir()} {
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		r := fake.SendRule(t, "r", "t", "239.1.1.1:5000")
+		r.DropEmpty = true
+		b, _ := restarted(t, n, rigOptions{}, dir, r)
+		b.send.Handle([]session.Message{fake.Message("t", "on", 0), fake.Message("t", "", 0)})
+		b.kept("t", "on")
+		b.kept("t", "on")
+		if got := n.Payloads(); got != "on,on" {
+			t.Errorf("file %q: sent %q", dir, got)
+		}
+	}
+}
+
 // Where the last of a batch is refused, the devices have the one before it.
 func TestBeforeOneThatIsRefusedTheLastIsKnown(t *testing.T) {
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
