@@ -324,6 +324,7 @@ func (b *binding) supersedes(l *ruleQueue, w *queuedDatagram) bool {
 	old.number = b.queue.last // it is newer than what has come meanwhile
 	old.payload, old.message = bytes.Clone(w.payload), bytes.Clone(w.message)
 	old.sent, old.fingerprint, old.ack, old.since = w.sent, w.fingerprint, w.ack, w.since
+	old.goodFor, old.reply, old.properties = w.goodFor, w.reply, w.properties
 	was.lose(account.ReasonSuperseded, nil)
 	return true
 }

@@ -222,6 +222,44 @@ func TestWhatIsSupersededIsAcknowledged(t *testing.T) {
 	})
 }
 
+// What takes the place of another has its own expiry, and its own place for the answer.
+func TestWhatSupersedesHasNothingOfWhatItReplaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, left := timing(t, rigOptions{}, fake.SendRule(t, "r", "t", "239.1.1.1:5000", rate("1/m", mapping.OverLatest)))
+		b.send.Handle(numbers("t", 0, 0, 1))
+		synctest.Wait()
+		b.send.Handle([]session.Message{goodFor(1, "t", "1")})
+		b.send.Handle([]session.Message{goodFor(600, "t", "2")})
+		time.Sleep(2 * time.Minute)
+		b.send.Handle([]session.Message{goodFor(600, "t", "3")})
+		synctest.Wait()
+		b.send.Handle([]session.Message{goodFor(600, "t", "4")})
+		b.send.Handle([]session.Message{goodFor(1, "t", "5")})
+		time.Sleep(2 * time.Minute)
+		if got, _ := left.to("239.1.1.1:5000"); !cmp.Equal(got, []string{"0", "2", "3"}) {
+			t.Errorf("sent %q, drops %v", got, b.Status().Rules[0].Drops)
+		}
+		b.settled("in the end", t)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := timing(t, rigOptions{}, fake.SendRule(t, "ask", "q/{id}", "239.1.1.1:5000", fake.ToHost(t, "172.17.9.{id}:1010"), asking(t), rate("1/s", mapping.OverLatest)))
+		b.send.Handle([]session.Message{ask(1, "x")})
+		synctest.Wait()
+		b.network.LastSocket().Say("172.17.9.1:1010", "A")
+		b.send.Handle([]session.Message{replyTo(ask(1, "y"), "back/long", make([]byte, 1000))})
+		b.send.Handle([]session.Message{replyTo(ask(1, "z"), "back/2", []byte("z"))})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		b.network.LastSocket().Say("172.17.9.1:1010", "B")
+		synctest.Wait()
+		if got := b.said.Published(); !cmp.Equal(got, []string{`back/long {"reason":"superseded","topic":"q/1","tries":0}`, "answer/1 A", "back/2 B"}) {
+			t.Errorf("published %q", got)
+		}
+		b.said.Acknowledge()
+		b.settled("in the end", t)
+	})
+}
+
 func TestWhatComesFasterIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, left := timing(t, rigOptions{}, fake.SendRule(t, "r", "t", "239.1.1.1:5000", rate("50/s", mapping.OverDrop)))
