@@ -151,7 +151,7 @@ func (l *limits) check(n int64, written string) error {
 
 // field returns the key of that name, or nil.
 func (s *section) field(key string) *field {
-	for i := range s.fields { // at most sixteen: faster than a map
+	for i := range s.fields { // some thirty at most: faster than a map
 		if s.fields[i].key == key {
 			return &s.fields[i]
 		}

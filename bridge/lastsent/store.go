@@ -152,18 +152,26 @@ func (s *Store) Fingerprint(payload []byte) uint64 {
 	case len(payload) == 0:
 		return 0
 	case s.path == "":
-		return max(maphash.Bytes(seed, payload), untold+1)
+		return max(maphash.Bytes(seed, payload), Untold+1)
 	}
-	return max(xxhash.Sum64(payload), untold+1)
+	return max(xxhash.Sum64(payload), Untold+1)
 }
 
-// untold is the fingerprint of none: of what Begin tells.
-const untold = 1
+// Untold is the fingerprint of no payload, and not known even when it was sent: of what nobody is to
+// take for the last one.
+const Untold = 1
+
+// By is the fingerprint of a payload that is sent by certain settings (Key): sent by others, it is another.
+func By(settings, fingerprint uint64) uint64 {
+	if fingerprint <= Untold {
+		return fingerprint
+	}
+	return max(settings^fingerprint, Untold+1)
+}
 
 var seed = maphash.MakeSeed()
 
-// Key names an entry by all that a message of its topic is sent by: should any of
-// that become another, the devices do not have the message yet.
+// Key is one number for several texts: for what names an entry, or for settings.
 func Key(parts ...string) uint64 {
 	var d xxhash.Digest
 	d.Reset()
@@ -201,7 +209,7 @@ func (s *Store) Entry(key uint64, rule string) *Entry {
 
 // Was reports whether this was the last payload sent, with no other one on its way.
 func (e *Entry) Was(fingerprint uint64) bool {
-	return fingerprint != 0 && e.last.Load() == fingerprint && e.settled()
+	return fingerprint > Untold && e.last.Load() == fingerprint && e.settled()
 }
 
 // settled reports whether nothing but what was last sent is on its way.
@@ -232,7 +240,7 @@ func (s *Store) OnDisk() bool { return s.path != "" }
 
 // Begin notes, where there is no file, that payloads are about to be sent of which Lay will be told
 // later: until then none is the last one sent.
-func (s *Store) Begin(e *Entry) { e.newest.Store(untold) }
+func (s *Store) Begin(e *Entry) { e.newest.Store(Untold) }
 
 // Lay notes that a payload is about to be sent. If it reports true, the entry must
 // be given to Forget first.
@@ -271,6 +279,9 @@ func (s *Store) change(e *Entry) {
 // Delay notes that a payload of the entry has to wait before it can be sent, behind
 // or before others. waits reports whether anything of its rule still waits.
 func (e *Entry) Delay(waits *func() bool) { e.backlog.Store(waits) }
+
+// Doubt notes that a payload may have left of which Lay was told: none is the last one sent then.
+func (e *Entry) Doubt() { e.last.Store(Untold) }
 
 // Sent notes that the kernel took a payload.
 func (s *Store) Sent(e *Entry, fingerprint uint64) {

@@ -481,7 +481,7 @@ func TestWhatHasBegunIsNotKnown(t *testing.T) {
 		t.Fatal("not known")
 	}
 	s.Begin(e)
-	if e.Was(on) || e.Was(untold) {
+	if e.Was(on) || e.Was(Untold) {
 		t.Error("known while another is on its way")
 	}
 	s.Lay(e, off)
@@ -494,5 +494,41 @@ func TestWhatHasBegunIsNotKnown(t *testing.T) {
 	}
 	if with := opened(t, Options{Dir: t.TempDir()}); !with.OnDisk() {
 		t.Error("a store with a folder has no file")
+	}
+}
+
+// What is not told, or in doubt, is known neither here nor after a restart, and keeps nothing busy.
+func TestWhatIsUntoldIsNotKept(t *testing.T) {
+	s := still(t, Options{Dir: t.TempDir()})
+	e, other := s.Entry(Key("t"), "r"), s.Entry(Key("other"), "r")
+	s.send(e, on)
+	s.send(other, on)
+	s.step(2)
+	s.step(2)
+	if e.saved.Load() != on || other.saved.Load() != on {
+		t.Fatal("not written")
+	}
+	s.send(e, Untold)
+	other.Doubt()
+	s.step(2)
+	s.step(2)
+	if e.Was(Untold) || e.Was(on) || other.Was(on) {
+		t.Error("known")
+	}
+	if e.saved.Load() != 0 || len(s.changed) != 0 {
+		t.Errorf("%d is in the file, and %d are to be written", e.saved.Load(), len(s.changed))
+	}
+	s.mu.Lock()
+	entered := s.enter(e) || s.enter(other)
+	s.mu.Unlock()
+	if entered {
+		t.Error("entered in a file that is written anew")
+	}
+}
+
+// A payload sent by other settings is another; none is none by all.
+func TestAFingerprintIsOfTheSettingsToo(t *testing.T) {
+	if By(7, on) == By(8, on) || By(7, on) == By(7, off) || By(7, 0) != 0 || By(7, Untold) != Untold || By(7, 7) <= Untold {
+		t.Error(By(7, on), By(8, on), By(7, off), By(7, 0), By(7, Untold), By(7, 7))
 	}
 }

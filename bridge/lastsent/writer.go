@@ -185,7 +185,7 @@ func (s *Store) save() {
 		case e.flags.Load()&detached != 0:
 			continue
 		case now-e.touched.Load() < 2:
-		case last == e.saved.Load() && e.settled():
+		case (last == e.saved.Load() || last == Untold) && e.settled():
 			continue // as it was, or cleared
 		case !e.settled() && !e.waits():
 			continue // lost, or the broker is to repeat it; if it is sent yet, Sent enters it again
@@ -248,7 +248,7 @@ func (s *Store) ensureInPlace() bool {
 func (s *Store) enter(e *Entry) bool {
 	last := e.last.Load()
 	e.saved.Store(last)
-	if last != 0 && e.settled() && e.last.Load() == last {
+	if last > Untold && e.settled() && e.last.Load() == last {
 		return true
 	}
 	e.saved.Store(0)

@@ -64,6 +64,9 @@ func TestSendersThatShareACheckAskForAddressesOnce(t *testing.T) {
 	awaitLocked(t, "SendChecked")
 	then.mu.Unlock()
 	<-done
+	if contended.left != maxDatagrams-1 {
+		t.Errorf("after it has waited the check holds for %d datagrams", contended.left)
+	}
 }
 
 // awaitLocked waits until a function waits for a mutex.

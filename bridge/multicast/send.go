@@ -46,7 +46,9 @@ func (s *Sender) Send(batch []Datagram, failed func(i int, err error)) (n int, e
 func (s *Sender) SendChecked(check *AddressCheck, batch []Datagram, failed func(i int, err error)) (n int, err error) {
 	if !s.mu.TryLock() {
 		s.mu.Lock()
-		check = nil // that took a while
+		if check != nil {
+			*check = AddressCheck{} // that took a while
+		}
 	}
 	defer s.mu.Unlock()
 	s.check = check

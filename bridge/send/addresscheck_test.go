@@ -2,6 +2,8 @@ package send_test
 
 import (
 	"fmt"
+	"io"
+	"log/slog"
 	"net/netip"
 	"reflect"
 	"runtime"
@@ -9,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"topicast/bridge/multicast"
@@ -75,10 +78,11 @@ func TestSourcesOfOneBatchShareALookAtTheAddresses(t *testing.T) {
 		}
 		return lookShared{s, on, &asked}
 	}}, rules, nil)
+	qos := byte(0)
 	expect := func(when string, want ...bool) {
 		t.Helper()
 		asked = nil
-		b.send.Handle([]session.Message{fake.Message("t", when, 0)})
+		b.send.Handle([]session.Message{fake.Message("t", when, qos)})
 		if !slices.Equal(asked, want) {
 			t.Errorf("%s: asked %v, want %v", when, asked, want)
 		}
@@ -88,6 +92,13 @@ func TestSourcesOfOneBatchShareALookAtTheAddresses(t *testing.T) {
 	slices.SortFunc(sockets, func(a, b *fake.Socket) int {
 		return int(a.Src.Binding.SourcePort) - int(b.Src.Binding.SourcePort)
 	})
+	qos = 1
+	expect("after a question for the carrier", true, true, true, true)
+	qos = 0
+	sockets[2].Mu.Lock()
+	sockets[2].Reject = map[string]error{"after one that is logged": syscall.EPERM}
+	sockets[2].Mu.Unlock()
+	expect("after one that is logged", true, false, false, true)
 	sockets[1].Mu.Lock()
 	sockets[1].Room = 0
 	sockets[1].Mu.Unlock()
@@ -125,4 +136,11 @@ func TestSourcesOfOneBatchShareALookAtTheAddresses(t *testing.T) {
 	if want := []bool{true, true, false, false}; !slices.Equal(asked, want) {
 		t.Errorf("behind a queue: asked %v, want %v", asked, want)
 	}
+
+	// Whoever wants each datagram in the log waits for that.
+	debug := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	b = newRigOf(t, &fake.Network{Present: n.Present}, rigOptions{QueueSize: fake.Plenty, Logger: debug, InPlaceOf: func(s *fake.Socket) send.Sender {
+		return lookShared{s, on, &asked}
+	}}, rules, nil)
+	expect("with log.level debug", true, true, true, true)
 }

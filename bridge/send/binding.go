@@ -66,8 +66,9 @@ type binding struct {
 	draining     bool    // run is at work
 	again        bool    // and is to look once more
 
-	// Of transmit, while Send is under way.
+	// Of transmit: while Send is under way, and of the last one.
 	failures  int // datagrams that can never leave
+	doubtful  int // datagrams that the kernel took, though then they did not count as sent: see transmit
 	onFailure func(i int, err error)
 
 	hosts    hosts        // that do not answer (hosts.go)

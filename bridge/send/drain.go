@@ -164,6 +164,9 @@ func (b *binding) drain(work *drainWork) (s Sender, progress bool, err error) {
 			b.noteAttempt(w, i < n, time.Now())
 		}
 	}
+	for _, w := range from[:b.doubtful] {
+		w.doubt()
+	}
 	for i, w := range from[:n] {
 		work.settle(b, w, failed[i])
 	}

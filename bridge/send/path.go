@@ -249,7 +249,7 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 	}
 	fingerprint := uint64(0)
 	if rule.Retained == mapping.RetainedOnce && (m.Retain || p.lastSent.OnDisk()) { // else only the last one's is needed: see layLate
-		fingerprint = p.lastSent.Fingerprint(m.Payload)
+		fingerprint = p.fingerprint(rule, m.Payload)
 	}
 	switch {
 	case t.when != nil && !m.Oversize && !t.when.takes(rule, m):
@@ -261,7 +261,7 @@ func (p *Path) gather(m *session.Message, i int32, t *routeTarget) {
 		}
 	}
 	switch {
-	case m.Retain && (rule.Retained == mapping.RetainedNever || p.knows(t, fingerprint)):
+	case m.Retain && (rule.Retained == mapping.RetainedNever || p.knows(t, m, fingerprint)):
 		t.drop(account.ReasonRetained, m.Payload, p.began, nil)
 		return
 	case t.flow == nil && t.each == nil:
@@ -329,11 +329,10 @@ func (p *Path) leaveOut(t *routeTarget, m *session.Message, i int32) {
 	if t.rule.SendsAgain() {
 		p.clearKept(t)
 	}
-	fingerprint := p.lastSent.Fingerprint(m.Payload)
-	p.prepare(t, i, fingerprint)
+	p.prepare(t, i, lastsent.Untold)
 	if t.sent != nil {
-		p.lay(t, fingerprint)
-		t.took(fingerprint)
+		p.lay(t, lastsent.Untold)
+		t.took(lastsent.Untold)
 	}
 }
 
@@ -407,10 +406,12 @@ func (p *Path) send(b *binding, batch []session.Message) {
 		p.latency.Observe(time.Since(p.began), uint64(p.countTaken(p.meta[:n])))
 		if p.logsEach {
 			p.logSent(b, n)
+			p.check = multicast.AddressCheck{} // likewise
 		}
 		if p.tap.On() {
 			p.reportSent(b, n)
 		}
+		doubt(p.meta[:b.doubtful])
 		if b.kept.used {
 			b.keepFresh(p.meta[:n], batch, p.began)
 		}
@@ -466,6 +467,7 @@ func (p *Path) setAside(b *binding, batch []session.Message) (ready int) {
 // refuse is called by Send for a datagram that can never leave.
 func (p *Path) refuse(i int, err error) {
 	p.meta[i].dropped = true
+	p.check = multicast.AddressCheck{} // to log it may take a while
 	p.meta[i].target.drop(reasonOf(err), p.meta[i].payload, p.began, err)
 }
 

@@ -37,6 +37,13 @@ func (w *queuedDatagram) leavesBy(t *routeTarget) {
 	w.to, w.rule, w.topic, w.sent = t.flow.to, t.rule, t.route.topic, t.sent
 }
 
+// doubt is that of package-level doubt.
+func (w *queuedDatagram) doubt() {
+	if w.sent != nil {
+		w.sent.Doubt()
+	}
+}
+
 // drop counts it as lost.
 func (w *queuedDatagram) drop(why account.Reason, err error) {
 	w.rule.drop(why, w.subject(), err)

@@ -1,5 +1,10 @@
 package send
 
+import (
+	"topicast/bridge/lastsent"
+	"topicast/bridge/session"
+)
+
 // For "retained: once": what was sent last for each topic. With a file (lastsent.Store.OnDisk), which must never
 // say what the devices may not have any more, it is told of each payload before that is sent. Without one it
 // is told that something is on its way, and what it was when that has been sent.
@@ -40,19 +45,35 @@ func (p *Path) layLate(d *datagram) {
 		return
 	}
 	if d.fingerprint == 0 {
-		d.fingerprint = p.lastSent.Fingerprint(p.batch[d.message].Payload)
+		d.fingerprint = p.fingerprint(d.target.rule, p.batch[d.message].Payload)
 	}
 	p.lay(d.target, d.fingerprint)
 }
 
-// knows reports whether a payload is that which was sent to a target last, or lies ready for this
-// flush.
-func (p *Path) knows(t *routeTarget, fingerprint uint64) bool {
+// doubt notes of datagrams that they may have left, though they do not count as sent: should they never leave
+// again, nobody knows what the devices have.
+func doubt(ds []*datagram) {
+	for _, d := range ds {
+		if d.target.sent != nil {
+			d.target.sent.Doubt()
+		}
+	}
+}
+
+// fingerprint is that of a payload which a rule sends.
+func (p *Path) fingerprint(r *Rule, payload []byte) uint64 {
+	return lastsent.By(r.settings, p.lastSent.Fingerprint(payload))
+}
+
+// knows reports whether the payload of a message is that which was sent to a target last, or lies ready for this
+// flush. It may be lost yet if it is of QoS 0, and the message not; then it is sent twice.
+func (p *Path) knows(t *routeTarget, m *session.Message, fingerprint uint64) bool {
 	switch {
 	case t.sent == nil || fingerprint == 0:
 		return false
 	case t.flush == p.flushes:
-		return p.lastSent.Fingerprint(p.batch[t.prepared].Payload) == fingerprint
+		ready := &p.batch[t.prepared]
+		return (ready.QoS > 0 || m.QoS == 0) && p.fingerprint(t.rule, ready.Payload) == fingerprint
 	}
 	return t.sent.Was(fingerprint)
 }

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"topicast/bridge/account"
 	"topicast/bridge/lastsent"
 	"topicast/bridge/multicast"
 	"topicast/bridge/send"
@@ -173,6 +174,21 @@ func TestARuleThatSendsOtherwiseSendsRetainedMessagesAgain(t *testing.T) {
 			if got := strings.Count(n.Payloads(), ",") + 1; got != 2 {
 				t.Errorf("another %s, by a reload: %v: sent %q, want it twice", what, reload, n.Payloads())
 			}
+			if what == "group" || what == "name" { // what goes elsewhere or by another rule is remembered by itself
+				end()
+				continue
+			}
+			if reload { // back again: what was sent meanwhile is the last
+				b.reload(t, []mapping.SendRule{base()}, nil)
+			} else {
+				end()
+				b, end = restarted(t, n, rigOptions{}, dir, base())
+			}
+			b.kept("t", payload)
+			b.kept("t", payload)
+			if got := strings.Count(n.Payloads(), ",") + 1; got != 3 {
+				t.Errorf("another %s and back, by a reload: %v: sent %q, want it three times", what, reload, n.Payloads())
+			}
 			end()
 		}
 	}
@@ -301,9 +317,10 @@ func TestARetainedMessageGoesBehindWhatAReloadBringsToItsGroup(t *testing.T) {
 func TestTheKeyOfARuleStaysWhatItIs(t *testing.T) {
 	dir := t.TempDir()
 	before := lastsent.Open(lastsent.Options{Dir: dir})
-	is := before.Entry(0x3f5f8a37e5f70bd2, "r")
-	before.Lay(is, before.Fingerprint([]byte("on")))
-	before.Sent(is, before.Fingerprint([]byte("on")))
+	is := before.Entry(0x7a30ee6da61d4477, "r")
+	payload := lastsent.By(0xc19de92c3e2050d6, before.Fingerprint([]byte("on")))
+	before.Lay(is, payload)
+	before.Sent(is, payload)
 	before.Close()
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
 	b, _ := restarted(t, n, rigOptions{}, dir, fake.SendRule(t, "r", "t/{id}", "239.1.1.{id}:5000"))
@@ -430,6 +447,108 @@ func TestAfterAClearInTheSameBatchAValueIsNew(t *testing.T) {
 			t.Errorf("file %q: sent %q", dir, got)
 		}
 	}
+}
+
+// What waits as its rule comes to send otherwise was made by the settings of before and leaves by those of now:
+// no rule takes it for the last one.
+func TestWhatLeavesByOtherSettingsThanItWasMadeByIsNotKnown(t *testing.T) {
+	before := fake.SendRule(t, "r", "t", "239.1.1.1:5000")
+	next := fake.SendRule(t, "r", "t", "239.1.1.1:5000")
+	next.Binding.TTL = 9
+	for _, dir := range []string{"", t.TempDir()} {
+		n := &fake.Network{}
+		b, _ := restarted(t, n, rigOptions{}, dir, before)
+		b.live("t", "on") // waits
+		b.reload(t, []mapping.SendRule{next}, nil)
+		n.Set(fake.Iso0)
+		b.reconcile(t.Context())
+		fake.WaitFor(t, "nothing to wait", b.nothingWaits)
+		b.reload(t, []mapping.SendRule{before}, nil)
+		b.kept("t", "on")
+		b.kept("t", "on")
+		if got := n.Payloads(); got != "on,on" {
+			t.Errorf("file %q: sent %q", dir, got)
+		}
+	}
+}
+
+// A copy of QoS 0 may be lost where one of QoS 1 waits: it is no reason to leave that out. Brokers send both
+// where two filters cover a topic.
+func TestACopyOfALowerQoSIsNoRepetition(t *testing.T) {
+	n := &fake.Network{}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	low, high := fake.Message("t", "on", 0), fake.Message("t", "on", 1)
+	low.Retain, high.Retain = true, true
+	b.send.Handle([]session.Message{low, high, high})
+	if got := b.Status().Rules[0]; got.Drops["pending"] != 1 || got.Filtered["retained"] != 1 {
+		t.Errorf("dropped %v, filtered %v", got.Drops, got.Filtered)
+	}
+	n.Set(fake.Iso0)
+	b.reconcile(t.Context())
+	fake.WaitFor(t, "it to leave", func() bool { return n.Payloads() == "on" })
+}
+
+// What the kernel took before the carrier was found to have been away may have left all the same. When it is
+// given up then, nobody knows what the devices have.
+func TestAfterADoubtfulCarrierNothingIsKnown(t *testing.T) {
+	for _, waited := range []bool{false, true} {
+		t.Run(fmt.Sprintf("waited=%t", waited), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+				b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000", fake.OnDown(mapping.OnDownDrop)))
+				b.live("t", "on")
+				s := n.LastSocket()
+				if waited {
+					s.Allow(0, nil)
+					<-s.Free
+					b.live("t", "off")
+					s.Cut(errNoCarrier)
+					s.Allow(1, nil)
+				} else {
+					s.Cut(errNoCarrier)
+					b.live("t", "off")
+				}
+				fake.WaitFor(t, "it to be given up", func() bool { return b.Status().Rules[0].Drops["pending"] == 1 })
+				b.live("t", "on") // dropped, too
+				restore(b)
+				b.kept("t", "on")
+				if got := n.Payloads(); got != "on,off,on" {
+					t.Errorf("sent %q, drops %v", got, b.Status().Rules[0].Drops)
+				}
+			})
+		})
+	}
+}
+
+// So on disk: what was given to the kernel in doubt, and is flushed before it can be again.
+func TestAfterADoubtfulCarrierWhatWasOnDiskIsNotKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
+		b := spooling(t, n, fake.SendRule(t, "r", "t", "239.1.1.1:5000", fake.OnDown(mapping.OnDownSpool)))
+		b.live("t", "on")
+		n.Set()
+		b.reconcile(t.Context())
+		b.live("t", "off")
+		b.spilled(t)
+		n.Lost = errNoCarrier
+		n.Set(fake.Iso0)
+		b.reconcile(t.Context())
+		fake.WaitFor(t, "a doubt", func() bool { return n.Payloads() == "on,off" && b.Status().Rules[0].State == account.StatePending })
+		n.Set()
+		b.reconcile(t.Context())
+		b.live("t", "on")
+		b.spilled(t)
+		b.flush(t, 0)
+		fake.WaitFor(t, "nothing to wait", b.nothingWaits)
+		n.Lost = nil
+		n.Set(fake.Iso0)
+		restore(b)
+		b.kept("t", "on")
+		fake.WaitFor(t, "nothing to wait", b.nothingWaits)
+		if got := n.Payloads(); got != "on,off,on" {
+			t.Errorf("sent %q, now %+v", got, b.Status().Rules[0])
+		}
+	})
 }
 
 // Where the last of a batch is refused, the devices have the one before it.

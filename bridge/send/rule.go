@@ -44,16 +44,22 @@ type Rule struct {
 	byProperty      []string         // which are these
 	makesPayloads   bool             // what it sends may be another payload than that of the message, or none
 	broadcasts      bool             // what it sends may go to a broadcast address
+	settings        uint64           // the key of what it sends by
 }
 
 // waits reports whether anything of the rule waits.
 func (r *Rule) waits() bool { return r.InMemory() > 0 || r.InSpool() > 0 }
 
-// sentKey is the key by which package lastsent remembers what was last sent for a topic. It covers all
-// settings that decide what the datagrams are and where they go.
+// sentKey is the key by which package lastsent remembers what was last sent to a target for a topic.
 func (r *Rule) sentKey(topic string, to netip.AddrPort) uint64 {
+	return lastsent.Key(r.Name, topic, to.String())
+}
+
+// settingsKey stands for all settings that decide what the datagrams of a topic are and how they leave. What was
+// sent by others counts as another payload, so that one which comes after that, by the first ones again, is new.
+func settingsKey(r *mapping.SendRule) uint64 {
 	b := &r.Binding
-	return lastsent.Key(r.Common, topic, to.String(), r.DatagramKey(), b.Interface, b.Source.String(),
+	return lastsent.Key(r.DatagramKey(), b.Interface, b.Source.String(),
 		fmt.Sprint(b.SourcePort, b.TTL, b.Loopback, b.DSCP, b.IPv6, b.Fragment))
 }
 

@@ -267,6 +267,9 @@ func (b *binding) sendRestored(r *Rule, all []restored, records []spool.Record, 
 	n, err := b.transmit(nil, out, true, &r.spooling.refusal, func(i int, err error) {
 		all[place[i]].giveUp(reasonOf(err), err)
 	})
+	for _, i := range place[:b.doubtful] {
+		all[i].doubt()
+	}
 	work.sent(n)
 	if errors.Is(err, multicast.ErrNoBuffer) {
 		gone, why := b.noRoom(front{out[n:], n, uint64(records[place[n]].Came), true, &r.spooling.refusal}, work, err)
@@ -356,7 +359,7 @@ func (p *Path) restoreOne(r *Rule, record *spool.Record, w *restored) {
 		return
 	}
 	if r.Retained == mapping.RetainedOnce {
-		w.fingerprint = p.lastSent.Fingerprint(record.Payload)
+		w.fingerprint = p.fingerprint(r, record.Payload)
 	}
 	w.leavesBy(t)
 	if w.payload, _, _, err = r.Datagram(nil, record.Payload); err != nil {

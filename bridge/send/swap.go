@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"topicast/bridge/account"
+	"topicast/bridge/lastsent"
 	"topicast/bridge/multicast"
 	"topicast/bridge/spill"
 	"topicast/mapping"
@@ -62,6 +63,9 @@ func (p *Path) Build(table *mapping.Table, before *Generation, diversions []Dive
 		r.byProperty = spec.To().PropertyNames()
 		r.makesTargets, r.byPayload, r.broadcasts = !fixed, spec.To().VariesByPayload(), spec.Broadcasts()
 		r.makesPayloads = spec.MakesPayloads()
+		if spec.Retained == mapping.RetainedOnce {
+			r.settings = settingsKey(spec)
+		}
 		if p.guard != nil && table.SendLoops(i) {
 			r.guard = p.guard
 		}
@@ -336,6 +340,9 @@ func (g *Generation) relistSpooled() {
 func (p *Path) noteDelayed(w *queuedDatagram, r *Rule) {
 	if r == nil || r.disabled != nil {
 		return
+	}
+	if r.settings != w.rule.settings {
+		w.fingerprint = lastsent.Untold // it was made by those of before, and leaves by those of now
 	}
 	if to, err := p.targetOf(r, []byte(w.topic), w.original(), &w.properties); to != nil && err == nil {
 		p.prepareQueued(to, w.fingerprint)

@@ -13,7 +13,7 @@ import "topicast/bridge/multicast"
 // later. If it has not, nothing counts as sent, though some may have left: those leave
 // twice, which at least once allows. What failed was called with then does not hold.
 func (b *binding) transmit(check *multicast.AddressCheck, out []multicast.Datagram, acknowledged bool, r *refusal, failed func(i int, err error)) (n int, err error) {
-	b.failures, b.onFailure = 0, failed
+	b.failures, b.onFailure, b.doubtful = 0, failed, 0
 	if len(b.counters.toSend) > 0 {
 		b.counters.put(out)
 	} else if len(b.counters.sent) > 0 {
@@ -26,7 +26,11 @@ func (b *binding) transmit(check *multicast.AddressCheck, out []multicast.Datagr
 	}
 	if n > 0 && acknowledged {
 		if lost := b.socket.Carrier(); lost != nil {
+			b.doubtful = n
 			n, err = 0, lost
+		}
+		if check != nil {
+			*check = multicast.AddressCheck{} // the kernel may have had to be waited for
 		}
 	}
 	left := n - min(b.failures, n)
