@@ -109,7 +109,10 @@ func printStatus(out io.Writer, s *bridge.Status, match string, now time.Time) e
 	w.line("broker   %s", brokerLine(&s.Broker, now))
 	w.line("waiting  %s", waitingLine(s))
 	if r := s.Reload; r != nil && !r.OK {
-		w.line("reload   the old configuration is in force: %s", r.Error)
+		w.line("reload   the old configuration is in force:")
+		for fault := range strings.SplitSeq(r.Error, "\n") {
+			w.line("         %s", fault)
+		}
 	}
 	w.line("rules    %s", summaryLine(&s.Summary))
 	if s.NoRule > 0 {

@@ -80,3 +80,11 @@ func TestStatusSaysThatNoRuleMatches(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// Each fault of a file that was not taken over has its line.
+func TestStatusHasEachFaultOfAReload(t *testing.T) {
+	got := printed(t, &bridge.Status{Reload: &bridge.ReloadStatus{Error: "topicast.yaml:16:5: never guessed\ntopicast.yaml:17:5: missing"}}, "", time.Now())
+	if !strings.Contains(got, "\nreload   the old configuration is in force:\n         topicast.yaml:16:5: never guessed\n         topicast.yaml:17:5: missing\n") {
+		t.Error(got)
+	}
+}
