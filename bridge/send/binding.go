@@ -138,7 +138,11 @@ func (b *binding) reconcile(ctx context.Context, interfaces []multicast.Interfac
 	if !stays {
 		b.shut() // before the new one is opened, which may want the same source port
 	}
+	s, refused := b.socket, b.probe.Result == multicast.ProbeRefused
 	b.mu.Unlock()
+	if stays && refused && s != nil {
+		b.probeAgain(ctx, s)
+	}
 	if stays {
 		return
 	}
@@ -146,23 +150,53 @@ func (b *binding) reconcile(ctx context.Context, interfaces []multicast.Interfac
 		b.pend(err)
 		return
 	}
-	s, err := b.open(src)
-	if err != nil {
+	if s, err = b.open(src); err != nil {
 		b.pend(err)
 		return
 	}
 	probe := s.Probe(ctx)
-	if probe.Result == multicast.ProbeRewritten || probe.Result == multicast.ProbeGateway {
-		// Right source, right target, or nothing: what left now would carry another
-		// address, or go to a gateway.
+	if leavesWrongly(probe) {
 		s.Close()
-		b.pend(errors.New(probe.Detail))
-		b.mu.Lock()
-		b.show(func() { b.probe = probe })
-		b.mu.Unlock()
+		b.pendFor(probe)
 		return
 	}
 	b.up(s, src, probe)
+}
+
+// leavesWrongly reports whether a self-test has shown that what leaves would carry another address, or go to a
+// gateway. Right source, right target, or nothing.
+func leavesWrongly(p multicast.Probe) bool {
+	return p.Result == multicast.ProbeRewritten || p.Result == multicast.ProbeGateway
+}
+
+// pendFor closes the socket, if there is one, for what a self-test has shown.
+func (b *binding) pendFor(p multicast.Probe) {
+	b.pend(errors.New(p.Detail))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.show(func() { b.probe = p })
+}
+
+// probeAgain repeats a self-test that a firewall refused, whose rules may be others now.
+func (b *binding) probeAgain(ctx context.Context, s Sender) {
+	probe := s.Probe(ctx)
+	if probe.Result == multicast.ProbeRefused || probe.Result == multicast.ProbeSkipped {
+		return
+	}
+	b.mu.Lock()
+	if b.socket != s {
+		b.mu.Unlock()
+		return
+	}
+	if !leavesWrongly(probe) {
+		b.show(func() { b.probe = probe })
+		b.setState(account.StateUp, "")
+		b.log.Info("the self-test is no longer refused", "interface", b.source.Interface, "source", s.LocalAddr(), "rules", b.rules, "self_test", probe.Result)
+	}
+	b.mu.Unlock()
+	if leavesWrongly(probe) {
+		b.pendFor(probe)
+	}
 }
 
 // up puts a socket to work; what has waited leaves first.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -144,5 +145,59 @@ func TestAFirewallThatRefusesTheProbeDegradesTheRule(t *testing.T) {
 	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
 	if got := b.Status().Rules[0]; got.State != account.StateDegraded || got.Reason != "a firewall" {
 		t.Errorf("rule is %s (%s)", got.State, got.Reason)
+	}
+}
+
+// The self-test is repeated while it is refused: the rule is well again when the firewall is, and pending if what
+// the test shows then is another source.
+func TestARefusedSelfTestIsRepeated(t *testing.T) {
+	refused := multicast.Probe{Result: multicast.ProbeRefused, Detail: "a firewall"}
+	for name, tt := range map[string]struct {
+		then   multicast.Probe
+		state  account.State
+		reason string
+		result multicast.ProbeResult
+	}{
+		"lets pass":        {multicast.Probe{Result: multicast.ProbeVerified}, account.StateUp, "", multicast.ProbeVerified},
+		"cannot be tested": {multicast.Probe{Result: multicast.ProbeSkipped}, account.StateDegraded, "a firewall", multicast.ProbeRefused},
+		"rewrites":         {multicast.Probe{Result: multicast.ProbeRewritten, Detail: "another source"}, account.StatePending, "another source", multicast.ProbeRewritten},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := &fake.Network{Present: []multicast.Interface{fake.Iso0}, Probe: refused}
+			b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+			b.reconcile(t.Context())
+			s := n.LastSocket()
+			if got := b.Status().Rules[0]; got.State != account.StateDegraded {
+				t.Fatalf("the rule is %s (%s)", got.State, got.Reason)
+			}
+			n.Probe = tt.then
+			b.reconcile(t.Context())
+			if got := b.Status().Rules[0]; got.State != tt.state || got.Reason != tt.reason || got.SelfTest.Result != tt.result.String() {
+				t.Errorf("the rule is %s (%s), its self-test %v", got.State, got.Reason, got.SelfTest)
+			}
+			if closed := tt.state == account.StatePending; s.Closed != closed || n.LastSocket() != s {
+				t.Errorf("the socket is closed: %t", s.Closed)
+			}
+			n.Probe = refused // one that has passed is not repeated
+			b.reconcile(t.Context())
+			if got := b.Status().Rules[0]; tt.state == account.StateUp && got.State != tt.state {
+				t.Errorf("the rule is %s (%s)", got.State, got.Reason)
+			}
+		})
+	}
+}
+
+// Where datagrams leave, a firewall that refuses the self-test has let them pass.
+func TestARuleWhoseDatagramsLeaveIsNotDegradedByItsSelfTest(t *testing.T) {
+	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}, Probe: multicast.Probe{Result: multicast.ProbeRefused, Detail: "a firewall"}}
+	b := newRig(t, n, fake.Plenty, fake.SendRule(t, "r", "t", "239.1.1.1:5000"))
+	n.LastSocket().Reject = map[string]error{"refused": syscall.EPERM}
+	b.send.Handle([]session.Message{fake.Message("t", "refused", 0)})
+	if got := b.Status().Rules[0]; got.State != account.StateDegraded {
+		t.Errorf("after one that is refused too the rule is %s (%s)", got.State, got.Reason)
+	}
+	b.send.Handle([]session.Message{fake.Message("t", "on", 0)})
+	if got := b.Status().Rules[0]; got.State != account.StateUp || got.Reason != "" || got.SelfTest.Result != multicast.ProbeRefused.String() {
+		t.Errorf("the rule is %s (%s), its self-test %v", got.State, got.Reason, got.SelfTest)
 	}
 }

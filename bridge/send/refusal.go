@@ -203,6 +203,10 @@ func (b *binding) forgetLength(sent []multicast.Datagram) {
 func (b *binding) departed() {
 	b.refused.departures++
 	b.clearStuck("datagrams leave again")
+	if b.state == account.StateDegraded { // its self-test was refused: the one group of it is none that a firewall lets pass
+		b.setState(account.StateUp, "")
+		b.log.Info("a firewall refuses the self-test, but datagrams leave", "interface", b.source.Interface, "source", b.socket.LocalAddr(), "rules", b.rules)
+	}
 }
 
 // clearStuck ends the state in which nothing leaves. Callers hold mu.
