@@ -28,7 +28,8 @@ import (
 type Options struct {
 	Version   string
 	Table     *mapping.Table
-	Session   session.Options // Subscriptions and Handle are filled in by the bridge
+	Former    *mapping.Table  // that of the process before, whose subscriptions the broker may still have; nil: it is not known
+	Session   session.Options // Subscriptions, Former and Handle are filled in by the bridge
 	QueueSize int64           // bytes that may wait in memory, both directions together
 	Spool     Spool
 	LastSent  *lastsent.Store // for retained: once; nil: in memory. The caller closes it after Run
@@ -147,6 +148,11 @@ func New(o Options) (*Bridge, error) {
 	s.Handle = b.send.Handle
 	s.Changed = b.sessionChanged
 	s.Subscriptions = b.subscriptions(table)
+	if o.Former != nil {
+		for _, sub := range o.Former.Subscriptions(b.receive.Told()...) {
+			s.Former = append(s.Former, sub.Filter)
+		}
+	}
 	var err error
 	if b.session, err = session.New(s); err != nil {
 		return nil, fmt.Errorf("session: %w", err)

@@ -19,6 +19,7 @@ import (
 
 	"topicast/configs/syntax"
 	"topicast/internal/plainfile"
+	"topicast/mapping"
 )
 
 // The last good configuration is a copy of the file as it last was when it could
@@ -59,6 +60,25 @@ func (c *Config) Keep(dir string) error {
 		return err
 	}
 	return writeWhole(path, kept)
+}
+
+// Former is the table of the last good configuration, which the process before had, where its content is
+// another than that of c; nil: it is not known, or the same. It must be called before Keep and Release.
+func (c *Config) Former(flags *pflag.FlagSet) *mapping.Table {
+	dir := c.StateDir()
+	file, err := filepath.Abs(c.File)
+	if dir == "" || err != nil {
+		return nil
+	}
+	of, content, err := readLastGood(filepath.Join(dir, lastGoodName))
+	if err != nil || of != file || bytes.Equal(content, c.content) {
+		return nil
+	}
+	was, err := load(c.File, content, flags)
+	if err != nil {
+		return nil // it is of a version that knew other keys
+	}
+	return was.Table
 }
 
 // writeWhole writes a file that is there whole or not at all, whenever the power

@@ -214,3 +214,47 @@ func TestKeepWritesOnlyWhatIsNew(t *testing.T) {
 		t.Errorf("left behind: %v (%v)", left, err)
 	}
 }
+
+// Former is what a process before had, if that was of this file, and another.
+func TestFormerIsTheTableOfTheProcessBefore(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("STATE_DIRECTORY", dir)
+	file, other := filepath.Join(dir, "x.yaml"), filepath.Join(dir, "y.yaml")
+	former := func(file string) string {
+		t.Helper()
+		c, err := Load(file, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table := c.Former(nil)
+		if table == nil {
+			return "none"
+		}
+		return table.Subscriptions()[0].Filter
+	}
+	writeText(t, file, oneRule)
+	if got := former(file); got != "none" {
+		t.Error("before anything was kept:", got)
+	}
+	kept(t, file, dir, oneRule)
+	if got := former(file); got != "none" {
+		t.Error("the same:", got)
+	}
+	writeText(t, file, strings.ReplaceAll(oneRule, "filter: ", "filter: new/"))
+	writeText(t, other, strings.ReplaceAll(oneRule, "filter: ", "filter: new/"))
+	was, err := Load(other, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.TrimPrefix(was.Table.Subscriptions()[0].Filter, "new/")
+	if got := former(file); got != want {
+		t.Errorf("it is %s, want %s", got, want)
+	}
+	if got := former(other); got != "none" {
+		t.Error("of another file:", got)
+	}
+	t.Setenv("STATE_DIRECTORY", "")
+	if got := former(file); got != "none" {
+		t.Error("without a folder:", got)
+	}
+}

@@ -441,3 +441,44 @@ func TestAskingForTheStateAllocatesNothing(t *testing.T) {
 		count(0, 1002) // low is no longer granted, and was not refused
 	})
 }
+
+// What an earlier process had subscribed to and nobody wants any more is unsubscribed where the broker remembers
+// the session, after what is wanted was asked for. It stays wanted, or comes to be, where it is.
+func TestWhatAFormerProcessHadIsUnsubscribed(t *testing.T) {
+	former := []string{"casa/+/lamp", "kept", "later", "not/#/valid"}
+	for name, tt := range map[string]struct {
+		clean, present bool
+		gone           []string
+	}{
+		"the broker remembers": {present: true, gone: []string{"casa/+/lamp", "later"}},
+		"it does not":          {},
+		"it is not to":         {clean: true, present: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newPipeBroker(t)
+				c := start(t, Options{URLs: []string{b.url()}, Clean: tt.clean, Subscriptions: []Subscription{{Filter: "casa/3/lamp", QoS: 1}, {Filter: "kept", QoS: 1}}, Former: former}, b.use)
+				p := b.accept()
+				p.connack(tt.present)
+				p.asksFor("casa/3/lamp", "kept")
+				if tt.gone != nil {
+					p.givesBack(tt.gone...)
+				}
+				p.quiet()
+				c.allActive(2)
+				c.set(Subscription{Filter: "casa/3/lamp", QoS: 1}, Subscription{Filter: "kept", QoS: 1}, Subscription{Filter: "later", QoS: 1})
+				p.asksFor("later")
+				p.quiet()
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t)
+		c := start(t, Options{URLs: []string{b.url()}, Former: []string{"later"}}, b.use)
+		c.set(Subscription{Filter: "later", QoS: 1}) // before it was connected
+		p := b.accept()
+		p.connack(true)
+		p.asksFor("later")
+		p.quiet()
+	})
+}

@@ -101,6 +101,10 @@ type Options struct {
 	// Subscriptions are asked for at every connect. SetSubscriptions changes them.
 	Subscriptions []Subscription
 
+	// Former are filters that a process before this one may have subscribed to. Those that nobody wants are
+	// unsubscribed where the broker remembers the session: else it would hand out what they match for ever.
+	Former []string
+
 	// Handle receives the messages in the order in which they came, from one
 	// goroutine at a time. It must not block: while it runs nothing is read from
 	// the broker, not even its signs of life. It may set Hold, and change

@@ -92,7 +92,10 @@ func New(o Options) (*Session, error) {
 	s.inbox.handle = o.Handle
 	s.wake = make(chan struct{}, 1)
 	s.subs = newSubscriptions(o.Subscriptions, !o.Clean)
-	s.o.Subscriptions = nil // there may be 100,000
+	if !o.Clean {
+		s.subs.markFormer(o.Former)
+	}
+	s.o.Subscriptions, s.o.Former = nil, nil // there may be 100,000
 	s.state.Since = time.Now()
 	return s, nil
 }

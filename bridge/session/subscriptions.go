@@ -72,6 +72,21 @@ func newSubscriptions(subs []Subscription, persistent bool) subscriptions {
 	return s
 }
 
+// markFormer has filters unsubscribed that the broker may have of an earlier process, unless they are wanted.
+func (s *subscriptions) markFormer(filters []string) {
+	if len(filters) == 0 {
+		return
+	}
+	for _, filter := range filters {
+		if validFilter(filter) {
+			s.obsolete[filter] = obsoleteFilter{}
+		}
+	}
+	for _, sub := range s.wanted {
+		delete(s.obsolete, sub.Filter)
+	}
+}
+
 // SetSubscriptions replaces the subscriptions. Those that stay, with the same
 // quality of service, notice nothing, and lose nothing. What is new is asked for,
 // and only then what is gone is unsubscribed: a filter that is replaced by one that

@@ -103,7 +103,7 @@ func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
 	defer parts.Wait()
 	defer stop()
 	log := slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelError}))
-	bridged, err := newBridge(cfg, stores{}, nil, log)
+	bridged, err := newBridge(cfg, nil, stores{}, nil, log)
 	if err != nil {
 		return err
 	}

@@ -47,6 +47,7 @@ type reloading struct {
 
 	started *configs.Config // whose sections are in force until the end
 	current *configs.Config // whose rules are in force
+	former  *mapping.Table  // that of the process before, if it is known and another
 	failure string          // why the last one was not taken; "" if it was
 	told    uint64          // the content that the watch has found last; 0: none
 }

@@ -26,6 +26,7 @@ import (
 	"topicast/bridge/tap"
 	"topicast/bridge/web"
 	"topicast/configs"
+	"topicast/mapping"
 )
 
 func newRunCommand() *cobra.Command {
@@ -80,7 +81,7 @@ variable that begins with TOPICAST_ and is of no key is refused: topicast config
 			var looking sync.WaitGroup
 			defer looking.Wait()
 			return runBridge(c.Context(), &reloading{
-				hangup: hangup, load: load, manager: systemd{log}, level: level, log: log, started: cfg, current: cfg,
+				hangup: hangup, load: load, manager: systemd{log}, level: level, log: log, started: cfg, current: cfg, former: cfg.Former(c.Flags()),
 				sayNetwork: func(of *configs.Config) {
 					own := *of // which is released meanwhile
 					looking.Go(func() { sayAfterStart(c.Context(), started, &own, of == cfg, log) })
@@ -152,7 +153,7 @@ func runBridge(ctx context.Context, r *reloading, refused *refusedAtStart) error
 	closeStores := sync.OnceFunc(func() { disk.close(late, log) })
 	defer closeStores()
 	watched := new(tap.Tap)
-	b, err := newBridge(cfg, disk, watched, log)
+	b, err := newBridge(cfg, r.former, disk, watched, log)
 	if err != nil {
 		return err
 	}
@@ -277,11 +278,12 @@ func nameInterfaces(cfg *configs.Config) {
 	}
 }
 
-// newBridge makes the bridge that cfg asks for.
-func newBridge(cfg *configs.Config, disk stores, watched *tap.Tap, log *slog.Logger) (*bridge.Bridge, error) {
+// newBridge makes the bridge that cfg asks for. former is the table of the process before, or nil.
+func newBridge(cfg *configs.Config, former *mapping.Table, disk stores, watched *tap.Tap, log *slog.Logger) (*bridge.Bridge, error) {
 	return bridge.New(bridge.Options{
 		Version:     buildVersion(),
 		Table:       cfg.Table,
+		Former:      former,
 		QueueSize:   int64(cfg.Queue.Size),
 		Spool:       disk.spool,
 		LastSent:    disk.lastSent,
