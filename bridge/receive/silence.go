@@ -18,6 +18,7 @@ import (
 type watched struct {
 	heard   account.Moment              // what the rule takes
 	silence atomic.Pointer[longSilence] // nil: there is none
+	again   account.Moment              // when the last one was seen to have ended
 	told    atomic.Pointer[string]      // the word that the broker has
 	sending atomic.Bool                 // one is on its way
 
@@ -112,6 +113,7 @@ func (r *Rule) watchSilence(at int64) (began bool) {
 			return false
 		}
 		w.silence.Store(nil)
+		w.again.Put(at)
 		if is.joined > 0 && time.Duration(heard-is.noticed) <= r.Expect {
 			w.revived++
 		}

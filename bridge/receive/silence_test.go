@@ -71,7 +71,15 @@ func TestALongSilenceIsAState(t *testing.T) {
 		at := func(d time.Duration) string { return start.Add(d).Format(time.TimeOnly) } // wherever this runs
 		never := "degraded nothing was heard since the rule is up, at " + at(time.Second) + ", which is longer than 5s (expect)"
 		wantState(t, b, never)
+		inSince := func(d time.Duration) {
+			t.Helper()
+			if got := b.Status().Receive[0].Since.Sub(start); got != d {
+				t.Errorf("in this state since %v, want %v", got, d)
+			}
+		}
+		inSince(7 * time.Second)
 		b.pass(time.Hour)
+		inSince(7 * time.Second)
 		wantState(t, b, never)
 		b.reconcile(t.Context()) // a look for another reason
 		s := b.Status().Receive
@@ -84,7 +92,9 @@ func TestALongSilenceIsAState(t *testing.T) {
 		r.Hear(fake.Device, "1")
 		b.pass(time.Second)
 		wantState(t, b, "up")
+		inSince(time.Hour + 8*time.Second)
 		b.pass(5 * time.Second)
+		inSince(time.Hour + 13*time.Second)
 		wantState(t, b, "degraded nothing is heard since "+at(time.Hour+7*time.Second)+", which is longer than 5s (expect)")
 		if got := r.CountRejoins(); got != 2 {
 			t.Errorf("%d joins anew, want one for each silence", got)

@@ -167,8 +167,10 @@ func (r *Rule) describe(s *Status, now time.Time) {
 		if is := r.watched.silence.Load(); is != nil {
 			s.SilentSince = account.MomentTime(is.since, now)
 			if s.State == account.StateUp {
-				s.State, s.Reason = account.StateDegraded, r.silenceText(now)
+				s.State, s.Reason, s.Since = account.StateDegraded, r.silenceText(now), account.MomentTime(is.noticed, now)
 			}
+		} else if again := r.watched.again.Time(now); s.State == account.StateUp && again.After(s.Since) {
+			s.Since = again
 		}
 	}
 	if s.State == account.StateUp {
