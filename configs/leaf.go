@@ -304,6 +304,8 @@ func (f *field) wrongKind(n *syntax.Node, want string) error {
 		return withHint("write 20/s for so many a second, 20/m a minute, or 20/h an hour", err)
 	case want == "a text" && f.key == "counter" && n.Kind == syntax.Integer:
 		return withHint(fmt.Sprintf("write u8@%s for the one byte at %[1]s, or u16@%[1]s for two", n.Text), err)
+	case want == "a text" && f.path == "web.listen" && n.Kind == syntax.Integer:
+		return withHint(fmt.Sprintf("write 127.0.0.1:%s; :%[1]s for every address of this host", n.Text), err)
 	case want == "a text" && n.Text != "":
 		return withHint(fmt.Sprintf("put it in quotes: %q", n.Text), err)
 	case want == "a text" && (n.Kind == syntax.List || n.Kind == syntax.Table):
