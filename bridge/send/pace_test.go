@@ -246,13 +246,14 @@ func TestWhatSupersedesHasNothingOfWhatItReplaces(t *testing.T) {
 		b.send.Handle([]session.Message{ask(1, "x")})
 		synctest.Wait()
 		b.network.LastSocket().Say("172.17.9.1:1010", "A")
+		synctest.Wait()
 		b.send.Handle([]session.Message{replyTo(ask(1, "y"), "back/long", make([]byte, 1000))})
 		b.send.Handle([]session.Message{replyTo(ask(1, "z"), "back/2", []byte("z"))})
 		time.Sleep(time.Second)
 		synctest.Wait()
 		b.network.LastSocket().Say("172.17.9.1:1010", "B")
 		synctest.Wait()
-		if got := b.said.Published(); !cmp.Equal(got, []string{`back/long {"reason":"superseded","topic":"q/1","tries":0}`, "answer/1 A", "back/2 B"}) {
+		if got := b.said.Published(); !cmp.Equal(got, []string{"answer/1 A", `back/long {"reason":"superseded","topic":"q/1","tries":0}`, "back/2 B"}) {
 			t.Errorf("published %q", got)
 		}
 		b.said.Acknowledge()
