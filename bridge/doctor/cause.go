@@ -111,6 +111,8 @@ type Finding struct {
 	Fix      string   `json:"fix"`      // the command that mends it, or what to do
 	send     bool
 	past     bool // it was not seen to happen within the window, so that it explains nothing
+	whole    bool // the bridge says it of more than this rule
+	by       bool // and that it comes by this rule: any other cause of the rule stands for it
 }
 
 // arrange leaves out what others explain, and puts the rest into the order of the path.
@@ -120,12 +122,14 @@ func arrange(list []Finding) []Finding {
 		send bool
 	}
 	explained := make(map[rule]map[Cause]bool)
+	named := make(map[rule]bool)
 	for _, f := range list {
-		if f.past {
+		if f.past || f.whole {
 			continue
 		}
 		for _, of := range f.Of {
 			r := rule{of, f.send}
+			named[r] = true
 			if explained[r] == nil {
 				explained[r] = make(map[Cause]bool)
 			}
@@ -138,7 +142,13 @@ func arrange(list []Finding) []Finding {
 		}
 	}
 	list = slices.DeleteFunc(slices.Clone(list), func(f Finding) bool {
-		return slices.ContainsFunc(f.Of, func(of string) bool { return explained[rule{of, f.send}][f.Cause] })
+		return slices.ContainsFunc(f.Of, func(of string) bool {
+			r := rule{of, f.send}
+			if f.whole { // what one rule lacks explains nothing of all
+				return f.by && named[r]
+			}
+			return explained[r][f.Cause]
+		})
 	})
 	place := func(f Finding) int {
 		if f.send {

@@ -35,7 +35,48 @@ func checkRunning(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 		return one(s.finding(NotRunning, "systemctl reload topicast, or kill -HUP its process", "the topicast that runs does not have this rule: its configuration is another, or older",
 			"/status at "+d.At+" does not name it")), true
 	}
-	return nil, true
+	return s.ofWhole(h), true
+}
+
+// ofWhole is what the bridge says of itself, beside what it says of its rules, as far as it concerns the subject
+// and no other check speaks of it.
+func (s *Subject) ofWhole(h *Snapshot) (found []Finding) {
+	d := &h.Daemon
+	common, publishes := s.Name, !s.Send || s.Asks
+	if _, a := d.sendStatus(s.Name); s.Send && a != nil {
+		common = cmp.Or(a.Rule, common)
+	} else if _, a := d.receiveStatus(s.Name); !s.Send && a != nil {
+		common = cmp.Or(a.Rule, common)
+	}
+	for _, c := range d.After.Conditions {
+		fix := "what it says; the log of topicast tells more: journalctl -u topicast"
+		concerns := false
+		switch c.Name {
+		case "acknowledgements", "queue":
+			concerns = s.Send
+			if c.Name == "acknowledgements" && c.Rule != s.Name {
+				fix = "mend what rule " + mapping.ShellWord(c.Rule) + " waits for: topicast doctor --rule " + mapping.ShellWord(c.Rule)
+			}
+		case "descriptors":
+			concerns = true
+		case "broker": // of those with a time it is what is published; checkBroker and checkMaxRate have others
+			concerns = c.State == account.StateDegraded && (c.Since.IsZero() || publishes && !c.Since.Equal(d.After.Broker.PacedSince))
+		case "interfaces":
+			concerns = strings.Contains(c.Reason, " rule "+common+" works by ")
+		case "subscriptions": // of those that the broker does not take, the state of the rule tells
+			concerns = s.Send && d.After.Broker.Unanswered > 0 && d.Before != nil && d.Before.Broker.Unanswered > 0
+		}
+		if !concerns {
+			continue
+		}
+		f := s.finding(Degraded, fix, c.Reason, fmt.Sprintf("the running topicast is %s: %s", c.State, c.Name))
+		if c.State == account.StatePending {
+			f.Cause = Pending
+		}
+		f.whole, f.by = true, c.Rule == s.Name
+		found = append(found, f)
+	}
+	return found
 }
 
 func checkBroker(s *Subject, h *Snapshot) (found []Finding, looked bool) {

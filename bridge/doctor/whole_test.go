@@ -1,0 +1,71 @@
+package doctor
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"topicast/bridge"
+	"topicast/bridge/account"
+)
+
+// What keeps messages from all rules is told of one that is asked about, which is up itself.
+func TestWhatTheBridgeSaysOfTheWholeIsACause(t *testing.T) {
+	const held = "20 messages of the broker are not acknowledged; the oldest waits in memory for rule blinds; the broker may send none to other rules before"
+	degraded := func(name, rule, reason string) bridge.Condition {
+		return bridge.Condition{Name: name, Rule: rule, State: account.StateDegraded, Reason: reason}
+	}
+	for _, row := range []struct {
+		what string
+		send bool
+		c    bridge.Condition
+		make func(p *patient)
+		want []Cause
+	}{
+		{"another rule holds what the broker may send", true, degraded("acknowledgements", "blinds", held), nil, []Cause{Degraded}},
+		{"likewise, of what is received", false, degraded("acknowledgements", "blinds", held), nil, nil},
+		{"this rule does, and why is not known", true, degraded("acknowledgements", "r", held), nil, []Cause{Degraded}},
+		{"this rule does, and why is known", true, degraded("acknowledgements", "r", held), func(p *patient) { p.On.Carrier = false }, []Cause{NoCarrier}},
+		{"another rule does, and this one has no carrier", true, degraded("acknowledgements", "blinds", held), func(p *patient) { p.On.Carrier = false }, []Cause{NoCarrier, Degraded}},
+		{"no room in memory", true, bridge.Condition{Name: "queue", Rule: "blinds", State: account.StatePending, Reason: "there was no room"}, nil, []Cause{Pending}},
+		{"file descriptors", false, degraded("descriptors", "", "too few"), nil, []Cause{Degraded}},
+		{"a broker that acknowledges nothing", false, bridge.Condition{Name: "broker", State: account.StateDegraded, Reason: "the broker acknowledges no messages", Since: now}, nil, []Cause{Degraded}},
+		{"likewise, of what is sent", true, bridge.Condition{Name: "broker", State: account.StateDegraded, Reason: "the broker acknowledges no messages", Since: now}, nil, nil},
+		{"likewise, and answers are published", true, bridge.Condition{Name: "broker", State: account.StateDegraded, Reason: "the broker acknowledges no messages", Since: now},
+			func(p *patient) { p.Asks = true }, []Cause{Degraded}},
+		{"a connection that is lost again and again", true, degraded("broker", "", "the connection is lost again and again"), nil, []Cause{Degraded}},
+		{"no connection, which has a cause of its own", true, bridge.Condition{Name: "broker", State: account.StatePending, Reason: "no connection to the broker"},
+			func(p *patient) { p.h.Daemon.After.Broker.Connected = false }, []Cause{BrokerAway}},
+		{"broker.max_rate, which has a cause of its own", false, bridge.Condition{Name: "broker", State: account.StateDegraded, Reason: "more comes than broker.max_rate lets through", Since: now},
+			func(p *patient) { p.h.Daemon.After.Broker.PacedSince = now }, nil},
+		{"the interfaces of another rule", true, degraded("interfaces", "", "300 interfaces match *, and rule other works by 256 of them"), nil, nil},
+		{"the interfaces of this rule", true, degraded("interfaces", "", "300 interfaces match *, and rule r works by 256 of them"), nil, []Cause{Degraded}},
+		{"another rule", true, degraded("rule", "blinds", "interface iso1 has no carrier"), nil, nil},
+		{"subscriptions that are being made", true, bridge.Condition{Name: "subscriptions", State: account.StatePending, Reason: "the broker has not confirmed 1 subscriptions yet"},
+			func(p *patient) { p.h.Daemon.After.Broker.Unanswered = 1 }, nil},
+		{"subscriptions that the broker does not confirm", true, bridge.Condition{Name: "subscriptions", State: account.StatePending, Reason: "the broker has not confirmed 1 subscriptions yet"},
+			func(p *patient) { p.h.Daemon.Before.Broker.Unanswered, p.h.Daemon.After.Broker.Unanswered = 1, 1 }, []Cause{Pending}},
+	} {
+		p := newPatient(row.send)
+		p.h.Daemon.After.Conditions = []bridge.Condition{row.c}
+		if row.make != nil {
+			row.make(p)
+		}
+		r := Examine(p.h, []*Subject{p.Subject})
+		var got []Cause
+		for _, f := range r.Findings {
+			got = append(got, f.Cause)
+		}
+		if !slices.Equal(got, row.want) {
+			t.Errorf("%s: found %q, want %q", row.what, got, row.want)
+		}
+		if slices.Contains(r.Healthy, "running bridge") && slices.ContainsFunc(got, func(c Cause) bool { return c == Degraded || c == Pending }) {
+			t.Errorf("%s: the running bridge is said to be healthy", row.what)
+		}
+	}
+	p := newPatient(true)
+	p.h.Daemon.After.Conditions = []bridge.Condition{degraded("acknowledgements", "blinds", held)}
+	if f := p.only(t); f.Text != held || !strings.HasSuffix(f.Fix, "topicast doctor --rule blinds") {
+		t.Errorf("%+v", f)
+	}
+}
