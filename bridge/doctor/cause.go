@@ -95,6 +95,10 @@ var explains = map[Cause][]Cause{
 	Breaker:         {LoopGuard, Pending, Dropped},
 }
 
+// silencing are the causes for which nothing is heard: the silence that the bridge tells of says no more.
+var silencing = []Cause{NoMulticastFlag, Snooping, Memberships, IGMPVersion, IGMPFiltered, WrongTarget, Unicast, MTU, OwnAddress, RPFilter,
+	IngressFirewall, PortTaken, SourceFiltered}
+
 // Causes are all there are, for the test that holds docs/doctor.md to them.
 func Causes() []Cause {
 	all := slices.Concat(sendPath, receivePath)
@@ -111,6 +115,7 @@ type Finding struct {
 	Fix      string   `json:"fix"`      // the command that mends it, or what to do
 	send     bool
 	past     bool // it was not seen to happen within the window, so that it explains nothing
+	silence  bool // the bridge says that nothing is heard
 	whole    bool // the bridge says it of more than this rule
 	by       bool // and that it comes by this rule: any other cause of the rule stands for it
 }
@@ -122,7 +127,7 @@ func arrange(list []Finding) []Finding {
 		send bool
 	}
 	explained := make(map[rule]map[Cause]bool)
-	named := make(map[rule]bool)
+	silenced, named := make(map[rule]bool), make(map[rule]bool)
 	for _, f := range list {
 		if f.past || f.whole {
 			continue
@@ -130,6 +135,7 @@ func arrange(list []Finding) []Finding {
 		for _, of := range f.Of {
 			r := rule{of, f.send}
 			named[r] = true
+			silenced[r] = silenced[r] || slices.Contains(silencing, f.Cause)
 			if explained[r] == nil {
 				explained[r] = make(map[Cause]bool)
 			}
@@ -147,7 +153,7 @@ func arrange(list []Finding) []Finding {
 			if f.whole { // what one rule lacks explains nothing of all
 				return f.by && named[r]
 			}
-			return explained[r][f.Cause]
+			return explained[r][f.Cause] || f.silence && silenced[r]
 		})
 	})
 	place := func(f Finding) int {

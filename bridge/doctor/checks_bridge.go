@@ -277,7 +277,9 @@ func (s *Subject) state(h *Snapshot, state account.State, reason string, since t
 		cause = EgressFirewall
 		fix, _ = s.refusal(h)
 	}
-	return one(s.finding(cause, fix, reason, fmt.Sprintf("the rule is %s since %s", state, since.Format(time.DateTime))))
+	f := s.finding(cause, fix, reason, fmt.Sprintf("the rule is %s since %s", state, since.Format(time.DateTime)))
+	f.silence = strings.Contains(reason, "(expect)")
+	return one(f)
 }
 
 // clockTrouble reports whether the broker's certificate is not of this time.

@@ -1,12 +1,15 @@
 package doctor
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"topicast/bridge"
 	"topicast/bridge/account"
+	"topicast/bridge/multicast"
 )
 
 // What keeps messages from all rules is told of one that is asked about, which is up itself.
@@ -67,5 +70,46 @@ func TestWhatTheBridgeSaysOfTheWholeIsACause(t *testing.T) {
 	p.h.Daemon.After.Conditions = []bridge.Condition{degraded("acknowledgements", "blinds", held)}
 	if f := p.only(t); f.Text != held || !strings.HasSuffix(f.Fix, "topicast doctor --rule blinds") {
 		t.Errorf("%+v", f)
+	}
+}
+
+// A silence is what is to be explained: with its cause it is no second one.
+func TestASilenceIsLeftOutBesideItsCause(t *testing.T) {
+	for _, row := range []struct {
+		cause Cause
+		make  func(p *patient)
+	}{
+		{IngressFirewall, func(p *patient) { p.h.Rules = dropping("input", ofUDP) }},
+		{IGMPFiltered, func(p *patient) {
+			p.h.Rules = dropping("output", `{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"protocol"}},"right":"igmp"}},`)
+		}},
+		{WrongTarget, func(p *patient) { p.comes(device, netip.MustParseAddrPort("239.11.3.7:30002")) }},
+		{Unicast, func(p *patient) { p.comes(device, netip.AddrPortFrom(here, 30001)) }},
+		{Memberships, func(p *patient) { p.Live.Join = &wrapped{syscall.ENOBUFS} }},
+		{OwnAddress, func(p *patient) { p.comes(here, to) }},
+		{Snooping, func(p *patient) { p.Live.Bridge = &multicast.Bridge{Snooping: true, NoFlood: []string{"eth1"}} }},
+		{RPFilter, func(p *patient) {
+			p.comes(device, to)
+			p.sysctl["ipv4/conf/all/rp_filter"], p.Live.Back[device.String()] = 2, ""
+		}},
+		{SourceFiltered, func(p *patient) {
+			p.Sources, p.Live.Heard[device] = []netip.Prefix{netip.MustParsePrefix("172.17.0.51/32")}, 3
+		}},
+		{NoCarrier, func(p *patient) { p.On.Carrier = false }},
+	} {
+		for reason, want := range map[string][]Cause{
+			"nothing is heard since 16:59:50, which is longer than 3s (expect)": {row.cause},
+			"leg priv0 is silent": {row.cause, Degraded},
+		} {
+			if row.cause == NoCarrier || row.cause == Memberships {
+				want = want[:1] // both are what comes of it
+			}
+			p := newPatient(false)
+			p.published[1].State, p.published[1].Reason = account.StateDegraded, reason
+			row.make(p)
+			if got := p.causes(); !slices.Equal(got, want) {
+				t.Errorf("%s: found %q, want %q", reason, got, want)
+			}
+		}
 	}
 }
