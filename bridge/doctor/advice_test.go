@@ -170,3 +170,33 @@ func TestOfARuleWithManyGroupsThoseThatItSendsToAreNamed(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 }
+
+// What waits for a carrier is not lost.
+func TestWhatWaitsForACarrierIsNotSaidToBeLost(t *testing.T) {
+	for what, row := range map[string]struct {
+		send bool
+		make func(p *patient)
+		want string // among what was seen; "": nothing
+	}{
+		"on disk":              {true, func(p *patient) { p.sent[1].WaitingDisk, p.sent[1].WaitingMemory = 20, 1 }, "messages of rule r wait until it works, 1 in memory and 20 on disk: topicast sends them then"},
+		"nothing yet":          {true, func(*patient) {}, "what comes for rule r meanwhile waits or is dropped, as on_down of the rule says"},
+		"other programs":       {true, func(p *patient) { p.Name, p.h.Daemon = "", Daemon{Off: true} }, "what programs send by it all the same the kernel takes, and it is lost"},
+		"of what is received":  {false, func(*patient) {}, ""},
+		"an interface is down": {true, func(p *patient) { p.On.Up, p.sent[1].WaitingDisk = false, 20 }, "messages of rule r wait until it works, 0 in memory and 20 on disk: topicast sends them then"},
+	} {
+		p := newPatient(row.send)
+		p.On.Carrier = false
+		row.make(p)
+		f := p.only(t)
+		if strings.Contains(f.Text, "lost") || slices.Contains(f.Evidence, "") || row.want != "" && !slices.Contains(f.Evidence, row.want) || row.want == "" && len(f.Evidence) != 1 {
+			t.Errorf("%s: %+v", what, f)
+		}
+	}
+	// Of rules of both directions it is one cause, as it is one cable.
+	out, in := newPatient(true), newPatient(false)
+	out.On.Carrier, in.On.Carrier, in.Of = false, false, "rule in"
+	out.h.Daemon.After.Receive = in.h.Daemon.After.Receive
+	if r := Examine(out.h, []*Subject{out.Subject, in.Subject}); len(r.Findings) != 1 || len(r.Findings[0].Of) != 2 {
+		t.Errorf("%+v", r.Findings)
+	}
+}

@@ -36,18 +36,35 @@ func checkInterface(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 }
 
 // checkCarrier looks at the link. Of a source the error speaks of its interface already.
-func checkCarrier(s *Subject, _ *Snapshot) (found []Finding, looked bool) {
+func checkCarrier(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 	on := s.On
 	switch {
 	case on.Index == 0:
 		return nil, false
 	case !on.Up:
-		return one(s.finding(InterfaceDown, "ip link set "+on.Name+" up", on.Usable().Error(), "its flag UP is not set")), true
+		return one(s.finding(InterfaceDown, "ip link set "+on.Name+" up", on.Usable().Error(), "its flag UP is not set", s.meanwhile(h))), true
 	case !on.Carrier:
 		return one(s.finding(NoCarrier, "look at the cable, the switch's port and the other end; ip link show "+on.Name+" tells NO-CARRIER until then",
-			on.Usable().Error()+": what is sent is taken by the kernel and lost, and nothing arrives", "its flag LOWER_UP is not set")), true
+			on.Usable().Error()+": nothing leaves by it, and nothing arrives", "its flag LOWER_UP is not set", s.meanwhile(h))), true
 	}
 	return nil, true
+}
+
+// meanwhile is what becomes of what is to be sent by an interface that does not work: what the kernel takes is
+// lost, and what topicast has it keeps, or drops, as on_down says.
+func (s *Subject) meanwhile(h *Snapshot) string {
+	_, after := h.Daemon.sendStatus(s.Name)
+	switch {
+	case !s.Send:
+		return ""
+	case s.Name == "" && s.On.Up: // of one that is down the kernel refuses it
+		return "what programs send by it all the same the kernel takes, and it is lost"
+	case after != nil && after.WaitingMemory+after.WaitingDisk > 0:
+		return fmt.Sprintf("messages of %s wait until it works, %d in memory and %d on disk: topicast sends them then", s.Of, after.WaitingMemory, after.WaitingDisk)
+	case s.Name != "":
+		return "what comes for " + s.Of + " meanwhile waits or is dropped, as on_down of the rule says"
+	}
+	return ""
 }
 
 // checkFlag looks at IFF_MULTICAST. The loopback interface lacks it, and groups work there.

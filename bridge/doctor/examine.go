@@ -89,7 +89,8 @@ func add(to *[]string, texts ...string) {
 }
 
 func (s *Subject) finding(c Cause, fix, text string, evidence ...string) Finding {
-	return Finding{Cause: c, Of: []string{s.Of}, Text: text, Evidence: append([]string{}, evidence...), Fix: s.concrete(fix), send: s.Send}
+	evidence = slices.DeleteFunc(append([]string{}, evidence...), func(e string) bool { return e == "" })
+	return Finding{Cause: c, Of: []string{s.Of}, Text: text, Evidence: evidence, Fix: s.concrete(fix), send: s.Send}
 }
 
 // concrete puts a group of a rule that receives in the place of the word for one, so that the command can be
