@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"topicast/bridge/multicast"
 )
@@ -13,6 +15,9 @@ import (
 
 func checkInterface(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 	if s.On.Index == 0 {
+		if keys := s.among(h); errors.Is(s.Err, multicast.ErrAmbiguous) && s.Interface != "" && keys != "" {
+			return one(s.finding(NoInterface, "write "+keys+" in its place, whichever the network is at", s.Err.Error())), true
+		}
 		if errors.Is(s.Err, multicast.ErrNoInterface) || s.Interface != "" && !errors.Is(s.Err, multicast.ErrMisplaced) && !s.Wanted.IsValid() {
 			return one(s.finding(NoInterface, "topicast interfaces lists what there is: name one of them, or bring the interface up", s.Err.Error())), true
 		}
@@ -33,6 +38,24 @@ func checkInterface(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 		}
 	}
 	return nil, true
+}
+
+// among are the interfaces that have what was to name one, as the key that names one of them.
+func (s *Subject) among(h *Snapshot) string {
+	named := func(a multicast.Address) bool { return s.Wanted.IsValid() && s.Wanted.Contains(a.Prefix.Addr()) }
+	if s.Interface != "" {
+		addr, err := netip.ParseAddr(s.Interface)
+		named = func(a multicast.Address) bool {
+			return a.Label == s.Interface || err == nil && a.Prefix.Addr() == addr.Unmap()
+		}
+	}
+	var keys []string
+	for _, i := range h.Interfaces {
+		if slices.ContainsFunc(i.Addresses, named) {
+			keys = append(keys, "interface: "+i.Name)
+		}
+	}
+	return strings.Join(keys, " or ")
 }
 
 // checkCarrier looks at the link. Of a source the error speaks of its interface already.
@@ -114,6 +137,9 @@ func checkSource(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 		return nil, true // checkCarrier says so
 	}
 	const list = "topicast interfaces lists the addresses of this network namespace"
+	if keys := s.among(h); errors.Is(s.Err, multicast.ErrAmbiguous) && s.Interface == "" && keys != "" {
+		return one(s.finding(WrongSource, "write "+keys+" beside source, whichever the network is at", s.Err.Error())), true
+	}
 	a := s.Wanted.Addr()
 	for _, i := range h.Interfaces {
 		for _, own := range i.Addresses {
