@@ -158,6 +158,15 @@ var ailments = []ailment{
 		a.rules("  - { name: lamps, filter: 'lamp/{id}/set', group: '239.10.3.{id}:30000', interface: iso0 }\n", "")
 		a.starts()
 	}},
+	{"a firewall for one of the groups of captures", causes(doctor.EgressFirewall), func(a *ailing) {
+		a.nft(a.GW, "inet", "filter", "output", "", "ip daddr 239.10.3.1 drop")
+		a.rules("  - { name: lamps, filter: 'lamp/{id}/set', group: '239.10.3.{id}:30000', interface: iso0 }\n", "")
+		a.starts()
+		a.ready()
+		a.publish(a.client("backend"), "lamp/1/set", []byte("on"))
+		a.dropped("lamps", "firewall")
+		a.publish(a.client("other"), "lamp/2/set", []byte("on"))
+	}},
 	{"a firewall at the egress of the interface", causes(doctor.EgressFirewall), func(a *ailing) {
 		a.nft(a.GW, "netdev", "filter", "egress device iso0", "", "udp dport 30000 drop")
 		a.starts()

@@ -198,7 +198,7 @@ var several = []ailment{
 func TestWhatDoctorSaysMendsIt(t *testing.T) {
 	for _, name := range []string{
 		"an interface that is down", "an interface without the flag MULTICAST", "a route that keeps the group on this host", "a masquerade rule",
-		"a firewall on the way out", "a firewall at the egress of the interface", "a firewall on the way in", "a firewall that lets nothing in",
+		"a firewall on the way out", "a firewall for one of the groups of captures", "a firewall at the egress of the interface", "a firewall on the way in", "a firewall that lets nothing in",
 		"a firewall that lets nothing in of many groups", "a firewall that lets nothing in to a port of this host", "a firewall that lets no answers in",
 		"a firewall that keeps reports back", "a firewall that lets datagrams in and no queries", "strict reverse path filtering",
 		"loose reverse path filtering", "IGMPv2 by force", "no memberships", "reverse path filtering and a firewall",
