@@ -86,7 +86,7 @@ func checkBroker(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 	b := &h.Daemon.After.Broker
 	if !b.Connected {
 		if clockTrouble(b.Error) {
-			return nil, true
+			return nil, false // checkClock says so
 		}
 		return one(s.finding(BrokerAway, "mend what it says; topicast keeps trying", "there is no connection to the broker: "+cmp.Or(b.Error, "not yet"),
 			fmt.Sprintf("%d connects failed since %s", b.Attempts, b.Since.Format(time.TimeOnly)))), true
@@ -247,13 +247,13 @@ func checkState(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 		if a == nil {
 			return nil, false
 		}
-		return s.state(h, a.State, a.Reason, a.Since), true
+		return s.state(h, a.State, a.Reason, a.Since), a.State == account.StateUp
 	}
 	_, a := h.Daemon.receiveStatus(s.Name)
 	if a == nil {
 		return nil, false
 	}
-	return s.state(h, a.State, a.Reason, a.Since), true
+	return s.state(h, a.State, a.Reason, a.Since), a.State == account.StateUp
 }
 
 func (s *Subject) state(h *Snapshot, state account.State, reason string, since time.Time) []Finding {

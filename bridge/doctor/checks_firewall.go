@@ -32,7 +32,8 @@ func checkNAT(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 			return one(s.finding(NAT, s.exemption(v), fmt.Sprintf("a NAT rule changes the source of what leaves for %s", strings.TrimSuffix(s.target(), ",")), v.String())), true
 		}
 	}
-	return nil, s.Live.Probe != nil || h.Rules != nil
+	proven := s.Live.Probe != nil && s.Live.Probe.Result == multicast.ProbeVerified
+	return nil, proven || h.Rules != nil && !h.Legacy
 }
 
 // exemption is the command that exempts what the rule sends from NAT: of groups all, for the self-test of
@@ -57,6 +58,20 @@ func checkFirewall(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 		return checkEgress(s, h)
 	}
 	return checkIngress(s, h)
+}
+
+// unreadFirewall is unread, and that of what leaves or comes in it hangs on a rule that is not understood.
+func unreadFirewall(s *Subject, h *Snapshot) bool {
+	if unread(s, h) || s.Err != nil || s.On.Index == 0 || s.proven() {
+		return unread(s, h)
+	}
+	if s.Send {
+		v, _, _ := s.stopped(h)
+		return v.Unknown
+	}
+	_, from := s.incoming()
+	v, _ := h.Rules.Stops(s.in(from), arriving...)
+	return v.Unknown
 }
 
 // leaving and arriving are the hooks that what leaves, and comes in, comes through.
@@ -246,7 +261,7 @@ func checkAnswers(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 	}
 	v, stopped := h.Rules.Stops(p, arriving...)
 	if !stopped || v.Unknown {
-		return nil, true
+		return nil, !v.Unknown
 	}
 	evidence := []string{v.String()}
 	if !p.Answer {

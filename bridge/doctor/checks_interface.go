@@ -96,7 +96,7 @@ func checkFlag(s *Subject, _ *Snapshot) (found []Finding, looked bool) {
 		return nil, false
 	}
 	if s.Live.Flag || s.proven() {
-		return nil, true
+		return nil, s.Live.Flag
 	}
 	return one(s.finding(NoMulticastFlag, "ip link set "+s.On.Name+" multicast on",
 		fmt.Sprintf("%s is without the flag MULTICAST: the kernel sends and joins all the same, but drivers may set no filter for the group, and other programs leave the interface out", s.On.Name),
