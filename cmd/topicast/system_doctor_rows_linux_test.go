@@ -5,12 +5,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"topicast/bridge"
 	"topicast/bridge/account"
 	"topicast/bridge/doctor"
 	"topicast/internal/lab/netlab"
@@ -464,6 +466,18 @@ var ailments = []ailment{
 			}
 			return nil
 		})
+	}},
+	{"messages of another rule that the broker waits for", causes(doctor.Degraded), func(a *ailing) {
+		a.rules(lampsRule+"  - { name: blinds, filter: blind/set, group: '239.10.4.7:30000', interface: nope0 }\n", "")
+		a.starts()
+		a.publish(a.client("backend"), "blind/set", []byte("up"))
+		a.eventually("it is not acknowledged for long", func() error {
+			if s := a.status(); !slices.ContainsFunc(s.Conditions, func(c bridge.Condition) bool { return c.Name == "acknowledgements" }) {
+				return fmt.Errorf("%+v", s.Conditions)
+			}
+			return nil
+		})
+		a.args = []string{"lamp/set"}
 	}},
 	{"a clock that is set meanwhile", causes(doctor.Clock), func(a *ailing) {
 		if os.Getenv(netlab.VM) != "1" {

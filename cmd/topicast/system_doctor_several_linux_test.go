@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"topicast/bridge/account"
 	"topicast/bridge/doctor"
 )
 
@@ -67,6 +68,17 @@ var several = []ailment{
 		a.bridge = a.startBridge()
 		a.GW.Down("iso0")
 		a.args = []string{"--rule", "lamps"}
+	}},
+	{"a firewall hides a silence", causes(doctor.IngressFirewall), func(a *ailing) {
+		a.dropsIn("udp dport 30001")
+		a.rules("", metersWith("expect: 1s"))
+		a.starts()
+		a.eventually("it is silent", func() error {
+			if r := a.receiveRule("meters"); r.State != account.StateDegraded {
+				return fmt.Errorf("%s: %s", r.State, r.Reason)
+			}
+			return nil
+		})
 	}},
 	{"a firewall each way", causes(doctor.EgressFirewall, doctor.IngressFirewall), func(a *ailing) {
 		a.nft(a.GW, "inet", "filter", "input", "", "udp dport 30001 drop")
