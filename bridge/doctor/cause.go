@@ -179,7 +179,7 @@ func merge(list []Finding) (merged []Finding) {
 	for _, f := range list {
 		// Of a rule with many groups the first speaks for them all.
 		i := slices.IndexFunc(merged, func(m Finding) bool {
-			return m.Cause == f.Cause && (m.Text == f.Text && m.Fix == f.Fix || m.send == f.send && slices.Equal(m.Of, f.Of))
+			return m.Cause == f.Cause && (m.Text == f.Text && (m.Fix == f.Fix || m.whole && f.whole) || m.send == f.send && slices.Equal(m.Of, f.Of))
 		})
 		if i < 0 {
 			merged = append(merged, f)

@@ -10,6 +10,7 @@ import (
 	"topicast/bridge"
 	"topicast/bridge/account"
 	"topicast/bridge/multicast"
+	"topicast/bridge/send"
 )
 
 // What keeps messages from all rules is told of one that is asked about, which is up itself.
@@ -70,6 +71,16 @@ func TestWhatTheBridgeSaysOfTheWholeIsACause(t *testing.T) {
 	p.h.Daemon.After.Conditions = []bridge.Condition{degraded("acknowledgements", "blinds", held)}
 	if f := p.only(t); f.Text != held || !strings.HasSuffix(f.Fix, "topicast doctor --rule blinds") {
 		t.Errorf("%+v", f)
+	}
+	// Of all rules it is said once, be the rule that it comes by among them.
+	q := newPatient(true)
+	q.Name, q.Of = "blinds", "rule blinds"
+	for _, s := range []*bridge.Status{p.h.Daemon.Before, p.h.Daemon.After} {
+		s.Rules = append(s.Rules, send.Status{Name: "blinds", State: account.StateUp})
+	}
+	p.h.Daemon.sends[0] = nil // they are found by their names anew
+	if r := Examine(p.h, []*Subject{p.Subject, q.Subject}); len(r.Findings) != 1 || !slices.Equal(r.Findings[0].Of, []string{"rule r", "rule blinds"}) {
+		t.Errorf("%+v", r.Findings)
 	}
 }
 
