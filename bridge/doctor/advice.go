@@ -70,8 +70,8 @@ func (s *Subject) refusal(h *Snapshot) (fix string, evidence []string) {
 	if h.Rules == nil {
 		return "allow it in the output chain that refuses it: nft list ruleset as root shows which", nil
 	}
-	if v, stopped := h.Rules.Stops(s.out(), leaving...); stopped {
-		return v.Insertion(s.out()), []string{v.String()}
+	if v, p, stopped := s.stopped(h); stopped {
+		return v.Insertion(p), []string{v.String()}
 	}
 	return "allow it where it is refused: nft list ruleset has no rule that does; iptables-legacy -S and bpftool cgroup tree list what else can", nil
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"topicast/bridge/account"
 	"topicast/bridge/multicast"
@@ -167,6 +168,90 @@ func TestOfARuleWithManyGroupsThoseThatItSendsToAreNamed(t *testing.T) {
 	p.h.Rules = dropping("output", "")
 	f = p.only(t)
 	if !strings.Contains(f.Text, "to groups of 239.10.0.0/16 leave") || !strings.Contains(f.Fix, " ip daddr 239.10.0.0/16 meta l4proto udp accept") {
+		t.Errorf("%+v", f)
+	}
+}
+
+// What waits for a carrier is not lost.
+func TestWhatWaitsForACarrierIsNotSaidToBeLost(t *testing.T) {
+	for what, row := range map[string]struct {
+		send bool
+		make func(p *patient)
+		want string // among what was seen; "": nothing
+	}{
+		"on disk":              {true, func(p *patient) { p.sent[1].WaitingDisk, p.sent[1].WaitingMemory = 20, 1 }, "messages of rule r wait until it works, 1 in memory and 20 on disk: topicast sends them then"},
+		"nothing yet":          {true, func(*patient) {}, "what comes for rule r meanwhile waits or is dropped, as on_down of the rule says"},
+		"other programs":       {true, func(p *patient) { p.Name, p.h.Daemon = "", Daemon{Off: true} }, "what programs send by it all the same the kernel takes, and it is lost"},
+		"of what is received":  {false, func(*patient) {}, ""},
+		"an interface is down": {true, func(p *patient) { p.On.Up, p.sent[1].WaitingDisk = false, 20 }, "messages of rule r wait until it works, 0 in memory and 20 on disk: topicast sends them then"},
+	} {
+		p := newPatient(row.send)
+		p.On.Carrier = false
+		row.make(p)
+		f := p.only(t)
+		if strings.Contains(f.Text, "lost") || slices.Contains(f.Evidence, "") || row.want != "" && !slices.Contains(f.Evidence, row.want) || row.want == "" && len(f.Evidence) != 1 {
+			t.Errorf("%s: %+v", what, f)
+		}
+	}
+	// Of rules of both directions it is one cause, as it is one cable.
+	out, in := newPatient(true), newPatient(false)
+	out.On.Carrier, in.On.Carrier, in.Of = false, false, "rule in"
+	out.h.Daemon.After.Receive = in.h.Daemon.After.Receive
+	if r := Examine(out.h, []*Subject{out.Subject, in.Subject}); len(r.Findings) != 1 || len(r.Findings[0].Of) != 2 {
+		t.Errorf("%+v", r.Findings)
+	}
+}
+
+// A rule of the firewall that is for one group of a template is found by the group that the bridge has lost something for.
+func TestTheGroupThatTheBridgeNamesIsHeldAgainstTheFirewall(t *testing.T) {
+	const of1 = `{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"daddr"}},"right":"239.10.3.1"}},`
+	const firstly = "topic g/3/lamp/1/set: send to 239.10.3.1:30000 from 172.17.0.1 on iso0: a firewall on this host forbids it: operation not permitted"
+	const fix = `nft insert rule inet f output oifname "iso0" ip daddr 239.10.3.1 udp dport 30000 accept`
+	template := func(reason, first string) *patient {
+		p := newPatient(true)
+		p.Source.Addr, p.h.Rules = here, dropping("output", of1)
+		p.Exact, p.To, p.Groups = false, netip.MustParseAddrPort("239.10.0.0:30000"), netip.MustParsePrefix("239.10.0.0/16")
+		p.sent[0].Drops, p.sent[1].Drops = map[string]uint64{reason: 1}, map[string]uint64{reason: 1}
+		p.sent[1].FirstDrops, p.sent[1].LastDrop = map[string]string{reason: first}, now.Add(-time.Minute)
+		return p
+	}
+	for passed, said := range map[time.Duration]string{-time.Hour: firstly, -time.Second: strings.ReplaceAll(firstly, "send to", "send 12 bytes to"), -time.Minute: "topic a to 239.9.9.9:1: send to " + firstly} {
+		p := template("firewall", said) // others pass all the while, or none do
+		p.sent[1].LastSent = now.Add(passed)
+		f := p.only(t)
+		if f.Cause != EgressFirewall || f.Fix != fix || !strings.Contains(f.Text, "from 172.17.0.1 to 239.10.3.1:30000 leave") || !strings.HasPrefix(f.Evidence[0], "the rule with handle 4 of chain inet f output drops it") {
+			t.Errorf("%+v", f)
+		}
+		if r := Examine(p.h, []*Subject{p.Subject}); slices.Contains(r.Healthy, "firewall") {
+			t.Errorf("the firewall is said to be healthy: %q", r.Healthy)
+		}
+	}
+	// Where the rule is gone the one loss that there was has ended; of several another group may have been refused.
+	p := template("firewall", firstly)
+	p.h.Rules = &Ruleset{}
+	if got := p.causes(); len(got) > 0 {
+		t.Errorf("found %q", got)
+	}
+	p.sent[0].Drops["firewall"], p.sent[1].Drops["firewall"] = 2, 2
+	if f := p.only(t); f.Cause != EgressFirewall {
+		t.Errorf("%+v", f)
+	}
+	// Of hosts likewise.
+	p = template("firewall", strings.ReplaceAll(firstly, "239.10.3.1", "172.17.33.1"))
+	p.Groups, p.To, p.h.Rules = netip.Prefix{}, netip.AddrPort{}, dropping("output", strings.ReplaceAll(of1, "239.10.3.1", "172.17.33.1"))
+	if f := p.only(t); f.Fix != strings.ReplaceAll(fix, "239.10.3.1", "172.17.33.1") {
+		t.Errorf("%+v", f)
+	}
+	// What is none of the rule is not: it was sent before a reload.
+	p = template("refused", strings.ReplaceAll(firstly, "239.10.3.1", "239.99.3.1"))
+	p.h.Rules = dropping("output", strings.ReplaceAll(of1, "239.10.3.1", "239.99.3.1"))
+	if f := p.only(t); f.Cause != Dropped {
+		t.Errorf("%+v", f)
+	}
+	// All of its groups are named where all are refused.
+	p = template("firewall", firstly)
+	p.h.Rules = dropping("output", "")
+	if f := p.only(t); !strings.Contains(f.Fix, "ip daddr 239.10.0.0/16 udp dport 30000 accept") {
 		t.Errorf("%+v", f)
 	}
 }

@@ -95,6 +95,10 @@ var explains = map[Cause][]Cause{
 	Breaker:         {LoopGuard, Pending, Dropped},
 }
 
+// silencing are the causes for which nothing is heard: the silence that the bridge tells of says no more.
+var silencing = []Cause{NoMulticastFlag, Snooping, Memberships, IGMPVersion, IGMPFiltered, WrongTarget, Unicast, MTU, OwnAddress, RPFilter,
+	IngressFirewall, PortTaken, SourceFiltered}
+
 // Causes are all there are, for the test that holds docs/doctor.md to them.
 func Causes() []Cause {
 	all := slices.Concat(sendPath, receivePath)
@@ -111,6 +115,9 @@ type Finding struct {
 	Fix      string   `json:"fix"`      // the command that mends it, or what to do
 	send     bool
 	past     bool // it was not seen to happen within the window, so that it explains nothing
+	silence  bool // the bridge says that nothing is heard
+	whole    bool // the bridge says it of more than this rule
+	by       bool // and that it comes by this rule: any other cause of the rule stands for it
 }
 
 // arrange leaves out what others explain, and puts the rest into the order of the path.
@@ -120,12 +127,15 @@ func arrange(list []Finding) []Finding {
 		send bool
 	}
 	explained := make(map[rule]map[Cause]bool)
+	silenced, named := make(map[rule]bool), make(map[rule]bool)
 	for _, f := range list {
-		if f.past {
+		if f.past || f.whole {
 			continue
 		}
 		for _, of := range f.Of {
 			r := rule{of, f.send}
+			named[r] = true
+			silenced[r] = silenced[r] || slices.Contains(silencing, f.Cause)
 			if explained[r] == nil {
 				explained[r] = make(map[Cause]bool)
 			}
@@ -138,7 +148,13 @@ func arrange(list []Finding) []Finding {
 		}
 	}
 	list = slices.DeleteFunc(slices.Clone(list), func(f Finding) bool {
-		return slices.ContainsFunc(f.Of, func(of string) bool { return explained[rule{of, f.send}][f.Cause] })
+		return slices.ContainsFunc(f.Of, func(of string) bool {
+			r := rule{of, f.send}
+			if f.whole { // what one rule lacks explains nothing of all
+				return f.by && named[r]
+			}
+			return explained[r][f.Cause] || f.silence && silenced[r]
+		})
 	})
 	place := func(f Finding) int {
 		if f.send {
@@ -163,7 +179,7 @@ func merge(list []Finding) (merged []Finding) {
 	for _, f := range list {
 		// Of a rule with many groups the first speaks for them all.
 		i := slices.IndexFunc(merged, func(m Finding) bool {
-			return m.Cause == f.Cause && (m.Text == f.Text && m.Fix == f.Fix || m.send == f.send && slices.Equal(m.Of, f.Of))
+			return m.Cause == f.Cause && (m.Text == f.Text && (m.Fix == f.Fix || m.whole && f.whole) || m.send == f.send && slices.Equal(m.Of, f.Of))
 		})
 		if i < 0 {
 			merged = append(merged, f)

@@ -35,7 +35,48 @@ func checkRunning(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 		return one(s.finding(NotRunning, "systemctl reload topicast, or kill -HUP its process", "the topicast that runs does not have this rule: its configuration is another, or older",
 			"/status at "+d.At+" does not name it")), true
 	}
-	return nil, true
+	return s.ofWhole(h), true
+}
+
+// ofWhole is what the bridge says of itself, beside what it says of its rules, as far as it concerns the subject
+// and no other check speaks of it.
+func (s *Subject) ofWhole(h *Snapshot) (found []Finding) {
+	d := &h.Daemon
+	common, publishes := s.Name, !s.Send || s.Asks
+	if _, a := d.sendStatus(s.Name); s.Send && a != nil {
+		common = cmp.Or(a.Rule, common)
+	} else if _, a := d.receiveStatus(s.Name); !s.Send && a != nil {
+		common = cmp.Or(a.Rule, common)
+	}
+	for _, c := range d.After.Conditions {
+		fix := "what it says; the log of topicast tells more: journalctl -u topicast"
+		concerns := false
+		switch c.Name {
+		case "acknowledgements", "queue":
+			concerns = s.Send
+			if c.Name == "acknowledgements" && c.Rule != s.Name {
+				fix = "mend what rule " + mapping.ShellWord(c.Rule) + " waits for: topicast doctor --rule " + mapping.ShellWord(c.Rule)
+			}
+		case "descriptors":
+			concerns = true
+		case "broker": // of those with a time it is what is published; checkBroker and checkMaxRate have others
+			concerns = c.State == account.StateDegraded && (c.Since.IsZero() || publishes && !c.Since.Equal(d.After.Broker.PacedSince))
+		case "interfaces":
+			concerns = strings.Contains(c.Reason, " rule "+common+" works by ")
+		case "subscriptions": // of those that the broker does not take, the state of the rule tells
+			concerns = s.Send && d.After.Broker.Unanswered > 0 && d.Before != nil && d.Before.Broker.Unanswered > 0
+		}
+		if !concerns {
+			continue
+		}
+		f := s.finding(Degraded, fix, c.Reason, fmt.Sprintf("the running topicast is %s: %s", c.State, c.Name))
+		if c.State == account.StatePending {
+			f.Cause = Pending
+		}
+		f.whole, f.by = true, c.Rule == s.Name
+		found = append(found, f)
+	}
+	return found
 }
 
 func checkBroker(s *Subject, h *Snapshot) (found []Finding, looked bool) {
@@ -45,7 +86,7 @@ func checkBroker(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 	b := &h.Daemon.After.Broker
 	if !b.Connected {
 		if clockTrouble(b.Error) {
-			return nil, true
+			return nil, false // checkClock says so
 		}
 		return one(s.finding(BrokerAway, "mend what it says; topicast keeps trying", "there is no connection to the broker: "+cmp.Or(b.Error, "not yet"),
 			fmt.Sprintf("%d connects failed since %s", b.Attempts, b.Since.Format(time.TimeOnly)))), true
@@ -206,13 +247,13 @@ func checkState(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 		if a == nil {
 			return nil, false
 		}
-		return s.state(h, a.State, a.Reason, a.Since), true
+		return s.state(h, a.State, a.Reason, a.Since), a.State == account.StateUp
 	}
 	_, a := h.Daemon.receiveStatus(s.Name)
 	if a == nil {
 		return nil, false
 	}
-	return s.state(h, a.State, a.Reason, a.Since), true
+	return s.state(h, a.State, a.Reason, a.Since), a.State == account.StateUp
 }
 
 func (s *Subject) state(h *Snapshot, state account.State, reason string, since time.Time) []Finding {
@@ -236,7 +277,9 @@ func (s *Subject) state(h *Snapshot, state account.State, reason string, since t
 		cause = EgressFirewall
 		fix, _ = s.refusal(h)
 	}
-	return one(s.finding(cause, fix, reason, fmt.Sprintf("the rule is %s since %s", state, since.Format(time.DateTime))))
+	f := s.finding(cause, fix, reason, fmt.Sprintf("the rule is %s since %s", state, since.Format(time.DateTime)))
+	f.silence = strings.Contains(reason, "(expect)")
+	return one(f)
 }
 
 // clockTrouble reports whether the broker's certificate is not of this time.

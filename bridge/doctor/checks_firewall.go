@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"topicast/bridge/account"
 	"topicast/bridge/multicast"
 )
 
@@ -31,7 +32,8 @@ func checkNAT(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 			return one(s.finding(NAT, s.exemption(v), fmt.Sprintf("a NAT rule changes the source of what leaves for %s", strings.TrimSuffix(s.target(), ",")), v.String())), true
 		}
 	}
-	return nil, s.Live.Probe != nil || h.Rules != nil
+	proven := s.Live.Probe != nil && s.Live.Probe.Result == multicast.ProbeVerified
+	return nil, proven || h.Rules != nil && !h.Legacy
 }
 
 // exemption is the command that exempts what the rule sends from NAT: of groups all, for the self-test of
@@ -58,6 +60,20 @@ func checkFirewall(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 	return checkIngress(s, h)
 }
 
+// unreadFirewall is unread, and that of what leaves or comes in it hangs on a rule that is not understood.
+func unreadFirewall(s *Subject, h *Snapshot) bool {
+	if unread(s, h) || s.Err != nil || s.On.Index == 0 || s.proven() {
+		return unread(s, h)
+	}
+	if s.Send {
+		v, _, _ := s.stopped(h)
+		return v.Unknown
+	}
+	_, from := s.incoming()
+	v, _ := h.Rules.Stops(s.in(from), arriving...)
+	return v.Unknown
+}
+
 // leaving and arriving are the hooks that what leaves, and comes in, comes through.
 var (
 	leaving  = []string{"output", "postrouting", "egress", "output/bridge", "postrouting/bridge"}
@@ -66,8 +82,12 @@ var (
 
 func checkEgress(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 	if h.Rules != nil {
-		if v, stopped := h.Rules.Stops(s.out(), leaving...); stopped && !v.Unknown {
-			return one(s.finding(EgressFirewall, v.Insertion(s.out()), fmt.Sprintf("the firewall of this host does not let datagrams from %s to %s leave", s.Source.Addr, s.target()),
+		if v, p, stopped := s.stopped(h); stopped && !v.Unknown {
+			to := s.target()
+			if p != s.out() {
+				to = netip.AddrPortFrom(p.To, p.Port).String()
+			}
+			return one(s.finding(EgressFirewall, v.Insertion(p), fmt.Sprintf("the firewall of this host does not let datagrams from %s to %s leave", s.Source.Addr, to),
 				v.String())), true
 		}
 	}
@@ -76,6 +96,52 @@ func checkEgress(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 		return one(s.finding(EgressFirewall, fix, p.Detail, append(evidence, "the self-test was refused (EPERM)")...)), true
 	}
 	return nil, h.Rules != nil
+}
+
+// stopped finds what does not let the datagrams of a subject leave, and which of them.
+func (s *Subject) stopped(h *Snapshot) (v Verdict, p Packet, is bool) {
+	for _, out := range s.outs(h) {
+		if w, stopped := h.Rules.Stops(out, leaving...); stopped && (!is || !w.Unknown) {
+			v, p, is = w, out, true
+			if !v.Unknown {
+				break
+			}
+		}
+	}
+	return v, p, is
+}
+
+// outs are the datagrams of a subject as they leave: of a rule whose target depends on the message one for all, and
+// one for each target that the bridge names in what it says of losses, as a rule of the firewall may be for that alone.
+func (s *Subject) outs(h *Snapshot) (list []Packet) {
+	list = []Packet{s.out()}
+	_, after := h.Daemon.sendStatus(s.Name)
+	if s.Exact || after == nil {
+		return list
+	}
+	for _, r := range account.Reasons() {
+		to, named := sentAt(after.FirstDrops[r.String()])
+		if !named || s.Groups.IsValid() && !s.Groups.Contains(to.Addr()) {
+			continue
+		}
+		p := s.out()
+		p.IPv6, p.To, p.Port, p.Groups = to.Addr().Is6(), to.Addr().WithZone(""), to.Port(), ""
+		if !slices.Contains(list, p) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// sentAt is where a datagram was to go, in what the bridge says of its loss (multicast.Sender: "send to …", "send 12
+// bytes to …"). What is before that is the topic, which may be anything.
+func sentAt(first string) (to netip.AddrPort, named bool) {
+	words := strings.Fields(first[strings.LastIndex(first, ": send ")+1:])
+	if i := slices.Index(words, "to"); i >= 0 && i+1 < len(words) {
+		a, err := netip.ParseAddrPort(words[i+1])
+		return a, err == nil
+	}
+	return to, false
 }
 
 // outgoing is how many datagrams to the target left by the interface.
@@ -195,7 +261,7 @@ func checkAnswers(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 	}
 	v, stopped := h.Rules.Stops(p, arriving...)
 	if !stopped || v.Unknown {
-		return nil, true
+		return nil, !v.Unknown
 	}
 	evidence := []string{v.String()}
 	if !p.Answer {

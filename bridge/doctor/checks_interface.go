@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"topicast/bridge/multicast"
 )
@@ -13,6 +15,9 @@ import (
 
 func checkInterface(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 	if s.On.Index == 0 {
+		if keys := s.among(h); errors.Is(s.Err, multicast.ErrAmbiguous) && s.Interface != "" && keys != "" {
+			return one(s.finding(NoInterface, "write "+keys+" in its place, whichever the network is at", s.Err.Error())), true
+		}
 		if errors.Is(s.Err, multicast.ErrNoInterface) || s.Interface != "" && !errors.Is(s.Err, multicast.ErrMisplaced) && !s.Wanted.IsValid() {
 			return one(s.finding(NoInterface, "topicast interfaces lists what there is: name one of them, or bring the interface up", s.Err.Error())), true
 		}
@@ -35,19 +40,54 @@ func checkInterface(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 	return nil, true
 }
 
+// among are the interfaces that have what was to name one, as the key that names one of them.
+func (s *Subject) among(h *Snapshot) string {
+	named := func(a multicast.Address) bool { return s.Wanted.IsValid() && s.Wanted.Contains(a.Prefix.Addr()) }
+	if s.Interface != "" {
+		addr, err := netip.ParseAddr(s.Interface)
+		named = func(a multicast.Address) bool {
+			return a.Label == s.Interface || err == nil && a.Prefix.Addr() == addr.Unmap()
+		}
+	}
+	var keys []string
+	for _, i := range h.Interfaces {
+		if slices.ContainsFunc(i.Addresses, named) {
+			keys = append(keys, "interface: "+i.Name)
+		}
+	}
+	return strings.Join(keys, " or ")
+}
+
 // checkCarrier looks at the link. Of a source the error speaks of its interface already.
-func checkCarrier(s *Subject, _ *Snapshot) (found []Finding, looked bool) {
+func checkCarrier(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 	on := s.On
 	switch {
 	case on.Index == 0:
 		return nil, false
 	case !on.Up:
-		return one(s.finding(InterfaceDown, "ip link set "+on.Name+" up", on.Usable().Error(), "its flag UP is not set")), true
+		return one(s.finding(InterfaceDown, "ip link set "+on.Name+" up", on.Usable().Error(), "its flag UP is not set", s.meanwhile(h))), true
 	case !on.Carrier:
 		return one(s.finding(NoCarrier, "look at the cable, the switch's port and the other end; ip link show "+on.Name+" tells NO-CARRIER until then",
-			on.Usable().Error()+": what is sent is taken by the kernel and lost, and nothing arrives", "its flag LOWER_UP is not set")), true
+			on.Usable().Error()+": nothing leaves by it, and nothing arrives", "its flag LOWER_UP is not set", s.meanwhile(h))), true
 	}
 	return nil, true
+}
+
+// meanwhile is what becomes of what is to be sent by an interface that does not work: what the kernel takes is
+// lost, and what topicast has it keeps, or drops, as on_down says.
+func (s *Subject) meanwhile(h *Snapshot) string {
+	_, after := h.Daemon.sendStatus(s.Name)
+	switch {
+	case !s.Send:
+		return ""
+	case s.Name == "" && s.On.Up: // of one that is down the kernel refuses it
+		return "what programs send by it all the same the kernel takes, and it is lost"
+	case after != nil && after.WaitingMemory+after.WaitingDisk > 0:
+		return fmt.Sprintf("messages of %s wait until it works, %d in memory and %d on disk: topicast sends them then", s.Of, after.WaitingMemory, after.WaitingDisk)
+	case s.Name != "":
+		return "what comes for " + s.Of + " meanwhile waits or is dropped, as on_down of the rule says"
+	}
+	return ""
 }
 
 // checkFlag looks at IFF_MULTICAST. The loopback interface lacks it, and groups work there.
@@ -56,7 +96,7 @@ func checkFlag(s *Subject, _ *Snapshot) (found []Finding, looked bool) {
 		return nil, false
 	}
 	if s.Live.Flag || s.proven() {
-		return nil, true
+		return nil, s.Live.Flag
 	}
 	return one(s.finding(NoMulticastFlag, "ip link set "+s.On.Name+" multicast on",
 		fmt.Sprintf("%s is without the flag MULTICAST: the kernel sends and joins all the same, but drivers may set no filter for the group, and other programs leave the interface out", s.On.Name),
@@ -97,6 +137,9 @@ func checkSource(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 		return nil, true // checkCarrier says so
 	}
 	const list = "topicast interfaces lists the addresses of this network namespace"
+	if keys := s.among(h); errors.Is(s.Err, multicast.ErrAmbiguous) && s.Interface == "" && keys != "" {
+		return one(s.finding(WrongSource, "write "+keys+" beside source, whichever the network is at", s.Err.Error())), true
+	}
 	a := s.Wanted.Addr()
 	for _, i := range h.Interfaces {
 		for _, own := range i.Addresses {

@@ -67,6 +67,7 @@ func checkIGMP(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 		what = "MLD"
 	}
 	var fixes, evidence []string
+	understood := true
 	for _, way := range []struct {
 		p     Packet
 		hooks []string
@@ -75,13 +76,15 @@ func checkIGMP(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 		{report(s), leaving, "reports do not leave"},
 		{query(s), arriving, "queries do not come in, so that memberships are not renewed"},
 	} {
-		if v, stopped := h.Rules.Stops(way.p, way.hooks...); stopped && !v.Unknown {
+		v, stopped := h.Rules.Stops(way.p, way.hooks...)
+		understood = understood && !v.Unknown
+		if stopped && !v.Unknown {
 			fixes = append(fixes, v.Insertion(way.p))
 			evidence = append(evidence, way.text+": "+v.String())
 		}
 	}
 	if len(fixes) == 0 || s.proven() {
-		return nil, true
+		return nil, len(fixes) == 0 && understood
 	}
 	return one(s.finding(IGMPFiltered, strings.Join(fixes, "; "),
 		fmt.Sprintf("the firewall of this host drops %s on %s: switches and routers do not learn, or forget, that %s is listened to", what, s.On.Name, s.To.Addr()), evidence...)), true
@@ -111,7 +114,7 @@ func checkMemberships(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 		return nil, false
 	}
 	if !errors.Is(s.Live.Join, syscall.ENOBUFS) {
-		return nil, true
+		return nil, s.Live.Join == nil
 	}
 	n, _ := h.Sysctl("ipv4/igmp_max_memberships")
 	return one(s.finding(Memberships, "sysctl -w net.ipv4.igmp_max_memberships=20", fmt.Sprintf("the kernel refuses to join %s: a socket may join %s", s.To.Addr(), plural(n, "group")),
@@ -151,6 +154,11 @@ func checkMembers(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 		return nil, true
 	}
 	return nil, false
+}
+
+// unknownMembers reports that it cannot be known who has joined the group of a subject.
+func unknownMembers(s *Subject, h *Snapshot) bool {
+	return s.Send && s.Exact && s.group() && !s.On.Loopback && s.Live.Looked && s.members(h)[0].State == members.Unknown
 }
 
 // filtersPath reports whether reverse path filtering drops what a sender sends.
@@ -222,7 +230,7 @@ func checkPort(s *Subject, h *Snapshot) (found []Finding, looked bool) {
 	}
 	_, after := h.Daemon.receiveStatus(s.Name)
 	if !s.To.Addr().IsUnspecified() {
-		return nil, true
+		return nil, s.Live.Join == nil
 	}
 	for _, text := range multicast.PortSharers(s.To.Port(), s.On) {
 		if strings.HasPrefix(text, "topicast (") || strings.HasPrefix(text, "a program ") && after != nil && len(after.Sharers) == 0 && after.Reason == "" {

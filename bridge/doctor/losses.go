@@ -46,7 +46,7 @@ func (s *Subject) lostOf(h *Snapshot) (list []loss) {
 		if rest, is := strings.CutPrefix(l.first, "topic "); is && s.Topic != "" {
 			l.other = rest != s.Topic && !strings.HasPrefix(rest, s.Topic+": ")
 		}
-		l.over = l.grew == 0 && s.ended(h, r, l.first)
+		l.over = l.grew == 0 && s.ended(h, l)
 		list = append(list, l)
 	}
 	return list
@@ -57,19 +57,20 @@ var ofOne = []account.Reason{account.ReasonBadGroup, account.ReasonBadHost, acco
 	account.ReasonBadTopic, account.ReasonRefused, account.ReasonUnreachable}
 
 // ended reports whether what a loss came of has ended, where nothing more was lost within the window.
-func (s *Subject) ended(h *Snapshot, r account.Reason, first string) bool {
-	switch {
-	case r == account.ReasonUnreachable && strings.Contains(first, silence):
+func (s *Subject) ended(h *Snapshot, l loss) bool {
+	switch r := l.reason; {
+	case r == account.ReasonUnreachable && strings.Contains(l.first, silence):
 		_, after := h.Daemon.sendStatus(s.Name)
 		return after != nil && after.Down == 0
 	case slices.Contains(ofOne, r):
 		return false
 	case r == account.ReasonFirewall:
 		if h.Rules != nil && s.Err == nil && s.On.Index != 0 {
-			if v, stopped := h.Rules.Stops(s.out(), leaving...); stopped && !v.Unknown {
+			if v, _, stopped := s.stopped(h); stopped && !v.Unknown {
 				return false
-			} else if !stopped { // of the groups of a template another one may be forbidden
-				return s.Exact || s.passedSince(h)
+			} else if !stopped { // of the groups of a template another one may be forbidden, unless one alone was
+				_, named := sentAt(l.first)
+				return s.Exact || l.count == 1 && named || s.passedSince(h)
 			}
 		}
 		return s.Exact && s.passedSince(h)

@@ -230,6 +230,11 @@ func (w *walk) run(c *chain, depth int) (verdict, by string) {
 					return "drop", c.at(r) + " drops it"
 				}
 				w.maybe = c.at(r) + " may drop it: it has a condition that is not understood here"
+			case "queue":
+				if known {
+					w.maybe = c.at(r) + " may drop it: it hands it to another program (queue)"
+					return "accept", c.at(r) // no more rules of the chain are asked, nor is its policy
+				}
 			case "jump", "goto":
 				to := w.chain(c.Family, c.Table, target)
 				if to == nil || !known {
@@ -264,6 +269,14 @@ func (w *walk) spare(c *chain, r rule) {
 	}
 }
 
+// xtTargets are the targets of iptables and ebtables that end the way of a packet through a chain and that nft has no words
+// for (iptables-extensions(8), xtables-addons(8)). All others, such as LOG, MARK and TTL, let it go on.
+var xtTargets = map[string]string{
+	"DROP": "drop", "REJECT": "drop", "TARPIT": "drop", "DELUDE": "drop", "CHAOS": "drop", "ECHO": "drop",
+	"NFQUEUE": "queue", "QUEUE": "queue",
+	"MASQUERADE": "nat", "SNAT": "nat", "DNAT": "nat", "REDIRECT": "nat", "NETMAP": "nat",
+}
+
 // decision is what an expression does to a packet, if anything.
 func decision(e map[string]any) (verdict, target string) {
 	for key, value := range e {
@@ -272,6 +285,13 @@ func decision(e map[string]any) (verdict, target string) {
 			return key, ""
 		case "reject":
 			return "drop", ""
+		case "queue":
+			return key, ""
+		case "xt":
+			if m, ok := value.(map[string]any); ok && m["type"] == "target" {
+				name, _ := m["name"].(string)
+				return xtTargets[name], ""
+			}
 		case "masquerade", "snat", "redirect", "dnat":
 			return "nat", ""
 		case "jump", "goto":

@@ -118,6 +118,48 @@ func TestARulesetThatDoublesItsWayIsGivenUp(t *testing.T) {
 	}
 }
 
+// The rules are as nft 1.0.6 printed what iptables 1.8.9 (nf_tables) had made with -j and the name of the target.
+func TestATargetOfIptablesEndsTheWayOfAPacket(t *testing.T) {
+	const target = `{"match":{"op":"==","left":{"payload":{"protocol":"udp","field":"dport"}},"right":30001}},{"counter":{"packets":0,"bytes":0}},{"xt":{"type":"target","name":"NAME"}}`
+	const chains = `{"nftables":[{"chain":{"family":"ip","table":"t","name":"c","handle":1,"type":"TYPE","hook":"HOOK","prio":0,"policy":"accept"}},
+{"rule":{"family":"ip","table":"t","chain":"c","handle":4,"expr":[MATCH]}}]}`
+	rules := func(kind, hook, match, name string) *Ruleset {
+		return filter(strings.NewReplacer("TYPE", kind, "HOOK", hook, "MATCH", match+strings.ReplaceAll(target, "NAME", name)).Replace(chains))
+	}
+	in := Packet{Protocol: "udp", To: netip.MustParseAddr("239.1.1.1"), Port: 30001, In: "iso0"}
+	out := Packet{Protocol: "udp", To: netip.MustParseAddr("239.1.1.1"), Port: 30001, Out: "iso0"}
+	for _, row := range []struct{ match, name, want string }{
+		{"", "REJECT", "the rule with handle 4 of chain ip t c drops it"},
+		{"", "DROP", "the rule with handle 4 of chain ip t c drops it"},
+		{"", "TARPIT", "the rule with handle 4 of chain ip t c drops it"},
+		{`{"xt":{"type":"match","name":"comment"}},`, "REJECT", "the rule with handle 4 of chain ip t c drops it"},
+		{`{"xt":{"type":"match","name":"u32"}},`, "REJECT", "may drop it: it has a condition that is not understood here"},
+		{"", "NFQUEUE", "may drop it: it hands it to another program (queue)"},
+		{"", "LOG", ""},
+		{"", "MARK", ""},
+		{"", "TTL", ""},
+		{"", "NFLOG", ""},
+	} {
+		v, stopped := rules("filter", "input", row.match, row.name).Stops(in, arriving...)
+		if stopped != (row.want != "") || !strings.Contains(v.Text, row.want) {
+			t.Errorf("%s%s: stopped %t by %+v, want %q", row.match, row.name, stopped, v, row.want)
+		}
+		if stopped && v.Unknown != strings.Contains(row.want, "may drop it") {
+			t.Errorf("%s%s: unknown is %t", row.match, row.name, v.Unknown)
+		}
+	}
+	for name, want := range map[string]bool{"MASQUERADE": true, "SNAT": true, "NETMAP": true, "MARK": false} {
+		if _, is := rules("nat", "postrouting", "", name).Rewrites(out); is != want {
+			t.Errorf("%s: rewritten %t, want %t", name, is, want)
+		}
+	}
+	for name, want := range map[string]bool{"REDIRECT": true, "DNAT": true, "LOG": false} {
+		if _, is := rules("nat", "prerouting", "", name).Redirects(in); is != want {
+			t.Errorf("%s: redirected %t, want %t", name, is, want)
+		}
+	}
+}
+
 func FuzzParseRuleset(f *testing.F) {
 	f.Add([]byte(rules))
 	f.Add([]byte(`{"nftables":[{"chain":{"family":"inet","hook":"input","dev":["a"]}}]}`))

@@ -17,9 +17,13 @@ func (w *walk) satisfies(c *chain, e map[string]any) (is, sure bool) {
 			switch key {
 			case "counter", "log", "comment":
 				return true, true
+			case "xt":
+				if m, ok := e[key].(map[string]any); ok && m["type"] == "match" && m["name"] == "comment" {
+					return true, true
+				}
 			}
 		}
-		return false, false // limit, xt, queue and others
+		return false, false // limit, xt and others
 	}
 	op, _ := raw["op"].(string)
 	left, _ := raw["left"].(map[string]any)

@@ -18,8 +18,9 @@ var (
 	// may get it.
 	ErrNoInterface = errors.New("there is no such interface")
 
-	// ErrAmbiguous: several interfaces have the address that was to name one. It
-	// comes with ErrPending, since an address can still go.
+	// ErrAmbiguous: several interfaces have the address that was to name one. Of an
+	// interface it comes with ErrPending, since an address can still go; of a source
+	// it does not.
 	ErrAmbiguous = errors.New("several interfaces have the address")
 
 	// ErrWouldBlock: the socket's send buffer is full. See Sender.Wait.

@@ -116,7 +116,7 @@ func having(addr netip.Addr, ifs []Interface, in func(Interface, netip.Addr) (Ad
 func (b Binding) pick(found []candidate) (candidate, error) {
 	for _, c := range found[1:] {
 		if c.on != found[0].on {
-			return candidate{}, fmt.Errorf("source %s is ambiguous, there is %s: name the interface too", b.sourceText(), list(found))
+			return candidate{}, &stateError{fmt.Sprintf("source %s is ambiguous, there is %s: name the interface too", b.sourceText(), list(found)), []error{ErrAmbiguous}}
 		}
 	}
 	if !b.Source.IsValid() {

@@ -5,12 +5,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"topicast/bridge"
 	"topicast/bridge/account"
 	"topicast/bridge/doctor"
 	"topicast/internal/lab/netlab"
@@ -157,6 +159,15 @@ var ailments = []ailment{
 		a.nft(a.GW, "inet", "filter", "output", "", "udp dport 30000 drop")
 		a.rules("  - { name: lamps, filter: 'lamp/{id}/set', group: '239.10.3.{id}:30000', interface: iso0 }\n", "")
 		a.starts()
+	}},
+	{"a firewall for one of the groups of captures", causes(doctor.EgressFirewall), func(a *ailing) {
+		a.nft(a.GW, "inet", "filter", "output", "", "ip daddr 239.10.3.1 drop")
+		a.rules("  - { name: lamps, filter: 'lamp/{id}/set', group: '239.10.3.{id}:30000', interface: iso0 }\n", "")
+		a.starts()
+		a.ready()
+		a.publish(a.client("backend"), "lamp/1/set", []byte("on"))
+		a.dropped("lamps", "firewall")
+		a.publish(a.client("other"), "lamp/2/set", []byte("on"))
 	}},
 	{"a firewall at the egress of the interface", causes(doctor.EgressFirewall), func(a *ailing) {
 		a.nft(a.GW, "netdev", "filter", "egress device iso0", "", "udp dport 30000 drop")
@@ -455,6 +466,18 @@ var ailments = []ailment{
 			}
 			return nil
 		})
+	}},
+	{"messages of another rule that the broker waits for", causes(doctor.Degraded), func(a *ailing) {
+		a.rules(lampsRule+"  - { name: blinds, filter: blind/set, group: '239.10.4.7:30000', interface: nope0 }\n", "")
+		a.starts()
+		a.publish(a.client("backend"), "blind/set", []byte("up"))
+		a.eventually("it is not acknowledged for long", func() error {
+			if s := a.status(); !slices.ContainsFunc(s.Conditions, func(c bridge.Condition) bool { return c.Name == "acknowledgements" }) {
+				return fmt.Errorf("%+v", s.Conditions)
+			}
+			return nil
+		})
+		a.args = []string{"lamp/set"}
 	}},
 	{"a clock that is set meanwhile", causes(doctor.Clock), func(a *ailing) {
 		if os.Getenv(netlab.VM) != "1" {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"topicast/bridge/account"
 	"topicast/bridge/doctor"
 )
 
@@ -67,6 +68,17 @@ var several = []ailment{
 		a.bridge = a.startBridge()
 		a.GW.Down("iso0")
 		a.args = []string{"--rule", "lamps"}
+	}},
+	{"a firewall hides a silence", causes(doctor.IngressFirewall), func(a *ailing) {
+		a.dropsIn("udp dport 30001")
+		a.rules("", metersWith("expect: 1s"))
+		a.starts()
+		a.eventually("it is silent", func() error {
+			if r := a.receiveRule("meters"); r.State != account.StateDegraded {
+				return fmt.Errorf("%s: %s", r.State, r.Reason)
+			}
+			return nil
+		})
 	}},
 	{"a firewall each way", causes(doctor.EgressFirewall, doctor.IngressFirewall), func(a *ailing) {
 		a.nft(a.GW, "inet", "filter", "input", "", "udp dport 30001 drop")
@@ -198,7 +210,7 @@ var several = []ailment{
 func TestWhatDoctorSaysMendsIt(t *testing.T) {
 	for _, name := range []string{
 		"an interface that is down", "an interface without the flag MULTICAST", "a route that keeps the group on this host", "a masquerade rule",
-		"a firewall on the way out", "a firewall at the egress of the interface", "a firewall on the way in", "a firewall that lets nothing in",
+		"a firewall on the way out", "a firewall for one of the groups of captures", "a firewall at the egress of the interface", "a firewall on the way in", "a firewall that lets nothing in",
 		"a firewall that lets nothing in of many groups", "a firewall that lets nothing in to a port of this host", "a firewall that lets no answers in",
 		"a firewall that keeps reports back", "a firewall that lets datagrams in and no queries", "strict reverse path filtering",
 		"loose reverse path filtering", "IGMPv2 by force", "no memberships", "reverse path filtering and a firewall",
