@@ -40,6 +40,9 @@ func (s lookShared) SendChecked(check *multicast.AddressCheck, batch []multicast
 // What is ready for several sources at once leaves after one look at the addresses; what comes later, or
 // after something that may have taken a while, after another.
 func TestSourcesOfOneBatchShareALookAtTheAddresses(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the kernel is asked for addresses on Linux alone")
+	}
 	src, err := multicast.Binding{Source: netip.MustParsePrefix("127.0.0.1/8"), Interface: "lo", TTL: 1}.Resolve()
 	if err != nil {
 		t.Fatal(err)
@@ -49,13 +52,6 @@ func TestSourcesOfOneBatchShareALookAtTheAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer on.Close()
-	if reflect.ValueOf(func() multicast.AddressCheck {
-		var c multicast.AddressCheck
-		_, _ = on.SendChecked(&c, []multicast.Datagram{{To: netip.MustParseAddrPort("239.255.0.1:9")}}, func(int, error) {})
-		return c
-	}()).IsZero() {
-		t.Skip("nobody is asked for addresses here")
-	}
 	var asked []bool
 	n := &fake.Network{Present: []multicast.Interface{fake.Iso0}}
 	var rules []mapping.SendRule

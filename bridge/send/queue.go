@@ -37,7 +37,7 @@ func (w *queuedDatagram) leavesBy(t *routeTarget) {
 	w.to, w.rule, w.topic, w.sent = t.flow.to, t.rule, t.route.topic, t.sent
 }
 
-// doubt is that of package-level doubt.
+// doubt notes that it may have left, though it does not count as sent.
 func (w *queuedDatagram) doubt() {
 	if w.sent != nil {
 		w.sent.Doubt()

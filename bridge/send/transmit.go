@@ -11,7 +11,8 @@ import "topicast/bridge/multicast"
 // Where something of it is to be acknowledged, it then asks whether the interface has kept
 // its carrier: without, the kernel takes datagrams and loses them, and reports it only
 // later. If it has not, nothing counts as sent, though some may have left: those leave
-// twice, which at least once allows. What failed was called with then does not hold.
+// twice, which at least once allows. How many those are is in doubtful, for who drops them instead. What
+// failed was called with then does not hold for what is tried again.
 func (b *binding) transmit(check *multicast.AddressCheck, out []multicast.Datagram, acknowledged bool, r *refusal, failed func(i int, err error)) (n int, err error) {
 	b.failures, b.onFailure, b.doubtful = 0, failed, 0
 	if len(b.counters.toSend) > 0 {

@@ -24,18 +24,8 @@ func TestWhatWaitsFollowsARuleThatGetsAnotherName(t *testing.T) {
 	for _, way := range []string{"in memory", "on disk", "over a restart"} {
 		t.Run(way, func(t *testing.T) {
 			s := newSystem(t, rules("one", "two")+gone)
-			file := func(old, new string) {
-				t.Helper()
-				was, err := os.ReadFile(s.config)
-				if err == nil {
-					err = os.WriteFile(s.config, []byte(strings.Replace(string(was), old, new, 1)), 0o600)
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
 			if way != "in memory" {
-				file("send:", "spool: { dir: "+t.TempDir()+" }\nsend:")
+				s.edit("send:", "spool: { dir: "+t.TempDir()+" }\nsend:")
 			}
 			device := s.Dev.Device("eth0", netip.MustParseAddrPort("239.1.1.1:5000"), netip.MustParseAddrPort("239.1.1.2:5000"))
 			s.startBroker("max_inflight_messages 0")
@@ -66,8 +56,8 @@ func TestWhatWaitsFollowsARuleThatGetsAnotherName(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				file(gone, "")
-				file(map[int]string{0: rules("one", "two"), 1: rules("two", "one")}[i], rules(names[0], names[1]))
+				s.edit(gone, "")
+				s.edit(map[int]string{0: rules("one", "two"), 1: rules("two", "one")}[i], rules(names[0], names[1]))
 				if way == "over a restart" {
 					p = s.startBridge()
 					continue
@@ -111,24 +101,14 @@ func TestAFilterThatIsChangedBetweenTwoRunsLeavesNoSubscription(t *testing.T) {
 	}
 	const mark = "  - { name: mark, filter: mark, qos: 1, group: '239.1.1.1:5000', source: 172.17.0.1, interface: iso0 }\n"
 	s := newSystem(t, rule("casa/+/lamp")+mark)
-	edit := func(old, new string) {
-		t.Helper()
-		was, err := os.ReadFile(s.config)
-		if err == nil {
-			err = os.WriteFile(s.config, []byte(strings.Replace(string(was), old, new, 1)), 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	edit("send:", "spool: { dir: "+t.TempDir()+" }\nsend:")
+	s.edit("send:", "spool: { dir: "+t.TempDir()+" }\nsend:")
 	s.startBroker()
 	p := s.startBridge()
 	s.ready()
 	if err := p.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	edit(rule("casa/+/lamp"), rule("casa/3/lamp"))
+	s.edit(rule("casa/+/lamp"), rule("casa/3/lamp"))
 	s.startBridge()
 	s.ready()
 	publisher := s.client("backend")
@@ -148,4 +128,16 @@ func TestAFilterThatIsChangedBetweenTwoRunsLeavesNoSubscription(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// edit changes the file of the configuration.
+func (s *system) edit(old, new string) {
+	s.t.Helper()
+	was, err := os.ReadFile(s.config)
+	if err == nil {
+		err = os.WriteFile(s.config, []byte(strings.Replace(string(was), old, new, 1)), 0o600)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
 }
